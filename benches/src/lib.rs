@@ -1,0 +1,1 @@
+//! Criterion benchmarks of the workspace; the benchmarks themselves lie in `benches/`.

@@ -1,0 +1,530 @@
+//! What a network needs: shapes and offsets of each layer, parameters, buffers, multiply-accumulates
+//! and bytes, all as `const fn`, so that a program can size its statics before it runs.
+//!
+//! **Parameters** are one slice: first the encoder, layer by layer (`weights [out, in, kh, kw]`, then
+//! `bias [out]`), then the projections, layer by layer (`projection [D, D]` to the same layer's context,
+//! then `feedback [D, D_top]` to the top layer's, as far as the rule has them; row-major). Inference reads
+//! the first part only.
+
+use crate::network::{Block, Contrast, LossPool, NetworkView, Projection};
+use crate::shape::{Shape, window_positions};
+
+/// Filters that the learning kernels work on at a time; scratch is sized for that many.
+pub const FILTERS_AT_A_TIME: usize = 2;
+
+/// Largest number of elements that any part of a plan may have.
+///
+/// Keeps every later sum and product of sizes far from overflow, also on 32-bit targets.
+const MOST_ELEMENTS: usize = 1 << 28;
+
+/// Why a network does not fit together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum NetworkError {
+    /// There is no block.
+    NoBlocks,
+    /// A dimension of the input shape is zero.
+    EmptyInput,
+    /// The block has no output channels.
+    NoChannels {
+        /// Index of the layer.
+        layer: usize,
+    },
+    /// The stride is zero, or the kernel is empty or larger than the padded input.
+    Kernel {
+        /// Index of the layer.
+        layer: usize,
+    },
+    /// The max-pool window is empty, larger than the map, or has more than 255 elements.
+    MaxPool {
+        /// Index of the layer.
+        layer: usize,
+    },
+    /// The loss-pooling cell is empty or larger than the map, or the adaptive output is empty.
+    LossPool {
+        /// Index of the layer.
+        layer: usize,
+    },
+    /// An identity projection between vectors of different lengths.
+    Identity {
+        /// Index of the layer.
+        layer: usize,
+    },
+    /// `theta` is not a finite number above zero, or `pos_coeff` not a finite number of at least zero.
+    Rule,
+    /// More than 2^28 elements are needed somewhere.
+    TooLarge {
+        /// Index of the layer.
+        layer: usize,
+    },
+}
+
+impl NetworkError {
+    const fn text(self) -> &'static str {
+        match self {
+            Self::NoBlocks => "the network has no block",
+            Self::EmptyInput => "a dimension of the input shape is zero",
+            Self::NoChannels { .. } => "a block has zero output channels",
+            Self::Kernel { .. } => "a kernel is empty or larger than its padded input, or a stride is zero",
+            Self::MaxPool { .. } => "a max-pool window is empty, larger than its map, or has more than 255 elements",
+            Self::LossPool { .. } => {
+                "a loss-pooling cell is empty or larger than its map, or an adaptive output is empty"
+            }
+            Self::Identity { .. } => "an identity projection needs a context as long as the layer's pooled activity",
+            Self::Rule => "theta must be finite and above zero, pos_coeff finite and at least zero",
+            Self::TooLarge { .. } => "a layer needs more than 2^28 elements",
+        }
+    }
+
+    /// The layer that the error concerns, where it concerns one.
+    pub const fn layer(self) -> Option<usize> {
+        match self {
+            Self::NoBlocks | Self::EmptyInput | Self::Rule => None,
+            Self::NoChannels { layer }
+            | Self::Kernel { layer }
+            | Self::MaxPool { layer }
+            | Self::LossPool { layer }
+            | Self::Identity { layer }
+            | Self::TooLarge { layer } => Some(layer),
+        }
+    }
+
+    #[expect(clippy::panic, reason = "a panic in const context is how a compile-time error is made")]
+    pub(crate) const fn panic_in_const(self) -> ! {
+        panic!("{}", self.text())
+    }
+}
+
+impl core::fmt::Display for NetworkError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self.layer() {
+            Some(layer) => write!(f, "layer {layer}: {}", self.text()),
+            None => f.write_str(self.text()),
+        }
+    }
+}
+
+impl core::error::Error for NetworkError {}
+
+/// Shapes of one layer and where its parameters lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Layer {
+    /// Index from the input, from 0.
+    pub index: usize,
+    /// The block's description.
+    pub block: Block,
+    /// Input map.
+    pub input: Shape,
+    /// Map after the convolution, before the max-pool.
+    pub conv: Shape,
+    /// Output map, after activation and max-pool.
+    pub output: Shape,
+    /// Output after loss pooling; its length is `D`.
+    pub pooled: Shape,
+    /// Offset of the weights in the parameters; the bias follows them.
+    pub encoder_offset: usize,
+    /// Offset of this layer's pooled activity in the concatenated features (and contexts).
+    pub feature_offset: usize,
+}
+
+impl Layer {
+    /// Inputs of one output unit: `C_in x kh x kw`.
+    pub const fn fan_in(&self) -> usize {
+        self.input.channels * self.block.kernel[0] * self.block.kernel[1]
+    }
+
+    /// Number of weights `[out, in, kh, kw]`.
+    pub const fn weight_len(&self) -> usize {
+        self.block.out_channels * self.fan_in()
+    }
+
+    /// Number of biases: the output channels, or 0 without bias.
+    pub const fn bias_len(&self) -> usize {
+        if self.block.bias { self.block.out_channels } else { 0 }
+    }
+
+    /// Weights and biases together.
+    pub const fn encoder_len(&self) -> usize {
+        self.weight_len() + self.bias_len()
+    }
+
+    /// Multiply-accumulates of the convolution of one frame; the weight gradient costs as many.
+    pub const fn macs(&self) -> u64 {
+        self.conv.len() as u64 * self.fan_in() as u64
+    }
+}
+
+const fn larger(a: usize, b: usize) -> usize {
+    if a > b { a } else { b }
+}
+
+/// `a * b`, or `None` above [`MOST_ELEMENTS`].
+const fn bounded(a: usize, b: usize) -> Option<usize> {
+    match a.checked_mul(b) {
+        Some(product) if product <= MOST_ELEMENTS => Some(product),
+        _ => None,
+    }
+}
+
+const fn bounded_shape(shape: Shape) -> bool {
+    match bounded(shape.height, shape.width) {
+        Some(area) => bounded(area, shape.channels).is_some(),
+        None => false,
+    }
+}
+
+const fn pooled_shape(output: Shape, pool: LossPool) -> Option<Shape> {
+    let [height, width] = match pool {
+        LossPool::Global => [1, 1],
+        LossPool::Adaptive(size) => size,
+        LossPool::Block([h, w]) => match (output.height.checked_div(h), output.width.checked_div(w)) {
+            (Some(height), Some(width)) => [height, width],
+            _ => return None,
+        },
+    };
+    let pooled = Shape::new(output.channels, height, width);
+    if pooled.is_empty() { None } else { Some(pooled) }
+}
+
+/// Shapes of a block over `input`; offsets are filled in by the caller.
+const fn block_layer(index: usize, block: Block, input: Shape) -> Result<Layer, NetworkError> {
+    let layer = index;
+    if block.out_channels == 0 {
+        return Err(NetworkError::NoChannels { layer });
+    }
+    let height = window_positions(input.height, block.kernel[0], block.stride[0], block.padding[0]);
+    let width = window_positions(input.width, block.kernel[1], block.stride[1], block.padding[1]);
+    let (Some(height), Some(width)) = (height, width) else {
+        return Err(NetworkError::Kernel { layer });
+    };
+    let conv = Shape::new(block.out_channels, height, width);
+    let output = match block.max_pool {
+        None => conv,
+        Some([h, w]) => {
+            let (Some(rows), Some(columns)) = (height.checked_div(h), width.checked_div(w)) else {
+                return Err(NetworkError::MaxPool { layer });
+            };
+            if rows == 0 || columns == 0 || h * w > 255 {
+                return Err(NetworkError::MaxPool { layer });
+            }
+            Shape::new(block.out_channels, rows, columns)
+        }
+    };
+    let Some(pooled) = pooled_shape(output, block.loss_pool) else {
+        return Err(NetworkError::LossPool { layer });
+    };
+    let kernel = match bounded(block.kernel[0], block.kernel[1]) {
+        Some(area) => match bounded(area, input.channels) {
+            Some(fan_in) => bounded(fan_in, block.out_channels),
+            None => None,
+        },
+        None => None,
+    };
+    if kernel.is_none() || !bounded_shape(conv) || !bounded_shape(pooled) {
+        return Err(NetworkError::TooLarge { layer });
+    }
+    Ok(Layer { index, block, input, conv, output, pooled, encoder_offset: 0, feature_offset: 0 })
+}
+
+impl NetworkView<'_> {
+    pub(crate) const fn check(&self) -> Result<(), NetworkError> {
+        if self.blocks.is_empty() {
+            return Err(NetworkError::NoBlocks);
+        }
+        if self.input.is_empty() {
+            return Err(NetworkError::EmptyInput);
+        }
+        if !bounded_shape(self.input) {
+            return Err(NetworkError::TooLarge { layer: 0 });
+        }
+        let theta = match self.rule.contrast {
+            Contrast::Phyll { theta } => theta,
+            Contrast::Hinge | Contrast::SoftHinge | Contrast::Linear => 1.0,
+        };
+        if !(theta.is_finite() && theta > 0.0 && self.rule.pos_coeff.is_finite() && self.rule.pos_coeff >= 0.0) {
+            return Err(NetworkError::Rule);
+        }
+        let top = match self.try_layer(self.blocks.len() - 1) {
+            Ok(top) => top.pooled.len(),
+            Err(error) => return Err(error),
+        };
+        let mut parameters = 0_usize;
+        let mut layer = 0;
+        while layer < self.blocks.len() {
+            let plan = match self.try_layer(layer) {
+                Ok(plan) => plan,
+                Err(error) => return Err(error),
+            };
+            let own = plan.pooled.len();
+            let identity = matches!(self.rule.projection, Projection::Identity);
+            if identity && self.rule.context.has_top() && own != top {
+                return Err(NetworkError::Identity { layer });
+            }
+            parameters += plan.encoder_len();
+            if !identity {
+                let (Some(same), Some(feedback)) = (bounded(own, own), bounded(own, top)) else {
+                    return Err(NetworkError::TooLarge { layer });
+                };
+                parameters += if self.rule.context.has_same() { same } else { 0 };
+                parameters += if self.rule.context.has_top() { feedback } else { 0 };
+            }
+            if parameters > MOST_ELEMENTS * 2 {
+                return Err(NetworkError::TooLarge { layer });
+            }
+            layer += 1;
+        }
+        Ok(())
+    }
+
+    /// Walks from the input to layer `index`, which must exist.
+    pub(crate) const fn try_layer(&self, index: usize) -> Result<Layer, NetworkError> {
+        let mut input = self.input;
+        let mut encoder_offset = 0;
+        let mut feature_offset = 0;
+        let mut at = 0;
+        let mut rest = self.blocks;
+        while let [block, above @ ..] = rest {
+            match block_layer(at, *block, input) {
+                Err(error) => return Err(error),
+                Ok(layer) if at == index => return Ok(Layer { encoder_offset, feature_offset, ..layer }),
+                Ok(layer) => {
+                    encoder_offset += layer.encoder_len();
+                    feature_offset += layer.pooled.len();
+                    input = layer.output;
+                }
+            }
+            rest = above;
+            at += 1;
+        }
+        Err(NetworkError::NoBlocks)
+    }
+
+    /// Weights and biases of all layers: what inference reads, and the first part of the parameters.
+    pub const fn encoder_len(&self) -> usize {
+        let mut sum = 0;
+        let mut at = 0;
+        while let Some(layer) = self.layer(at) {
+            sum += layer.encoder_len();
+            at += 1;
+        }
+        sum
+    }
+
+    /// Length of all layers' pooled activity together: the width of the read-out's input.
+    pub const fn feature_len(&self) -> usize {
+        let mut sum = 0;
+        let mut at = 0;
+        while let Some(layer) = self.layer(at) {
+            sum += layer.pooled.len();
+            at += 1;
+        }
+        sum
+    }
+
+    /// `D` of the top layer.
+    pub const fn top_len(&self) -> usize {
+        match self.top() {
+            Some(top) => top.pooled.len(),
+            None => 0,
+        }
+    }
+
+    /// Elements of a layer's projection from its own context, 0 where the rule has none.
+    pub const fn same_len(&self, layer: &Layer) -> usize {
+        if self.has_matrices() && self.rule.context.has_same() { layer.pooled.len() * layer.pooled.len() } else { 0 }
+    }
+
+    /// Elements of a layer's projection from the top layer's context, 0 where the rule has none.
+    pub const fn feedback_len(&self, layer: &Layer) -> usize {
+        if self.has_matrices() && self.rule.context.has_top() { layer.pooled.len() * self.top_len() } else { 0 }
+    }
+
+    const fn has_matrices(&self) -> bool {
+        !matches!(self.rule.projection, Projection::Identity)
+    }
+
+    /// Offset of a layer's projections in the parameters: first the same layer's, then the feedback.
+    pub const fn projection_offset(&self, layer: &Layer) -> usize {
+        let mut sum = self.encoder_len();
+        let mut at = 0;
+        while at < layer.index {
+            if let Some(below) = self.layer(at) {
+                sum += self.same_len(&below) + self.feedback_len(&below);
+            }
+            at += 1;
+        }
+        sum
+    }
+
+    /// Encoder and projections of all layers.
+    pub const fn parameter_len(&self) -> usize {
+        match self.top() {
+            Some(top) => self.projection_offset(&top) + self.same_len(&top) + self.feedback_len(&top),
+            None => 0,
+        }
+    }
+
+    /// The largest of a size over all layers of even (`parity` 0) or odd (1) index, or all (2).
+    const fn largest(&self, parity: usize, what: Size) -> usize {
+        let mut most = 0;
+        let mut at = 0;
+        while let Some(layer) = self.layer(at) {
+            if parity == 2 || at % 2 == parity {
+                most = larger(most, what.of(&layer));
+            }
+            at += 1;
+        }
+        most
+    }
+
+    /// Lengths of the two activation buffers of one frame: outputs of even layers, outputs of odd layers.
+    pub const fn activation_lens(&self) -> [usize; 2] {
+        [self.largest(0, Size::Output), self.largest(1, Size::Output)]
+    }
+
+    /// Length of the longest pooled activity.
+    pub const fn largest_pooled(&self) -> usize {
+        self.largest(2, Size::Pooled)
+    }
+
+    /// Positions of maxima that learning keeps for one frame: the largest max-pooled output.
+    pub const fn argmax_len(&self) -> usize {
+        self.largest(2, Size::MaxPooled)
+    }
+
+    /// Scratch of inference: the maps before a max-pool of the filters that are computed at a time.
+    pub const fn inference_scratch_len(&self) -> usize {
+        self.largest(2, Size::BeforePool)
+    }
+
+    /// Scratch of a weight update: error maps and gradients of the filters that are updated at a time.
+    pub const fn gradient_scratch_len(&self) -> usize {
+        larger(self.largest(2, Size::Gradient), self.inference_scratch_len())
+    }
+
+    /// `f32` workspace of inference.
+    pub const fn inference_len(&self) -> usize {
+        let [even, odd] = self.activation_lens();
+        even + odd + self.inference_scratch_len()
+    }
+
+    /// `f32` workspace of streaming learning: two activation buffers, one context vector a layer,
+    /// pooled activity, prediction and pooled gradient of one layer, scratch of the update.
+    pub const fn stream_len(&self) -> usize {
+        let [even, odd] = self.activation_lens();
+        even + odd + self.feature_len() + 3 * self.largest_pooled() + self.gradient_scratch_len()
+    }
+
+    /// `f32` workspace of a batch of `pairs` pairs with `negatives` negatives a row: two activation buffers
+    /// of `2 pairs` frames, pooled activities, predictions and pooled gradients of one layer, contexts from
+    /// the top where the rule has them, scores and gating factors, scratch of the update.
+    pub const fn batch_len(&self, pairs: usize, negatives: usize) -> usize {
+        let rows = 2 * pairs;
+        let [even, odd] = self.activation_lens();
+        let top = if self.rule.context.has_top() { self.top_len() } else { 0 };
+        let losses = if matches!(self.rule.context, crate::network::Context::Both) { 2 } else { 1 };
+        let row = even + odd + 3 * self.largest_pooled() + top + losses * 2 * (1 + negatives) + 1;
+        rows * row + self.gradient_scratch_len()
+    }
+
+    /// `u8` workspace of a batch of `pairs` pairs: positions of maxima.
+    pub const fn batch_argmax_len(&self, pairs: usize) -> usize {
+        2 * pairs * self.argmax_len()
+    }
+
+    /// Multiply-accumulates of inference for one frame.
+    pub const fn forward_macs(&self) -> u64 {
+        let mut sum = 0;
+        let mut at = 0;
+        while let Some(layer) = self.layer(at) {
+            sum += layer.macs();
+            at += 1;
+        }
+        sum
+    }
+
+    /// Multiply-accumulates of the projections for one frame: prediction, and its update where trainable.
+    const fn projection_macs(&self) -> u64 {
+        let times = match self.rule.projection {
+            Projection::Trainable => 2,
+            Projection::Frozen => 1,
+            Projection::Identity => 0,
+        };
+        times * (self.parameter_len() - self.encoder_len()) as u64
+    }
+
+    /// Multiply-accumulates of one `observe`: forward, weight gradient, prediction and its update.
+    pub const fn stream_macs(&self) -> u64 {
+        2 * self.forward_macs() + self.projection_macs()
+    }
+
+    /// Multiply-accumulates of one `step` of `pairs` pairs; a context from the top needs a second forward pass.
+    pub const fn batch_macs(&self, pairs: usize) -> u64 {
+        let passes = if self.rule.context.has_top() { 3 } else { 2 };
+        2 * pairs as u64 * (passes * self.forward_macs() + self.projection_macs())
+    }
+
+    /// Bytes of RAM for inference with parameters in flash, without the frame itself.
+    pub const fn inference_bytes(&self) -> usize {
+        4 * self.inference_len()
+    }
+
+    /// Bytes of RAM for streaming learning: parameters, workspace, positions of maxima; without the frame.
+    pub const fn stream_bytes(&self) -> usize {
+        4 * (self.parameter_len() + self.stream_len()) + self.argmax_len()
+    }
+
+    /// Bytes of RAM for learning from batches of `pairs` pairs with SGD; without the frames.
+    pub const fn batch_bytes(&self, pairs: usize, negatives: usize) -> usize {
+        4 * (self.parameter_len() + self.batch_len(pairs, negatives)) + self.batch_argmax_len(pairs)
+    }
+
+    /// Elements that back-propagation through the network would have to keep for one frame:
+    /// every layer's output, and the two largest neighbouring gradients.
+    pub const fn backprop_activation_len(&self) -> usize {
+        let mut sum = 0;
+        let mut at = 0;
+        while let Some(layer) = self.layer(at) {
+            sum += layer.output.len();
+            at += 1;
+        }
+        let [even, odd] = self.activation_lens();
+        sum + even + odd
+    }
+}
+
+/// Sizes of a layer that the plan takes maxima of.
+#[derive(Clone, Copy)]
+enum Size {
+    Output,
+    Pooled,
+    MaxPooled,
+    BeforePool,
+    Gradient,
+}
+
+impl Size {
+    const fn of(self, layer: &Layer) -> usize {
+        let pools = layer.block.max_pool.is_some();
+        match self {
+            Self::Output => layer.output.len(),
+            Self::Pooled => layer.pooled.len(),
+            Self::MaxPooled => {
+                if pools {
+                    layer.output.len()
+                } else {
+                    0
+                }
+            }
+            Self::BeforePool => {
+                if pools {
+                    FILTERS_AT_A_TIME * layer.conv.area()
+                } else {
+                    0
+                }
+            }
+            Self::Gradient => FILTERS_AT_A_TIME * (layer.conv.area() + layer.fan_in() + 1),
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Host side of `clapp`: data, backends, training and evaluation of the local rules.

@@ -1,0 +1,2 @@
+//! Developer chores of the workspace.
+fn main() {}
