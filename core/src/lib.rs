@@ -1,6 +1,22 @@
 //! Local contrastive learning of convolutional networks without heap.
+//!
+//! Start at [`network`] for the description of a network, [`learner`] for learning and inference, [`rule`]
+//! for the learning rule itself.
 #![no_std]
 
+pub mod contrast;
+pub mod conv;
+pub mod dense;
+pub mod guard;
+pub mod init;
+pub mod learner;
+pub mod math;
 pub mod network;
+pub mod observer;
+pub mod optimizer;
 pub mod plan;
+pub mod pool;
+pub mod readout;
+pub mod rng;
+pub mod rule;
 pub mod shape;

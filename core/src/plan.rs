@@ -9,13 +9,14 @@
 use crate::network::{Block, Contrast, LossPool, NetworkView, Projection};
 use crate::shape::{Shape, window_positions};
 
-/// Filters that the learning kernels work on at a time; scratch is sized for that many.
+/// Filters that the convolution computes at a time; before a max-pool, that many maps exist and no more.
 pub const FILTERS_AT_A_TIME: usize = 2;
 
 /// Largest number of elements that any part of a plan may have.
 ///
-/// Keeps every later sum and product of sizes far from overflow, also on 32-bit targets.
-const MOST_ELEMENTS: usize = 1 << 28;
+/// Keeps every later sum and product of sizes far from overflow, also on 32-bit targets, and leaves the
+/// upper bits of a position in a map free.
+const MOST_ELEMENTS: usize = 1 << 27;
 
 /// Why a network does not fit together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,7 +53,7 @@ pub enum NetworkError {
     },
     /// `theta` is not a finite number above zero, or `pos_coeff` not a finite number of at least zero.
     Rule,
-    /// More than 2^28 elements are needed somewhere.
+    /// More than 2^27 elements are needed somewhere.
     TooLarge {
         /// Index of the layer.
         layer: usize,
@@ -72,7 +73,7 @@ impl NetworkError {
             }
             Self::Identity { .. } => "an identity projection needs a context as long as the layer's pooled activity",
             Self::Rule => "theta must be finite and above zero, pos_coeff finite and at least zero",
-            Self::TooLarge { .. } => "a layer needs more than 2^28 elements",
+            Self::TooLarge { .. } => "a layer needs more than 2^27 elements",
         }
     }
 
@@ -269,7 +270,7 @@ impl NetworkView<'_> {
                 parameters += if self.rule.context.has_same() { same } else { 0 };
                 parameters += if self.rule.context.has_top() { feedback } else { 0 };
             }
-            if parameters > MOST_ELEMENTS * 2 {
+            if parameters > MOST_ELEMENTS * 4 {
                 return Err(NetworkError::TooLarge { layer });
             }
             layer += 1;
@@ -398,7 +399,7 @@ impl NetworkView<'_> {
         self.largest(2, Size::BeforePool)
     }
 
-    /// Scratch of a weight update: error maps and gradients of the filters that are updated at a time.
+    /// Scratch of a weight update: the errors of one filter with their positions, and its gradient.
     pub const fn gradient_scratch_len(&self) -> usize {
         larger(self.largest(2, Size::Gradient), self.inference_scratch_len())
     }
@@ -409,11 +410,17 @@ impl NetworkView<'_> {
         even + odd + self.inference_scratch_len()
     }
 
-    /// `f32` workspace of streaming learning: two activation buffers, one context vector a layer,
-    /// pooled activity, prediction and pooled gradient of one layer, scratch of the update.
+    /// Length of the contexts that streaming learning keeps from one frame to the next: one vector a
+    /// layer, the only buffer that grows with depth.
+    pub const fn context_len(&self) -> usize {
+        self.feature_len()
+    }
+
+    /// `f32` workspace of streaming learning: two activation buffers, pooled activity, prediction and
+    /// pooled gradient of one layer, scratch of the update. The contexts are a buffer of their own.
     pub const fn stream_len(&self) -> usize {
         let [even, odd] = self.activation_lens();
-        even + odd + self.feature_len() + 3 * self.largest_pooled() + self.gradient_scratch_len()
+        even + odd + 3 * self.largest_pooled() + self.gradient_scratch_len()
     }
 
     /// `f32` workspace of a batch of `pairs` pairs with `negatives` negatives a row: two activation buffers
@@ -424,7 +431,7 @@ impl NetworkView<'_> {
         let [even, odd] = self.activation_lens();
         let top = if self.rule.context.has_top() { self.top_len() } else { 0 };
         let losses = if matches!(self.rule.context, crate::network::Context::Both) { 2 } else { 1 };
-        let row = even + odd + 3 * self.largest_pooled() + top + losses * 2 * (1 + negatives) + 1;
+        let row = even + odd + 3 * self.largest_pooled() + top + losses * 2 * (1 + negatives);
         rows * row + self.gradient_scratch_len()
     }
 
@@ -470,9 +477,10 @@ impl NetworkView<'_> {
         4 * self.inference_len()
     }
 
-    /// Bytes of RAM for streaming learning: parameters, workspace, positions of maxima; without the frame.
+    /// Bytes of RAM for streaming learning with SGD: parameters, contexts, workspace, positions of maxima;
+    /// without the frame.
     pub const fn stream_bytes(&self) -> usize {
-        4 * (self.parameter_len() + self.stream_len()) + self.argmax_len()
+        4 * (self.parameter_len() + self.context_len() + self.stream_len()) + self.argmax_len()
     }
 
     /// Bytes of RAM for learning from batches of `pairs` pairs with SGD; without the frames.
@@ -524,7 +532,7 @@ impl Size {
                     0
                 }
             }
-            Self::Gradient => FILTERS_AT_A_TIME * (layer.conv.area() + layer.fan_in() + 1),
+            Self::Gradient => 2 * layer.output.area() + layer.fan_in(),
         }
     }
 }

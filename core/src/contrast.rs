@@ -1,0 +1,96 @@
+//! The contrast functions and their derivatives (spec 1.2, 2.1): value and gating factors from scores.
+
+use crate::math::{sigmoid, softplus};
+use crate::network::{Contrast, Rule};
+
+/// Whether the gaze rests or jumps between two frames of a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Phase {
+    /// The frame shows what the previous one showed: the score should be high.
+    Fixation,
+    /// The frame shows something else: the score should be low.
+    Saccade,
+}
+
+fn positive_part(x: f32) -> f32 {
+    // Not `x > 0`: a NaN must stay one.
+    if x <= 0.0 { 0.0 } else { x }
+}
+
+/// Cost `f(u)` of one positive score and its derivative.
+fn attract(contrast: Contrast, u: f32) -> (f32, f32) {
+    match contrast {
+        Contrast::Hinge => (positive_part(1.0 - u), if u < 1.0 { -1.0 } else { 0.0 }),
+        Contrast::SoftHinge => (softplus(1.0 - u), -sigmoid(1.0 - u)),
+        Contrast::Phyll { theta } => (softplus(-theta * u), -theta * sigmoid(-theta * u)),
+        Contrast::Linear => (-u, -1.0),
+    }
+}
+
+/// Contrast of one frame of a stream: `f(u)` at a fixation, `f(-u)` at a saccade, and its derivative by `u`.
+///
+/// `pos_coeff` weighs the fixations of hinge and soft hinge.
+pub fn stream(rule: &Rule, phase: Phase, u: f32) -> (f32, f32) {
+    match phase {
+        Phase::Fixation => {
+            let weight = positive_weight(rule);
+            let (value, slope) = attract(rule.contrast, u);
+            (weight * value, weight * slope)
+        }
+        Phase::Saccade => {
+            let (value, slope) = attract(rule.contrast, -u);
+            (value, -slope)
+        }
+    }
+}
+
+fn positive_weight(rule: &Rule) -> f32 {
+    match rule.contrast {
+        Contrast::Hinge | Contrast::SoftHinge => rule.pos_coeff,
+        Contrast::Phyll { .. } | Contrast::Linear => 1.0,
+    }
+}
+
+/// Whether a contrast is a sum of a positive and a negative term that can be kept apart
+/// (`keep_positive`): hinge and soft hinge.
+pub const fn has_separate_terms(contrast: Contrast) -> bool {
+    matches!(contrast, Contrast::Hinge | Contrast::SoftHinge)
+}
+
+/// Contrast of one row of a batch: the score of its positive, `u`, against those of its negatives.
+///
+/// Writes the derivative by each negative score to `negative_factors` (as long as `negatives`) and returns
+/// the value and its derivative by `u`. Derivatives at a kink of the hinge are 0. `keep` leaves only the
+/// positive (`true`) or only the negative term (`false`) of hinge and soft hinge.
+pub fn pairs(rule: &Rule, u: f32, negatives: &[f32], keep: Option<bool>, negative_factors: &mut [f32]) -> (f32, f32) {
+    let share = 1.0 / negatives.len().max(1) as f32;
+    let mean = || negatives.iter().fold(0.0, |sum, u| sum + u) * share;
+    match rule.contrast {
+        Contrast::Hinge | Contrast::SoftHinge => {
+            let (mut value, mut factor) = (0.0, 0.0);
+            if keep != Some(false) {
+                let (cost, slope) = attract(rule.contrast, u);
+                (value, factor) = (rule.pos_coeff * cost, rule.pos_coeff * slope);
+            }
+            let mut repelled = 0.0;
+            for (out, u) in negative_factors.iter_mut().zip(negatives) {
+                let (cost, slope) = attract(rule.contrast, -u);
+                let kept = keep != Some(true);
+                repelled += if kept { cost } else { 0.0 };
+                *out = if kept { -slope * share } else { 0.0 };
+            }
+            (value + repelled * share, factor)
+        }
+        Contrast::Phyll { theta } => {
+            let argument = theta * (mean() - u);
+            let slope = theta * sigmoid(argument);
+            negative_factors.fill(slope * share);
+            (softplus(argument), -slope)
+        }
+        Contrast::Linear => {
+            negative_factors.fill(share);
+            (mean() - u, -1.0)
+        }
+    }
+}

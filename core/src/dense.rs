@@ -1,0 +1,74 @@
+//! Dense products on slices: dot product, matrix times vector, sums of squares.
+
+/// Elements of a gradient that are summed up in registers at a time.
+const CHUNK: usize = 16;
+
+/// `sum_i a_i b_i` over the shorter of both, from the first element to the last.
+pub fn dot(a: &[f32], b: &[f32]) -> f32 {
+    a.iter().zip(b).fold(0.0, |sum, (a, b)| sum + a * b)
+}
+
+/// `sum_i a_i^2`.
+pub fn squares(a: &[f32]) -> f32 {
+    a.iter().fold(0.0, |sum, a| sum + a * a)
+}
+
+/// `out_i += scale * a_i`.
+pub fn add_scaled(out: &mut [f32], scale: f32, a: &[f32]) {
+    for (out, a) in out.iter_mut().zip(a) {
+        *out += scale * a;
+    }
+}
+
+/// `out = matrix x`: `matrix` is `[out.len(), x.len()]`, row-major.
+///
+/// Every element of `matrix` takes part, also where `x` is zero, so that an infinite or undefined
+/// element always shows in `out`. Four rows are worked on at a time, since that loads `x` a quarter as often.
+pub fn matrix_vector(matrix: &[f32], x: &[f32], out: &mut [f32]) {
+    let columns = x.len().max(1);
+    let (fours, rest) = out.as_chunks_mut::<4>();
+    let mut rows = matrix;
+    for four in fours {
+        let Some((a, after)) = rows.split_at_checked(columns) else { return };
+        let Some((b, after)) = after.split_at_checked(columns) else { return };
+        let Some((c, after)) = after.split_at_checked(columns) else { return };
+        let Some((d, after)) = after.split_at_checked(columns) else { return };
+        let mut sums = [0.0_f32; 4];
+        for ((((x, a), b), c), d) in x.iter().zip(a).zip(b).zip(c).zip(d) {
+            sums[0] += a * x;
+            sums[1] += b * x;
+            sums[2] += c * x;
+            sums[3] += d * x;
+        }
+        *four = sums;
+        rows = after;
+    }
+    for (out, row) in rest.iter_mut().zip(rows.chunks_exact(columns)) {
+        *out = dot(row, x);
+    }
+}
+
+/// The gradient of a matrix, `Q^T C`, handed to `sink` in pieces `(offset, piece)` of one row each,
+/// every piece summed over all rows of `q` and `c` in order (spec 2.2).
+///
+/// `q` is `[rows, q_len]`, `c` is `[rows, c_len]`, the matrix `[q_len, c_len]`. Only a piece exists at a time.
+pub fn outer_products(q: &[f32], q_len: usize, c: &[f32], c_len: usize, sink: &mut dyn FnMut(usize, &[f32])) {
+    let (q_rows, c_rows) = (q_len.max(1), c_len.max(1));
+    for row in 0..q_len {
+        let mut column = 0;
+        while column < c_len {
+            let mut sums = [0.0_f32; CHUNK];
+            let count = CHUNK.min(c_len - column);
+            let Some(piece) = sums.get_mut(..count) else { return };
+            for (q, c) in q.chunks_exact(q_rows).zip(c.chunks_exact(c_rows)) {
+                let (Some(&scale), Some(c)) = (q.get(row), c.get(column..column + count)) else { return };
+                // Silent units and satisfied margins leave most of these out.
+                if scale != 0.0 {
+                    add_scaled(piece, scale, c);
+                }
+            }
+            sink(row * c_len + column, piece);
+            column += count;
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! What a caller may look at while a layer learns, and what it is told afterwards.
+
+use crate::guard::Refusal;
+
+/// Which activity a score's context is (spec 1.4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Source {
+    /// The layer's own.
+    Same,
+    /// The top layer's.
+    Top,
+}
+
+/// Output of a layer, before its update.
+#[derive(Debug, Clone, Copy)]
+pub struct Activity<'a> {
+    /// Index of the layer.
+    pub layer: usize,
+    /// Number of frames.
+    pub rows: usize,
+    /// Output after activation and max-pool, `[rows, C, H, W]`.
+    pub output: &'a [f32],
+    /// Output after loss pooling, `[rows, D]`.
+    pub pooled: &'a [f32],
+}
+
+/// Scores of a layer and its gating factors, the third factor of the rule (spec 2.1, 2.6), for one context.
+///
+/// In a stream there is one score, positive at a fixation and negative at a saccade; the other list is empty.
+#[derive(Debug, Clone, Copy)]
+pub struct Scores<'a> {
+    /// Index of the layer.
+    pub layer: usize,
+    /// The context.
+    pub source: Source,
+    /// `u+` of each row.
+    pub positive: &'a [f32],
+    /// `u-`, `[rows, K]`.
+    pub negative: &'a [f32],
+    /// Derivative of a row's loss by its `u+`.
+    pub positive_factor: &'a [f32],
+    /// Derivative of a row's loss by each `u-`, `[rows, K]`.
+    pub negative_factor: &'a [f32],
+    /// Loss, the mean over rows.
+    pub loss: f32,
+}
+
+/// What became of a layer's update.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Outcome {
+    /// It happened.
+    Applied,
+    /// It did not, and parameters and optimiser state of the layer are what they were.
+    Refused(Refusal),
+    /// The layer is frozen.
+    Frozen,
+    /// The modulator is zero.
+    Muted,
+    /// The first frame of a stream: nothing to compare it with, the frame became the context.
+    NoContext,
+}
+
+/// A layer's part in one call.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct LayerReport {
+    /// Index of the layer.
+    pub layer: usize,
+    /// What became of its update.
+    pub outcome: Outcome,
+    /// Loss, the mean over rows, of both contexts together where there are two.
+    pub loss: f32,
+    /// Mean `u+`, over rows and contexts; `None` without any.
+    pub mean_positive: Option<f32>,
+    /// Mean `u-`, over rows, negatives and contexts; `None` without any.
+    pub mean_negative: Option<f32>,
+    /// L2 norm of the change of the layer's parameters, 0 where there was none.
+    pub update_norm: f32,
+    /// Share of channels without a positive output in any frame of the call.
+    pub dead: f32,
+    /// Share of rows (over contexts) all of whose gating factors are zero: their margins are satisfied.
+    pub satisfied: f32,
+}
+
+/// Sees each factor of the rule while it is at hand. All methods do nothing unless overridden.
+pub trait Observer {
+    /// A layer's activity, once per call and layer.
+    fn activity(&mut self, activity: &Activity<'_>) {
+        let _ = activity;
+    }
+
+    /// A layer's scores and gating factors, once per call, layer and context.
+    fn scores(&mut self, scores: &Scores<'_>) {
+        let _ = scores;
+    }
+
+    /// The end of a layer's part.
+    fn report(&mut self, report: &LayerReport) {
+        let _ = report;
+    }
+}
+
+/// Looks at nothing.
+impl Observer for () {}

@@ -1,0 +1,159 @@
+//! Scores, third factors and losses, and the gradient that they send to the pooled activity (spec 1.2, 2.1, 2.3).
+
+use crate::backend::{Factors, Pairing};
+use crate::matmul::{Matrix, dot, matmul};
+use clapp_core::network::{Contrast, Rule};
+use rayon::prelude::*;
+
+/// Rows of a projection whose predictions one task computes at a time.
+const PROJECTION_ROWS: usize = 64;
+
+/// The row of the other view of the same image: `pi(j)`.
+pub fn partner(row: usize, rows: usize) -> usize {
+    (row + rows / 2) % rows
+}
+
+/// `log(1 + exp(x))` without overflow.
+fn softplus(x: f64) -> f64 {
+    if x.is_nan() {
+        return x;
+    }
+    x.max(0.0) + (-x.abs()).exp().ln_1p()
+}
+
+fn sigmoid(x: f64) -> f64 {
+    1.0 / (1.0 + (-x).exp())
+}
+
+/// Predictions `s = B c`, `[rows, D]`.
+fn predictions(projection: &[f32], c: &[f32], rows: usize) -> Vec<f32> {
+    let source = c.len() / rows;
+    let dimension = projection.len() / source;
+    // Computed as [D, rows], so that each task writes one piece of memory.
+    let mut by_unit = vec![0.0; dimension * rows];
+    let contexts = Matrix::new(c, rows, source).transposed();
+    by_unit
+        .par_chunks_mut(PROJECTION_ROWS * rows)
+        .zip(projection.par_chunks(PROJECTION_ROWS * source))
+        .for_each(|(out, b)| matmul(out, Matrix::new(b, b.len() / source, source), contexts, false));
+    super::layout::transpose_each(&by_unit, dimension, rows)
+}
+
+/// `max(x, 0)` that lets a NaN through.
+fn rectified(x: f64) -> f64 {
+    if x < 0.0 { 0.0 } else { x }
+}
+
+/// Loss and third factors of one row. Where only one of the terms counts, the other's score is taken as absent.
+fn contrast_row(rule: &Rule, keep: Option<bool>, u_pos: f64, u_neg: &[f64]) -> (f64, f64, Vec<f64>) {
+    let share = 1.0 / u_neg.len() as f64;
+    let (positive, negative) = (keep.unwrap_or(true), !keep.unwrap_or(false));
+    let on = |kept: bool, value: f64| if kept { value } else { 0.0 };
+    let step = |above: bool| if above { 1.0 } else { 0.0 };
+    let pos_coeff = f64::from(rule.pos_coeff);
+    let difference = || on(negative, share * u_neg.iter().sum::<f64>()) - on(positive, u_pos);
+    match rule.contrast {
+        Contrast::Hinge => {
+            let loss_neg: f64 = u_neg.iter().map(|u| rectified(1.0 + u)).sum();
+            let loss = on(positive, pos_coeff * rectified(1.0 - u_pos)) + on(negative, share * loss_neg);
+            let g_neg = u_neg.iter().map(|u| on(negative, share * step(*u > -1.0))).collect();
+            (loss, on(positive, -pos_coeff * step(u_pos < 1.0)), g_neg)
+        }
+        Contrast::SoftHinge => {
+            let loss_neg: f64 = u_neg.iter().map(|u| softplus(1.0 + u)).sum();
+            let loss = on(positive, pos_coeff * softplus(1.0 - u_pos)) + on(negative, share * loss_neg);
+            let g_neg = u_neg.iter().map(|u| on(negative, share * sigmoid(1.0 + u))).collect();
+            (loss, on(positive, -pos_coeff * sigmoid(1.0 - u_pos)), g_neg)
+        }
+        Contrast::Linear => (difference(), on(positive, -1.0), vec![on(negative, share); u_neg.len()]),
+        Contrast::Phyll { theta } => {
+            let theta = f64::from(theta);
+            let gate = theta * sigmoid(theta * difference());
+            let g_neg = vec![on(negative, gate * share); u_neg.len()];
+            (softplus(theta * difference()), on(positive, -gate), g_neg)
+        }
+    }
+}
+
+/// Scores, third factors and loss of all rows.
+pub fn contrast(
+    rule: &Rule,
+    pairing: Pairing<'_>,
+    p: &[f32],
+    c: &[f32],
+    projection: Option<&[f32]>,
+    rows: usize,
+) -> Factors<Vec<f32>> {
+    let prediction = match projection {
+        Some(projection) => predictions(projection, c, rows),
+        None => c.to_vec(),
+    };
+    let dimension = p.len() / rows;
+    let row_of = |row: usize| &p[row * dimension..(row + 1) * dimension];
+    let count = pairing.negatives.len() / rows;
+    let per_row: Vec<_> = prediction
+        .par_chunks(dimension)
+        .enumerate()
+        .map(|(row, s)| {
+            let u_pos = dot(row_of(partner(row, rows)), s);
+            let u_neg: Vec<f64> = (0..count)
+                .map(|k| dot(row_of(partner(pairing.negatives[k * rows + row], rows)), s))
+                .collect();
+            let keep = pairing.keep_positive.map(|keep| keep[row]);
+            let (loss, g_pos, g_neg) = contrast_row(rule, keep, u_pos, &u_neg);
+            (u_pos, u_neg, loss, g_pos, g_neg)
+        })
+        .collect();
+    let mut factors = Factors {
+        u_pos: Vec::with_capacity(rows),
+        u_neg: vec![0.0; count * rows],
+        g_pos: Vec::with_capacity(rows),
+        g_neg: vec![0.0; count * rows],
+        loss: 0.0,
+        prediction,
+    };
+    let mut loss_sum = 0.0_f64;
+    for (row, (u_pos, u_neg, loss, g_pos, g_neg)) in per_row.into_iter().enumerate() {
+        factors.u_pos.push(u_pos as f32);
+        factors.g_pos.push(g_pos);
+        for (k, (u, g)) in u_neg.into_iter().zip(g_neg).enumerate() {
+            factors.u_neg[k * rows + row] = u as f32;
+            factors.g_neg[k * rows + row] = g;
+        }
+        loss_sum += loss;
+    }
+    factors.loss = loss_sum / rows as f64;
+    factors
+}
+
+/// `dL/dp`, `[rows, D]`: each row gathers the predictions that were scored against it, in a fixed order.
+///
+/// In double precision: what a row receives as a positive and as a negative cancels over the batch wherever all
+/// rows are active alike, and the bias's gradient is what is left over.
+pub fn pooled_gradient(pairing: Pairing<'_>, factors: &[&Factors<Vec<f32>>], rows: usize) -> Vec<f64> {
+    let mut uses: Vec<Vec<(usize, usize)>> = vec![Vec::new(); rows]; // (context row, index into g_neg)
+    for (at, negative) in pairing.negatives.iter().enumerate() {
+        uses[partner(*negative, rows)].push((at % rows, at));
+    }
+    let dimension = factors.first().map_or(0, |factors| factors.prediction.len() / rows);
+    let mut dp = vec![0.0; rows * dimension];
+    dp.par_chunks_mut(dimension).enumerate().for_each(|(row, dp)| {
+        let mut add = |factor: f64, s: &[f32]| {
+            if factor != 0.0 {
+                let factor = factor / rows as f64;
+                for (dp, s) in dp.iter_mut().zip(s) {
+                    *dp += factor * f64::from(*s);
+                }
+            }
+        };
+        for factors in factors {
+            let prediction = |row: usize| &factors.prediction[row * dimension..(row + 1) * dimension];
+            let positive = partner(row, rows);
+            add(factors.g_pos[positive], prediction(positive));
+            for (context, at) in &uses[row] {
+                add(factors.g_neg[*at], prediction(*context));
+            }
+        }
+    });
+    dp
+}

@@ -1,0 +1,304 @@
+//! Convolution as a product with the windows of the input (im2col), its fused activation and max-pool,
+//! and its gradients (spec 2.5).
+
+use super::pool::Spreader;
+use crate::backend::{Activity, BlockGradient};
+use crate::matmul::{Matrix, matmul};
+use clapp_core::network::Activation;
+use clapp_core::plan::Layer;
+use rayon::prelude::*;
+
+/// Output positions that one product works on, about: its operands should stay in the second-level cache.
+const POSITIONS: usize = 512;
+
+/// Pieces of a batch whose weight gradients are summed apart; small gradients can afford more of them.
+const PARTIAL_SUMS: [usize; 2] = [8, 2];
+const SMALL_GRADIENT: usize = 1 << 20;
+
+/// Rows of a batch that one task convolves at a time.
+fn rows_at_a_time(layer: &Layer, rows: usize) -> usize {
+    (POSITIONS / layer.conv.area()).clamp(1, rows.div_ceil(4))
+}
+
+/// The windows of some rows: `[row, y, x][ky, kx, channel]`.
+fn im2col(layer: &Layer, x: &[f32], windows: &mut Vec<f32>) {
+    let channels = layer.input.channels;
+    let ([kernel_h, kernel_w], stride, padding) = (layer.block.kernel, layer.block.stride, layer.block.padding);
+    let (height, width) = (layer.input.height, layer.input.width);
+    let rows = x.len() / layer.input.len();
+    windows.resize(rows * layer.conv.area() * layer.fan_in(), 0.0);
+    let mut out = windows.chunks_exact_mut(kernel_w * channels);
+    for x in x.chunks_exact(layer.input.len()) {
+        for y in 0..layer.conv.height {
+            for column in 0..layer.conv.width {
+                let left = (column * stride[1]) as isize - padding[1] as isize;
+                let skip = (-left).clamp(0, kernel_w as isize) as usize;
+                let take = (width as isize - left).clamp(skip as isize, kernel_w as isize) as usize;
+                for ky in 0..kernel_h {
+                    let Some(out) = out.next() else { return };
+                    let line = (y * stride[0] + ky).wrapping_sub(padding[0]);
+                    if line >= height || take == skip {
+                        out.fill(0.0);
+                        continue;
+                    }
+                    let start = line * width + (left + skip as isize) as usize;
+                    out[..skip * channels].fill(0.0);
+                    out[skip * channels..take * channels]
+                        .copy_from_slice(&x[start * channels..(start + take - skip) * channels]);
+                    out[take * channels..].fill(0.0);
+                }
+            }
+        }
+    }
+}
+
+/// Adds the gradients of windows to the inputs that they were taken from; the transpose of [`im2col`].
+fn col2im(layer: &Layer, windows: &[f32], dx: &mut [f32]) {
+    let channels = layer.input.channels;
+    let ([kernel_h, kernel_w], stride, padding) = (layer.block.kernel, layer.block.stride, layer.block.padding);
+    let (height, width) = (layer.input.height, layer.input.width);
+    let mut windows = windows.chunks_exact(kernel_w * channels);
+    for dx in dx.chunks_exact_mut(layer.input.len()) {
+        dx.fill(0.0);
+        for y in 0..layer.conv.height {
+            for column in 0..layer.conv.width {
+                let left = (column * stride[1]) as isize - padding[1] as isize;
+                let skip = (-left).clamp(0, kernel_w as isize) as usize;
+                let take = (width as isize - left).clamp(skip as isize, kernel_w as isize) as usize;
+                for ky in 0..kernel_h {
+                    let Some(window) = windows.next() else { return };
+                    let line = (y * stride[0] + ky).wrapping_sub(padding[0]);
+                    if line >= height || take == skip {
+                        continue;
+                    }
+                    let start = line * width + (left + skip as isize) as usize;
+                    let target = &mut dx[start * channels..(start + take - skip) * channels];
+                    for (dx, window) in target.iter_mut().zip(&window[skip * channels..take * channels]) {
+                        *dx += window;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// `max(a, 0)` that lets a NaN through, so that a diverged network cannot look like a silent one.
+fn rectified(a: f32) -> f32 {
+    if a < 0.0 { 0.0 } else { a }
+}
+
+/// Adds the bias and applies the activation, in place on `[position, channel]`.
+fn activate(layer: &Layer, bias: &[f32], maps: &mut [f32]) {
+    let relu = layer.block.activation == Activation::Relu;
+    for pixel in maps.chunks_exact_mut(layer.block.out_channels) {
+        if bias.is_empty() {
+            pixel.iter_mut().for_each(|a| *a = if relu { rectified(*a) } else { *a });
+        } else if relu {
+            pixel.iter_mut().zip(bias).for_each(|(a, b)| *a = rectified(*a + b));
+        } else {
+            pixel.iter_mut().zip(bias).for_each(|(a, b)| *a += b);
+        }
+    }
+}
+
+/// The largest of each window, and where it was first seen in row-major order.
+fn max_pool(layer: &Layer, [pool_h, pool_w]: [usize; 2], maps: &[f32], z: &mut [f32], argmax: &mut [u8]) {
+    let channels = layer.block.out_channels;
+    let width = layer.conv.width;
+    let maps = maps.chunks_exact(layer.conv.len());
+    let rows = z.chunks_exact_mut(layer.output.len()).zip(argmax.chunks_exact_mut(layer.output.len()));
+    for (map, (z, argmax)) in maps.zip(rows) {
+        let pixels = z.chunks_exact_mut(channels).zip(argmax.chunks_exact_mut(channels));
+        for (position, (z, argmax)) in pixels.enumerate() {
+            let (y, x) = (position / layer.output.width * pool_h, position % layer.output.width * pool_w);
+            let first = (y * width + x) * channels;
+            z.copy_from_slice(&map[first..first + channels]);
+            argmax.fill(0);
+            for within in 1..pool_h * pool_w {
+                let at = ((y + within / pool_w) * width + x + within % pool_w) * channels;
+                for ((z, argmax), a) in z.iter_mut().zip(argmax.iter_mut()).zip(&map[at..at + channels]) {
+                    let larger = *a > *z;
+                    *argmax = if larger { within as u8 } else { *argmax };
+                    *z = if larger { *a } else { *z };
+                }
+            }
+        }
+    }
+}
+
+/// Output of a block for `rows` frames.
+pub fn forward(layer: &Layer, weight: &[f32], bias: &[f32], x: &[f32], rows: usize) -> Activity<Vec<f32>> {
+    let group = rows_at_a_time(layer, rows);
+    let mut z = vec![0.0; rows * layer.output.len()];
+    let mut argmax = vec![0_u8; if layer.block.max_pool.is_some() { z.len() } else { 0 }];
+    let weight = Matrix::new(weight, layer.fan_in(), layer.block.out_channels);
+    let inputs = x.par_chunks(group * layer.input.len());
+    let outputs = z.par_chunks_mut(group * layer.output.len());
+    match layer.block.max_pool {
+        None => inputs.zip(outputs).for_each_init(Vec::new, |windows, (x, z)| {
+            im2col(layer, x, windows);
+            matmul(z, Matrix::new(windows, z.len() / layer.block.out_channels, layer.fan_in()), weight, false);
+            activate(layer, bias, z);
+        }),
+        Some(window) => {
+            let argmax = argmax.par_chunks_mut(group * layer.output.len());
+            (inputs, outputs, argmax).into_par_iter().for_each_init(
+                || (Vec::new(), Vec::new()),
+                |(windows, maps), (x, z, argmax)| {
+                    im2col(layer, x, windows);
+                    let positions = windows.len() / layer.fan_in();
+                    maps.resize(positions * layer.block.out_channels, 0.0);
+                    matmul(maps, Matrix::new(windows, positions, layer.fan_in()), weight, false);
+                    activate(layer, bias, maps);
+                    max_pool(layer, window, maps, z, argmax);
+                },
+            );
+        }
+    }
+    Activity { rows, z, argmax }
+}
+
+/// The gradient of a block's output, as it is at hand.
+#[derive(Clone, Copy)]
+pub enum Error<'a> {
+    /// Of its pooled activity, `[rows, D]`: local learning.
+    Pooled { spreader: &'a Spreader, pooled: &'a [f64] },
+    /// Of its output maps: back-propagation.
+    Maps(&'a [f32]),
+}
+
+/// Gradient before the activation, `[row, position, channel]`, of the rows from `first`.
+fn pre_activation_gradient(
+    layer: &Layer,
+    activity: &Activity<Vec<f32>>,
+    error: Error<'_>,
+    first: usize,
+    rows: usize,
+    spread: &mut Vec<f32>,
+    da: &mut Vec<f32>,
+) {
+    let (len, channels) = (layer.output.len(), layer.output.channels);
+    let range = first * len..(first + rows) * len;
+    let dz = match error {
+        Error::Maps(dz) => &dz[range.clone()],
+        Error::Pooled { spreader, pooled } => {
+            spread.resize(rows * len, 0.0);
+            let dimension = layer.pooled.len();
+            let pooled = &pooled[first * dimension..(first + rows) * dimension];
+            for (dp, dz) in pooled.chunks_exact(dimension).zip(spread.chunks_exact_mut(len)) {
+                spreader.spread(dp, dz);
+            }
+            spread.as_slice()
+        }
+    };
+    let z = &activity.z[range.clone()];
+    let relu = layer.block.activation == Activation::Relu;
+    let passes = |z: f32| !relu || z > 0.0;
+    da.resize(rows * layer.conv.len(), 0.0);
+    let Some([pool_h, pool_w]) = layer.block.max_pool else {
+        for ((da, dz), z) in da.iter_mut().zip(dz).zip(z) {
+            *da = if passes(*z) { *dz } else { 0.0 };
+        }
+        return;
+    };
+    da.fill(0.0);
+    let argmax = &activity.argmax[range];
+    for (row, da) in da.chunks_exact_mut(layer.conv.len()).enumerate() {
+        for position in 0..layer.output.area() {
+            let (y, x) = (position / layer.output.width * pool_h, position % layer.output.width * pool_w);
+            let at = row * len + position * channels;
+            for channel in 0..channels {
+                if passes(z[at + channel]) {
+                    let within = usize::from(argmax[at + channel]);
+                    let pixel = (y + within / pool_w) * layer.conv.width + x + within % pool_w;
+                    da[pixel * channels + channel] = dz[at + channel];
+                }
+            }
+        }
+    }
+}
+
+/// One row's part of the bias's gradient where that of its maps, before the activation, is at hand.
+fn add_positions(channels: usize, da: &[f32], bias: &mut [f64]) {
+    for da in da.chunks_exact(channels) {
+        for (bias, da) in bias.iter_mut().zip(da) {
+            *bias += f64::from(*da);
+        }
+    }
+}
+
+/// Gradients of weights and biases.
+pub fn gradient(
+    layer: &Layer,
+    x: &[f32],
+    activity: &Activity<Vec<f32>>,
+    error: Error<'_>,
+) -> BlockGradient<Vec<f32>> {
+    let rows = activity.rows;
+    let (fan_in, channels) = (layer.fan_in(), layer.block.out_channels);
+    let relu = layer.block.activation == Activation::Relu;
+    let len = layer.weight_len();
+    let [many, few] = PARTIAL_SUMS;
+    let partial_sums = if len <= SMALL_GRADIENT { many } else { few };
+    let rows_each = rows.div_ceil(partial_sums);
+    let group = rows_at_a_time(layer, rows).min(rows_each);
+    let mut partial: Vec<(Vec<f32>, Vec<f64>)> = (0..rows.div_ceil(rows_each))
+        .into_par_iter()
+        .map(|part| {
+            let mut weight = vec![0.0; len];
+            let mut bias = vec![0.0; layer.bias_len()];
+            let (mut windows, mut spread, mut da, mut active) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+            let end = rows.min((part + 1) * rows_each);
+            for first in (part * rows_each..end).step_by(group) {
+                let count = group.min(end - first);
+                im2col(layer, &x[first * layer.input.len()..(first + count) * layer.input.len()], &mut windows);
+                pre_activation_gradient(layer, activity, error, first, count, &mut spread, &mut da);
+                let positions = count * layer.conv.area();
+                let windows = Matrix::new(&windows, positions, fan_in).transposed();
+                matmul(&mut weight, windows, Matrix::new(&da, positions, channels), first > part * rows_each);
+                match error {
+                    Error::Maps(_) => add_positions(channels, &da, &mut bias),
+                    Error::Pooled { spreader, pooled } => {
+                        let dimension = layer.pooled.len();
+                        let pooled = pooled[first * dimension..].chunks_exact(dimension);
+                        let z = activity.z[first * layer.output.len()..].chunks_exact(layer.output.len());
+                        for (dp, z) in pooled.zip(z).take(count) {
+                            spreader.bias_gradient(dp, z, relu, &mut active, &mut bias);
+                        }
+                    }
+                }
+            }
+            (weight, bias)
+        })
+        .collect();
+    let mut rest = partial.split_off(1);
+    let (mut weight, mut bias) = partial.swap_remove(0);
+    for (more_weight, more_bias) in rest.drain(..) {
+        weight.par_iter_mut().with_min_len(1 << 14).zip(&more_weight).for_each(|(sum, more)| *sum += more);
+        for (sum, more) in bias.iter_mut().zip(more_bias) {
+            *sum += more;
+        }
+    }
+    BlockGradient { weight, bias: bias.into_iter().map(|sum| sum as f32).collect() }
+}
+
+/// Gradient of a block's input from the gradient of its output maps: needed by back-propagation only.
+pub fn input_gradient(layer: &Layer, weight: &[f32], activity: &Activity<Vec<f32>>, dz: &[f32]) -> Vec<f32> {
+    let rows = activity.rows;
+    let (fan_in, channels) = (layer.fan_in(), layer.block.out_channels);
+    let group = rows_at_a_time(layer, rows);
+    let weight = Matrix::new(weight, fan_in, channels).transposed();
+    let mut dx = vec![0.0; rows * layer.input.len()];
+    dx.par_chunks_mut(group * layer.input.len()).enumerate().for_each_init(
+        || (Vec::new(), Vec::new(), Vec::new()),
+        |(windows, spread, da), (index, dx)| {
+            let count = dx.len() / layer.input.len();
+            pre_activation_gradient(layer, activity, Error::Maps(dz), index * group, count, spread, da);
+            let positions = count * layer.conv.area();
+            windows.resize(positions * fan_in, 0.0);
+            matmul(windows, Matrix::new(da, positions, channels), weight, false);
+            col2im(layer, windows, dx);
+        },
+    );
+    dx
+}

@@ -1,0 +1,47 @@
+//! Between the layouts of files (`[C, H, W]`, `[out, in, kh, kw]`) and of this backend.
+
+use clapp_core::plan::Layer;
+use rayon::prelude::*;
+
+/// Transposes each `[rows, columns]` matrix of a batch to `[columns, rows]`.
+pub fn transpose_each(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
+    let mut out = vec![0.0; values.len()];
+    let len = rows * columns;
+    out.par_chunks_mut(len).zip(values.par_chunks(len)).for_each(|(out, values)| {
+        for (column, out) in out.chunks_exact_mut(rows).enumerate() {
+            for (out, value) in out.iter_mut().zip(values.iter().skip(column).step_by(columns)) {
+                *out = *value;
+            }
+        }
+    });
+    out
+}
+
+/// `[out, in, kh, kw]` to `[kh, kw, in, out]`.
+pub fn weights_to_device(layer: &Layer, values: &[f32]) -> Vec<f32> {
+    let mut out = vec![0.0; values.len()];
+    for (from, to) in weight_positions(layer) {
+        out[to] = values[from];
+    }
+    out
+}
+
+/// `[kh, kw, in, out]` to `[out, in, kh, kw]`.
+pub fn weights_from_device(layer: &Layer, weights: &[f32]) -> Vec<f32> {
+    let mut out = vec![0.0; weights.len()];
+    for (to, from) in weight_positions(layer) {
+        out[to] = weights[from];
+    }
+    out
+}
+
+/// Pairs of positions (in `[out, in, kh, kw]`, in `[kh, kw, in, out]`).
+fn weight_positions(layer: &Layer) -> impl Iterator<Item = (usize, usize)> {
+    let outs = layer.block.out_channels;
+    let ins = layer.input.channels;
+    let area = layer.block.kernel[0] * layer.block.kernel[1];
+    (0..outs * ins * area).map(move |from| {
+        let (o, c, k) = (from / (ins * area), from / area % ins, from % area);
+        (from, (k * ins + c) * outs + o)
+    })
+}

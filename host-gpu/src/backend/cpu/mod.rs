@@ -1,0 +1,192 @@
+//! The CPU backend: `f32`, all cores through rayon, matrix products through `gemm`.
+//!
+//! Maps are kept as `[row, y, x, channel]`, so that a window's channels are contiguous, and weights as
+//! `[kh, kw, in, out]`. Work is cut into pieces by shape alone, never by the number of threads, and sums
+//! over pieces are added in a fixed order: the same bits on any number of threads.
+
+mod contrast;
+mod conv;
+mod layout;
+mod pool;
+mod projection;
+
+use super::{Activity, Backend, BlockGradient, Factors, Pairing, Parameter};
+use crate::optimizer::{self, Optimizer};
+use clapp_core::network::Rule;
+use clapp_core::plan::Layer;
+use clapp_core::shape::Shape;
+use rayon::prelude::*;
+
+/// Elements of a tensor that one task steps at a time.
+const STEP_CHUNK: usize = 1 << 15;
+
+/// The CPU backend; it has no state of its own.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Cpu;
+
+/// Gives a parameter the moments that the optimiser keeps, at zero, where it does not have them yet.
+fn ensure_state(parameter: &mut Parameter<Vec<f32>>, optimizer: &Optimizer) {
+    let len = parameter.value.len();
+    if optimizer.has_first() && parameter.first.len() != len {
+        parameter.first = vec![0.0; len];
+    }
+    if optimizer.has_second() && parameter.second.len() != len {
+        parameter.second = vec![0.0; len];
+    }
+}
+
+/// Cuts a state tensor like its parameter, or gives empty slices where the optimiser does not keep it.
+fn state_chunks(state: &mut [f32], chunk: usize, count: usize) -> Vec<&mut [f32]> {
+    if state.is_empty() {
+        return (0..count).map(|_| Default::default()).collect();
+    }
+    state.chunks_mut(chunk).collect()
+}
+
+impl Backend for Cpu {
+    type Tensor = Vec<f32>;
+    type PooledGradient = Vec<f64>;
+
+    fn upload(&self, values: &[f32]) -> Vec<f32> {
+        values.to_vec()
+    }
+
+    fn download(&self, tensor: &Vec<f32>) -> Vec<f32> {
+        tensor.clone()
+    }
+
+    fn upload_frames(&self, shape: Shape, values: &[f32]) -> Vec<f32> {
+        layout::transpose_each(values, shape.channels, shape.area())
+    }
+
+    fn download_frames(&self, shape: Shape, maps: &Vec<f32>) -> Vec<f32> {
+        layout::transpose_each(maps, shape.area(), shape.channels)
+    }
+
+    fn upload_weights(&self, layer: &Layer, values: &[f32]) -> Vec<f32> {
+        layout::weights_to_device(layer, values)
+    }
+
+    fn download_weights(&self, layer: &Layer, weights: &Vec<f32>) -> Vec<f32> {
+        layout::weights_from_device(layer, weights)
+    }
+
+    fn forward(
+        &self,
+        layer: &Layer,
+        weight: &Vec<f32>,
+        bias: &Vec<f32>,
+        x: &Vec<f32>,
+        rows: usize,
+    ) -> Activity<Vec<f32>> {
+        conv::forward(layer, weight, bias, x, rows)
+    }
+
+    fn pool(&self, layer: &Layer, activity: &Activity<Vec<f32>>) -> Vec<f32> {
+        pool::pool(layer, &activity.z, activity.rows)
+    }
+
+    fn contrast(
+        &self,
+        rule: &Rule,
+        pairing: Pairing<'_>,
+        p: &Vec<f32>,
+        c: &Vec<f32>,
+        projection: Option<&Vec<f32>>,
+        rows: usize,
+    ) -> Factors<Vec<f32>> {
+        contrast::contrast(rule, pairing, p, c, projection.map(Vec::as_slice), rows)
+    }
+
+    fn pooled_gradient(&self, pairing: Pairing<'_>, factors: &[&Factors<Vec<f32>>], rows: usize) -> Vec<f64> {
+        contrast::pooled_gradient(pairing, factors, rows)
+    }
+
+    fn projection_gradient(
+        &self,
+        pairing: Pairing<'_>,
+        p: &Vec<f32>,
+        c: &Vec<f32>,
+        factors: &Factors<Vec<f32>>,
+        rows: usize,
+    ) -> Vec<f32> {
+        let errors = projection::errors(pairing, p, factors, rows);
+        let mut gradient = vec![0.0; p.len() / rows * (c.len() / rows)];
+        projection::gradient(&errors, c, rows, &mut gradient);
+        gradient
+    }
+
+    fn update_projection(
+        &self,
+        pairing: Pairing<'_>,
+        p: &Vec<f32>,
+        c: &Vec<f32>,
+        factors: &Factors<Vec<f32>>,
+        rows: usize,
+        projection: &mut Parameter<Vec<f32>>,
+        optimizer: &Optimizer,
+        step: u64,
+    ) {
+        if !optimizer.is_elementwise() {
+            let gradient = self.projection_gradient(pairing, p, c, factors, rows);
+            return self.update(projection, &gradient, optimizer, step);
+        }
+        ensure_state(projection, optimizer);
+        let errors = projection::errors(pairing, p, factors, rows);
+        projection::update(&errors, c, rows, projection, optimizer, step);
+    }
+
+    fn spread(&self, layer: &Layer, pooled: &Vec<f64>, rows: usize) -> Vec<f32> {
+        let spreader = pool::Spreader::new(layer);
+        let mut dz = vec![0.0; rows * layer.output.len()];
+        dz.par_chunks_mut(layer.output.len())
+            .zip(pooled.par_chunks(layer.pooled.len()))
+            .for_each(|(dz, dp)| spreader.spread(dp, dz));
+        dz
+    }
+
+    fn local_gradient(
+        &self,
+        layer: &Layer,
+        x: &Vec<f32>,
+        activity: &Activity<Vec<f32>>,
+        pooled: &Vec<f64>,
+    ) -> BlockGradient<Vec<f32>> {
+        let spreader = pool::Spreader::new(layer);
+        conv::gradient(layer, x, activity, conv::Error::Pooled { spreader: &spreader, pooled })
+    }
+
+    fn block_gradient(
+        &self,
+        layer: &Layer,
+        x: &Vec<f32>,
+        activity: &Activity<Vec<f32>>,
+        dz: &Vec<f32>,
+    ) -> BlockGradient<Vec<f32>> {
+        conv::gradient(layer, x, activity, conv::Error::Maps(dz))
+    }
+
+    fn input_gradient(
+        &self,
+        layer: &Layer,
+        weight: &Vec<f32>,
+        activity: &Activity<Vec<f32>>,
+        dz: &Vec<f32>,
+    ) -> Vec<f32> {
+        conv::input_gradient(layer, weight, activity, dz)
+    }
+
+    fn update(&self, parameter: &mut Parameter<Vec<f32>>, gradient: &Vec<f32>, optimizer: &Optimizer, step: u64) {
+        ensure_state(parameter, optimizer);
+        let Parameter { value, first, second } = parameter;
+        if !optimizer.is_elementwise() || value.len() <= STEP_CHUNK {
+            return optimizer::apply(optimizer, step, value, first, second, gradient);
+        }
+        let count = value.len().div_ceil(STEP_CHUNK);
+        let first = state_chunks(first, STEP_CHUNK, count);
+        let second = state_chunks(second, STEP_CHUNK, count);
+        (value.par_chunks_mut(STEP_CHUNK), gradient.par_chunks(STEP_CHUNK), first, second).into_par_iter().for_each(
+            |(value, gradient, first, second)| optimizer::apply(optimizer, step, value, first, second, gradient),
+        );
+    }
+}

@@ -1,0 +1,177 @@
+//! The operations that a device must offer for training: few, and each coarse enough to be worth a launch.
+//!
+//! The rules in [`crate::step`] are written once, over this trait. A tensor's layout is the backend's own
+//! affair: what crosses the border is uploaded and downloaded in the layouts of [`clapp_core::plan`]
+//! (`[C, H, W]` frames, `[out, in, kh, kw]` weights).
+
+pub mod cpu;
+
+use crate::optimizer::Optimizer;
+use clapp_core::network::Rule;
+use clapp_core::plan::Layer;
+use clapp_core::shape::Shape;
+
+/// The output of a block for all rows of a batch.
+#[derive(Debug)]
+pub struct Activity<T> {
+    /// Number of rows (frames).
+    pub rows: usize,
+    /// Output map `z` after activation and max-pool, in the backend's layout.
+    pub z: T,
+    /// Position of each maximum in its window; empty without max-pool.
+    pub argmax: Vec<u8>,
+}
+
+/// One trained tensor with the state of its optimiser.
+#[derive(Debug)]
+pub struct Parameter<T> {
+    /// The values.
+    pub value: T,
+    /// First moments (momentum), as long as `value`; empty until the first step that needs them.
+    pub first: T,
+    /// Second moments, as long as `value`; empty until the first step that needs them.
+    pub second: T,
+}
+
+/// Which rows a batch contrasts with which.
+#[derive(Debug, Clone, Copy)]
+pub struct Pairing<'a> {
+    /// Index `n_k(j)` into the list of positives, `[K][rows]` flattened (spec 1.3).
+    pub negatives: &'a [usize],
+    /// For each row, whether only its positive (`true`) or only its negative term counts; `None` for both.
+    pub keep_positive: Option<&'a [bool]>,
+}
+
+/// What a contrast gives for one layer, one context, and all rows.
+#[derive(Debug, Clone)]
+pub struct Factors<T> {
+    /// Scores of the positives, `[rows]`.
+    pub u_pos: Vec<f32>,
+    /// Scores of the negatives, `[K][rows]` flattened.
+    pub u_neg: Vec<f32>,
+    /// Third factors of the positives, `d loss_j / d u+_j` (spec 2.1), `[rows]`.
+    pub g_pos: Vec<f64>,
+    /// Third factors of the negatives, `[K][rows]` flattened.
+    pub g_neg: Vec<f64>,
+    /// Mean loss over the rows.
+    pub loss: f64,
+    /// Predictions `s = B c`, `[rows, D]`.
+    pub prediction: T,
+}
+
+/// Gradients of a block's weights and biases.
+#[derive(Debug)]
+pub struct BlockGradient<T> {
+    /// As the weights.
+    pub weight: T,
+    /// As the biases; empty without bias.
+    pub bias: T,
+}
+
+/// A device that can train.
+pub trait Backend {
+    /// An array of `f32` on the device.
+    type Tensor;
+    /// A gradient of pooled activity, which a device may keep in another precision.
+    type PooledGradient;
+
+    /// Copies values to the device as they are.
+    fn upload(&self, values: &[f32]) -> Self::Tensor;
+    /// Copies values back as they are.
+    fn download(&self, tensor: &Self::Tensor) -> Vec<f32>;
+    /// Copies frames `[rows, C, H, W]` into the device's layout of maps.
+    fn upload_frames(&self, shape: Shape, values: &[f32]) -> Self::Tensor;
+    /// Copies maps back as `[rows, C, H, W]`.
+    fn download_frames(&self, shape: Shape, maps: &Self::Tensor) -> Vec<f32>;
+    /// Copies weights `[out, in, kh, kw]` into the device's layout.
+    fn upload_weights(&self, layer: &Layer, values: &[f32]) -> Self::Tensor;
+    /// Copies weights back as `[out, in, kh, kw]`.
+    fn download_weights(&self, layer: &Layer, weights: &Self::Tensor) -> Vec<f32>;
+
+    /// Convolution, activation and max-pool of `rows` frames (spec 2.5).
+    fn forward(
+        &self,
+        layer: &Layer,
+        weight: &Self::Tensor,
+        bias: &Self::Tensor,
+        x: &Self::Tensor,
+        rows: usize,
+    ) -> Activity<Self::Tensor>;
+
+    /// Loss pooling: `p`, `[rows, D]`, channel-major (spec 2.4).
+    fn pool(&self, layer: &Layer, activity: &Activity<Self::Tensor>) -> Self::Tensor;
+
+    /// Scores, third factors and loss of pooled activity `p` `[rows, D]` under context `c` `[rows, D_src]`
+    /// (spec 1.2 and 2.1). Without a projection it is the identity.
+    fn contrast(
+        &self,
+        rule: &Rule,
+        pairing: Pairing<'_>,
+        p: &Self::Tensor,
+        c: &Self::Tensor,
+        projection: Option<&Self::Tensor>,
+        rows: usize,
+    ) -> Factors<Self::Tensor>;
+
+    /// Gradient of the losses with respect to `p`, summed over `factors` (spec 2.3), `[rows, D]`.
+    fn pooled_gradient(&self, pairing: Pairing<'_>, factors: &[&Factors<Self::Tensor>], rows: usize)
+        -> Self::PooledGradient;
+
+    /// Gradient of the loss with respect to the projection (spec 2.2), `[D, D_src]`.
+    fn projection_gradient(
+        &self,
+        pairing: Pairing<'_>,
+        p: &Self::Tensor,
+        c: &Self::Tensor,
+        factors: &Factors<Self::Tensor>,
+        rows: usize,
+    ) -> Self::Tensor;
+
+    /// The gradient of [`Backend::projection_gradient`] and its optimiser step in one; a backend need not
+    /// write the gradient out. `step` counts from 1.
+    #[expect(clippy::too_many_arguments, reason = "one coarse operation instead of two")]
+    fn update_projection(
+        &self,
+        pairing: Pairing<'_>,
+        p: &Self::Tensor,
+        c: &Self::Tensor,
+        factors: &Factors<Self::Tensor>,
+        rows: usize,
+        projection: &mut Parameter<Self::Tensor>,
+        optimizer: &Optimizer,
+        step: u64,
+    );
+
+    /// Spreads a pooled gradient `[rows, D]` over the output maps (spec 2.4).
+    fn spread(&self, layer: &Layer, pooled: &Self::PooledGradient, rows: usize) -> Self::Tensor;
+
+    /// Gradients of a block from the gradient of its pooled activity (spec 2.4 and 2.5).
+    fn local_gradient(
+        &self,
+        layer: &Layer,
+        x: &Self::Tensor,
+        activity: &Activity<Self::Tensor>,
+        pooled: &Self::PooledGradient,
+    ) -> BlockGradient<Self::Tensor>;
+
+    /// Gradients of a block from the gradient of its output maps.
+    fn block_gradient(
+        &self,
+        layer: &Layer,
+        x: &Self::Tensor,
+        activity: &Activity<Self::Tensor>,
+        dz: &Self::Tensor,
+    ) -> BlockGradient<Self::Tensor>;
+
+    /// Gradient of a block's input from the gradient of its output maps; the local rules never ask for it.
+    fn input_gradient(
+        &self,
+        layer: &Layer,
+        weight: &Self::Tensor,
+        activity: &Activity<Self::Tensor>,
+        dz: &Self::Tensor,
+    ) -> Self::Tensor;
+
+    /// One optimiser step; `step` counts from 1.
+    fn update(&self, parameter: &mut Parameter<Self::Tensor>, gradient: &Self::Tensor, optimizer: &Optimizer, step: u64);
+}

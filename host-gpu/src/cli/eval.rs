@@ -1,0 +1,92 @@
+//! `clapp eval`: the linear probe of a checkpoint.
+
+use super::{check_shape, loader_threads, open_data};
+use crate::backend::cpu::Cpu;
+use crate::checkpoint::Checkpoint;
+use crate::error::Error;
+use crate::files::write_atomically;
+use crate::probe::{ProbeReport, probe};
+use crate::step::Model;
+use clap::Args;
+use std::path::PathBuf;
+
+/// Arguments of `clapp eval`.
+#[derive(Debug, Args)]
+pub struct EvalArguments {
+    /// Checkpoint that `clapp train` wrote.
+    pub checkpoint: PathBuf,
+    /// Data set as downloaded (folder or archive); without it, the generated set.
+    #[arg(long)]
+    pub data: Option<PathBuf>,
+    /// Compute the features once, from the images without augmentation: fast, but not the paper's protocol.
+    #[arg(long)]
+    pub cached: bool,
+    /// Passes over the labelled images.
+    #[arg(long)]
+    pub epochs: Option<u64>,
+    /// Use only the first so many labelled images.
+    #[arg(long)]
+    pub images: Option<usize>,
+    /// Write the result as JSON, too.
+    #[arg(long)]
+    pub json: Option<PathBuf>,
+}
+
+/// Runs `clapp eval`.
+///
+/// # Errors
+/// Where the input is wrong or an output cannot be written.
+pub fn run(arguments: &EvalArguments) -> Result<u8, Error> {
+    let checkpoint = Checkpoint::read(&arguments.checkpoint)?;
+    let mut config = checkpoint.config;
+    let mut data = open_data(arguments.data.as_deref(), config.seed)?;
+    check_shape(&data, config.input_shape(), &arguments.checkpoint.display().to_string())?;
+    config.probe.epochs = arguments.epochs.unwrap_or(config.probe.epochs);
+    if let Some(images) = arguments.images.or(config.images) {
+        data.train = data.train.take(images);
+    }
+    let model = Model::upload(&Cpu, config.network()?, &checkpoint.layers);
+    let pooled = config.probe_network()?;
+    let bar = indicatif::ProgressBar::new(config.probe.epochs);
+    let report = probe(
+        &Cpu,
+        &model,
+        &pooled,
+        &config.probe,
+        &data,
+        config.seed,
+        arguments.cached,
+        loader_threads(),
+        |epoch, accuracy| {
+            bar.set_position(epoch);
+            bar.set_message(format!("{:.2} %", 100.0 * accuracy));
+            Ok(())
+        },
+    )?;
+    bar.finish_and_clear();
+    println!("{}, {} epochs, on {}", config.rule.name(), checkpoint.epoch, data.source);
+    print(&report, &data.classes);
+    if let Some(path) = &arguments.json {
+        let text = serde_json::to_string_pretty(&report)
+            .map_err(|error| Error::Config { origin: path.display().to_string(), message: error.to_string() })?;
+        write_atomically(path, text.as_bytes())?;
+    }
+    Ok(0)
+}
+
+fn print(report: &ProbeReport, classes: &[String]) {
+    let percent = |share: f64| format!("{:6.2} %", 100.0 * share);
+    println!(
+        "linear probe, {} epochs on {} images, {}",
+        report.epochs,
+        report.train_images,
+        if report.cached { "cached features without augmentation" } else { "augmented anew each epoch" }
+    );
+    println!("  all layers  {}   (best epoch {}, selected on the test images)", percent(report.all.last), percent(report.all.best));
+    for (index, layer) in report.layers.iter().enumerate() {
+        println!("  layer {index}     {}", percent(layer.last));
+    }
+    for (name, accuracy) in classes.iter().zip(&report.all.classes) {
+        println!("  {name:<12}{}", percent(*accuracy));
+    }
+}

@@ -1,0 +1,80 @@
+//! The command line: one file a command.
+
+pub mod eval;
+mod progress;
+pub mod train;
+
+use crate::config::RuleName;
+use crate::data::{self, Dataset};
+use crate::error::Error;
+use clap::{Parser, Subcommand};
+use std::path::{Path, PathBuf};
+
+/// Trains convolutional networks without back-propagation through the network.
+#[derive(Debug, Parser)]
+#[command(version, about)]
+pub struct Arguments {
+    /// What to do; without it, the demonstration on generated images.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Train an encoder with a local rule (or the global baseline).
+    Train(train::TrainArguments),
+    /// Linear probe of a checkpoint.
+    Eval(eval::EvalArguments),
+}
+
+/// Runs the command and gives the exit code: 0, or 1 where a check has failed.
+///
+/// # Errors
+/// Any [`Error`]; its exit code is [`Error::exit_code`].
+pub fn run(arguments: &Arguments) -> Result<u8, Error> {
+    match &arguments.command {
+        None => Ok(0),
+        Some(Command::Train(arguments)) => train::run(arguments),
+        Some(Command::Eval(arguments)) => eval::run(arguments),
+    }
+}
+
+/// The images of a run: the folder or archive given, or the generated set.
+pub(crate) fn open_data(path: Option<&Path>, seed: u64) -> Result<Dataset, Error> {
+    match path {
+        Some(path) => Ok(data::open(path)?),
+        None => Ok(data::generated::shapes(seed, GENERATED_TRAIN, GENERATED_TEST)),
+    }
+}
+
+/// Images in the generated set.
+pub(crate) const GENERATED_TRAIN: usize = 4000;
+pub(crate) const GENERATED_TEST: usize = 1000;
+
+/// The images must have the shape that the network reads.
+pub(crate) fn check_shape(data: &Dataset, input: clapp_core::shape::Shape, origin: &str) -> Result<(), Error> {
+    if data.shape == input {
+        return Ok(());
+    }
+    let text = |shape: clapp_core::shape::Shape| format!("[{}, {}, {}]", shape.channels, shape.height, shape.width);
+    Err(Error::Config {
+        origin: origin.into(),
+        message: format!("input is {}, but the images of {} are {}", text(input), data.name, text(data.shape)),
+    })
+}
+
+/// Default folder for what a command writes.
+pub(crate) fn default_out(name: &str) -> PathBuf {
+    PathBuf::from("out").join(name)
+}
+
+/// A rule's name as a file name.
+pub(crate) fn file_name(rule: RuleName) -> String {
+    rule.name().replace("++", "pp-").trim_end_matches('-').to_string()
+}
+
+/// Threads that load and augment images beside the trainer.
+pub(crate) fn loader_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}

@@ -1,0 +1,50 @@
+//! The progress bar of training: loss of each layer and images a second.
+
+use crate::trainer::StepMetrics;
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// Weight of the newest step in the running means that are shown.
+const NEWEST: f64 = 0.05;
+
+/// A bar over all steps of a run.
+#[derive(Debug)]
+pub struct Progress {
+    bar: ProgressBar,
+    losses: Vec<Option<f64>>,
+    seconds_per_image: Option<f64>,
+}
+
+impl Progress {
+    /// A bar for a run of `epochs`; its length is known with the first step.
+    pub fn new(name: &str, epochs: u64) -> Self {
+        let bar = ProgressBar::new(0);
+        let template = format!("{{prefix}} {{bar:24}} {{pos}}/{{len}} steps, {epochs} epochs, {{elapsed}} ({{eta}} left)  {{msg}}");
+        if let Ok(style) = ProgressStyle::with_template(&template) {
+            bar.set_style(style);
+        }
+        bar.set_prefix(name.to_string());
+        Self { bar, losses: Vec::new(), seconds_per_image: None }
+    }
+
+    /// Shows a step.
+    pub fn step(&mut self, metrics: &StepMetrics, epochs: u64) {
+        self.bar.set_length(epochs * metrics.steps_per_epoch as u64);
+        let mix = |old: Option<f64>, new: f64| Some(old.map_or(new, |old| old + NEWEST * (new - old)));
+        self.losses.resize(metrics.losses.len(), None);
+        for (shown, loss) in self.losses.iter_mut().zip(&metrics.losses) {
+            if let Some(loss) = loss {
+                *shown = mix(*shown, *loss);
+            }
+        }
+        self.seconds_per_image = mix(self.seconds_per_image, metrics.elapsed.as_secs_f64() / metrics.images as f64);
+        let losses: Vec<String> = self.losses.iter().flatten().map(|loss| format!("{loss:.3}")).collect();
+        let speed = self.seconds_per_image.map_or(0.0, |seconds| 1.0 / seconds);
+        self.bar.set_message(format!("loss {}  {speed:.0} images/s", losses.join(" ")));
+        self.bar.set_position(metrics.step);
+    }
+
+    /// Takes the bar away.
+    pub fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+}

@@ -1,0 +1,322 @@
+//! The configuration of a training run: what a TOML file holds, and what a checkpoint keeps of it.
+
+mod presets;
+mod rule;
+
+pub use presets::{PRESETS, preset};
+pub use rule::RuleName;
+
+use crate::augment::ViewAugment;
+use crate::error::Error;
+use crate::model::NetworkSpec;
+use crate::optimizer::Optimizer;
+use clapp_core::network::{Activation, Block, Contrast, LossPool, Projection, Rule};
+use clapp_core::shape::Shape;
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+
+/// A training run: network, rule, optimiser, views and probe.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Config {
+    /// Name of the run, for tables.
+    pub name: String,
+    /// The learning rule.
+    pub rule: RuleName,
+    /// Seed of every random stream.
+    pub seed: u64,
+    /// Passes over the training images; 0 leaves the encoder untrained.
+    pub epochs: u64,
+    /// Images in a batch; each gives two views.
+    pub batch: usize,
+    /// Factor on the channels of every block.
+    pub width: f32,
+    /// Use only that many of the training images.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub images: Option<usize>,
+    /// How the negatives are drawn.
+    pub negatives: Negatives,
+    /// The contrast function.
+    pub contrast: ContrastName,
+    /// Factor on the positive term of hinge and soft hinge.
+    #[serde(default = "one")]
+    pub pos_coeff: f32,
+    /// What the projections are.
+    #[serde(default)]
+    pub projection: ProjectionName,
+    /// Shape of the training views, `[C, H, W]`.
+    pub input: [usize; 3],
+    /// The optimiser of all tensors.
+    pub optimizer: Optimizer,
+    /// How the two views of an image are drawn.
+    pub augment: ViewAugment,
+    /// The linear evaluation.
+    pub probe: ProbeConfig,
+    /// The blocks from the input to the top, with their channels at width 1.
+    pub blocks: Vec<BlockConfig>,
+}
+
+fn one() -> f32 {
+    1.0
+}
+
+/// How negatives are drawn (spec 1.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Negatives {
+    /// The next row of the batch: always another image.
+    Ring,
+    /// That many rows for each context, uniformly over the batch, the same for all layers.
+    Uniform(usize),
+}
+
+/// A contrast function by name.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum ContrastName {
+    /// [`Contrast::Hinge`].
+    Hinge,
+    /// [`Contrast::SoftHinge`].
+    SoftHinge,
+    /// [`Contrast::Linear`].
+    Linear,
+    /// [`Contrast::Phyll`].
+    Phyll {
+        /// Steepness.
+        theta: f32,
+    },
+}
+
+impl From<ContrastName> for Contrast {
+    fn from(name: ContrastName) -> Self {
+        match name {
+            ContrastName::Hinge => Self::Hinge,
+            ContrastName::SoftHinge => Self::SoftHinge,
+            ContrastName::Linear => Self::Linear,
+            ContrastName::Phyll { theta } => Self::Phyll { theta },
+        }
+    }
+}
+
+/// A kind of projection by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProjectionName {
+    /// [`Projection::Trainable`].
+    #[default]
+    Trainable,
+    /// [`Projection::Frozen`].
+    Frozen,
+    /// [`Projection::Identity`].
+    Identity,
+}
+
+impl From<ProjectionName> for Projection {
+    fn from(name: ProjectionName) -> Self {
+        match name {
+            ProjectionName::Trainable => Self::Trainable,
+            ProjectionName::Frozen => Self::Frozen,
+            ProjectionName::Identity => Self::Identity,
+        }
+    }
+}
+
+/// A pooling by name; numbers are pixels of the block's output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Pool {
+    /// The whole map.
+    Global,
+    /// Cells of `[height, width]`.
+    Block([usize; 2]),
+    /// As many cells as `[height, width]`.
+    Adaptive([usize; 2]),
+}
+
+impl From<Pool> for LossPool {
+    fn from(pool: Pool) -> Self {
+        match pool {
+            Pool::Global => Self::Global,
+            Pool::Block(cell) => Self::Block(cell),
+            Pool::Adaptive(cells) => Self::Adaptive(cells),
+        }
+    }
+}
+
+/// One block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct BlockConfig {
+    /// Output channels at width 1.
+    pub channels: usize,
+    /// Kernel `[height, width]`.
+    pub kernel: [usize; 2],
+    /// Stride `[vertical, horizontal]`.
+    #[serde(default = "ones")]
+    pub stride: [usize; 2],
+    /// Zeros on each side `[vertical, horizontal]`.
+    #[serde(default)]
+    pub padding: [usize; 2],
+    /// Whether there is a bias.
+    #[serde(default = "yes")]
+    pub bias: bool,
+    /// Whether there is a ReLU.
+    #[serde(default = "yes")]
+    pub relu: bool,
+    /// Max-pool window `[height, width]`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_pool: Option<[usize; 2]>,
+    /// Pooling for the loss of the rules with spatial dependence.
+    pub loss_pool: Pool,
+    /// Pooling for the features of the linear probe.
+    pub probe_pool: Pool,
+}
+
+fn ones() -> [usize; 2] {
+    [1, 1]
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// The linear evaluation (spec 5.3).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ProbeConfig {
+    /// Passes over the labelled training images.
+    pub epochs: u64,
+    /// Images in a batch.
+    pub batch: usize,
+    /// Learning rate of Adam.
+    pub lr: f32,
+    /// How the training images are augmented.
+    pub augment: ViewAugment,
+}
+
+/// Which pooling the layers of a network get.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pooling {
+    Loss,
+    Probe,
+}
+
+impl Config {
+    /// Reads a TOML file.
+    ///
+    /// # Errors
+    /// [`Error::File`] where it cannot be read, [`Error::Config`] where it is not a configuration.
+    pub fn read(path: &Path) -> Result<Self, Error> {
+        let text = std::fs::read_to_string(path).map_err(Error::file("read", path))?;
+        Self::parse(&text, &path.display().to_string())
+    }
+
+    /// Reads TOML text; `origin` names it in errors.
+    ///
+    /// # Errors
+    /// [`Error::Config`] with the field and what was expected.
+    pub fn parse(text: &str, origin: &str) -> Result<Self, Error> {
+        let config: Self = toml::from_str(text)
+            .map_err(|error| Error::Config { origin: origin.into(), message: error.to_string() })?;
+        config.check(origin)?;
+        Ok(config)
+    }
+
+    /// Checks what the types do not say; `origin` names the configuration in errors.
+    ///
+    /// # Errors
+    /// [`Error::Config`] with the field and what was expected.
+    pub fn check(&self, origin: &str) -> Result<(), Error> {
+        let wrong = |message: String| Err(Error::Config { origin: origin.into(), message });
+        if self.batch < 2 {
+            return wrong(format!("batch is {}, expected at least 2: the rule contrasts images", self.batch));
+        }
+        if !(self.width.is_finite() && self.width > 0.0 && self.width <= 64.0) {
+            return wrong(format!("width is {}, expected above 0 and at most 64", self.width));
+        }
+        if self.images.is_some_and(|images| images < 2) {
+            return wrong("images is below 2, expected at least 2".into());
+        }
+        if self.negatives == Negatives::Uniform(0) {
+            return wrong("negatives.uniform is 0, expected at least 1".into());
+        }
+        if self.blocks.iter().any(|block| block.channels > 1 << 16) {
+            return wrong("blocks.channels is above 65536".into());
+        }
+        if self.probe.batch == 0 {
+            return wrong("probe.batch is 0, expected at least 1".into());
+        }
+        if !(self.probe.lr.is_finite() && self.probe.lr > 0.0) {
+            return wrong(format!("probe.lr is {}, expected a finite number above 0", self.probe.lr));
+        }
+        if let Err(message) = self.optimizer.check() {
+            return wrong(format!("optimizer: {message}"));
+        }
+        let input = self.input_shape();
+        for (name, augment) in [("augment", &self.augment), ("probe.augment", &self.probe.augment)] {
+            augment.check(input).or_else(|error| wrong(format!("{name}: {error}")))?;
+            if [augment.size; 2] != [input.height, input.width] {
+                return wrong(format!(
+                    "{name}.size is {}, but input is {} x {}",
+                    augment.size, input.height, input.width
+                ));
+            }
+        }
+        for network in [self.network(), self.probe_network()] {
+            if let Err(error) = network {
+                return wrong(format!("blocks: {error}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Shape of a training view.
+    pub fn input_shape(&self) -> Shape {
+        let [channels, height, width] = self.input;
+        Shape::new(channels, height, width)
+    }
+
+    /// Channels of a block at the configured width, at least 1.
+    fn channels(&self, block: &BlockConfig) -> usize {
+        ((block.channels as f32 * self.width).round() as usize).max(1)
+    }
+
+    fn spec(&self, pooling: Pooling) -> Result<NetworkSpec, Error> {
+        let blocks = self.blocks.iter().map(|block| Block {
+            out_channels: self.channels(block),
+            kernel: block.kernel,
+            stride: block.stride,
+            padding: block.padding,
+            bias: block.bias,
+            activation: if block.relu { Activation::Relu } else { Activation::Identity },
+            max_pool: block.max_pool,
+            loss_pool: match pooling {
+                Pooling::Probe => block.probe_pool.into(),
+                Pooling::Loss => self.rule.loss_pool(block.loss_pool.into()),
+            },
+        });
+        let rule = Rule {
+            contrast: self.contrast.into(),
+            context: self.rule.context(),
+            projection: self.projection.into(),
+            pos_coeff: self.pos_coeff,
+        };
+        Ok(NetworkSpec::new(self.input_shape(), blocks.collect(), rule, self.rule.learning())?)
+    }
+
+    /// The network as it is trained.
+    ///
+    /// # Errors
+    /// [`Error::Network`] where it does not fit together.
+    pub fn network(&self) -> Result<NetworkSpec, Error> {
+        self.spec(Pooling::Loss)
+    }
+
+    /// The same encoder, pooled as the linear probe sees it.
+    ///
+    /// # Errors
+    /// [`Error::Network`] where it does not fit together.
+    pub fn probe_network(&self) -> Result<NetworkSpec, Error> {
+        self.spec(Pooling::Probe)
+    }
+}

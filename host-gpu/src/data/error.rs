@@ -1,0 +1,68 @@
+//! What can be wrong with a data set.
+
+use std::io;
+use std::path::PathBuf;
+
+use super::{cifar, idx};
+
+/// Why a data set could not be read. The message names the file, what was found and what was expected.
+#[derive(Debug, thiserror::Error)]
+pub enum DataError {
+    /// The file or folder could not be opened or read: missing, no permission, truncated gzip or tar stream.
+    #[error("cannot read {path}: {source}. {hint}")]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system or the decoder said.
+        source: io::Error,
+        /// Where to get a whole copy.
+        hint: String,
+    },
+    /// Nothing at the path looks like a known data set.
+    #[error(
+        "{path} is not a data set that I know: found {found}; expected CIFAR-10 in its binary version ({cifar}) or the \
+         four files of MNIST ({idx})",
+        cifar = cifar::WHERE,
+        idx = idx::WHERE
+    )]
+    Unrecognised {
+        /// The file or folder.
+        path: PathBuf,
+        /// What lies there.
+        found: String,
+    },
+    /// A file of the set is not there.
+    #[error("{place} lacks {missing}; a complete copy: {hint}")]
+    Missing {
+        /// The folder or archive.
+        place: PathBuf,
+        /// Names of the missing files.
+        missing: String,
+        /// Where to get a whole copy.
+        hint: String,
+    },
+    /// A file does not have the layout of its format.
+    #[error("{file}: found {found}, expected {expected}; a whole copy: {hint}")]
+    Malformed {
+        /// The file; a file in an archive is named `archive: name`.
+        file: String,
+        /// What the file says or has.
+        found: String,
+        /// What the format asks for.
+        expected: String,
+        /// Where to get a whole copy.
+        hint: String,
+    },
+    /// Two files of the set contradict each other.
+    #[error("{first} and {second} do not belong together: {why}; a whole copy: {hint}")]
+    Disagreement {
+        /// One file.
+        first: PathBuf,
+        /// The other file.
+        second: PathBuf,
+        /// The contradiction.
+        why: String,
+        /// Where to get a whole copy.
+        hint: String,
+    },
+}

@@ -1,0 +1,72 @@
+//! Data sets: labelled 8-bit images in memory, read from the official files or generated.
+//!
+//! [`open`] recognises what lies at a path; each format is one file of this module. A new format is a new
+//! file and one line in [`open`].
+
+use std::path::Path;
+
+use clapp_core::shape::Shape;
+
+pub mod cifar;
+mod error;
+mod files;
+pub mod generated;
+pub mod idx;
+mod split;
+
+pub use error::DataError;
+pub use split::Split;
+
+/// A labelled image set with its training and test part.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Dataset {
+    /// Short name of the set, such as `cifar10`, `idx` or `shapes`.
+    pub name: String,
+    /// What was read, from where, and how many images of each part, in one line for logs.
+    pub source: String,
+    /// Shape of one image; 1 (grey) or 3 (red, green, blue) channels.
+    pub shape: Shape,
+    /// Name of each class; labels index it.
+    pub classes: Vec<String>,
+    /// Mean of each channel over training pixels scaled to `[0, 1]`.
+    pub mean: Vec<f32>,
+    /// Standard deviation of each channel over training pixels scaled to `[0, 1]`; never 0.
+    pub std: Vec<f32>,
+    /// Images to learn from.
+    pub train: Split,
+    /// Images to evaluate on.
+    pub test: Split,
+}
+
+/// Reads the data set at `path`, whatever its format.
+///
+/// Recognised are a folder with the CIFAR-10 binary batches (or its parent), the official
+/// `cifar-10-binary.tar.gz` (or a folder that holds it), and a folder with the four IDX files of MNIST and its
+/// kin, plain or gzipped (or the root of torchvision's copy, with the files in `MNIST/raw`).
+///
+/// # Errors
+/// [`DataError`]; the message says what was found, what was expected, and where the official files are.
+pub fn open(path: &Path) -> Result<Dataset, DataError> {
+    if !files::is_folder(path)? {
+        return if files::is_gzip(path)? {
+            cifar::read_archive(path)
+        } else {
+            Err(DataError::Unrecognised { path: path.into(), found: "a file that is not gzipped".into() })
+        };
+    }
+    for folder in [path.to_path_buf(), path.join(cifar::FOLDER)] {
+        if files::holds_any(&folder, &cifar::FILES)? {
+            return cifar::read_folder(&folder);
+        }
+    }
+    let archive = path.join(cifar::ARCHIVE);
+    if files::exists(&archive)? {
+        return cifar::read_archive(&archive);
+    }
+    for folder in [path.to_path_buf(), path.join("MNIST/raw"), path.join("FashionMNIST/raw")] {
+        if idx::is_here(&folder)? {
+            return idx::read_folder(&folder);
+        }
+    }
+    Err(DataError::Unrecognised { path: path.into(), found: files::describe(path)? })
+}

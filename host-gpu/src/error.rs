@@ -1,0 +1,88 @@
+//! What can go wrong in a command, and its exit code.
+
+use crate::augment::AugmentError;
+use crate::data::DataError;
+use crate::loader::LoaderError;
+use clapp_core::plan::NetworkError;
+use std::path::{Path, PathBuf};
+
+/// Why a command stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A data set could not be read.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// A configuration file or the options do not make sense.
+    #[error("{origin}: {message}")]
+    Config {
+        /// The file, the preset or the option.
+        origin: String,
+        /// What is wrong and what was expected.
+        message: String,
+    },
+    /// A checkpoint could not be read.
+    #[error("{path}: {message}")]
+    Checkpoint {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong and what was expected.
+        message: String,
+    },
+    /// The network does not fit together, or not on the images.
+    #[error("the network does not fit together: {0}")]
+    Network(#[from] NetworkError),
+    /// Images could not be augmented.
+    #[error(transparent)]
+    Augment(#[from] AugmentError),
+    /// Batches could not be made.
+    #[error(transparent)]
+    Loader(#[from] LoaderError),
+    /// A file or folder could not be read or written.
+    #[error("cannot {action} {path}: {source}")]
+    File {
+        /// `read`, `write`, …
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// The picture could not be drawn.
+    #[error("cannot draw {path}: {message}")]
+    Plot {
+        /// The file.
+        path: PathBuf,
+        /// The library's reason.
+        message: String,
+    },
+    /// Training has left the numbers.
+    #[error(
+        "the loss of layer {layer} is {loss} at step {step} of epoch {epoch}: training has diverged; \
+         try a smaller learning rate"
+    )]
+    Diverged {
+        /// Index of the layer.
+        layer: usize,
+        /// The loss.
+        loss: f64,
+        /// Step, counted from 1 over all epochs.
+        step: u64,
+        /// Epoch, from 0.
+        epoch: u64,
+    },
+}
+
+impl Error {
+    /// For `map_err` on file operations.
+    pub fn file(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        move |source| Self::File { action, path: path.to_path_buf(), source }
+    }
+
+    /// 1 where the input was right but the work failed, 2 where the input was wrong.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Diverged { .. } => 1,
+            _ => 2,
+        }
+    }
+}

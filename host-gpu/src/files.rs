@@ -1,0 +1,30 @@
+//! Output files that appear whole or not at all.
+
+use crate::error::Error;
+use std::io::Write;
+use std::path::Path;
+
+/// Makes a folder and those above it.
+///
+/// # Errors
+/// [`Error::File`] where it cannot be made.
+pub fn make_folder(path: &Path) -> Result<(), Error> {
+    std::fs::create_dir_all(path).map_err(Error::file("make folder", path))
+}
+
+/// Writes a file under a temporary name beside `path` and renames it once it is whole.
+///
+/// # Errors
+/// [`Error::File`] where it cannot be written; what was at `path` before is then still there.
+pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    make_folder(folder)?;
+    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(Error::file("write", path))?;
+    file.write_all(bytes).map_err(Error::file("write", path))?;
+    file.as_file().sync_all().map_err(Error::file("write", path))?;
+    file.persist(path).map_err(|error| Error::File { action: "write", path: path.into(), source: error.error })?;
+    Ok(())
+}

@@ -1,0 +1,164 @@
+//! Golden cases on the CPU backend.
+
+use super::case::{Case, Task, Trial};
+use super::{Computed, GoldenError};
+use crate::backend::cpu::Cpu;
+use crate::backend::{Backend, Pairing};
+use crate::model::{Learning, LayerValues};
+use crate::optimizer::Optimizer;
+use crate::probe::{Head, features};
+use crate::step::{Mode, Model, StepReport, forward, global_step, layer_loss, step, stream_step};
+
+/// Why InfoNCE is not computed here yet.
+const INFO_NCE: &str = "the InfoNCE baseline comes with the paper's other global baselines";
+/// Why matching is not computed here yet.
+const MATCHING: &str = "feedback matching comes with the paper's other feedback rules";
+
+/// Computes a case.
+///
+/// # Errors
+/// None at present: what a case may ask for has been checked when it was read.
+pub fn compute(case: &Case) -> Result<Computed, GoldenError> {
+    let mut computed = Computed::default();
+    match &case.task {
+        Task::Batch { negatives, keep_positive, trials } => {
+            let pairing = Pairing { negatives, keep_positive: keep_positive.as_deref() };
+            batch(case, pairing, trials, &mut computed);
+        }
+        Task::Stream { fixation, lr } => stream(case, fixation, *lr, &mut computed),
+        Task::InfoNce { .. } => {
+            for group in ["loss", "grad"] {
+                computed.not_mine.push((group.into(), INFO_NCE));
+            }
+        }
+        Task::Probe { weight, bias, labels, lr, steps } => {
+            probe(case, weight, bias, labels, *lr, *steps, &mut computed);
+        }
+    }
+    Ok(computed)
+}
+
+fn upload(case: &Case) -> Model<Vec<f32>> {
+    Model::upload(&Cpu, case.network.clone(), &case.values)
+}
+
+fn frames(case: &Case) -> Vec<f32> {
+    Cpu.upload_frames(case.network.input(), &case.frames)
+}
+
+fn batch(case: &Case, pairing: Pairing<'_>, trials: &[Trial], computed: &mut Computed) {
+    let mut model = upload(case);
+    maps(case, &model, computed);
+    let mut gradients = Vec::new();
+    let report = step(&Cpu, &mut model, frames(case), case.rows, pairing, Mode::Record(&mut gradients));
+    scores(&report, computed);
+    push_values(case, "grad", &gradients, computed);
+    if case.network.learning() == Learning::Local {
+        let mut global = Vec::new();
+        global_step(&Cpu, &mut model, frames(case), case.rows, pairing, Mode::Record(&mut global));
+        let alignment: Vec<f64> =
+            gradients.iter().zip(&global).map(|(local, global)| cosine(&local.weight, &global.weight)).collect();
+        computed.tensors.push(("alignment".into(), alignment));
+    }
+    computed.not_mine.push(("matching".into(), MATCHING));
+    for trial in trials {
+        let mut model = upload(case);
+        for count in 1..=trial.steps as u64 {
+            let mode = Mode::Update { optimizer: &trial.optimizer, step: count };
+            step(&Cpu, &mut model, frames(case), case.rows, pairing, mode);
+        }
+        push_values(case, &format!("after.{}", trial.name), &model.download(&Cpu), computed);
+    }
+}
+
+/// Outputs and pooled activity of every layer.
+fn maps(case: &Case, model: &Model<Vec<f32>>, computed: &mut Computed) {
+    let mut x = frames(case);
+    for layer in case.network.layers() {
+        let activity = forward(&Cpu, model, layer, &x, case.rows);
+        let z = Cpu.download_frames(layer.output, &activity.z);
+        computed.push(format!("layer{}.z", layer.index), &z);
+        computed.push(format!("layer{}.pooled", layer.index), &Cpu.pool(layer, &activity));
+        x = activity.z;
+    }
+}
+
+fn scores(report: &StepReport, computed: &mut Computed) {
+    for (index, scores) in report.iter().enumerate() {
+        for scores in scores {
+            let name = format!("layer{index}.{}", scores.role.name());
+            computed.push(format!("{name}.u_pos"), &scores.u_pos);
+            computed.push(format!("{name}.u_neg"), &scores.u_neg);
+            computed.tensors.push((format!("{name}.loss"), vec![scores.loss]));
+        }
+    }
+    let loss = report.iter().map(|scores| layer_loss(scores)).sum();
+    computed.tensors.push(("loss".into(), vec![loss]));
+}
+
+fn push_values(case: &Case, group: &str, values: &[LayerValues], computed: &mut Computed) {
+    for (layer, values) in case.network.layers().iter().zip(values) {
+        for (role, _) in case.network.tensors(layer) {
+            computed.push(format!("{group}.layer{}.{}", layer.index, role.name()), values.get(role));
+        }
+    }
+}
+
+fn cosine(a: &[f32], b: &[f32]) -> f64 {
+    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
+    dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
+}
+
+fn stream(case: &Case, fixation: &[bool], lr: f32, computed: &mut Computed) {
+    let mut model = upload(case);
+    let optimizer = Optimizer::Sgd { lr, momentum: 0.0, weight_decay: 0.0 };
+    let mut previous = Vec::new();
+    let mut losses = Vec::new();
+    let frames = case.frames.chunks_exact(case.network.input().len());
+    for (count, (frame, fixation)) in (1..).zip(frames.zip(fixation)) {
+        let x = Cpu.upload_frames(case.network.input(), frame);
+        let mode = Mode::Update { optimizer: &optimizer, step: count };
+        let report = stream_step(&Cpu, &mut model, x, &mut previous, *fixation, mode);
+        losses.extend(report.iter().map(|scores| layer_loss(scores)));
+    }
+    computed.tensors.push(("losses".into(), losses));
+    push_values(case, "final", &model.download(&Cpu), computed);
+}
+
+fn probe(case: &Case, weight: &[f32], bias: &[f32], labels: &[usize], lr: f32, steps: usize, computed: &mut Computed) {
+    let model = upload(case);
+    let features = features(&Cpu, &model, &case.network, frames(case), case.rows);
+    let rows: Vec<usize> = (0..case.rows).collect();
+    let layers: Vec<usize> = (0..case.network.layers().len()).collect();
+    let by_layer = features.rows(&layers, &rows);
+    let dimensions: Vec<usize> = case.network.layers().iter().map(|layer| layer.pooled.len()).collect();
+    computed.push("features", &concatenate(&by_layer, &dimensions));
+    let weights = split(weight, &dimensions, bias.len());
+    let mut head = Head::with_weights(layers.clone(), weights, bias.to_vec());
+    let losses: Vec<f32> = (0..steps).map(|_| head.learn(&by_layer, labels, lr)).collect();
+    computed.push("losses", &losses);
+    let weights: Vec<Vec<f32>> = layers.iter().map(|layer| head.weight(*layer).to_vec()).collect();
+    computed.push("probe.weight", &concatenate(&weights, &dimensions));
+    computed.push("probe.bias", head.bias());
+}
+
+/// Matrices `[rows, D_l]` side by side.
+fn concatenate(parts: &[Vec<f32>], dimensions: &[usize]) -> Vec<f32> {
+    let rows = parts.iter().zip(dimensions).map(|(part, dimension)| part.len() / dimension).next().unwrap_or(0);
+    let row = |row: usize| {
+        parts.iter().zip(dimensions).flat_map(move |(part, dimension)| part[row * dimension..][..*dimension].to_vec())
+    };
+    (0..rows).flat_map(row).collect()
+}
+
+/// A matrix `[rows, sum of D_l]` cut into matrices `[rows, D_l]`.
+fn split(matrix: &[f32], dimensions: &[usize], rows: usize) -> Vec<Vec<f32>> {
+    let width = matrix.len() / rows;
+    let mut first = 0;
+    let mut parts = Vec::with_capacity(dimensions.len());
+    for dimension in dimensions {
+        parts.push(matrix.chunks_exact(width).flat_map(|row| row[first..first + dimension].to_vec()).collect());
+        first += dimension;
+    }
+    parts
+}

@@ -1,0 +1,299 @@
+//! Batches of augmented images, made ahead of time by background threads.
+//!
+//! Batch `k` is made by thread `k mod T` and taken from that thread's own bounded queue, so batches come in order, at
+//! most [`AHEAD`] of them wait for each thread, and what is in them depends on `(seed, epoch)` alone: each view has its
+//! own stream of random numbers ([`crate::rng::stream`]).
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::{Builder, JoinHandle};
+
+use clapp_core::shape::Shape;
+
+use crate::augment::{AugmentError, ViewAugment};
+use crate::data::Split;
+use crate::rng::{Purpose, stream};
+
+/// Finished batches that wait for each thread; a thread with that many pauses.
+pub const AHEAD: usize = 2;
+
+/// A batch for pre-training: two views of each of `N` images.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Batch {
+    /// `[2N, C, S, S]`, normalised: rows `0..N` are first views; row `N + i` is the second view of the image of row `i`.
+    pub x: Vec<f32>,
+    /// Index of each of the `N` images in the split.
+    pub images: Vec<usize>,
+}
+
+/// A batch for probe training: one view of each of `N` images.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LabelledBatch {
+    /// `[N, C, S, S]`, normalised.
+    pub x: Vec<f32>,
+    /// Label of each of the `N` images.
+    pub labels: Vec<u8>,
+    /// Index of each of the `N` images in the split.
+    pub images: Vec<usize>,
+}
+
+/// Why a loader could not start, or stopped.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum LoaderError {
+    /// The settings do not fit the images.
+    #[error(transparent)]
+    Augment(#[from] AugmentError),
+    /// Something about the request itself.
+    #[error("cannot load batches: {0}")]
+    Request(String),
+    /// The system did not start a thread.
+    #[error("cannot start a loader thread: {0}")]
+    Thread(String),
+    /// A loader thread ended before its batches were done: it panicked.
+    #[error("the loader thread of batch {batch} ended early; this is a bug of the loader")]
+    Lost {
+        /// Number of the batch that did not come.
+        batch: usize,
+    },
+}
+
+/// Iterator over the batches of one epoch, in order. After an error it ends. Dropping it stops its threads.
+#[derive(Debug)]
+pub struct Loader<B> {
+    queues: Vec<Receiver<Result<B, LoaderError>>>,
+    threads: Vec<JoinHandle<()>>,
+    next: usize,
+    batches: usize,
+}
+
+/// What all threads of a loader share.
+struct Source {
+    split: Arc<Split>,
+    shape: Shape,
+    augment: ViewAugment,
+    seed: u64,
+    epoch: u64,
+    /// All images of the epoch, in the order in which they are used.
+    order: Vec<usize>,
+    batch: usize,
+}
+
+/// Two augmented views of each image of `split` (images of `shape`), in an order shuffled anew for each `epoch`, in
+/// batches of `batch` images. The last batch holds what is left over, but a left-over of one image is dropped: the
+/// rules compare an image with others in its batch. `threads` of 0 counts as 1; their number changes no bit.
+///
+/// # Errors
+/// [`LoaderError`] where `batch` is below 2, there are fewer than 2 images, the images are not of `shape`, or the
+/// augmentation does not fit them; and, from the iterator, where a view fails or a thread is lost.
+pub fn pairs(
+    split: Arc<Split>,
+    shape: Shape,
+    augment: &ViewAugment,
+    batch: usize,
+    seed: u64,
+    epoch: u64,
+    threads: usize,
+) -> Result<Loader<Batch>, LoaderError> {
+    if batch < 2 || split.len() < 2 {
+        return Err(LoaderError::Request(format!(
+            "pairs need batches and sets of at least 2 images, found batches of {batch} from {} images",
+            split.len()
+        )));
+    }
+    let mut source = Source::new(split, shape, augment, batch, seed, epoch, Purpose::Shuffle)?;
+    if source.order.len() % batch == 1 {
+        source.order.pop();
+    }
+    Loader::start(source, threads, |source, images| {
+        let mut x = Vec::new();
+        for view in 0..2 {
+            source.append_views(images, Purpose::View(view), &mut x)?;
+        }
+        Ok(Batch { x, images: images.to_vec() })
+    })
+}
+
+/// One augmented view and the label of each image of `split` (images of `shape`), in an order shuffled anew for each
+/// `epoch`, in batches of `batch` images; the last batch holds what is left over. `threads` as for [`pairs`].
+///
+/// # Errors
+/// [`LoaderError`] where `batch` is 0, the images are not of `shape`, or the augmentation does not fit them; and, from
+/// the iterator, where a view fails or a thread is lost.
+pub fn singles(
+    split: Arc<Split>,
+    shape: Shape,
+    augment: &ViewAugment,
+    batch: usize,
+    seed: u64,
+    epoch: u64,
+    threads: usize,
+) -> Result<Loader<LabelledBatch>, LoaderError> {
+    if batch == 0 {
+        return Err(LoaderError::Request("batches of 0 images".into()));
+    }
+    let source = Source::new(split, shape, augment, batch, seed, epoch, Purpose::ProbeShuffle)?;
+    Loader::start(source, threads, |source, images| {
+        let mut x = Vec::new();
+        source.append_views(images, Purpose::ProbeView, &mut x)?;
+        let labels = images.iter().map(|&image| source.split.labels()[image]).collect();
+        Ok(LabelledBatch { x, labels, images: images.to_vec() })
+    })
+}
+
+impl Source {
+    fn new(
+        split: Arc<Split>,
+        shape: Shape,
+        augment: &ViewAugment,
+        batch: usize,
+        seed: u64,
+        epoch: u64,
+        shuffle: Purpose,
+    ) -> Result<Self, LoaderError> {
+        augment.check(shape)?;
+        if split.image_len() != shape.len() {
+            return Err(AugmentError::Length { what: "image", found: split.image_len(), expected: shape.len() }.into());
+        }
+        let mut order: Vec<usize> = (0..split.len()).collect();
+        stream(seed, shuffle, epoch, 0).shuffle(&mut order);
+        Ok(Self { split, shape, augment: augment.clone(), seed, epoch, order, batch })
+    }
+
+    fn batches(&self) -> usize {
+        self.order.len().div_ceil(self.batch)
+    }
+
+    /// Appends one view of each of `images` to `x`.
+    fn append_views(&self, images: &[usize], purpose: Purpose, x: &mut Vec<f32>) -> Result<(), AugmentError> {
+        let start = x.len();
+        let view_len = self.augment.view_shape(self.shape).len();
+        x.resize(start + images.len() * view_len, 0.0);
+        for (&image, out) in images.iter().zip(x[start..].chunks_exact_mut(view_len)) {
+            let mut rng = stream(self.seed, purpose, self.epoch, image as u64);
+            self.augment.view(self.split.image(image), self.shape, &mut rng, out)?;
+        }
+        Ok(())
+    }
+}
+
+impl<B: Send + 'static> Loader<B> {
+    /// Starts `threads` threads that make the batches of `source` with `make`.
+    fn start(
+        source: Source,
+        threads: usize,
+        make: fn(&Source, &[usize]) -> Result<B, LoaderError>,
+    ) -> Result<Self, LoaderError> {
+        let source = Arc::new(source);
+        let batches = source.batches();
+        // More threads than batches would have nothing to do.
+        let count = threads.clamp(1, batches.max(1));
+        let mut loader = Self { queues: Vec::new(), threads: Vec::new(), next: 0, batches };
+        for first in 0..count {
+            let (queue, received) = sync_channel(AHEAD);
+            let source = Arc::clone(&source);
+            let work = move || run(&source, first, count, make, &queue);
+            let thread = Builder::new().name(format!("loader-{first}")).spawn(work);
+            // Where one fails, dropping the loader stops those that run.
+            loader.threads.push(thread.map_err(|error| LoaderError::Thread(error.to_string()))?);
+            loader.queues.push(received);
+        }
+        Ok(loader)
+    }
+}
+
+/// Body of a thread: makes batches `first`, `first + count`, ... until they are done, one fails, or nobody listens.
+fn run<B>(
+    source: &Source,
+    first: usize,
+    count: usize,
+    make: fn(&Source, &[usize]) -> Result<B, LoaderError>,
+    queue: &SyncSender<Result<B, LoaderError>>,
+) {
+    for images in source.order.chunks(source.batch).skip(first).step_by(count) {
+        let batch = make(source, images);
+        let failed = batch.is_err();
+        if queue.send(batch).is_err() || failed {
+            return;
+        }
+    }
+}
+
+impl<B> Loader<B> {
+    /// Batches of the whole epoch.
+    pub fn batches(&self) -> usize {
+        self.batches
+    }
+}
+
+impl<B> Iterator for Loader<B> {
+    type Item = Result<B, LoaderError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.next >= self.batches {
+            return None;
+        }
+        let queue = self.queues.get(self.next % self.queues.len().max(1))?;
+        // A thread that panics drops its end of the queue, which wakes us here.
+        let batch = queue.recv().unwrap_or(Err(LoaderError::Lost { batch: self.next }));
+        self.next = if batch.is_ok() { self.next + 1 } else { self.batches };
+        Some(batch)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        // An error can end the epoch early.
+        (0, Some(self.batches - self.next))
+    }
+}
+
+impl<B> Drop for Loader<B> {
+    fn drop(&mut self) {
+        // Without listeners every thread's next `send` fails, even where it already waits in one.
+        self.queues.clear();
+        for thread in self.threads.drain(..) {
+            // A panic was already reported as a lost batch, and on standard error.
+            let _ = thread.join();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source() -> Source {
+        let split = Split::new(4, vec![0; 40], vec![0; 10]).unwrap();
+        let shape = Shape { channels: 1, height: 2, width: 2 };
+        let augment = ViewAugment::probe(2, &[0.5], &[0.5]);
+        Source::new(Arc::new(split), shape, &augment, 2, 1, 0, Purpose::Shuffle).unwrap()
+    }
+
+    #[test]
+    fn panic_of_a_thread_is_an_error_of_its_batch() {
+        for threads in [1, 2, 5] {
+            let mut loader = Loader::start(source(), threads, |source, images| {
+                assert!(images != &source.order[4..6], "this panic belongs to the test");
+                Ok(images.to_vec())
+            })
+            .unwrap();
+            assert!(loader.next().unwrap().is_ok() && loader.next().unwrap().is_ok());
+            assert_eq!(loader.next().unwrap(), Err(LoaderError::Lost { batch: 2 }));
+            assert!(loader.next().is_none());
+        }
+    }
+
+    #[test]
+    fn error_of_a_batch_ends_the_epoch() {
+        for threads in [1, 2, 5] {
+            let mut loader = Loader::start(source(), threads, |source, images| {
+                if images == &source.order[2..4] {
+                    return Err(LoaderError::Request("of the test".into()));
+                }
+                Ok(images.to_vec())
+            })
+            .unwrap();
+            assert!(loader.next().unwrap().is_ok());
+            assert!(matches!(loader.next(), Some(Err(LoaderError::Request(_)))));
+            assert!(loader.next().is_none());
+        }
+    }
+}

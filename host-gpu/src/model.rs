@@ -1,0 +1,197 @@
+//! A network whose size is known at run time, and its parameters by tensor.
+
+use clapp_core::network::{Block, NetworkView, Rule};
+use clapp_core::plan::{Layer, NetworkError};
+use clapp_core::shape::Shape;
+use serde::{Deserialize, Serialize};
+use std::ops::Range;
+
+/// How far a loss's gradient reaches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Learning {
+    /// Every layer learns from its own loss; no gradient crosses a layer's border.
+    Local,
+    /// Back-propagation of the top layer's loss through the whole network: the BP-CLAPP++ baseline.
+    Global,
+}
+
+/// A checked network description with a number of blocks known at run time.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NetworkSpec {
+    input: Shape,
+    blocks: Vec<Block>,
+    rule: Rule,
+    learning: Learning,
+    layers: Vec<Layer>,
+}
+
+impl NetworkSpec {
+    /// Checks and keeps the description.
+    ///
+    /// # Errors
+    /// The first thing that does not fit together.
+    pub fn new(input: Shape, blocks: Vec<Block>, rule: Rule, learning: Learning) -> Result<Self, NetworkError> {
+        let view = NetworkView::try_new(input, &blocks, rule)?;
+        let layers = (0..blocks.len()).filter_map(|index| view.layer(index)).collect();
+        Ok(Self { input, blocks, rule, learning, layers })
+    }
+
+    /// The description as `clapp-core` reads it.
+    pub fn view(&self) -> NetworkView<'_> {
+        // The parts are private and were checked by `new`; a failure here would be a bug in this file.
+        match NetworkView::try_new(self.input, &self.blocks, self.rule) {
+            Ok(view) => view,
+            Err(error) => unreachable!("a checked network: {error}"),
+        }
+    }
+
+    /// Shape of a frame.
+    pub fn input(&self) -> Shape {
+        self.input
+    }
+
+    /// Shapes of all layers, from the input to the top.
+    pub fn layers(&self) -> &[Layer] {
+        &self.layers
+    }
+
+    /// The learning rule of every layer.
+    pub fn rule(&self) -> Rule {
+        self.rule
+    }
+
+    /// How far gradients reach.
+    pub fn learning(&self) -> Learning {
+        self.learning
+    }
+
+    /// The names and shapes of a layer's tensors, in the order of [`clapp_core::plan`].
+    ///
+    /// Under [`Learning::Global`] only the top layer has a loss, and so projections.
+    pub fn tensors(&self, layer: &Layer) -> Vec<(TensorRole, Vec<usize>)> {
+        let block = &layer.block;
+        let mut list = vec![(
+            TensorRole::Weight,
+            vec![block.out_channels, layer.input.channels, block.kernel[0], block.kernel[1]],
+        )];
+        if block.bias {
+            list.push((TensorRole::Bias, vec![block.out_channels]));
+        }
+        let view = self.view();
+        let own = layer.pooled.len();
+        let has_loss = self.learning == Learning::Local || layer.index + 1 == self.layers.len();
+        if has_loss && view.same_len(layer) > 0 {
+            list.push((TensorRole::Projection, vec![own, own]));
+        }
+        if has_loss && view.feedback_len(layer) > 0 {
+            list.push((TensorRole::Feedback, vec![own, view.top_len()]));
+        }
+        list
+    }
+
+    /// Cuts parameters in the flat order of [`clapp_core::plan`] into tensors.
+    pub fn values_from_flat(&self, flat: &[f32]) -> Vec<LayerValues> {
+        self.pieces(flat.len())
+            .into_iter()
+            .map(|ranges| {
+                let mut values = LayerValues::default();
+                for (role, range) in ranges {
+                    *values.get_mut(role) = flat[range].to_vec();
+                }
+                values
+            })
+            .collect()
+    }
+
+    /// The flat order of [`clapp_core::plan`]; tensors that `values` lack (below the top in global learning) are 0.
+    pub fn flat_from_values(&self, values: &[LayerValues]) -> Vec<f32> {
+        let mut flat = vec![0.0; self.view().parameter_len()];
+        for (ranges, values) in self.pieces(flat.len()).into_iter().zip(values) {
+            for (role, range) in ranges {
+                let tensor = values.get(role);
+                if tensor.len() == range.len() {
+                    flat[range].copy_from_slice(tensor);
+                }
+            }
+        }
+        flat
+    }
+
+    /// Where each tensor of each layer lies in `len` flat parameters.
+    fn pieces(&self, len: usize) -> Vec<Vec<(TensorRole, Range<usize>)>> {
+        let view = self.view();
+        let piece = |start: usize, count: usize| start.min(len)..(start + count).min(len);
+        let of_layer = |layer: &Layer| {
+            let (weights, projections) = (layer.encoder_offset, view.projection_offset(layer));
+            let same = view.same_len(layer);
+            vec![
+                (TensorRole::Weight, piece(weights, layer.weight_len())),
+                (TensorRole::Bias, piece(weights + layer.weight_len(), layer.bias_len())),
+                (TensorRole::Projection, piece(projections, same)),
+                (TensorRole::Feedback, piece(projections + same, view.feedback_len(layer))),
+            ]
+        };
+        self.layers.iter().map(of_layer).collect()
+    }
+}
+
+/// Which tensor of a layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TensorRole {
+    /// Convolution weights `[out, in, kh, kw]`.
+    Weight,
+    /// Biases `[out]`.
+    Bias,
+    /// Projection of the same layer's context `[D, D]`.
+    Projection,
+    /// Projection of the top layer's context `[D, D_top]`.
+    Feedback,
+}
+
+impl TensorRole {
+    /// The name in files: `layer{l}.{name}`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Weight => "weight",
+            Self::Bias => "bias",
+            Self::Projection => "projection",
+            Self::Feedback => "feedback",
+        }
+    }
+}
+
+/// The values of one layer's tensors on the host, row-major as in [`NetworkSpec::tensors`]; empty where absent.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct LayerValues {
+    /// Convolution weights `[out, in, kh, kw]`.
+    pub weight: Vec<f32>,
+    /// Biases `[out]`.
+    pub bias: Vec<f32>,
+    /// Projection of the same layer's context `[D, D]`.
+    pub projection: Vec<f32>,
+    /// Projection of the top layer's context `[D, D_top]`.
+    pub feedback: Vec<f32>,
+}
+
+impl LayerValues {
+    /// A tensor by its role.
+    pub fn get(&self, role: TensorRole) -> &Vec<f32> {
+        match role {
+            TensorRole::Weight => &self.weight,
+            TensorRole::Bias => &self.bias,
+            TensorRole::Projection => &self.projection,
+            TensorRole::Feedback => &self.feedback,
+        }
+    }
+
+    /// A tensor by its role, to change it.
+    pub fn get_mut(&mut self, role: TensorRole) -> &mut Vec<f32> {
+        match role {
+            TensorRole::Weight => &mut self.weight,
+            TensorRole::Bias => &mut self.bias,
+            TensorRole::Projection => &mut self.projection,
+            TensorRole::Feedback => &mut self.feedback,
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! Pooled activity of all layers, kept apart by layer.
+
+use crate::backend::Backend;
+use crate::model::NetworkSpec;
+use crate::step::{Model, forward};
+
+/// Features of some images: for each layer a matrix `[images, D]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Features {
+    layers: Vec<(usize, Vec<f32>)>,
+}
+
+impl Features {
+    /// No images.
+    pub fn empty(pooled: &NetworkSpec) -> Self {
+        Self { layers: pooled.layers().iter().map(|layer| (layer.pooled.len(), Vec::new())).collect() }
+    }
+
+    /// Adds the images of `more` behind these.
+    pub fn append(&mut self, more: Self) {
+        for ((_, values), (_, more)) in self.layers.iter_mut().zip(more.layers) {
+            values.extend(more);
+        }
+    }
+
+    /// The features of one layer, `[images, D]`.
+    pub fn layer(&self, layer: usize) -> &[f32] {
+        &self.layers[layer].1
+    }
+
+    /// The chosen images' features of the chosen layers, a `[images, D]` matrix each.
+    pub fn rows(&self, layers: &[usize], images: &[usize]) -> Vec<Vec<f32>> {
+        let gather = |layer: &usize| {
+            let (dimension, values) = &self.layers[*layer];
+            let mut rows = Vec::with_capacity(dimension * images.len());
+            for image in images {
+                rows.extend_from_slice(&values[image * dimension..(image + 1) * dimension]);
+            }
+            rows
+        };
+        layers.iter().map(gather).collect()
+    }
+}
+
+/// Features of `rows` frames `x` (in the backend's layout), pooled as `pooled` says.
+pub fn features<B: Backend>(
+    backend: &B,
+    model: &Model<B::Tensor>,
+    pooled: &NetworkSpec,
+    x: B::Tensor,
+    rows: usize,
+) -> Features {
+    let mut x = x;
+    let mut layers = Vec::with_capacity(pooled.layers().len());
+    for layer in pooled.layers() {
+        let activity = forward(backend, model, layer, &x, rows);
+        layers.push((layer.pooled.len(), backend.download(&backend.pool(layer, &activity))));
+        x = activity.z;
+    }
+    Features { layers }
+}

@@ -1,0 +1,184 @@
+//! The linear probe (spec 5.3): how well the classes can be read from the frozen encoder by one linear layer.
+//!
+//! Features are the block-pooled outputs of all layers. One head reads all of them; one more head a layer
+//! shows what that layer alone offers. The paper's protocol computes the features of every epoch anew from
+//! augmented images; the cached one computes them once from the images as they are, which is much faster and
+//! another protocol, so a [`ProbeReport`] says which it was.
+
+mod features;
+mod head;
+
+pub use features::{Features, features};
+pub use head::Head;
+
+use crate::augment::normalise;
+use crate::backend::Backend;
+use crate::config::ProbeConfig;
+use crate::data::{Dataset, Split};
+use crate::error::Error;
+use crate::loader;
+use crate::model::NetworkSpec;
+use crate::rng::{Purpose, stream};
+use crate::step::Model;
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// Images whose features are computed at a time.
+const ROWS: usize = 64;
+
+/// What one head reached on the test images.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Accuracy {
+    /// Share of test images classified rightly after the last epoch, 0 to 1.
+    pub last: f64,
+    /// The largest share after any epoch. It is selected on the test images themselves.
+    pub best: f64,
+    /// As `last`, for each class; NaN-free: 0 where the class has no test image.
+    pub classes: Vec<f64>,
+}
+
+/// The outcome of a probe.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ProbeReport {
+    /// `true`: features computed once, without augmentation; `false`: the paper's protocol.
+    pub cached: bool,
+    /// Epochs of probe training.
+    pub epochs: u64,
+    /// Labelled training images.
+    pub train_images: usize,
+    /// Test images.
+    pub test_images: usize,
+    /// The head that reads all layers.
+    pub all: Accuracy,
+    /// The heads that read one layer each.
+    pub layers: Vec<Accuracy>,
+}
+
+/// Trains the heads and scores them on the test images after every epoch.
+///
+/// `pooled` is the encoder's description with the probe's pooling; `progress` hears of each epoch done.
+///
+/// # Errors
+/// Where batches cannot be made or `progress` says so.
+pub fn probe<B: Backend>(
+    backend: &B,
+    model: &Model<B::Tensor>,
+    pooled: &NetworkSpec,
+    config: &ProbeConfig,
+    data: &Dataset,
+    seed: u64,
+    cached: bool,
+    loader_threads: usize,
+    mut progress: impl FnMut(u64, f64) -> Result<(), Error>,
+) -> Result<ProbeReport, Error> {
+    let dimensions: Vec<usize> = pooled.layers().iter().map(|layer| layer.pooled.len()).collect();
+    let classes = data.classes.len();
+    let mut heads: Vec<Head> = std::iter::once((0..dimensions.len()).collect())
+        .chain((0..dimensions.len()).map(|layer| vec![layer]))
+        .enumerate()
+        .map(|(index, layers)| Head::new(&dimensions, layers, classes, seed, index as u64))
+        .collect();
+    let mut scores = vec![Vec::new(); heads.len()];
+    let test = plain_features(backend, model, pooled, &data.test, config)?;
+    let train = if cached { Some(plain_features(backend, model, pooled, &data.train, config)?) } else { None };
+    let images = Arc::new(data.train.clone());
+    for epoch in 0..config.epochs {
+        if let Some(train) = &train {
+            let mut order: Vec<usize> = (0..data.train.len()).collect();
+            stream(seed, Purpose::ProbeShuffle, epoch, 0).shuffle(&mut order);
+            heads.par_iter_mut().for_each(|head| {
+                for batch in order.chunks(config.batch) {
+                    let labels: Vec<usize> = batch.iter().map(|image| data.train.label(*image)).collect();
+                    head.learn(&train.rows(head.layers(), batch), &labels, config.lr);
+                }
+            });
+        } else {
+            let batches = loader::singles(
+                images.clone(),
+                pooled.input(),
+                &config.augment,
+                config.batch,
+                seed,
+                epoch,
+                loader_threads,
+            )?;
+            for batch in batches {
+                let batch = batch?;
+                let labels: Vec<usize> = batch.labels.iter().map(|label| usize::from(*label)).collect();
+                let x = backend.upload_frames(pooled.input(), &batch.x);
+                let features = features(backend, model, pooled, x, labels.len());
+                let rows: Vec<usize> = (0..labels.len()).collect();
+                heads.par_iter_mut().for_each(|head| {
+                    head.learn(&features.rows(head.layers(), &rows), &labels, config.lr);
+                });
+            }
+        }
+        let accuracies: Vec<Vec<f64>> =
+            heads.par_iter().map(|head| class_accuracies(head, &test, &data.test, classes)).collect();
+        for (scores, accuracy) in scores.iter_mut().zip(accuracies) {
+            scores.push(accuracy);
+        }
+        let all = scores.first().and_then(|epochs| epochs.last()).map_or(0.0, |last| mean_over(&data.test, last));
+        progress(epoch + 1, all)?;
+    }
+    let mut accuracies = scores.into_iter().map(|epochs| summary(&data.test, epochs, classes));
+    let none = || Accuracy { last: 0.0, best: 0.0, classes: vec![0.0; classes] };
+    Ok(ProbeReport {
+        cached,
+        epochs: config.epochs,
+        train_images: data.train.len(),
+        test_images: data.test.len(),
+        all: accuracies.next().unwrap_or_else(none),
+        layers: accuracies.collect(),
+    })
+}
+
+/// Features of all images of a split as they are.
+fn plain_features<B: Backend>(
+    backend: &B,
+    model: &Model<B::Tensor>,
+    pooled: &NetworkSpec,
+    split: &Split,
+    config: &ProbeConfig,
+) -> Result<Features, Error> {
+    let len = pooled.input().len();
+    let mut all = Features::empty(pooled);
+    for first in (0..split.len()).step_by(ROWS) {
+        let rows = ROWS.min(split.len() - first);
+        let mut x = vec![0.0; rows * len];
+        for (row, x) in x.chunks_exact_mut(len).enumerate() {
+            normalise(split.image(first + row), &config.augment.mean, &config.augment.std, x)?;
+        }
+        all.append(features(backend, model, pooled, backend.upload_frames(pooled.input(), &x), rows));
+    }
+    Ok(all)
+}
+
+/// Share of each class's images classified rightly.
+fn class_accuracies(head: &Head, features: &Features, split: &Split, classes: usize) -> Vec<f64> {
+    let mut right = vec![0_usize; classes];
+    let mut seen = vec![0_usize; classes];
+    let images: Vec<usize> = (0..split.len()).collect();
+    for batch in images.chunks(ROWS) {
+        let predictions = head.predict(&features.rows(head.layers(), batch), batch.len());
+        for (image, prediction) in batch.iter().zip(predictions) {
+            let label = split.label(*image);
+            seen[label] += 1;
+            right[label] += usize::from(prediction == label);
+        }
+    }
+    right.iter().zip(&seen).map(|(right, seen)| if *seen == 0 { 0.0 } else { *right as f64 / *seen as f64 }).collect()
+}
+
+/// Accuracy over all images from that of each class.
+fn mean_over(split: &Split, classes: &[f64]) -> f64 {
+    let right: f64 = split.labels().iter().map(|label| classes[usize::from(*label)]).sum();
+    right / split.len() as f64
+}
+
+fn summary(split: &Split, epochs: Vec<Vec<f64>>, classes: usize) -> Accuracy {
+    let best = epochs.iter().map(|classes| mean_over(split, classes)).fold(0.0, f64::max);
+    let classes = epochs.into_iter().next_back().unwrap_or_else(|| vec![0.0; classes]);
+    Accuracy { last: mean_over(split, &classes), best, classes }
+}

@@ -1,0 +1,255 @@
+//! The CIFAR-10 reader on small sets that the tests write, whole, cut short, and wrong in every way we thought of.
+
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use clapp_host_gpu::data::{self, DataError, cifar};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use proptest::prelude::*;
+
+const RECORD: usize = 3073;
+
+/// A batch file of `count` records: label `(start + r) % 10`, pixels that depend on record and place.
+fn batch(start: usize, count: usize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for record in start..start + count {
+        bytes.push((record % 10) as u8);
+        bytes.extend((0..RECORD - 1).map(|place| (record * 7 + place / 3) as u8));
+    }
+    bytes
+}
+
+/// The six files of a set: 3 records in each training batch, 4 in the test batch.
+fn files() -> Vec<(String, Vec<u8>)> {
+    cifar::FILES
+        .iter()
+        .enumerate()
+        .map(|(number, name)| (name.to_string(), batch(number * 3, if number == 5 { 4 } else { 3 })))
+        .collect()
+}
+
+fn write_folder(folder: &Path, files: &[(String, Vec<u8>)]) {
+    fs::create_dir_all(folder).unwrap();
+    for (name, bytes) in files {
+        fs::write(folder.join(name), bytes).unwrap();
+    }
+}
+
+fn tar_gz(files: &[(String, Vec<u8>)]) -> Vec<u8> {
+    let mut tar = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::fast()));
+    for (name, bytes) in files {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(bytes.len() as u64);
+        header.set_mode(0o644);
+        header.set_cksum();
+        tar.append_data(&mut header, format!("{}/{name}", cifar::FOLDER), bytes.as_slice()).unwrap();
+    }
+    tar.into_inner().unwrap().finish().unwrap()
+}
+
+fn write_archive(folder: &Path, bytes: &[u8]) -> PathBuf {
+    let path = folder.join(cifar::ARCHIVE);
+    fs::write(&path, bytes).unwrap();
+    path
+}
+
+/// The message of the error that `path` gives.
+fn error(path: &Path) -> String {
+    data::open(path).unwrap_err().to_string()
+}
+
+fn assert_all_in(text: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(text.contains(part), "`{part}` is not in `{text}`");
+    }
+}
+
+fn check(set: &data::Dataset) {
+    assert_eq!((set.train.len(), set.test.len()), (15, 4));
+    assert_eq!((set.shape.channels, set.shape.height, set.shape.width), (3, 32, 32));
+    assert_eq!(set.classes.len(), 10);
+    assert_eq!(set.train.labels(), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1, 2, 3, 4]);
+    assert_eq!(set.test.labels(), [5, 6, 7, 8]);
+    assert_eq!(set.train.image(14), &batch(14, 1)[1..]);
+    assert_eq!(set.test.image(3), &batch(18, 1)[1..]);
+    assert_eq!(set.train.label(9), 9);
+    assert_all_in(&set.source, &["15 training", "4 test", "the official set has 50000"]);
+    let first = set.train.take(2);
+    assert_eq!((first.len(), first.image(1)), (2, set.train.image(1)));
+    assert_eq!(set.train.take(99), set.train);
+}
+
+#[test]
+fn folder_parent_and_archive_give_the_same_set() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path().join(cifar::FOLDER);
+    write_folder(&folder, &files());
+    let set = data::open(&folder).unwrap();
+    check(&set);
+    assert_eq!(set.classes[9], "truck");
+    check(&data::open(place.path()).unwrap());
+
+    let other = tempfile::tempdir().unwrap();
+    let names = "one\ntwo\nthree\nfour\nfive\nsix\nseven\neight\nnine\nten\n\n";
+    let mut with_names = files();
+    with_names.reverse();
+    with_names.push(("batches.meta.txt".into(), names.into()));
+    with_names.push(("readme.html".into(), b"more".to_vec()));
+    let archive = write_archive(other.path(), &tar_gz(&with_names));
+    let set = data::open(&archive).unwrap();
+    check(&set);
+    assert_eq!(set.classes[9], "ten");
+    check(&data::open(other.path()).unwrap());
+}
+
+#[test]
+fn strange_class_names_do_not_matter() {
+    let place = tempfile::tempdir().unwrap();
+    write_folder(place.path(), &files());
+    for names in [&b"one\ntwo"[..], b"", b"\xff\xfe", &[b'x'; 9000]] {
+        fs::write(place.path().join("batches.meta.txt"), names).unwrap();
+        assert_eq!(data::open(place.path()).unwrap().classes[0], "airplane");
+    }
+}
+
+#[test]
+fn malformed_batches_are_named() {
+    let mut wrong_label = batch(0, 3);
+    wrong_label[2 * RECORD] = 10;
+    let cases: [(&str, Vec<u8>, &[&str]); 5] = [
+        ("data_batch_3.bin", Vec::new(), &["data_batch_3.bin", "0 bytes", "3073", cifar::WHERE]),
+        ("data_batch_1.bin", batch(0, 2)[1..].to_vec(), &["data_batch_1.bin", "6145 bytes", "3073", cifar::WHERE]),
+        ("test_batch.bin", batch(0, 2)[..RECORD + 1].to_vec(), &["test_batch.bin", "3074 bytes", cifar::WHERE]),
+        ("test_batch.bin", vec![0], &["test_batch.bin", "1 bytes", cifar::WHERE]),
+        ("data_batch_5.bin", wrong_label, &["data_batch_5.bin", "label 10", "record 2", "0 to 9", cifar::WHERE]),
+    ];
+    for (name, bytes, parts) in cases {
+        let place = tempfile::tempdir().unwrap();
+        let mut files = files();
+        files.iter_mut().find(|(known, _)| known == name).unwrap().1 = bytes;
+        write_folder(place.path(), &files);
+        assert_all_in(&error(place.path()), parts);
+        let other = tempfile::tempdir().unwrap();
+        assert_all_in(&error(&write_archive(other.path(), &tar_gz(&files))), parts);
+    }
+}
+
+#[test]
+fn missing_batches_are_named() {
+    let place = tempfile::tempdir().unwrap();
+    let mut files = files();
+    files.retain(|(name, _)| name != "data_batch_2.bin" && name != "test_batch.bin");
+    write_folder(place.path(), &files);
+    assert_all_in(&error(place.path()), &["lacks data_batch_2.bin, test_batch.bin", cifar::WHERE]);
+    let other = tempfile::tempdir().unwrap();
+    assert_all_in(&error(&write_archive(other.path(), &tar_gz(&files))), &["lacks data_batch_2.bin, test_batch.bin"]);
+}
+
+#[test]
+fn batch_that_is_a_folder_or_too_large_is_an_error() {
+    let place = tempfile::tempdir().unwrap();
+    write_folder(place.path(), &files());
+    let path = place.path().join("data_batch_4.bin");
+    fs::remove_file(&path).unwrap();
+    fs::create_dir(&path).unwrap();
+    assert_all_in(&error(place.path()), &["data_batch_4.bin"]);
+    fs::remove_dir(&path).unwrap();
+    // A file with a hole: takes no room on the disk.
+    fs::File::create(&path).unwrap().set_len(10_001 * 10 * RECORD as u64).unwrap();
+    assert_all_in(&error(place.path()), &["data_batch_4.bin", "more than 307300000 bytes"]);
+}
+
+#[test]
+fn damaged_archives_are_errors() {
+    let whole = tar_gz(&files());
+    let place = tempfile::tempdir().unwrap();
+    for len in [2, 9, 10, 100, whole.len() / 2, whole.len() - 9, whole.len() - 1] {
+        let text = error(&write_archive(place.path(), &whole[..len]));
+        assert_all_in(&text, &[cifar::ARCHIVE, cifar::WHERE]);
+    }
+    // The checksum at the end: the content is whole, yet not what was packed.
+    let mut wrong_sum = whole.clone();
+    let at = wrong_sum.len() - 6;
+    wrong_sum[at] ^= 1;
+    assert!(matches!(data::open(&write_archive(place.path(), &wrong_sum)).unwrap_err(), DataError::Io { .. }));
+
+    let mut twice = files();
+    twice.push(twice[0].clone());
+    assert_all_in(&error(&write_archive(place.path(), &tar_gz(&twice))), &["second file", "data_batch_1.bin"]);
+
+    // A stream without end after the archive.
+    let mut endless = GzEncoder::new(Vec::new(), Compression::fast());
+    let mut plain = Vec::new();
+    std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(&whole[..]), &mut plain).unwrap();
+    endless.write_all(&plain).unwrap();
+    for _ in 0..65 {
+        endless.write_all(&vec![0; 1 << 20]).unwrap();
+    }
+    let text = error(&write_archive(place.path(), &endless.finish().unwrap()));
+    assert_all_in(&text, &["after the last file"]);
+}
+
+#[test]
+fn archive_header_with_an_absurd_size_is_an_error() {
+    let mut header = tar::Header::new_gnu();
+    header.set_path("cifar-10-batches-bin/data_batch_1.bin").unwrap();
+    for size in [u64::MAX / 2, 1 << 40, RECORD as u64 * 2] {
+        header.set_size(size);
+        header.set_cksum();
+        let mut gz = GzEncoder::new(Vec::new(), Compression::fast());
+        gz.write_all(header.as_bytes()).unwrap();
+        gz.write_all(&batch(0, 1)).unwrap();
+        let place = tempfile::tempdir().unwrap();
+        assert_all_in(&error(&write_archive(place.path(), &gz.finish().unwrap())), &[cifar::ARCHIVE, cifar::WHERE]);
+    }
+}
+
+#[test]
+fn other_things_are_not_recognised() {
+    let place = tempfile::tempdir().unwrap();
+    assert_all_in(&error(place.path()), &["an empty folder", cifar::WHERE, data::idx::WHERE]);
+    fs::create_dir(place.path().join("cifar-10-batches-py")).unwrap();
+    assert_all_in(&error(place.path()), &["the Python version of CIFAR-10", "binary version", cifar::WHERE]);
+    let file = place.path().join("notes.txt");
+    fs::write(&file, "notes").unwrap();
+    assert_all_in(&error(&file), &["notes.txt", "not gzipped"]);
+    fs::write(&file, "").unwrap();
+    assert_all_in(&error(&file), &["notes.txt", "not gzipped"]);
+    assert_all_in(&error(&place.path().join("nowhere")), &["nowhere", "cannot read"]);
+    let other = tempfile::tempdir().unwrap();
+    for name in ["a", "b", "c", "d", "e"] {
+        fs::write(other.path().join(name), "").unwrap();
+    }
+    assert_all_in(&error(other.path()), &["5 entries (a, b, c, d, ...)"]);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn damaged_archive_never_panics(cut in 0_usize..4000, flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4)) {
+        let mut bytes = tar_gz(&files());
+        bytes.truncate(bytes.len().saturating_sub(cut / 4));
+        for (at, value) in flips {
+            let at = at.index(bytes.len());
+            bytes[at] = value;
+        }
+        let place = tempfile::tempdir().unwrap();
+        if let Ok(set) = data::open(&write_archive(place.path(), &bytes)) {
+            prop_assert!(set.train.labels().iter().chain(set.test.labels()).all(|&label| label < 10));
+        }
+    }
+
+    #[test]
+    fn any_bytes_as_a_batch_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..2 * RECORD), which in 0_usize..6) {
+        let place = tempfile::tempdir().unwrap();
+        let mut files = files();
+        files[which].1 = bytes;
+        write_folder(place.path(), &files);
+        let _ = data::open(place.path());
+    }
+}
