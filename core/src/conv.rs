@@ -10,6 +10,7 @@
 use crate::network::Activation;
 use crate::plan::{FILTERS_AT_A_TIME, Layer};
 use crate::pool;
+use crate::rows::{each_row, each_row_mut};
 
 /// Output columns of a tile.
 const WIDE: usize = 8;
@@ -76,6 +77,8 @@ struct Pair<'a> {
 /// Where a tile lies: a window of the input, one row of it a kernel row.
 #[derive(Clone, Copy)]
 struct Window {
+    /// Input channels.
+    channels: usize,
     /// First kernel row that lies inside the map.
     skipped: usize,
     /// Kernel rows that lie inside the map.
@@ -91,14 +94,19 @@ impl Pair<'_> {
     /// activation was not finite.
     fn forward(self, layer: &Layer, input: &[f32], first: &mut [f32], second: &mut [f32]) -> f32 {
         let width = layer.conv.width.max(1);
-        let mut second = second.chunks_exact_mut(width);
+        let mut second = each_row_mut(second, width);
         let mut probe = 0.0;
         // A wide tile and the weights of five columns together would not fit in the registers.
         let wide = layer.block.kernel[1] != 5;
-        for (y, first) in first.chunks_exact_mut(width).enumerate() {
+        let height = layer.block.kernel[0];
+        let signal = height == 1 && layer.input.height == 1 && layer.block.padding[0] == 0;
+        for (y, first) in each_row_mut(first, width).enumerate() {
             let second = second.next().unwrap_or_default();
             let (skipped, row, rows) =
-                clip(y, layer.block.stride[0], layer.block.padding[0], layer.block.kernel[0], layer.input.height);
+                clip(y, layer.block.stride[0], layer.block.padding[0], height, layer.input.height);
+            let mut channels = layer.input.channels;
+            // Channels of one row each lie like the rows of one channel, which is less to count.
+            let rows = if signal { core::mem::replace(&mut channels, 1) } else { rows };
             let mut x = 0;
             while x < width {
                 // The last tile of a row moves back so far that it ends with the row.
@@ -106,12 +114,17 @@ impl Pair<'_> {
                 let tile = if width >= WIDE && remaining > NARROW && wide { WIDE } else { NARROW };
                 let at = if remaining < tile { width.saturating_sub(tile) } else { x };
                 let left = (at * layer.block.stride[1]).wrapping_sub(layer.block.padding[1]);
-                let window = Window { skipped, rows, start: row * layer.input.width, left };
+                let start = row * layer.input.width;
+                let window = Window { channels, skipped, rows, start, left };
                 let out = [first.get_mut(at..), second.get_mut(at..)].map(Option::unwrap_or_default);
-                probe += if tile == WIDE {
-                    self.tile::<WIDE>(layer, input, window, out)
-                } else {
-                    self.tile::<NARROW>(layer, input, window, out)
+                let fast = layer.block.stride[1] == 1 && width >= tile;
+                let kernel = if fast { layer.block.kernel[1] } else { 0 };
+                probe += match (kernel, layer.block.padding[1], tile) {
+                    (3, 0 | 1, WIDE) => self.tile::<WIDE, 3>(layer, input, window, out),
+                    (3, 0 | 1, _) => self.tile::<NARROW, 3>(layer, input, window, out),
+                    (5, 0..=2, _) => self.tile::<NARROW, 5>(layer, input, window, out),
+                    (_, _, WIDE) => self.tile::<WIDE, 0>(layer, input, window, out),
+                    _ => self.tile::<NARROW, 0>(layer, input, window, out),
                 };
                 x = at + tile;
             }
@@ -119,29 +132,31 @@ impl Pair<'_> {
         probe
     }
 
-    /// One tile of `P` columns of both maps. Returns as [`Pair::forward`].
-    fn tile<const P: usize>(
+    /// One tile of `P` columns of both maps, by the way for kernels of `K` columns, or for any (`K` = 0).
+    /// Returns as [`Pair::forward`].
+    #[inline(never)]
+    fn tile<const P: usize, const K: usize>(
         self,
         layer: &Layer,
         input: &[f32],
         window: Window,
         [first, second]: [&mut [f32]; 2],
     ) -> f32 {
-        let [padding, width] = [layer.block.padding[1], layer.conv.width];
-        let fast = layer.block.stride[1] == 1 && width >= P;
-        let sums = match layer.block.kernel[1] {
-            3 if fast && padding <= 1 => self.row_by_row::<P, 3>(layer, input, window),
-            5 if fast && padding <= 2 && P == NARROW => self.row_by_row::<P, 5>(layer, input, window),
-            _ => self.tap_by_tap::<P>(layer, input, window),
+        let sums = if K == 0 {
+            self.tap_by_tap::<P>(layer, input, window)
+        } else {
+            self.row_by_row::<P, K>(layer, input, window)
         };
         let relu = matches!(layer.block.activation, Activation::Relu);
         let mut probe = 0.0;
         for ((out, sums), bias) in [first, second].into_iter().zip(sums).zip(self.bias) {
-            for (out, sum) in out.iter_mut().zip(sums) {
-                let value = sum + bias;
-                // Infinities and NaN times 0 are NaN; LLVM may not leave this out.
-                probe += value * 0.0;
-                *out = if relu && value < 0.0 { 0.0 } else { value };
+            let sums = sums.map(|sum| sum + bias);
+            // Infinities and NaN times 0 are NaN; without leave to reorder, the compiler keeps this.
+            probe += sums.iter().fold(0.0, |probe, value| probe + value * 0.0);
+            let values = if relu { sums.map(rectified) } else { sums };
+            match out.first_chunk_mut::<P>() {
+                Some(out) => *out = values,
+                None => out.iter_mut().zip(values).for_each(|(out, value)| *out = value),
             }
         }
         probe
@@ -149,36 +164,40 @@ impl Pair<'_> {
 
     /// Sums of a tile for a kernel of `K` columns, stride 1 and at most `K / 2` columns of padding, on a map
     /// at least as wide as the tile: then all but the outer `K / 2` columns under a tile lie inside the map.
-    #[inline(never)]
+    #[inline(always)]
     fn row_by_row<const P: usize, const K: usize>(self, layer: &Layer, input: &[f32], window: Window) -> [[f32; P]; 2] {
         let mut sums = [[0.0_f32; P]; 2];
         let [first, second] = self.filters.map(|filter| filter.as_chunks::<K>().0);
+        let height = layer.block.kernel[0];
         let mut planes = input.get(window.start..).unwrap_or_default();
         let mut first = first.get(window.skipped..).unwrap_or_default();
         let mut second = second.get(window.skipped..).unwrap_or_default();
-        for _ in 0..layer.input.channels {
+        for _ in 0..window.channels {
             let mut rest = planes;
             for (first, second) in first.iter().zip(second).take(window.rows) {
                 let Some((row, after)) = rest.split_at_checked(layer.input.width) else { break };
                 rest = after;
                 tile_row(row, window.left, first, second, &mut sums);
             }
-            planes = planes.get(layer.input.area()..).unwrap_or_default();
-            first = first.get(layer.block.kernel[0]..).unwrap_or_default();
-            second = second.get(layer.block.kernel[0]..).unwrap_or_default();
+            let (Some(next), Some(after_first), Some(after_second)) =
+                (planes.get(layer.input.area()..), first.get(height..), second.get(height..))
+            else {
+                break;
+            };
+            (planes, first, second) = (next, after_first, after_second);
         }
         sums
     }
 
     /// Sums of a tile for any kernel, stride and padding.
-    #[inline(never)]
+    #[inline(always)]
     fn tap_by_tap<const P: usize>(self, layer: &Layer, input: &[f32], window: Window) -> [[f32; P]; 2] {
         let mut sums = [[0.0_f32; P]; 2];
         let [height, width] = layer.block.kernel;
         let [first, second] = self.filters;
         let stride = layer.block.stride[1];
         let (mut at, mut kernel) = (window.start, window.skipped * width);
-        for _ in 0..layer.input.channels {
+        for _ in 0..window.channels {
             let count = window.rows * width;
             let (Some(rows), Some(first), Some(second)) =
                 (input.get(at..), first.get(kernel..kernel + count), second.get(kernel..kernel + count))
@@ -186,7 +205,7 @@ impl Pair<'_> {
                 break;
             };
             let rows = rows.chunks(layer.input.width.max(1));
-            let taps = first.chunks_exact(width.max(1)).zip(second.chunks_exact(width.max(1)));
+            let taps = each_row(first, width).zip(each_row(second, width));
             for (row, (first, second)) in rows.zip(taps) {
                 for (column, (first, second)) in first.iter().zip(second).enumerate() {
                     let left = window.left.wrapping_add(column);
@@ -203,6 +222,12 @@ impl Pair<'_> {
         }
         sums
     }
+}
+
+/// `max(value, 0)` by its bits, which takes no comparison; NaN may become 0 here.
+fn rectified(value: f32) -> f32 {
+    let bits = value.to_bits();
+    f32::from_bits(bits & !((bits.cast_signed() >> 31).cast_unsigned()))
 }
 
 /// Adds one kernel row of both filters to a tile.
@@ -265,7 +290,7 @@ pub trait FilterSink {
 ///
 /// * `rows` frames: `input` `[rows, in, height, width]`, `output` and `argmax` as [`forward`] left them.
 /// * `pooled_error`: gradient of the pooled activity, `[rows, D]`.
-/// * `scratch`: 2 output maps of one channel and one filter
+/// * `scratch`: errors of one filter and their positions, one input channel with its padding, one filter
 ///   ([`crate::network::NetworkView::gradient_scratch_len`]).
 pub fn weight_gradient(
     layer: &Layer,
@@ -279,15 +304,17 @@ pub fn weight_gradient(
     let out_area = layer.output.area();
     let (errors, rest) = scratch.split_at_mut_checked(out_area).unwrap_or_default();
     let (places, rest) = rest.split_at_mut_checked(out_area).unwrap_or_default();
+    let (plane, rest) = rest.split_at_mut_checked(layer.padded_len()).unwrap_or_default();
     let gradient = rest.get_mut(..layer.fan_in()).unwrap_or_default();
-    let input_len = layer.input.len().max(1);
+    plane.fill(0.0);
     for filter in 0..layer.block.out_channels {
         gradient.fill(0.0);
         let mut bias = 0.0;
+        let inputs = each_row(input, layer.input.len());
         let maps = channel(output, layer.output.len(), filter, out_area);
         let pooled = channel(pooled_error, layer.pooled.len(), filter, layer.pooled.area());
         let mut positions = channel(argmax, layer.output.len(), filter, out_area);
-        for ((input, map), pooled) in input.chunks_exact(input_len).zip(maps).zip(pooled) {
+        for ((input, map), pooled) in inputs.zip(maps).zip(pooled) {
             let positions = positions.next().unwrap_or_default();
             // A row whose margins are all satisfied has nothing to teach.
             if pooled.iter().all(|error| *error == 0.0) {
@@ -297,7 +324,7 @@ pub fn weight_gradient(
             let count = gather(layer, map, positions, errors, places);
             let (errors, places) = (errors.get(..count).unwrap_or_default(), places.get(..count).unwrap_or_default());
             bias += errors.iter().fold(0.0, |sum, error| sum + error);
-            accumulate(layer, input, errors, places, gradient);
+            accumulate(layer, input, errors, places, plane, gradient);
         }
         sink.filter(filter, gradient, bias);
     }
@@ -305,192 +332,145 @@ pub fn weight_gradient(
 
 /// Channel `index` of each frame.
 fn channel<T>(maps: &[T], frame: usize, index: usize, area: usize) -> impl Iterator<Item = &[T]> {
-    maps.chunks_exact(frame.max(1)).map(move |maps| maps.get(index * area..(index + 1) * area).unwrap_or_default())
+    each_row(maps, frame).map(move |maps| maps.get(index * area..(index + 1) * area).unwrap_or_default())
 }
-
-/// Marks in a position, an offset below 2^27, that the kernel reaches over an edge of the map.
-const OVER_TOP: u32 = 1 << 31;
-const OVER_BOTTOM: u32 = 1 << 30;
-const OVER_LEFT: u32 = 1 << 29;
-const OVER_RIGHT: u32 = 1 << 28;
-const OVER_ANY: u32 = OVER_TOP | OVER_BOTTOM | OVER_LEFT | OVER_RIGHT;
 
 /// Carries the gradient of one output map back to before max-pool and activation, and keeps what is not zero:
 /// errors move to the front of `errors`, their positions (the bits of an integer) to `places`.
 ///
-/// A position is the offset in an input channel of the kernel's first element where the kernel lies inside
-/// the map, and else the offset in the map before the max-pool, with marks. Returns how many there are.
+/// A position is the offset in a padded input channel of the kernel's first element. Returns how many there are.
 fn gather(layer: &Layer, map: &[f32], positions: &[u8], errors: &mut [f32], places: &mut [f32]) -> usize {
     let relu = matches!(layer.block.activation, Activation::Relu);
     let [pool_rows, pool_columns] = layer.block.max_pool.unwrap_or([1, 1]);
     let columns = pool_columns.clamp(1, 255) as u8;
+    let [stride_y, stride_x] = layer.block.stride;
+    let row_step = stride_y * layer.padded_width();
     let mut positions = positions.iter();
-    let mut at = 0;
-    let mut count = 0;
-    for (y, row) in map.chunks_exact(layer.output.width.max(1)).enumerate() {
-        for (x, value) in row.iter().enumerate() {
+    let (mut at, mut count) = (0, 0);
+    for (y, row) in each_row(map, layer.output.width).enumerate() {
+        let mut place = y * pool_rows * row_step;
+        for value in row {
             let position = positions.next().copied().unwrap_or(0);
             let Some(error) = errors.get(at).copied() else { return count };
+            let window = place;
+            place += pool_columns * stride_x;
             at += 1;
             if error == 0.0 || (relu && *value <= 0.0) {
                 continue;
             }
-            let (in_y, in_x) = (position / columns, position % columns);
-            let (y, x) = (y * pool_rows + usize::from(in_y), x * pool_columns + usize::from(in_x));
+            let (in_y, in_x) = (usize::from(position / columns), usize::from(position % columns));
             let (Some(slot), Some(kept)) = (errors.get_mut(count), places.get_mut(count)) else { return count };
             *slot = error;
-            // Sizes are such that these bits are never those of a NaN, which some targets rewrite.
-            *kept = f32::from_bits(place(layer, y, x));
+            // Sizes stay below 2^27, so these bits are never those of a NaN, which some targets rewrite.
+            *kept = f32::from_bits((window + in_y * row_step + in_x * stride_x) as u32);
             count += 1;
         }
     }
     count
 }
 
-/// The position of the kernel at `(y, x)` of the map before the max-pool, as in [`gather`].
-fn place(layer: &Layer, y: usize, x: usize) -> u32 {
+/// Adds the gradient of one frame to `gradient`: for every error, the input under its kernel times it.
+///
+/// `padded` is one channel with its padding, whose zeros stay in place, or empty without any.
+fn accumulate(layer: &Layer, input: &[f32], errors: &[f32], places: &[f32], padded: &mut [f32], gradient: &mut [f32]) {
     let [height, width] = layer.block.kernel;
-    let (skipped_y, top, rows) = clip(y, layer.block.stride[0], layer.block.padding[0], height, layer.input.height);
-    let (skipped_x, left, columns) = clip(x, layer.block.stride[1], layer.block.padding[1], width, layer.input.width);
-    let mut marks = 0;
-    for (over, mark) in [
-        (skipped_y > 0, OVER_TOP),
-        (skipped_y + rows < height, OVER_BOTTOM),
-        (skipped_x > 0, OVER_LEFT),
-        (skipped_x + columns < width, OVER_RIGHT),
-    ] {
-        marks |= if over { mark } else { 0 };
+    let planes = each_row(input, layer.input.area());
+    let step = layer.padded_width();
+    for (plane, slice) in planes.zip(each_row_mut(gradient, height * width)) {
+        let plane = if padded.is_empty() {
+            plane
+        } else {
+            fill_padded(layer, plane, padded);
+            &*padded
+        };
+        match (height, width) {
+            (3, 3) => accumulate_3x3(step, plane, errors, places, slice),
+            (_, 3) => accumulate_rows::<3>(step, plane, errors, places, slice),
+            (_, 5) => accumulate_rows::<5>(step, plane, errors, places, slice),
+            _ => accumulate_any(step, width, plane, errors, places, slice),
+        }
     }
-    let offset = if marks == 0 { top * layer.input.width + left } else { y * layer.conv.width + x };
-    offset as u32 | marks
 }
 
-/// Adds the gradient of one frame to `gradient`: for every error, the input under its kernel times it.
-fn accumulate(layer: &Layer, input: &[f32], errors: &[f32], places: &[f32], gradient: &mut [f32]) {
-    let planes = input.chunks_exact(layer.input.area().max(1));
-    let [height, width] = layer.block.kernel;
-    let slices = gradient.chunks_exact_mut((height * width).max(1));
-    for (plane, slice) in planes.zip(slices) {
-        match (height, width) {
-            (3, 3) => accumulate_3x3(layer, plane, errors, places, slice),
-            (1, 3) => accumulate_row::<3>(layer, plane, errors, places, slice),
-            (1, 5) => accumulate_row::<5>(layer, plane, errors, places, slice),
-            _ => {
-                for (error, place) in errors.iter().zip(places) {
-                    accumulate_any(layer, plane, *error, place.to_bits(), slice);
-                }
-            }
+/// Copies a channel between its padding.
+fn fill_padded(layer: &Layer, plane: &[f32], padded: &mut [f32]) {
+    let [above, left] = layer.block.padding;
+    let rows = each_row_mut(padded, layer.padded_width()).skip(above);
+    for (from, to) in each_row(plane, layer.input.width).zip(rows) {
+        let to = to.get_mut(left..left + from.len()).unwrap_or_default();
+        // In fours, which need the loop's own instructions a quarter as often.
+        let ((from, from_rest), (to, to_rest)) = (from.as_chunks::<4>(), to.as_chunks_mut::<4>());
+        for ([a, b, c, d], [to_a, to_b, to_c, to_d]) in from.iter().zip(to) {
+            (*to_a, *to_b, *to_c, *to_d) = (*a, *b, *c, *d);
         }
+        to_rest.iter_mut().zip(from_rest).for_each(|(to, from)| *to = *from);
     }
 }
 
 /// All errors' part in one kernel slice of 3x3; the sum stays in registers.
 #[inline(never)]
-fn accumulate_3x3(layer: &Layer, plane: &[f32], errors: &[f32], places: &[f32], slice: &mut [f32]) {
-    let width = layer.input.width;
+fn accumulate_3x3(step: usize, plane: &[f32], errors: &[f32], places: &[f32], slice: &mut [f32]) {
     // Three views of the plane, a row apart and equally long, so that one check holds for all.
-    let shared = plane.len().saturating_sub(2 * width);
-    let rows = (plane.get(..shared), plane.get(width..width + shared), plane.get(2 * width..2 * width + shared));
-    let (top, middle, bottom) = match rows {
-        (Some(top), Some(middle), Some(bottom)) => (top, middle, bottom),
-        // Less than three rows: all errors lie at an edge.
-        _ => Default::default(),
-    };
-    // Errors at an edge, but for the common padding of 1, do without registers.
-    let narrow = layer.block.padding == [1, 1] && layer.block.stride == [1, 1];
+    let shared = plane.len().saturating_sub(2 * step);
+    let rows = (plane.get(..shared), plane.get(step..step + shared), plane.get(2 * step..2 * step + shared));
+    let (Some(top), Some(middle), Some(bottom)) = rows else { return };
     let mut sums = [0.0_f32; 9];
     for (error, place) in errors.iter().zip(places) {
         let at = place.to_bits() as usize;
         let end = at.wrapping_add(3);
-        if let (Some([a, b, c]), Some([d, e, f]), Some([g, h, i])) =
+        let (Some([a, b, c]), Some([d, e, f]), Some([g, h, i])) =
             (top.get(at..end), middle.get(at..end), bottom.get(at..end))
-        {
-            sums[0] += error * a;
-            sums[1] += error * b;
-            sums[2] += error * c;
-            sums[3] += error * d;
-            sums[4] += error * e;
-            sums[5] += error * f;
-            sums[6] += error * g;
-            sums[7] += error * h;
-            sums[8] += error * i;
-        } else if narrow {
-            accumulate_edge(width, plane, *error, place.to_bits(), &mut sums);
-        } else {
-            accumulate_any(layer, plane, *error, place.to_bits(), slice);
-        }
+        else {
+            return;
+        };
+        sums[0] += error * a;
+        sums[1] += error * b;
+        sums[2] += error * c;
+        sums[3] += error * d;
+        sums[4] += error * e;
+        sums[5] += error * f;
+        sums[6] += error * g;
+        sums[7] += error * h;
+        sums[8] += error * i;
     }
     for (slice, sum) in slice.iter_mut().zip(sums) {
         *slice += sum;
     }
 }
 
-/// One error's part in a 3x3 kernel slice at an edge, with stride 1 and a padding of 1: there the position
-/// is that of the kernel's middle in the input.
-#[inline(always)]
-fn accumulate_edge(width: usize, plane: &[f32], error: f32, place: u32, sums: &mut [f32; 9]) {
-    let middle = (place & !OVER_ANY) as usize;
-    let [sums_top, sums_middle, sums_bottom] = sums.as_chunks_mut::<3>().0 else { return };
-    let row = |sums: &mut [f32; 3], at: usize| {
-        let value = |at: usize| plane.get(at).copied().unwrap_or(0.0);
-        if place & OVER_LEFT == 0 {
-            sums[0] += error * value(at.wrapping_sub(1));
-        }
-        sums[1] += error * value(at);
-        if place & OVER_RIGHT == 0 {
-            sums[2] += error * value(at + 1);
-        }
-    };
-    if place & OVER_TOP == 0 {
-        row(sums_top, middle.wrapping_sub(width));
-    }
-    row(sums_middle, middle);
-    if place & OVER_BOTTOM == 0 {
-        row(sums_bottom, middle + width);
-    }
-}
-
-/// All errors' part in one kernel slice of one row of `K`; the sum stays in registers.
+/// All errors' part in one kernel slice of rows of `K`, row by row; the sum of a row stays in registers.
 #[inline(never)]
-fn accumulate_row<const K: usize>(layer: &Layer, plane: &[f32], errors: &[f32], places: &[f32], slice: &mut [f32]) {
-    let mut sums = [0.0_f32; K];
-    for (error, place) in errors.iter().zip(places) {
-        let at = place.to_bits() as usize;
-        if let Some(values) = plane.get(at..).and_then(|values| values.first_chunk::<K>()) {
+fn accumulate_rows<const K: usize>(step: usize, plane: &[f32], errors: &[f32], places: &[f32], slice: &mut [f32]) {
+    let mut plane = plane;
+    for slice in slice.as_chunks_mut::<K>().0 {
+        let mut sums = [0.0_f32; K];
+        for (error, place) in errors.iter().zip(places) {
+            let values = plane.get(place.to_bits() as usize..).and_then(|values| values.first_chunk::<K>());
+            let Some(values) = values else { return };
             for (sum, value) in sums.iter_mut().zip(values) {
                 *sum += error * value;
             }
-        } else {
-            accumulate_any(layer, plane, *error, place.to_bits(), slice);
         }
-    }
-    for (slice, sum) in slice.iter_mut().zip(sums) {
-        *slice += sum;
+        for (slice, sum) in slice.iter_mut().zip(sums) {
+            *slice += sum;
+        }
+        plane = plane.get(step..).unwrap_or_default();
     }
 }
 
-/// One error's part in one kernel slice `[kh, kw]` of any size.
+/// All errors' part in one kernel slice of any size, element by element; the sum of each stays in a register.
 #[inline(never)]
-fn accumulate_any(layer: &Layer, plane: &[f32], error: f32, place: u32, slice: &mut [f32]) {
-    let [height, width] = layer.block.kernel;
-    let row_len = layer.input.width;
-    let at = (place & !OVER_ANY) as usize;
-    let (to, columns, from, rows) = if place & OVER_ANY == 0 {
-        (0, width, at, height)
-    } else {
-        let (y, x) = (at / layer.conv.width.max(1), at % layer.conv.width.max(1));
-        let [stride_y, stride_x] = layer.block.stride;
-        let (skipped_y, top, rows) = clip(y, stride_y, layer.block.padding[0], height, layer.input.height);
-        let (skipped_x, left, columns) = clip(x, stride_x, layer.block.padding[1], width, layer.input.width);
-        (skipped_y * width + skipped_x, columns, top * row_len + left, rows)
-    };
-    for row in 0..rows {
-        let (from, to) = (from + row * row_len, to + row * width);
-        let (Some(values), Some(sums)) = (plane.get(from..from + columns), slice.get_mut(to..to + columns)) else {
-            return;
-        };
-        for (sum, value) in sums.iter_mut().zip(values) {
-            *sum += error * value;
+fn accumulate_any(step: usize, width: usize, plane: &[f32], errors: &[f32], places: &[f32], slice: &mut [f32]) {
+    let mut row = plane;
+    for slice in each_row_mut(slice, width) {
+        for (column, slice) in slice.iter_mut().enumerate() {
+            let values = row.get(column..).unwrap_or_default();
+            let products = errors
+                .iter()
+                .zip(places)
+                .map(|(error, place)| error * values.get(place.to_bits() as usize).copied().unwrap_or(0.0));
+            *slice += products.fold(0.0, |sum, product| sum + product);
         }
+        row = row.get(step..).unwrap_or_default();
     }
 }

@@ -1,5 +1,7 @@
 //! Dense products on slices: dot product, matrix times vector, sums of squares.
 
+use crate::rows::each_row;
+
 /// Elements of a gradient that are summed up in registers at a time.
 const CHUNK: usize = 16;
 
@@ -8,9 +10,9 @@ pub fn dot(a: &[f32], b: &[f32]) -> f32 {
     a.iter().zip(b).fold(0.0, |sum, (a, b)| sum + a * b)
 }
 
-/// `sum_i a_i^2`.
+/// `sum_i a_i^2`, in pieces, so that a long sum does not swallow its last terms.
 pub fn squares(a: &[f32]) -> f32 {
-    a.iter().fold(0.0, |sum, a| sum + a * a)
+    a.chunks(256).fold(0.0, |sum, piece| sum + dot(piece, piece))
 }
 
 /// `out_i += scale * a_i`.
@@ -25,7 +27,7 @@ pub fn add_scaled(out: &mut [f32], scale: f32, a: &[f32]) {
 /// Every element of `matrix` takes part, also where `x` is zero, so that an infinite or undefined
 /// element always shows in `out`. Four rows are worked on at a time, since that loads `x` a quarter as often.
 pub fn matrix_vector(matrix: &[f32], x: &[f32], out: &mut [f32]) {
-    let columns = x.len().max(1);
+    let columns = x.len();
     let (fours, rest) = out.as_chunks_mut::<4>();
     let mut rows = matrix;
     for four in fours {
@@ -43,7 +45,7 @@ pub fn matrix_vector(matrix: &[f32], x: &[f32], out: &mut [f32]) {
         *four = sums;
         rows = after;
     }
-    for (out, row) in rest.iter_mut().zip(rows.chunks_exact(columns)) {
+    for (out, row) in rest.iter_mut().zip(each_row(rows, columns)) {
         *out = dot(row, x);
     }
 }
@@ -53,14 +55,13 @@ pub fn matrix_vector(matrix: &[f32], x: &[f32], out: &mut [f32]) {
 ///
 /// `q` is `[rows, q_len]`, `c` is `[rows, c_len]`, the matrix `[q_len, c_len]`. Only a piece exists at a time.
 pub fn outer_products(q: &[f32], q_len: usize, c: &[f32], c_len: usize, sink: &mut dyn FnMut(usize, &[f32])) {
-    let (q_rows, c_rows) = (q_len.max(1), c_len.max(1));
     for row in 0..q_len {
         let mut column = 0;
         while column < c_len {
             let mut sums = [0.0_f32; CHUNK];
             let count = CHUNK.min(c_len - column);
             let Some(piece) = sums.get_mut(..count) else { return };
-            for (q, c) in q.chunks_exact(q_rows).zip(c.chunks_exact(c_rows)) {
+            for (q, c) in each_row(q, q_len).zip(each_row(c, c_len)) {
                 let (Some(&scale), Some(c)) = (q.get(row), c.get(column..column + count)) else { return };
                 // Silent units and satisfied margins leave most of these out.
                 if scale != 0.0 {

@@ -147,9 +147,9 @@ impl Step {
                 let kept = if keeps_state { momentum.abs() * sqrt(scan.first) } else { 0.0 };
                 gradient + parameters + kept
             }
-            Kind::AdamW { first, eps, .. } => {
-                // The square of the gradient must not overflow either.
-                if gradient > 1e18 {
+            Kind::AdamW { betas, first, eps, .. } => {
+                // The means must be means, and the square of the gradient must not overflow either.
+                if !betas.iter().all(|beta| (0.0..1.0).contains(beta)) || eps <= 0.0 || gradient > 1e18 {
                     return f32::INFINITY;
                 }
                 (sqrt(scan.first) + gradient) * first / eps + parameters + scan.second
@@ -177,7 +177,8 @@ impl Step {
         totals: &mut Totals,
     ) {
         let Self { rate, weight_decay, .. } = *self;
-        let [mut sum, mut probe] = [totals.squares, totals.probe];
+        // Pieces are summed up on their own, so that a long sum does not swallow its last terms.
+        let (mut sum, mut probe) = (0.0_f32, 0.0_f32);
         match self.kind {
             Kind::Sgd { keeps_state: false, .. } => {
                 for (p, g) in parameters.iter_mut().zip(gradient) {
@@ -224,7 +225,8 @@ impl Step {
                 }
             }
         }
-        *totals = Totals { squares: sum, probe };
+        totals.squares += sum;
+        totals.probe += probe;
     }
 }
 

@@ -150,6 +150,21 @@ impl Layer {
         self.weight_len() + self.bias_len()
     }
 
+    /// Width of the input between its padding.
+    pub const fn padded_width(&self) -> usize {
+        self.input.width + 2 * self.block.padding[1]
+    }
+
+    /// Elements of one input channel with its padding, which a weight gradient copies it into; 0 where there
+    /// is no padding and no need to.
+    pub const fn padded_len(&self) -> usize {
+        if self.block.padding[0] == 0 && self.block.padding[1] == 0 {
+            0
+        } else {
+            (self.input.height + 2 * self.block.padding[0]) * self.padded_width()
+        }
+    }
+
     /// Multiply-accumulates of the convolution of one frame; the weight gradient costs as many.
     pub const fn macs(&self) -> u64 {
         self.conv.len() as u64 * self.fan_in() as u64
@@ -222,7 +237,9 @@ const fn block_layer(index: usize, block: Block, input: Shape) -> Result<Layer, 
         },
         None => None,
     };
-    if kernel.is_none() || !bounded_shape(conv) || !bounded_shape(pooled) {
+    // Neither sum wraps: window_positions has added up the padding.
+    let padded = Shape::new(1, input.height + 2 * block.padding[0], input.width + 2 * block.padding[1]);
+    if kernel.is_none() || !bounded_shape(padded) || !bounded_shape(conv) || !bounded_shape(pooled) {
         return Err(NetworkError::TooLarge { layer });
     }
     Ok(Layer { index, block, input, conv, output, pooled, encoder_offset: 0, feature_offset: 0 })
@@ -399,7 +416,8 @@ impl NetworkView<'_> {
         self.largest(2, Size::BeforePool)
     }
 
-    /// Scratch of a weight update: the errors of one filter with their positions, and its gradient.
+    /// Scratch of a weight update: the errors of one filter with their positions, one input channel with its
+    /// padding, and the filter's gradient.
     pub const fn gradient_scratch_len(&self) -> usize {
         larger(self.largest(2, Size::Gradient), self.inference_scratch_len())
     }
@@ -532,7 +550,7 @@ impl Size {
                     0
                 }
             }
-            Self::Gradient => 2 * layer.output.area() + layer.fan_in(),
+            Self::Gradient => 2 * layer.output.area() + layer.padded_len() + layer.fan_in(),
         }
     }
 }

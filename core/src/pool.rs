@@ -1,6 +1,7 @@
 //! Max-pooling, and the mean pooling of a layer's output on which its loss acts (spec 2.4, 2.5).
 
 use crate::network::LossPool;
+use crate::rows::{each_row, each_row_mut};
 use crate::shape::Shape;
 
 /// Max-pool of one map `[height, width]` with a `[height, width]` window and the stride of the window;
@@ -8,7 +9,8 @@ use crate::shape::Shape;
 ///
 /// `out` is the pooled map; `positions` takes, for each of its elements, the place of the maximum in its
 /// window in row-major order, the first one of equals, or is empty where nobody wants to know.
-/// An element that is not a number is larger than any other, so that it is not lost.
+/// NaN is smaller than any number here, unless it comes first; whoever made the map has to say that it is
+/// not finite.
 pub fn max_pool(
     map: &[f32],
     width: usize,
@@ -17,41 +19,56 @@ pub fn max_pool(
     out_width: usize,
     positions: &mut [u8],
 ) {
-    let [height, columns] = [window[0].max(1), window[1].max(1)];
-    let mut positions = positions.chunks_exact_mut(out_width.max(1));
-    let mut bands = map.chunks_exact(width.saturating_mul(height).max(1));
-    for out in out.chunks_exact_mut(out_width.max(1)) {
-        let Some(band) = bands.next() else { return };
+    let mut positions = each_row_mut(positions, out_width);
+    let bands = each_row(map, width.saturating_mul(window[0]));
+    for (out, band) in each_row_mut(out, out_width).zip(bands) {
         let positions = positions.next().unwrap_or_default();
-        for (row, map) in band.chunks_exact(width.max(1)).enumerate() {
-            let first = row * columns;
-            if columns == 2 {
-                // By far the most common width, worth its own loop without inner counter.
-                let (pairs, _) = map.as_chunks::<2>();
-                fold_row(pairs.iter().map(|pair| pair.as_slice()), first, out, positions);
-            } else {
-                fold_row(map.chunks_exact(columns), first, out, positions);
+        match (window, band.split_at_checked(width)) {
+            ([2, 2], Some((top, bottom))) => {
+                let windows = top.as_chunks::<2>().0.iter().zip(bottom.as_chunks::<2>().0);
+                max_of_windows(windows.map(|([a, b], [c, d])| [*a, *b, *c, *d]), out, positions);
             }
+            ([1, 2], _) => max_of_windows(band.as_chunks::<2>().0.iter().copied(), out, positions),
+            _ => {
+                for (row, values) in each_row(band, width).enumerate() {
+                    max_of_row(each_row(values, window[1]), row * window[1], out, positions);
+                }
+            }
+        }
+    }
+}
+
+/// Maxima of windows of a fixed size, for the most common ones.
+#[inline(always)]
+fn max_of_windows<const N: usize>(windows: impl Iterator<Item = [f32; N]>, out: &mut [f32], positions: &mut [u8]) {
+    let mut positions = positions.iter_mut();
+    for (out, window) in out.iter_mut().zip(windows) {
+        let (mut best, mut place) = (f32::NEG_INFINITY, 0);
+        for (at, value) in window.into_iter().enumerate() {
+            if at == 0 || value > best {
+                (best, place) = (value, at as u8);
+            }
+        }
+        *out = best;
+        if let Some(position) = positions.next() {
+            *position = place;
         }
     }
 }
 
 /// Takes one row of every window of a band into the maxima so far; `first` is the place of the row's
 /// first element in its window.
-#[inline(always)]
-fn fold_row<'a>(windows: impl Iterator<Item = &'a [f32]>, first: usize, out: &mut [f32], positions: &mut [u8]) {
+fn max_of_row<'a>(windows: impl Iterator<Item = &'a [f32]>, first: usize, out: &mut [f32], positions: &mut [u8]) {
     let mut positions = positions.iter_mut();
     for (best, window) in out.iter_mut().zip(windows) {
-        let mut place = None;
-        for (column, &value) in window.iter().enumerate() {
-            let at = first + column;
-            if at == 0 || value > *best || value.is_nan() {
+        let mut position = positions.next();
+        for (at, &value) in (first..).zip(window) {
+            if at == 0 || value > *best {
                 *best = value;
-                place = Some(at as u8);
+                if let Some(position) = &mut position {
+                    **position = at as u8;
+                }
             }
-        }
-        if let (Some(position), Some(place)) = (positions.next(), place) {
-            *position = place;
         }
     }
 }
@@ -79,13 +96,13 @@ fn cell(pool: LossPool, dimension: usize, index: usize, count: usize, size: usiz
 ///
 /// A cell is summed row by row.
 pub fn loss_pool(map: &[f32], shape: Shape, pool: LossPool, pooled: Shape, out: &mut [f32]) {
-    let maps = map.chunks_exact(shape.area().max(1));
-    for (map, out) in maps.zip(out.chunks_exact_mut(pooled.area().max(1))) {
-        for (y, out) in out.chunks_exact_mut(pooled.width.max(1)).enumerate() {
+    let maps = each_row(map, shape.area());
+    for (map, out) in maps.zip(each_row_mut(out, pooled.area())) {
+        for (y, out) in each_row_mut(out, pooled.width).enumerate() {
             let (top, height) = cell(pool, 0, y, pooled.height, shape.height);
             for (x, out) in out.iter_mut().enumerate() {
                 let (left, width) = cell(pool, 1, x, pooled.width, shape.width);
-                let rows = map.chunks_exact(shape.width.max(1)).skip(top).take(height);
+                let rows = each_row(map, shape.width).skip(top).take(height);
                 let sum = rows.fold(0.0_f32, |sum, row| {
                     row.get(left..left + width).unwrap_or_default().iter().fold(sum, |sum, value| sum + value)
                 });
@@ -101,12 +118,12 @@ pub fn loss_pool(map: &[f32], shape: Shape, pool: LossPool, pooled: Shape, out: 
 /// `pooled_error` is one channel `[height, width]` of `pooled`, `error` one channel of `shape`.
 pub fn spread(pooled_error: &[f32], pooled: Shape, pool: LossPool, shape: Shape, error: &mut [f32]) {
     error.fill(0.0);
-    for (y, row_error) in pooled_error.chunks_exact(pooled.width.max(1)).enumerate() {
+    for (y, row_error) in each_row(pooled_error, pooled.width).enumerate() {
         let (top, height) = cell(pool, 0, y, pooled.height, shape.height);
         for (x, share) in row_error.iter().enumerate() {
             let (left, width) = cell(pool, 1, x, pooled.width, shape.width);
             let share = share / (height * width) as f32;
-            for row in error.chunks_exact_mut(shape.width.max(1)).skip(top).take(height) {
+            for row in each_row_mut(error, shape.width).skip(top).take(height) {
                 for error in row.get_mut(left..left + width).unwrap_or_default() {
                     *error += share;
                 }

@@ -23,6 +23,7 @@ use crate::observer::{Scores, Source};
 use crate::optimizer::{Optimizer, Scan, Step, Totals};
 use crate::plan::Layer;
 use crate::pool;
+use crate::rows::{each_row, each_row_mut};
 
 /// Who is compared with whom.
 #[derive(Debug, Clone, Copy)]
@@ -85,9 +86,7 @@ impl Loss<'_> {
         prediction: &mut [f32],
         error: &mut [f32],
     ) {
-        for (context, prediction) in
-            self.context.chunks_exact(self.context_len.max(1)).zip(prediction.chunks_exact_mut(len.max(1)))
-        {
+        for (context, prediction) in each_row(self.context, self.context_len).zip(each_row_mut(prediction, len)) {
             match self.matrix {
                 Some(at) => {
                     let matrix = parameters.get(at..at + len * self.context_len).unwrap_or_default();
@@ -115,7 +114,7 @@ impl Loss<'_> {
                 let rows = 2 * pairs;
                 let share = 1.0 / rows.max(1) as f32;
                 let per_row = self.negatives_per_row();
-                let mut gates = self.negative_factor.chunks_exact(per_row.max(1));
+                let mut gates = each_row(self.negative_factor, per_row);
                 for (j, factor) in self.positive_factor.iter().enumerate() {
                     let prediction = row(prediction, len, j);
                     dense::add_scaled(row_mut(error, len, partner(j, pairs)), factor * share, prediction);
@@ -146,7 +145,7 @@ impl Loss<'_> {
         let rows = 2 * pairs;
         let per_row = self.negatives_per_row().max(1);
         let mut sum = 0.0;
-        let lists = self.negative.chunks_exact_mut(per_row).zip(self.negative_factor.chunks_exact_mut(per_row));
+        let lists = each_row_mut(self.negative, per_row).zip(each_row_mut(self.negative_factor, per_row));
         let rows_of = self.positive.iter_mut().zip(self.positive_factor.iter_mut()).zip(lists);
         for (j, ((u, factor), (scores, factors))) in rows_of.enumerate() {
             let prediction = row(prediction, len, j);
@@ -175,9 +174,8 @@ impl Loss<'_> {
             Pairing::Batch { pairs, negatives, .. } => {
                 let rows = 2 * pairs;
                 let share = 1.0 / rows.max(1) as f32;
-                let mut gates = self.negative_factor.chunks_exact(self.negatives_per_row().max(1));
-                for ((j, factor), out) in self.positive_factor.iter().enumerate().zip(out.chunks_exact_mut(len.max(1)))
-                {
+                let mut gates = each_row(self.negative_factor, self.negatives_per_row());
+                for ((j, factor), out) in self.positive_factor.iter().enumerate().zip(each_row_mut(out, len)) {
                     dense::add_scaled(out, factor * share, row(pooled, len, partner(j, pairs)));
                     for (k, factor) in gates.next().unwrap_or_default().iter().enumerate() {
                         let other = negative_row(negatives, rows, pairs, k, j);

@@ -1,8 +1,7 @@
 //! Checkpoints: the parameters and the whole configuration in one safetensors file.
 //!
 //! Tensors are `layer{l}.weight`, `.bias`, `.projection` and `.feedback` as far as the rule has them, `f32`,
-//! row-major; the metadata holds `format`, the configuration as TOML (`config`), the epochs done (`epoch`)
-//! and the class names (`classes`, JSON).
+//! row-major; the metadata holds `format`, the configuration as TOML (`config`) and the epochs done (`epoch`).
 
 use crate::config::Config;
 use crate::error::Error;
@@ -46,10 +45,9 @@ impl Checkpoint {
             let view = TensorView::new(Dtype::F32, shape.clone(), bytes).map_err(|error| wrong(error.to_string()))?;
             views.push((name.as_str(), view));
         }
-        let config = toml::to_string(&self.config).map_err(|error| wrong(error.to_string()))?;
         let metadata = HashMap::from([
             ("format".to_string(), FORMAT.to_string()),
-            ("config".to_string(), config),
+            ("config".to_string(), self.config.to_toml()?),
             ("epoch".to_string(), self.epoch.to_string()),
         ]);
         let file = serialize(views, Some(metadata)).map_err(|error| wrong(error.to_string()))?;

@@ -1,18 +1,24 @@
 //! Host side of `clapp`: data, backends, training and evaluation of the local rules.
 
 pub mod augment;
-pub mod data;
-pub mod loader;
-pub mod rng;
 pub mod backend;
-pub mod matmul;
-pub mod model;
-pub mod optimizer;
-pub mod step;
 pub mod checkpoint;
+pub mod cli;
 pub mod config;
+pub mod core_memory;
+pub mod data;
 pub mod error;
 pub mod files;
-pub mod trainer;
-pub mod cli;
+pub mod golden;
+pub mod loader;
+pub mod matmul;
+pub mod metrics;
+pub mod model;
+pub mod optimizer;
+pub mod parity;
+pub mod plot;
 pub mod probe;
+pub mod rng;
+pub mod run;
+pub mod step;
+pub mod trainer;

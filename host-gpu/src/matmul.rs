@@ -70,6 +70,15 @@ pub fn matmul(out: &mut [f32], a: Matrix<'_>, b: Matrix<'_>, accumulate: bool) {
     }
 }
 
+/// Runs elementwise loops with the widest vectors that the processor has.
+///
+/// The default target has four lanes of `f32`. Wider lanes change no bit: each element is computed alike, and
+/// nothing is fused. The loops must be in an `#[inline(always)]` method of `work`, or they are compiled for the
+/// default target all the same.
+pub fn vectorised<W: pulp::NullaryFnOnce<Output = ()>>(work: W) {
+    pulp::Arch::new().dispatch(work);
+}
+
 /// Dot product in double precision with eight running sums, in a fixed order.
 ///
 /// Scores are differences of large sums that nearly cancel; in single precision their rounding would show.

@@ -150,6 +150,9 @@ pub enum TensorRole {
 }
 
 impl TensorRole {
+    /// All of them, in the order of [`NetworkSpec::tensors`].
+    pub const ALL: [Self; 4] = [Self::Weight, Self::Bias, Self::Projection, Self::Feedback];
+
     /// The name in files: `layer{l}.{name}`.
     pub fn name(self) -> &'static str {
         match self {

@@ -1,5 +1,6 @@
 //! Optimisers over slices (spec 5.1), in the order of operations of the paper's reference.
 
+use crate::matmul::vectorised;
 use serde::{Deserialize, Serialize};
 
 /// An optimiser and its settings.
@@ -72,13 +73,25 @@ impl Optimizer {
     /// The field, its value and what was expected.
     pub fn check(&self) -> Result<(), String> {
         let positive = |name: &str, value: f32| {
-            if value.is_finite() && value > 0.0 { Ok(()) } else { Err(format!("{name} is {value}, expected a finite number above 0")) }
+            if value.is_finite() && value > 0.0 {
+                Ok(())
+            } else {
+                Err(format!("{name} is {value}, expected a finite number above 0"))
+            }
         };
         let at_least_zero = |name: &str, value: f32| {
-            if value.is_finite() && value >= 0.0 { Ok(()) } else { Err(format!("{name} is {value}, expected a finite number of at least 0")) }
+            if value.is_finite() && value >= 0.0 {
+                Ok(())
+            } else {
+                Err(format!("{name} is {value}, expected a finite number of at least 0"))
+            }
         };
         let below_one = |name: &str, value: f32| {
-            if (0.0..1.0).contains(&value) { Ok(()) } else { Err(format!("{name} is {value}, expected at least 0 and below 1")) }
+            if (0.0..1.0).contains(&value) {
+                Ok(())
+            } else {
+                Err(format!("{name} is {value}, expected at least 0 and below 1"))
+            }
         };
         match *self {
             Self::Sgd { lr, momentum, weight_decay } => {
@@ -121,6 +134,18 @@ impl Optimizer {
     }
 }
 
+impl From<&Optimizer> for clapp_core::optimizer::Optimizer {
+    fn from(optimizer: &Optimizer) -> Self {
+        match *optimizer {
+            Optimizer::Sgd { lr, momentum, weight_decay } => Self::Sgd { lr, momentum, weight_decay },
+            Optimizer::AdamW { lr, beta1, beta2, eps, weight_decay } => {
+                Self::AdamW { lr, betas: [beta1, beta2], eps, weight_decay }
+            }
+            Optimizer::Lars { lr, momentum, weight_decay, trust } => Self::Lars { lr, momentum, weight_decay, trust },
+        }
+    }
+}
+
 /// One step over a slice; `step` counts from 1. `first` and `second` are as long as `value` where the
 /// optimiser keeps them, and unused otherwise. For [`Optimizer::Lars`] the slice must be the whole tensor.
 pub fn apply(
@@ -146,11 +171,8 @@ pub fn apply(
             let correction2 = (1.0 - f64::from(beta2).powi(exponent)).sqrt() as f32;
             let shrink = 1.0 - lr * weight_decay;
             let rate = lr / correction1;
-            for (((p, m), v), g) in value.iter_mut().zip(first).zip(second).zip(gradient) {
-                *m = beta1 * *m + (1.0 - beta1) * g;
-                *v = beta2 * *v + (1.0 - beta2) * g * g;
-                *p = shrink * *p - rate * *m / (v.sqrt() / correction2 + eps);
-            }
+            let betas = [beta1, beta2];
+            vectorised(AdamWStep { betas, shrink, rate, correction2, eps, value, first, second, gradient });
         }
         Optimizer::Lars { lr, momentum, weight_decay, trust } => {
             let mut p_squared = 0.0_f64;
@@ -166,6 +188,35 @@ pub fn apply(
                 1.0
             };
             momentum_step(lr, momentum, weight_decay, scale, value, first, gradient);
+        }
+    }
+}
+
+struct AdamWStep<'a> {
+    betas: [f32; 2],
+    /// What weight decay leaves of a value.
+    shrink: f32,
+    /// Learning rate over the first moment's bias correction.
+    rate: f32,
+    /// Root of the second moment's bias correction.
+    correction2: f32,
+    eps: f32,
+    value: &'a mut [f32],
+    first: &'a mut [f32],
+    second: &'a mut [f32],
+    gradient: &'a [f32],
+}
+
+impl pulp::NullaryFnOnce for AdamWStep<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let Self { betas: [beta1, beta2], shrink, rate, correction2, eps, value, first, second, gradient } = self;
+        for (((p, m), v), g) in value.iter_mut().zip(first).zip(second).zip(gradient) {
+            *m = beta1 * *m + (1.0 - beta1) * g;
+            *v = beta2 * *v + (1.0 - beta2) * g * g;
+            *p = shrink * *p - rate * *m / (v.sqrt() / correction2 + eps);
         }
     }
 }

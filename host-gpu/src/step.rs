@@ -2,7 +2,7 @@
 //! back-propagation of the top loss for the global baseline.
 
 use crate::backend::{Activity, Backend, Factors, Pairing, Parameter};
-use crate::model::{Learning, LayerValues, NetworkSpec, TensorRole};
+use crate::model::{LayerValues, Learning, NetworkSpec, TensorRole};
 use crate::optimizer::Optimizer;
 use clapp_core::network::Projection;
 use clapp_core::plan::Layer;
@@ -39,9 +39,8 @@ impl<T> Model<T> {
             .zip(values)
             .map(|(layer, values)| {
                 let roles: Vec<TensorRole> = spec.tensors(layer).into_iter().map(|(role, _)| role).collect();
-                let optional = |role: TensorRole| {
-                    roles.contains(&role).then(|| parameter(backend.upload(values.get(role))))
-                };
+                let optional =
+                    |role: TensorRole| roles.contains(&role).then(|| parameter(backend.upload(values.get(role))));
                 LayerParameters {
                     weight: parameter(backend.upload_weights(layer, &values.weight)),
                     bias: parameter(backend.upload(&values.bias)),
@@ -216,9 +215,7 @@ pub fn stream_step<B: Backend>(
     let pairing = Pairing { negatives: &[0], keep_positive: Some(&[fixation]) };
     for layer in &layers {
         let (scores, p, z) = match (previous.get(layer.index), previous.last()) {
-            (Some(same), top) => {
-                learn_layer(backend, model, layer, &x, 1, pairing, Some(same), top, &mut mode)
-            }
+            (Some(same), top) => learn_layer(backend, model, layer, &x, 1, pairing, Some(same), top, &mut mode),
             (None, _) => {
                 let activity = forward(backend, model, layer, &x, 1);
                 (Vec::new(), backend.pool(layer, &activity), activity.z)
@@ -352,7 +349,18 @@ pub fn global_step<B: Backend>(
     let mut dz = backend.spread(top, &dp, rows);
     let mut kept: Vec<LayerValues> = layers.iter().map(|_| LayerValues::default()).collect();
     let kind = model.spec.rule().projection;
-    learn_projections(backend, kind, &mut model.layers[top.index], pairing, &p, &contexts, &factors, rows, &mut mode, &mut kept[top.index]);
+    learn_projections(
+        backend,
+        kind,
+        &mut model.layers[top.index],
+        pairing,
+        &p,
+        &contexts,
+        &factors,
+        rows,
+        &mut mode,
+        &mut kept[top.index],
+    );
     reports[top.index] = report(factors);
     for layer in layers.iter().rev() {
         let Some(activity) = activities.pop() else { break };

@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::loader;
 use crate::model::LayerValues;
 use crate::rng::{Purpose, stream};
-use crate::step::{Mode, Model, layer_loss, step};
+use crate::step::{Mode, Model, StepReport, layer_loss, step};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -51,33 +51,26 @@ pub fn initial_values(config: &Config) -> Result<Vec<LayerValues>, Error> {
     Ok(spec.values_from_flat(&flat))
 }
 
-/// Trains from the configuration's first values over all its epochs; `observe` is called after each step and
-/// may stop the run with an error.
+/// Trains from the configuration's first values over all its epochs; `observe` hears of each step,
+/// `epoch_done` of each epoch with the number of epochs done.
 ///
 /// # Errors
-/// Where batches cannot be made, a loss is not finite, or `observe` says so.
+/// Where batches cannot be made, a loss is not finite, or `epoch_done` fails.
 pub fn train<B: Backend>(
     backend: &B,
     config: &Config,
     images: &Arc<Split>,
     loader_threads: usize,
-    mut observe: impl FnMut(&StepMetrics) -> Result<(), Error>,
-    mut epoch_done: impl FnMut(u64, &Model<B::Tensor>) -> Result<(), Error>,
+    mut observe: impl FnMut(&StepMetrics),
+    epoch_done: impl Fn(u64, &Model<B::Tensor>) -> Result<(), Error>,
 ) -> Result<Model<B::Tensor>, Error> {
     let spec = config.network()?;
     let input = spec.input();
     let mut model = Model::upload(backend, spec, &initial_values(config)?);
     let mut count = 0;
     for epoch in 0..config.epochs {
-        let batches = loader::pairs(
-            images.clone(),
-            input,
-            &config.augment,
-            config.batch,
-            config.seed,
-            epoch,
-            loader_threads,
-        )?;
+        let batches =
+            loader::pairs(images.clone(), input, &config.augment, config.batch, config.seed, epoch, loader_threads)?;
         let steps_per_epoch = batches.batches();
         let mut before = Instant::now();
         for batch in batches {
@@ -93,14 +86,14 @@ pub fn train<B: Backend>(
             let elapsed = before.elapsed();
             before = Instant::now();
             let images = batch.images.len();
-            observe(&StepMetrics { epoch, step: count, steps_per_epoch, images, losses, elapsed })?;
+            observe(&StepMetrics { epoch, step: count, steps_per_epoch, images, losses, elapsed });
         }
         epoch_done(epoch + 1, &model)?;
     }
     Ok(model)
 }
 
-fn losses(report: &[Vec<crate::step::Scores>], epoch: u64, step: u64) -> Result<Vec<Option<f64>>, Error> {
+fn losses(report: &StepReport, epoch: u64, step: u64) -> Result<Vec<Option<f64>>, Error> {
     report
         .iter()
         .enumerate()

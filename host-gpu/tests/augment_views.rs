@@ -237,10 +237,13 @@ fn a_view_depends_on_its_stream_alone() {
     }
 }
 
+/// Spoils one setting.
+type Change = fn(&mut ViewAugment);
+
 #[test]
 fn settings_that_make_no_sense_are_errors() {
     let good = ViewAugment::cifar10();
-    let changes: [(&str, fn(&mut ViewAugment)); 18] = [
+    let changes: [(&str, Change); 18] = [
         ("empty", |a| a.size = 0),
         ("probability of flip", |a| a.flip = 1.5),
         ("probability of grey", |a| a.grey = -0.1),

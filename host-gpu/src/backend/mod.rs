@@ -114,8 +114,12 @@ pub trait Backend {
     ) -> Factors<Self::Tensor>;
 
     /// Gradient of the losses with respect to `p`, summed over `factors` (spec 2.3), `[rows, D]`.
-    fn pooled_gradient(&self, pairing: Pairing<'_>, factors: &[&Factors<Self::Tensor>], rows: usize)
-        -> Self::PooledGradient;
+    fn pooled_gradient(
+        &self,
+        pairing: Pairing<'_>,
+        factors: &[&Factors<Self::Tensor>],
+        rows: usize,
+    ) -> Self::PooledGradient;
 
     /// Gradient of the loss with respect to the projection (spec 2.2), `[D, D_src]`.
     fn projection_gradient(
@@ -173,5 +177,11 @@ pub trait Backend {
     ) -> Self::Tensor;
 
     /// One optimiser step; `step` counts from 1.
-    fn update(&self, parameter: &mut Parameter<Self::Tensor>, gradient: &Self::Tensor, optimizer: &Optimizer, step: u64);
+    fn update(
+        &self,
+        parameter: &mut Parameter<Self::Tensor>,
+        gradient: &Self::Tensor,
+        optimizer: &Optimizer,
+        step: u64,
+    );
 }

@@ -1,13 +1,15 @@
 //! `clapp eval`: the linear probe of a checkpoint.
 
-use super::{check_shape, loader_threads, open_data};
+use super::{check_shape, open_data};
 use crate::backend::cpu::Cpu;
 use crate::checkpoint::Checkpoint;
 use crate::error::Error;
 use crate::files::write_atomically;
-use crate::probe::{ProbeReport, probe};
+use crate::probe::{ProbeReport, ProbeTask, probe};
+use crate::run::loader_threads;
 use crate::step::Model;
 use clap::Args;
+use indicatif::ProgressBar;
 use std::path::PathBuf;
 
 /// Arguments of `clapp eval`.
@@ -47,22 +49,19 @@ pub fn run(arguments: &EvalArguments) -> Result<u8, Error> {
     }
     let model = Model::upload(&Cpu, config.network()?, &checkpoint.layers);
     let pooled = config.probe_network()?;
-    let bar = indicatif::ProgressBar::new(config.probe.epochs);
-    let report = probe(
-        &Cpu,
-        &model,
-        &pooled,
-        &config.probe,
-        &data,
-        config.seed,
-        arguments.cached,
-        loader_threads(),
-        |epoch, accuracy| {
-            bar.set_position(epoch);
-            bar.set_message(format!("{:.2} %", 100.0 * accuracy));
-            Ok(())
-        },
-    )?;
+    let bar = ProgressBar::new(config.probe.epochs);
+    let task = ProbeTask {
+        pooled: &pooled,
+        config: &config.probe,
+        data: &data,
+        seed: config.seed,
+        cached: arguments.cached,
+        loader_threads: loader_threads(),
+    };
+    let report = probe(&Cpu, &model, &task, |epoch, accuracy| {
+        bar.set_position(epoch);
+        bar.set_message(format!("{:.2} %", 100.0 * accuracy));
+    })?;
     bar.finish_and_clear();
     println!("{}, {} epochs, on {}", config.rule.name(), checkpoint.epoch, data.source);
     print(&report, &data.classes);
@@ -82,7 +81,11 @@ fn print(report: &ProbeReport, classes: &[String]) {
         report.train_images,
         if report.cached { "cached features without augmentation" } else { "augmented anew each epoch" }
     );
-    println!("  all layers  {}   (best epoch {}, selected on the test images)", percent(report.all.last), percent(report.all.best));
+    println!(
+        "  all layers  {}   (best epoch {}, selected on the test images)",
+        percent(report.all.last),
+        percent(report.all.best)
+    );
     for (index, layer) in report.layers.iter().enumerate() {
         println!("  layer {index}     {}", percent(layer.last));
     }

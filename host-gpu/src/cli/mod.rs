@@ -1,14 +1,17 @@
 //! The command line: one file a command.
 
+pub mod demo;
 pub mod eval;
+pub mod golden;
+pub mod info;
+pub mod parity;
 mod progress;
 pub mod train;
 
-use crate::config::RuleName;
 use crate::data::{self, Dataset};
 use crate::error::Error;
 use clap::{Parser, Subcommand};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Trains convolutional networks without back-propagation through the network.
 #[derive(Debug, Parser)]
@@ -26,6 +29,12 @@ pub enum Command {
     Train(train::TrainArguments),
     /// Linear probe of a checkpoint.
     Eval(eval::EvalArguments),
+    /// What a network needs: parameters, operations, memory.
+    Info(info::InfoArguments),
+    /// A backend against golden vectors.
+    Golden(golden::GoldenArguments),
+    /// The same training on two backends, compared tensor by tensor.
+    Parity(parity::ParityArguments),
 }
 
 /// Runs the command and gives the exit code: 0, or 1 where a check has failed.
@@ -34,9 +43,12 @@ pub enum Command {
 /// Any [`Error`]; its exit code is [`Error::exit_code`].
 pub fn run(arguments: &Arguments) -> Result<u8, Error> {
     match &arguments.command {
-        None => Ok(0),
+        None => demo::run(),
         Some(Command::Train(arguments)) => train::run(arguments),
         Some(Command::Eval(arguments)) => eval::run(arguments),
+        Some(Command::Info(arguments)) => info::run(arguments),
+        Some(Command::Golden(arguments)) => golden::run(arguments),
+        Some(Command::Parity(arguments)) => parity::run(arguments),
     }
 }
 
@@ -62,19 +74,4 @@ pub(crate) fn check_shape(data: &Dataset, input: clapp_core::shape::Shape, origi
         origin: origin.into(),
         message: format!("input is {}, but the images of {} are {}", text(input), data.name, text(data.shape)),
     })
-}
-
-/// Default folder for what a command writes.
-pub(crate) fn default_out(name: &str) -> PathBuf {
-    PathBuf::from("out").join(name)
-}
-
-/// A rule's name as a file name.
-pub(crate) fn file_name(rule: RuleName) -> String {
-    rule.name().replace("++", "pp-").trim_end_matches('-').to_string()
-}
-
-/// Threads that load and augment images beside the trainer.
-pub(crate) fn loader_threads() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
 }

@@ -222,6 +222,14 @@ impl Config {
         Ok(config)
     }
 
+    /// The configuration as TOML text, as [`Config::parse`] reads it.
+    ///
+    /// # Errors
+    /// [`Error::Config`] where the library refuses a value.
+    pub fn to_toml(&self) -> Result<String, Error> {
+        toml::to_string(self).map_err(|error| Error::Config { origin: self.name.clone(), message: error.to_string() })
+    }
+
     /// Checks what the types do not say; `origin` names the configuration in errors.
     ///
     /// # Errors

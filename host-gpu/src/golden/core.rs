@@ -2,16 +2,14 @@
 
 use super::case::{Case, Task, Trial};
 use super::{Computed, GoldenError};
-use crate::model::Learning;
-use crate::optimizer::Optimizer as HostOptimizer;
+use crate::core_memory::CoreMemory;
+use crate::model::{Learning, TensorRole};
 use clapp_core::contrast::Phase;
-use clapp_core::guard::Guard;
-use clapp_core::learner::{Batch, Buffers, LayerState, Learner, infer};
-use clapp_core::network::NetworkView;
+use clapp_core::learner::{Batch, infer};
 use clapp_core::observer::{Activity, LayerReport, Observer, Scores, Source};
 use clapp_core::optimizer::Optimizer;
+use clapp_core::plan::Layer;
 use clapp_core::readout::{cross_entropy_gradient, descend};
-use std::ops::Range;
 
 /// Why some cases are not for the core.
 const NO_BACKPROPAGATION: &str = "needs back-propagation through the network, which the core does not have by design";
@@ -41,84 +39,19 @@ pub fn compute(case: &Case) -> Result<Computed, GoldenError> {
     }
 }
 
-/// A learner's buffers.
-struct Memory {
-    parameters: Vec<f32>,
-    state: Vec<f32>,
-    contexts: Vec<f32>,
-    layers: Vec<LayerState>,
-    workspace: Vec<f32>,
-    argmax: Vec<u8>,
-}
-
-impl Memory {
-    /// Memory for batches of `rows` rows with `negatives` negatives each, or, without rows, for a stream.
-    fn new(case: &Case, optimizer: &Optimizer, rows: usize, negatives: usize) -> Self {
-        let view = case.network.view();
-        let pairs = rows / 2;
-        let (workspace, argmax) = match pairs {
-            0 => (view.stream_len(), view.argmax_len()),
-            pairs => (view.batch_len(pairs, negatives).max(view.stream_len()), view.batch_argmax_len(pairs)),
-        };
-        let mut parameters = vec![0.0; view.parameter_len()];
-        for (values, layer) in case.values.iter().zip(case.network.layers()) {
-            let [weight, bias, projection, feedback] = tensors(&view, layer.index);
-            // Under global learning the layers below the top have no projections; zeros stand for them.
-            for (range, values) in [
-                (weight.1, &values.weight),
-                (bias.1, &values.bias),
-                (projection.1, &values.projection),
-                (feedback.1, &values.feedback),
-            ] {
-                if range.len() == values.len() {
-                    parameters[range].copy_from_slice(values);
-                }
-            }
-        }
-        Self {
-            parameters,
-            state: vec![0.0; optimizer.state_len(&view)],
-            contexts: vec![0.0; view.context_len()],
-            layers: vec![LayerState::NEW; view.layer_count()],
-            workspace: vec![0.0; workspace],
-            argmax: vec![0; argmax],
-        }
-    }
-
-    fn learner<'a>(
-        &'a mut self,
-        network: NetworkView<'a>,
-        optimizer: Optimizer,
-    ) -> Result<Learner<'a>, clapp_core::learner::Error> {
-        let buffers = Buffers {
-            parameters: &mut self.parameters,
-            state: &mut self.state,
-            contexts: &mut self.contexts,
-            layers: &mut self.layers,
-            workspace: &mut self.workspace,
-            argmax: &mut self.argmax,
-        };
-        Learner::new(network, optimizer, Guard::default(), buffers)
-    }
-}
-
-/// Names of a layer's tensors, and where they lie in the parameters; absent ones are empty.
-fn tensors(view: &NetworkView<'_>, layer: usize) -> [(&'static str, Range<usize>); 4] {
-    let names = ["weight", "bias", "projection", "feedback"];
-    let Some(layer) = view.layer(layer) else { return names.map(|name| (name, 0..0)) };
-    let lengths = [layer.weight_len(), layer.bias_len(), view.same_len(&layer), view.feedback_len(&layer)];
-    let (weight, projection) = (layer.encoder_offset, view.projection_offset(&layer));
-    let starts = [weight, weight + lengths[0], projection, projection + lengths[2]];
-    [0, 1, 2, 3].map(|at| (names[at], starts[at]..starts[at] + lengths[at]))
-}
-
 /// Adds `values`, laid out as the parameters are, tensor by tensor as `{group}.layer{l}.{tensor}`.
 fn push_tensors(computed: &mut Computed, group: &str, case: &Case, values: &[f32]) {
     let view = case.network.view();
-    for layer in 0..view.layer_count() {
-        for (name, range) in tensors(&view, layer) {
-            if !range.is_empty() {
-                computed.push(format!("{group}.layer{layer}.{name}"), &values[range]);
+    let lacks = |role: TensorRole, layer: &Layer| match role {
+        TensorRole::Weight => false,
+        TensorRole::Bias => layer.bias_len() == 0,
+        TensorRole::Projection => view.same_len(layer) == 0,
+        TensorRole::Feedback => view.feedback_len(layer) == 0,
+    };
+    for (layer, values) in case.network.layers().iter().zip(case.network.values_from_flat(values)) {
+        for role in TensorRole::ALL {
+            if !lacks(role, layer) {
+                computed.push(format!("{group}.layer{}.{}", layer.index, role.name()), values.get(role));
             }
         }
     }
@@ -166,8 +99,8 @@ fn run_batch(case: &Case, batch: &Batch<'_>, trials: &[Trial]) -> Result<Compute
     let top = view.layer_count() - 1;
     let mut recorder =
         Recorder { computed: Computed::default(), first_loss: if is_global { top } else { 0 }, loss: 0.0 };
-    let mut memory = Memory::new(case, &Optimizer::Record, case.rows, negatives);
-    memory.learner(view, Optimizer::Record)?.step(batch, 1.0, &mut recorder)?;
+    let mut memory = CoreMemory::new(&case.network, &case.values, &Optimizer::Record, case.rows / 2, negatives);
+    memory.learner(&case.network, Optimizer::Record)?.step(batch, 1.0, &mut recorder)?;
     let Recorder { mut computed, loss, .. } = recorder;
     computed.push("loss", &[loss]);
     push_tensors(&mut computed, "grad", case, &memory.state);
@@ -181,27 +114,15 @@ fn run_batch(case: &Case, batch: &Batch<'_>, trials: &[Trial]) -> Result<Compute
         return Ok(computed);
     }
     for trial in trials {
-        let optimizer = core_optimizer(&trial.optimizer);
-        let mut memory = Memory::new(case, &optimizer, case.rows, negatives);
-        let mut learner = memory.learner(view, optimizer)?;
+        let optimizer = Optimizer::from(&trial.optimizer);
+        let mut memory = CoreMemory::new(&case.network, &case.values, &optimizer, case.rows / 2, negatives);
+        let mut learner = memory.learner(&case.network, optimizer)?;
         for _ in 0..trial.steps {
             learner.step(batch, 1.0, &mut ())?;
         }
         push_tensors(&mut computed, &format!("after.{}", trial.name), case, &memory.parameters);
     }
     Ok(computed)
-}
-
-fn core_optimizer(optimizer: &HostOptimizer) -> Optimizer {
-    match *optimizer {
-        HostOptimizer::Sgd { lr, momentum, weight_decay } => Optimizer::Sgd { lr, momentum, weight_decay },
-        HostOptimizer::AdamW { lr, beta1, beta2, eps, weight_decay } => {
-            Optimizer::AdamW { lr, betas: [beta1, beta2], eps, weight_decay }
-        }
-        HostOptimizer::Lars { lr, momentum, weight_decay, trust } => {
-            Optimizer::Lars { lr, momentum, weight_decay, trust }
-        }
-    }
 }
 
 /// Loss of each frame and layer.
@@ -215,8 +136,8 @@ impl Observer for Losses {
 
 fn run_stream(case: &Case, fixation: &[bool], lr: f32) -> Result<Computed, clapp_core::learner::Error> {
     let optimizer = Optimizer::sgd(lr);
-    let mut memory = Memory::new(case, &optimizer, 0, 0);
-    let mut learner = memory.learner(case.network.view(), optimizer)?;
+    let mut memory = CoreMemory::new(&case.network, &case.values, &optimizer, 0, 0);
+    let mut learner = memory.learner(&case.network, optimizer)?;
     let mut losses = Losses(Vec::new());
     for (frame, &fixation) in case.frames.chunks_exact(case.network.input().len()).zip(fixation) {
         let phase = if fixation { Phase::Fixation } else { Phase::Saccade };

@@ -4,7 +4,7 @@ use super::case::{Case, Task, Trial};
 use super::{Computed, GoldenError};
 use crate::backend::cpu::Cpu;
 use crate::backend::{Backend, Pairing};
-use crate::model::{Learning, LayerValues};
+use crate::model::{LayerValues, Learning};
 use crate::optimizer::Optimizer;
 use crate::probe::{Head, features};
 use crate::step::{Mode, Model, StepReport, forward, global_step, layer_loss, step, stream_step};

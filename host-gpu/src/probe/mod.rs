@@ -55,23 +55,35 @@ pub struct ProbeReport {
     pub layers: Vec<Accuracy>,
 }
 
-/// Trains the heads and scores them on the test images after every epoch.
-///
-/// `pooled` is the encoder's description with the probe's pooling; `progress` hears of each epoch done.
+/// What a probe is made on.
+#[derive(Debug, Clone, Copy)]
+pub struct ProbeTask<'a> {
+    /// The encoder's description with the probe's pooling.
+    pub pooled: &'a NetworkSpec,
+    /// Epochs, batch, learning rate and augmentation.
+    pub config: &'a ProbeConfig,
+    /// Labelled images to learn from and to be tested on.
+    pub data: &'a Dataset,
+    /// Seed of first weights, order and augmentation.
+    pub seed: u64,
+    /// Whether the features are computed once, from the images as they are.
+    pub cached: bool,
+    /// Threads that load images; no bit depends on their number.
+    pub loader_threads: usize,
+}
+
+/// Trains the heads and scores them on the test images after every epoch; `progress` hears of each epoch done,
+/// with the accuracy of the head that reads all layers.
 ///
 /// # Errors
-/// Where batches cannot be made or `progress` says so.
+/// Where batches cannot be made.
 pub fn probe<B: Backend>(
     backend: &B,
     model: &Model<B::Tensor>,
-    pooled: &NetworkSpec,
-    config: &ProbeConfig,
-    data: &Dataset,
-    seed: u64,
-    cached: bool,
-    loader_threads: usize,
-    mut progress: impl FnMut(u64, f64) -> Result<(), Error>,
+    task: &ProbeTask<'_>,
+    mut progress: impl FnMut(u64, f64),
 ) -> Result<ProbeReport, Error> {
+    let ProbeTask { pooled, config, data, seed, cached, loader_threads } = *task;
     let dimensions: Vec<usize> = pooled.layers().iter().map(|layer| layer.pooled.len()).collect();
     let classes = data.classes.len();
     let mut heads: Vec<Head> = std::iter::once((0..dimensions.len()).collect())
@@ -120,7 +132,7 @@ pub fn probe<B: Backend>(
             scores.push(accuracy);
         }
         let all = scores.first().and_then(|epochs| epochs.last()).map_or(0.0, |last| mean_over(&data.test, last));
-        progress(epoch + 1, all)?;
+        progress(epoch + 1, all);
     }
     let mut accuracies = scores.into_iter().map(|epochs| summary(&data.test, epochs, classes));
     let none = || Accuracy { last: 0.0, best: 0.0, classes: vec![0.0; classes] };

@@ -96,9 +96,8 @@ pub fn contrast(
         .enumerate()
         .map(|(row, s)| {
             let u_pos = dot(row_of(partner(row, rows)), s);
-            let u_neg: Vec<f64> = (0..count)
-                .map(|k| dot(row_of(partner(pairing.negatives[k * rows + row], rows)), s))
-                .collect();
+            let u_neg: Vec<f64> =
+                (0..count).map(|k| dot(row_of(partner(pairing.negatives[k * rows + row], rows)), s)).collect();
             let keep = pairing.keep_positive.map(|keep| keep[row]);
             let (loss, g_pos, g_neg) = contrast_row(rule, keep, u_pos, &u_neg);
             (u_pos, u_neg, loss, g_pos, g_neg)

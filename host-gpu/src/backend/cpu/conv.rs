@@ -3,7 +3,7 @@
 
 use super::pool::Spreader;
 use crate::backend::{Activity, BlockGradient};
-use crate::matmul::{Matrix, matmul};
+use crate::matmul::{Matrix, matmul, vectorised};
 use clapp_core::network::Activation;
 use clapp_core::plan::Layer;
 use rayon::prelude::*;
@@ -88,38 +88,69 @@ fn rectified(a: f32) -> f32 {
 }
 
 /// Adds the bias and applies the activation, in place on `[position, channel]`.
-fn activate(layer: &Layer, bias: &[f32], maps: &mut [f32]) {
-    let relu = layer.block.activation == Activation::Relu;
-    for pixel in maps.chunks_exact_mut(layer.block.out_channels) {
-        if bias.is_empty() {
-            pixel.iter_mut().for_each(|a| *a = if relu { rectified(*a) } else { *a });
-        } else if relu {
-            pixel.iter_mut().zip(bias).for_each(|(a, b)| *a = rectified(*a + b));
-        } else {
-            pixel.iter_mut().zip(bias).for_each(|(a, b)| *a += b);
+struct Activate<'a> {
+    layer: &'a Layer,
+    bias: &'a [f32],
+    maps: &'a mut [f32],
+}
+
+impl pulp::NullaryFnOnce for Activate<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let Self { layer, bias, maps } = self;
+        let relu = layer.block.activation == Activation::Relu;
+        for pixel in maps.chunks_exact_mut(layer.block.out_channels) {
+            if bias.is_empty() {
+                pixel.iter_mut().for_each(|a| *a = if relu { rectified(*a) } else { *a });
+            } else if relu {
+                pixel.iter_mut().zip(bias).for_each(|(a, b)| *a = rectified(*a + b));
+            } else {
+                pixel.iter_mut().zip(bias).for_each(|(a, b)| *a += b);
+            }
         }
     }
 }
 
 /// The largest of each window, and where it was first seen in row-major order.
-fn max_pool(layer: &Layer, [pool_h, pool_w]: [usize; 2], maps: &[f32], z: &mut [f32], argmax: &mut [u8]) {
-    let channels = layer.block.out_channels;
-    let width = layer.conv.width;
-    let maps = maps.chunks_exact(layer.conv.len());
-    let rows = z.chunks_exact_mut(layer.output.len()).zip(argmax.chunks_exact_mut(layer.output.len()));
-    for (map, (z, argmax)) in maps.zip(rows) {
-        let pixels = z.chunks_exact_mut(channels).zip(argmax.chunks_exact_mut(channels));
-        for (position, (z, argmax)) in pixels.enumerate() {
-            let (y, x) = (position / layer.output.width * pool_h, position % layer.output.width * pool_w);
-            let first = (y * width + x) * channels;
-            z.copy_from_slice(&map[first..first + channels]);
-            argmax.fill(0);
-            for within in 1..pool_h * pool_w {
-                let at = ((y + within / pool_w) * width + x + within % pool_w) * channels;
-                for ((z, argmax), a) in z.iter_mut().zip(argmax.iter_mut()).zip(&map[at..at + channels]) {
-                    let larger = *a > *z;
-                    *argmax = if larger { within as u8 } else { *argmax };
-                    *z = if larger { *a } else { *z };
+struct MaxPool<'a> {
+    layer: &'a Layer,
+    window: [usize; 2],
+    maps: &'a [f32],
+    z: &'a mut [f32],
+    argmax: &'a mut [u8],
+}
+
+impl pulp::NullaryFnOnce for MaxPool<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let Self { layer, window: [pool_h, pool_w], maps, z, argmax } = self;
+        let channels = layer.block.out_channels;
+        let width = layer.conv.width;
+        let maps = maps.chunks_exact(layer.conv.len());
+        let rows = z.chunks_exact_mut(layer.output.len()).zip(argmax.chunks_exact_mut(layer.output.len()));
+        // As wide as the values while they are compared.
+        let mut wide = vec![0_u32; channels];
+        for (map, (z, argmax)) in maps.zip(rows) {
+            let pixels = z.chunks_exact_mut(channels).zip(argmax.chunks_exact_mut(channels));
+            for (position, (z, argmax)) in pixels.enumerate() {
+                let (y, x) = (position / layer.output.width * pool_h, position % layer.output.width * pool_w);
+                let first = (y * width + x) * channels;
+                z.copy_from_slice(&map[first..first + channels]);
+                wide.fill(0);
+                for within in 1..pool_h * pool_w {
+                    let at = ((y + within / pool_w) * width + x + within % pool_w) * channels;
+                    for ((z, wide), a) in z.iter_mut().zip(&mut wide).zip(&map[at..at + channels]) {
+                        let larger = *a > *z;
+                        *wide = if larger { within as u32 } else { *wide };
+                        *z = if larger { *a } else { *z };
+                    }
+                }
+                for (argmax, wide) in argmax.iter_mut().zip(&wide) {
+                    *argmax = *wide as u8;
                 }
             }
         }
@@ -138,7 +169,7 @@ pub fn forward(layer: &Layer, weight: &[f32], bias: &[f32], x: &[f32], rows: usi
         None => inputs.zip(outputs).for_each_init(Vec::new, |windows, (x, z)| {
             im2col(layer, x, windows);
             matmul(z, Matrix::new(windows, z.len() / layer.block.out_channels, layer.fan_in()), weight, false);
-            activate(layer, bias, z);
+            vectorised(Activate { layer, bias, maps: z });
         }),
         Some(window) => {
             let argmax = argmax.par_chunks_mut(group * layer.output.len());
@@ -149,8 +180,8 @@ pub fn forward(layer: &Layer, weight: &[f32], bias: &[f32], x: &[f32], rows: usi
                     let positions = windows.len() / layer.fan_in();
                     maps.resize(positions * layer.block.out_channels, 0.0);
                     matmul(maps, Matrix::new(windows, positions, layer.fan_in()), weight, false);
-                    activate(layer, bias, maps);
-                    max_pool(layer, window, maps, z, argmax);
+                    vectorised(Activate { layer, bias, maps });
+                    vectorised(MaxPool { layer, window, maps, z, argmax });
                 },
             );
         }
@@ -177,7 +208,7 @@ fn pre_activation_gradient(
     spread: &mut Vec<f32>,
     da: &mut Vec<f32>,
 ) {
-    let (len, channels) = (layer.output.len(), layer.output.channels);
+    let len = layer.output.len();
     let range = first * len..(first + rows) * len;
     let dz = match error {
         Error::Maps(dz) => &dz[range.clone()],
@@ -193,25 +224,76 @@ fn pre_activation_gradient(
     };
     let z = &activity.z[range.clone()];
     let relu = layer.block.activation == Activation::Relu;
-    let passes = |z: f32| !relu || z > 0.0;
     da.resize(rows * layer.conv.len(), 0.0);
-    let Some([pool_h, pool_w]) = layer.block.max_pool else {
-        for ((da, dz), z) in da.iter_mut().zip(dz).zip(z) {
-            *da = if passes(*z) { *dz } else { 0.0 };
+    match layer.block.max_pool {
+        None => vectorised(Mask { relu, dz, z, out: da }),
+        Some(window) => {
+            let mut masked = vec![0.0; dz.len()];
+            vectorised(Mask { relu, dz, z, out: &mut masked });
+            vectorised(Unpool { layer, window, dz: &masked, argmax: &activity.argmax[range], da });
         }
-        return;
-    };
-    da.fill(0.0);
-    let argmax = &activity.argmax[range];
-    for (row, da) in da.chunks_exact_mut(layer.conv.len()).enumerate() {
-        for position in 0..layer.output.area() {
-            let (y, x) = (position / layer.output.width * pool_h, position % layer.output.width * pool_w);
-            let at = row * len + position * channels;
-            for channel in 0..channels {
-                if passes(z[at + channel]) {
-                    let within = usize::from(argmax[at + channel]);
-                    let pixel = (y + within / pool_w) * layer.conv.width + x + within % pool_w;
-                    da[pixel * channels + channel] = dz[at + channel];
+    }
+}
+
+/// Lets through what the activation let through.
+struct Mask<'a> {
+    relu: bool,
+    dz: &'a [f32],
+    z: &'a [f32],
+    out: &'a mut [f32],
+}
+
+impl pulp::NullaryFnOnce for Mask<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let Self { relu, dz, z, out } = self;
+        if !relu {
+            return out.copy_from_slice(dz);
+        }
+        for ((out, dz), z) in out.iter_mut().zip(dz).zip(z) {
+            *out = if *z > 0.0 { *dz } else { 0.0 };
+        }
+    }
+}
+
+/// Sends each gradient to where its maximum was, and zero to the rest of the window.
+struct Unpool<'a> {
+    layer: &'a Layer,
+    window: [usize; 2],
+    dz: &'a [f32],
+    argmax: &'a [u8],
+    da: &'a mut [f32],
+}
+
+impl pulp::NullaryFnOnce for Unpool<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let Self { layer, window: [pool_h, pool_w], dz, argmax, da } = self;
+        let channels = layer.output.channels;
+        if layer.output.height * pool_h != layer.conv.height || layer.output.width * pool_w != layer.conv.width {
+            da.fill(0.0);
+        }
+        // Widened once a pixel, so that the comparison below has lanes as wide as the values'.
+        let mut wide = vec![0_u32; channels];
+        let len = layer.output.len();
+        let rows = dz.chunks_exact(len).zip(argmax.chunks_exact(len));
+        for (da, (dz, argmax)) in da.chunks_exact_mut(layer.conv.len()).zip(rows) {
+            let pixels = dz.chunks_exact(channels).zip(argmax.chunks_exact(channels));
+            for (position, (dz, argmax)) in pixels.enumerate() {
+                let (y, x) = (position / layer.output.width * pool_h, position % layer.output.width * pool_w);
+                for (wide, argmax) in wide.iter_mut().zip(argmax) {
+                    *wide = u32::from(*argmax);
+                }
+                for within in 0..pool_h * pool_w {
+                    let pixel = ((y + within / pool_w) * layer.conv.width + x + within % pool_w) * channels;
+                    let da = &mut da[pixel..pixel + channels];
+                    for ((da, dz), wide) in da.iter_mut().zip(dz).zip(&wide) {
+                        *da = if *wide == within as u32 { *dz } else { 0.0 };
+                    }
                 }
             }
         }
@@ -228,12 +310,7 @@ fn add_positions(channels: usize, da: &[f32], bias: &mut [f64]) {
 }
 
 /// Gradients of weights and biases.
-pub fn gradient(
-    layer: &Layer,
-    x: &[f32],
-    activity: &Activity<Vec<f32>>,
-    error: Error<'_>,
-) -> BlockGradient<Vec<f32>> {
+pub fn gradient(layer: &Layer, x: &[f32], activity: &Activity<Vec<f32>>, error: Error<'_>) -> BlockGradient<Vec<f32>> {
     let rows = activity.rows;
     let (fan_in, channels) = (layer.fan_in(), layer.block.out_channels);
     let relu = layer.block.activation == Activation::Relu;

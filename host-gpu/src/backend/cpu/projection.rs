@@ -26,9 +26,7 @@ pub fn errors(pairing: Pairing<'_>, p: &[f32], factors: &Factors<Vec<f32>>, rows
             }
         };
         add(factors.g_pos[row], row_of(partner(row, rows)));
-        for (negative, factor) in
-            pairing.negatives.iter().zip(&factors.g_neg).skip(row).step_by(rows)
-        {
+        for (negative, factor) in pairing.negatives.iter().zip(&factors.g_neg).skip(row).step_by(rows) {
             add(*factor, row_of(partner(*negative, rows)));
         }
     });

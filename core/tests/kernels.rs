@@ -1,0 +1,145 @@
+//! Kernels by themselves against plain loops, on random shapes.
+
+#![allow(clippy::unwrap_used, reason = "a test that fails here has found something")]
+
+mod reference;
+
+use clapp_core::conv::{self, FilterSink};
+use clapp_core::network::Rule;
+use clapp_core::{dense, pool};
+use proptest::prelude::*;
+use reference::{Case, Numbers, Weights, case, distance, wide};
+
+struct Gradient(Vec<f32>, Vec<f32>);
+
+impl FilterSink for Gradient {
+    fn filter(&mut self, index: usize, gradient: &[f32], bias: f32) {
+        assert_eq!(index * gradient.len(), self.0.len());
+        self.0.extend(gradient);
+        self.1.push(bias);
+    }
+}
+
+/// The first block over a wide input, so that whole tiles, their ends and both edges come up.
+fn wide_case() -> impl Strategy<Value = Case> {
+    (case(), 1..=40_usize).prop_map(|(mut case, width)| {
+        case.input.width = case.input.width.max(width);
+        case.blocks.truncate(1);
+        case.rule = Rule::clapp_pp();
+        case
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn convolution_forward_and_gradient(case in wide_case()) {
+        let network = case.network();
+        let layer = network.layer(0).unwrap();
+        let mut numbers = Numbers::new(case.seed);
+        let weights = numbers.vec(layer.weight_len(), 1.0 / (layer.fan_in() as f32).sqrt());
+        let bias = numbers.vec(layer.bias_len(), 0.5);
+        let input = numbers.vec(layer.input.len(), 1.0);
+        let plain = Weights { weight: wide(&weights), bias: wide(&bias), same: Vec::new(), feedback: Vec::new() };
+        let want = reference::forward(&layer, &plain, &wide(&input));
+
+        let mut output = vec![f32::NAN; layer.output.len()];
+        let mut argmax = vec![u8::MAX; network.argmax_len()];
+        let mut scratch = vec![f32::NAN; network.gradient_scratch_len()];
+        let inference = &mut scratch[..network.inference_scratch_len()];
+        prop_assert!(conv::forward(&layer, &weights, &bias, &input, &mut output, &mut argmax, inference));
+        prop_assert!(distance(&output, &want.output) < 1e-5);
+
+        prop_assume!(want.margin > 1e-5);
+        let error = numbers.vec(layer.pooled.len(), 1.0);
+        let mut gradient = Gradient(Vec::new(), Vec::new());
+        conv::weight_gradient(&layer, &input, &output, &argmax, &error, &mut scratch, &mut gradient);
+        // The gradient is linear in each error: take the loss `error . pooled`, whose slopes are known.
+        let step = 1e-6;
+        for _ in 0..4 {
+            let at = numbers.bits() as usize % weights.len();
+            let loss = |step: f64| -> f64 {
+                let mut moved = plain.clone();
+                moved.weight[at] += step;
+                let pooled = reference::forward(&layer, &moved, &wide(&input)).pooled;
+                pooled.iter().zip(&error).map(|(p, e)| p * f64::from(*e)).sum()
+            };
+            let slope = (loss(step) - loss(-step)) / (2.0 * step);
+            let got = f64::from(gradient.0[at]);
+            prop_assert!((got - slope).abs() < 2e-5 * slope.abs().max(2.0), "{got} {slope}");
+        }
+        if !bias.is_empty() {
+            let loss = |step: f64| -> f64 {
+                let mut moved = plain.clone();
+                moved.bias[0] += step;
+                let pooled = reference::forward(&layer, &moved, &wide(&input)).pooled;
+                pooled.iter().zip(&error).map(|(p, e)| p * f64::from(*e)).sum()
+            };
+            let slope = (loss(step) - loss(-step)) / (2.0 * step);
+            prop_assert!((f64::from(gradient.1[0]) - slope).abs() < 2e-5 * slope.abs().max(2.0));
+        }
+    }
+
+    #[test]
+    fn matrix_times_vector(rows in 1..20_usize, columns in 1..20_usize, seed: u64) {
+        let mut numbers = Numbers::new(seed);
+        let (matrix, x) = (numbers.vec(rows * columns, 1.0), numbers.vec(columns, 1.0));
+        let mut out = vec![f32::NAN; rows];
+        dense::matrix_vector(&matrix, &x, &mut out);
+        for (out, row) in out.iter().zip(matrix.chunks(columns)) {
+            // The order of summation is fixed, hence equality.
+            prop_assert_eq!(*out, row.iter().zip(&x).fold(0.0, |sum, (a, b)| sum + a * b));
+        }
+    }
+
+    #[test]
+    fn outer_products_in_pieces(rows in 1..5_usize, q_len in 1..9_usize, c_len in 1..70_usize, seed: u64) {
+        let mut numbers = Numbers::new(seed);
+        let (q, c) = (numbers.vec(rows * q_len, 1.0), numbers.vec(rows * c_len, 1.0));
+        let mut got = Vec::new();
+        dense::outer_products(&q, q_len, &c, c_len, &mut |at, piece| {
+            assert_eq!(at, got.len());
+            got.extend_from_slice(piece);
+        });
+        for i in 0..q_len {
+            for j in 0..c_len {
+                let want = (0..rows).fold(0.0, |sum, row| sum + q[row * q_len + i] * c[row * c_len + j]);
+                prop_assert_eq!(got[i * c_len + j], want);
+            }
+        }
+    }
+
+    #[test]
+    fn spreading_is_the_transpose_of_pooling_and_keeps_its_bound(case in case()) {
+        let network = case.network();
+        let layer = network.layer(0).unwrap();
+        let mut numbers = Numbers::new(case.seed);
+        let map = numbers.vec(layer.output.len(), 1.0);
+        let error = numbers.vec(layer.pooled.len(), 1.0);
+        let mut pooled = vec![f32::NAN; error.len()];
+        pool::loss_pool(&map, layer.output, layer.block.loss_pool, layer.pooled, &mut pooled);
+        let mut spread = vec![f32::NAN; map.len()];
+        let channels = error.chunks(layer.pooled.area()).zip(spread.chunks_mut(layer.output.area()));
+        for (error, spread) in channels {
+            pool::spread(error, layer.pooled, layer.block.loss_pool, layer.output, spread);
+        }
+        let scale = 1e-5 * map.len() as f32;
+        prop_assert!((dense::dot(&pooled, &error) - dense::dot(&map, &spread)).abs() < scale);
+        let bound = pool::spread_bound(layer.block.loss_pool, layer.pooled, layer.output);
+        prop_assert!(dense::squares(&spread) <= 1.001 * bound * dense::squares(&error));
+    }
+}
+
+#[test]
+fn max_pool_takes_the_first_of_equals() {
+    let map = [1.0, 1.0, 0.0, 2.0, 1.0, 1.0, 2.0, 2.0];
+    let (mut out, mut at) = ([0.0; 2], [9; 2]);
+    pool::max_pool(&map, 4, [2, 2], &mut out, 2, &mut at);
+    assert_eq!((out, at), ([1.0, 2.0], [0, 1]));
+    let (mut out, mut at) = ([0.0; 1], [9; 1]);
+    pool::max_pool(&[0.0, 3.0, 3.0], 3, [1, 3], &mut out, 1, &mut at);
+    assert_eq!((out, at), ([3.0], [1]));
+    pool::max_pool(&[0.0, 0.0], 2, [1, 2], &mut out, 1, &mut at);
+    assert_eq!((out, at), ([0.0], [0]));
+}

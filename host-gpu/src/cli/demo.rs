@@ -1,0 +1,117 @@
+//! `clapp` without arguments: networks learn on generated images, and a linear probe says what they learnt.
+
+use super::progress::Progress;
+use super::{GENERATED_TEST, GENERATED_TRAIN};
+use crate::backend::cpu::Cpu;
+use crate::config::{Config, RuleName, preset};
+use crate::data::{Dataset, generated};
+use crate::error::Error;
+use crate::files::write_atomically;
+use crate::metrics::Row;
+use crate::plot::{Bar, Curve, draw};
+use crate::probe::{ProbeReport, ProbeTask, probe};
+use crate::run::{loader_threads, train_in_folder};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Folder for what the demonstration writes.
+const FOLDER: &str = "out/demo";
+
+/// One row of the final table.
+struct Entry {
+    name: &'static str,
+    rows: Vec<Row>,
+    report: ProbeReport,
+}
+
+/// Runs the demonstration.
+///
+/// # Errors
+/// Where an output cannot be written or training diverges.
+pub fn run() -> Result<u8, Error> {
+    let begin = Instant::now();
+    let Some(base) = preset("demo") else {
+        return Err(Error::Config { origin: "preset demo".into(), message: "is missing".into() });
+    };
+    let data = generated::shapes(base.seed, GENERATED_TRAIN, GENERATED_TEST);
+    println!(
+        "{} generated images of {} classes; a network of {} layers learns from pairs of views, without labels,",
+        data.train.len(),
+        data.classes.len(),
+        base.blocks.len()
+    );
+    println!("each layer from its own contrastive loss: no gradient crosses a layer's border.\n");
+    let entries = [
+        entry("untrained encoder", Config { epochs: 0, ..base.clone() }, &data)?,
+        entry("CLAPP++", base.clone(), &data)?,
+        entry("CLAPP++DFB", Config { rule: RuleName::ClappPpDfb, ..base.clone() }, &data)?,
+    ];
+    print_table(&entries);
+    let picture = Path::new(FOLDER).join("demo.svg");
+    let reports: Vec<(&str, &ProbeReport)> = entries.iter().map(|entry| (entry.name, &entry.report)).collect();
+    let json = serde_json::to_string_pretty(&reports)
+        .map_err(|error| Error::Config { origin: FOLDER.into(), message: error.to_string() })?;
+    write_atomically(&Path::new(FOLDER).join("probe.json"), json.as_bytes())?;
+    draw_picture(&entries, &picture)?;
+    println!("\nwrote {} and, beside it, checkpoints, metrics and probe.json", picture.display());
+    println!("{:.0} s in all", begin.elapsed().as_secs_f64());
+    Ok(0)
+}
+
+/// Trains and probes one encoder.
+fn entry(name: &'static str, config: Config, data: &Dataset) -> Result<Entry, Error> {
+    let folder = match config.epochs {
+        0 => PathBuf::from(FOLDER).join("untrained"),
+        _ => PathBuf::from(FOLDER).join(config.rule.name()),
+    };
+    let mut progress = Progress::new(name, config.epochs);
+    let images = Arc::new(data.train.clone());
+    let (model, metrics) = train_in_folder(&config, &images, &folder, |step| progress.step(step, config.epochs))?;
+    progress.finish();
+    let pooled = config.probe_network()?;
+    let task = ProbeTask {
+        pooled: &pooled,
+        config: &config.probe,
+        data,
+        seed: config.seed,
+        cached: true,
+        loader_threads: loader_threads(),
+    };
+    let report = probe(&Cpu, &model, &task, |_, _| {})?;
+    if let (Some(first), Some(last)) = (metrics.rows().first(), metrics.rows().last()) {
+        let text = |row: &Row| {
+            let losses: Vec<String> = row.losses.iter().flatten().map(|loss| format!("{loss:.2}")).collect();
+            losses.join(" ")
+        };
+        println!("{name}: losses of the layers from {} to {}", text(first), text(last));
+    }
+    Ok(Entry { name, rows: metrics.rows().to_vec(), report })
+}
+
+fn print_table(entries: &[Entry]) {
+    println!("\nlinear probe, share of test images classified rightly (cached features, no augmentation)\n");
+    let layers = entries.first().map_or(0, |entry| entry.report.layers.len());
+    let heads: Vec<String> = (0..layers).map(|layer| format!("layer {layer}")).collect();
+    println!("{:<20} all layers   {}", "encoder", heads.join("   "));
+    for entry in entries {
+        let layers: Vec<String> =
+            entry.report.layers.iter().map(|layer| format!("{:5.1} %", 100.0 * layer.last)).collect();
+        println!("{:<20}    {:5.1} %   {}", entry.name, 100.0 * entry.report.all.last, layers.join("   "));
+    }
+}
+
+/// Losses over the steps and accuracies, side by side.
+fn draw_picture(entries: &[Entry], path: &Path) -> Result<(), Error> {
+    let mut curves = Vec::new();
+    for entry in entries {
+        let layers = entry.rows.first().map_or(0, |row| row.losses.len());
+        for layer in 0..layers {
+            let points = entry.rows.iter().filter_map(|row| Some((row.step as f64, (*row.losses.get(layer)?)?)));
+            curves.push(Curve { name: format!("{} layer {layer}", entry.name), points: points.collect() });
+        }
+    }
+    let bar = |entry: &Entry| Bar { name: entry.name.into(), percent: 100.0 * entry.report.all.last };
+    let bars: Vec<Bar> = entries.iter().map(bar).collect();
+    draw(path, &curves, &bars)
+}

@@ -1,0 +1,40 @@
+//! `clapp golden`: a backend against golden vectors.
+
+use crate::error::Error;
+use crate::golden::{Backend, core, cpu, run as run_cases};
+use clap::{Args, ValueEnum};
+use std::path::PathBuf;
+
+/// Arguments of `clapp golden`.
+#[derive(Debug, Args)]
+pub struct GoldenArguments {
+    /// Golden files (.safetensors), or folders of them.
+    #[arg(required = true, value_name = "PATH")]
+    paths: Vec<PathBuf>,
+    /// Which backend computes the cases.
+    #[arg(long, value_enum, default_value_t = BackendName::Cpu)]
+    backend: BackendName,
+}
+
+/// A backend that computes golden cases.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum BackendName {
+    /// `clapp-core`, as on a microcontroller.
+    Core,
+    /// The CPU backend of this program.
+    Cpu,
+}
+
+/// Runs `clapp golden`: exit code 0 within the limits, 1 above them, 2 where a file cannot be read.
+///
+/// # Errors
+/// None: what goes wrong with a file is a row of the table.
+pub fn run(arguments: &GoldenArguments) -> Result<u8, Error> {
+    let backend: &Backend<'_> = match arguments.backend {
+        BackendName::Core => &core::compute,
+        BackendName::Cpu => &cpu::compute,
+    };
+    let report = run_cases(&arguments.paths, backend);
+    print!("{report}");
+    Ok(report.exit_code())
+}

@@ -1,0 +1,72 @@
+//! `clapp parity`: the same training on two backends.
+
+use super::train::ConfigArguments;
+use super::{check_shape, open_data};
+use crate::error::Error;
+use crate::parity::parity;
+use clap::{Args, ValueEnum};
+use std::path::PathBuf;
+
+/// A backend that parity can compare.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum BackendName {
+    /// `clapp-core`, as on a microcontroller.
+    Core,
+    /// The CPU backend of this program.
+    Cpu,
+}
+
+/// Arguments of `clapp parity`.
+#[derive(Debug, Args)]
+pub struct ParityArguments {
+    #[command(flatten)]
+    configuration: ConfigArguments,
+    /// Training steps.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
+    steps: u64,
+    /// The two backends to compare.
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [BackendName::Core, BackendName::Cpu])]
+    backends: Vec<BackendName>,
+    /// Data set as downloaded (folder or archive); without it, the generated set.
+    #[arg(long, value_name = "PATH")]
+    data: Option<PathBuf>,
+    /// Largest difference of any tensor, relative to its largest value, that passes.
+    #[arg(long, default_value_t = 1e-3)]
+    bound: f64,
+}
+
+/// Runs `clapp parity`: exit code 1 above the bound.
+///
+/// # Errors
+/// Where the input is wrong.
+pub fn run(arguments: &ParityArguments) -> Result<u8, Error> {
+    let wrong = |message: &str| Err(Error::Config { origin: "parity".into(), message: message.into() });
+    match arguments.backends.as_slice() {
+        [a, b] if a != b => {}
+        _ => return wrong("--backends takes two different backends, such as core,cpu"),
+    }
+    if !(arguments.bound.is_finite() && arguments.bound > 0.0) {
+        return wrong("--bound is not a finite number above 0");
+    }
+    let config = arguments.configuration.configuration()?;
+    let data = open_data(arguments.data.as_deref(), config.seed)?;
+    check_shape(&data, config.input_shape(), &config.name)?;
+    let differences = parity(&config, &data, arguments.steps)?;
+    println!("{}, {}, width {}: core against cpu\n", config.name, config.rule.name(), config.width);
+    println!("{:>5}  {:<20} {:>16} {:>16}", "step", "tensor", "largest error", "mean error");
+    let mut worst = 0.0_f64;
+    for difference in &differences {
+        println!(
+            "{:>5}  {:<20} {:>16.2e} {:>16.2e}",
+            difference.step, difference.tensor, difference.largest, difference.mean
+        );
+        worst = if difference.largest > worst || difference.largest.is_nan() { difference.largest } else { worst };
+    }
+    let passes = worst <= arguments.bound;
+    println!(
+        "\nlargest error {worst:.2e}, bound {:.0e}: {}",
+        arguments.bound,
+        if passes { "passed" } else { "FAILED" }
+    );
+    Ok(u8::from(!passes))
+}

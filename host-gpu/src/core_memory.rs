@@ -1,0 +1,58 @@
+//! Memory on the host for a learner of `clapp-core`: what firmware keeps in statics.
+
+use crate::model::{LayerValues, NetworkSpec};
+use clapp_core::guard::Guard;
+use clapp_core::learner::{Buffers, Error, LayerState, Learner};
+use clapp_core::optimizer::Optimizer;
+
+/// A learner's buffers.
+#[derive(Debug)]
+pub struct CoreMemory {
+    /// All parameters, as [`clapp_core::plan`] lays them out.
+    pub parameters: Vec<f32>,
+    /// The optimiser's state; the gradients after a step of [`Optimizer::Record`].
+    pub state: Vec<f32>,
+    contexts: Vec<f32>,
+    layers: Vec<LayerState>,
+    workspace: Vec<f32>,
+    argmax: Vec<u8>,
+}
+
+impl CoreMemory {
+    /// Memory for batches of up to `pairs` pairs with `negatives` negatives a row; 0 pairs for streams only.
+    ///
+    /// Parameters that `values` lack (below the top in global learning) are 0.
+    pub fn new(
+        spec: &NetworkSpec,
+        values: &[LayerValues],
+        optimizer: &Optimizer,
+        pairs: usize,
+        negatives: usize,
+    ) -> Self {
+        let view = spec.view();
+        Self {
+            parameters: spec.flat_from_values(values),
+            state: vec![0.0; optimizer.state_len(&view)],
+            contexts: vec![0.0; view.context_len()],
+            layers: vec![LayerState::NEW; view.layer_count()],
+            workspace: vec![0.0; view.batch_len(pairs, negatives).max(view.stream_len())],
+            argmax: vec![0; view.batch_argmax_len(pairs).max(view.argmax_len())],
+        }
+    }
+
+    /// The learner bound to this memory; step counts of its optimiser are kept here, too.
+    ///
+    /// # Errors
+    /// The core's refusal.
+    pub fn learner<'a>(&'a mut self, spec: &'a NetworkSpec, optimizer: Optimizer) -> Result<Learner<'a>, Error> {
+        let buffers = Buffers {
+            parameters: &mut self.parameters,
+            state: &mut self.state,
+            contexts: &mut self.contexts,
+            layers: &mut self.layers,
+            workspace: &mut self.workspace,
+            argmax: &mut self.argmax,
+        };
+        Learner::new(spec.view(), optimizer, Guard::default(), buffers)
+    }
+}
