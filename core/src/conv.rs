@@ -345,24 +345,29 @@ fn gather(layer: &Layer, map: &[f32], positions: &[u8], errors: &mut [f32], plac
     let columns = pool_columns.clamp(1, 255) as u8;
     let [stride_y, stride_x] = layer.block.stride;
     let row_step = stride_y * layer.padded_width();
-    let mut positions = positions.iter();
+    let pools = layer.block.max_pool.is_some();
     let (mut at, mut count) = (0, 0);
     for (y, row) in each_row(map, layer.output.width).enumerate() {
         let mut place = y * pool_rows * row_step;
         for value in row {
-            let position = positions.next().copied().unwrap_or(0);
-            let Some(error) = errors.get(at).copied() else { return count };
-            let window = place;
+            let (here, mut first) = (at, place);
             place += pool_columns * stride_x;
             at += 1;
-            if error == 0.0 || (relu && *value <= 0.0) {
+            if relu && *value <= 0.0 {
                 continue;
             }
-            let (in_y, in_x) = (usize::from(position / columns), usize::from(position % columns));
+            let Some(error) = errors.get(here).copied() else { return count };
+            if error == 0.0 {
+                continue;
+            }
+            if pools {
+                let position = positions.get(here).copied().unwrap_or(0);
+                first += usize::from(position / columns) * row_step + usize::from(position % columns) * stride_x;
+            }
             let (Some(slot), Some(kept)) = (errors.get_mut(count), places.get_mut(count)) else { return count };
             *slot = error;
             // Sizes stay below 2^27, so these bits are never those of a NaN, which some targets rewrite.
-            *kept = f32::from_bits((window + in_y * row_step + in_x * stride_x) as u32);
+            *kept = f32::from_bits(first as u32);
             count += 1;
         }
     }

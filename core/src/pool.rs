@@ -118,6 +118,19 @@ pub fn loss_pool(map: &[f32], shape: Shape, pool: LossPool, pooled: Shape, out: 
 /// `pooled_error` is one channel `[height, width]` of `pooled`, `error` one channel of `shape`.
 pub fn spread(pooled_error: &[f32], pooled: Shape, pool: LossPool, shape: Shape, error: &mut [f32]) {
     error.fill(0.0);
+    if let LossPool::Block([height, width]) = pool {
+        // Cells that do not overlap: every element gets its share once.
+        let share = 1.0 / (height * width) as f32;
+        let bands = each_row_mut(error, shape.width * height);
+        for (band, row_error) in bands.zip(each_row(pooled_error, pooled.width)) {
+            for row in each_row_mut(band, shape.width) {
+                for (cell, error) in each_row_mut(row, width).zip(row_error) {
+                    cell.fill(error * share);
+                }
+            }
+        }
+        return;
+    }
     for (y, row_error) in each_row(pooled_error, pooled.width).enumerate() {
         let (top, height) = cell(pool, 0, y, pooled.height, shape.height);
         for (x, share) in row_error.iter().enumerate() {

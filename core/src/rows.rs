@@ -34,6 +34,13 @@ impl<'a, T> Iterator for Rows<'a, T> {
         self.rest = rest;
         if row.is_empty() { None } else { Some(row) }
     }
+
+    /// In one stride instead of row by row.
+    #[inline]
+    fn nth(&mut self, n: usize) -> Option<Self::Item> {
+        self.rest = self.rest.get(self.len.saturating_mul(n)..)?;
+        self.next()
+    }
 }
 
 impl<'a, T> Iterator for RowsMut<'a, T> {
@@ -45,5 +52,11 @@ impl<'a, T> Iterator for RowsMut<'a, T> {
         let (row, rest) = core::mem::take(&mut self.rest).split_at_mut_checked(self.len)?;
         self.rest = rest;
         if row.is_empty() { None } else { Some(row) }
+    }
+    /// In one stride instead of row by row.
+    #[inline]
+    fn nth(&mut self, n: usize) -> Option<Self::Item> {
+        self.rest = core::mem::take(&mut self.rest).get_mut(self.len.saturating_mul(n)..)?;
+        self.next()
     }
 }

@@ -152,12 +152,12 @@ fn run_stream(case: &Case, fixation: &[bool], lr: f32) -> Result<Computed, clapp
 /// Pooled activity of all layers, `[rows, features]`.
 fn features(case: &Case) -> Result<Vec<f32>, clapp_core::learner::Error> {
     let view = case.network.view();
-    let memory = Memory::new(case, &Optimizer::sgd(0.0), 0, 0);
+    let parameters = case.network.flat_from_values(&case.values);
     let mut workspace = vec![0.0; view.inference_len()];
     let mut features = vec![0.0; case.rows * view.feature_len()];
     let frames = case.frames.chunks_exact(view.input().len());
     for (frame, features) in frames.zip(features.chunks_exact_mut(view.feature_len())) {
-        infer(&view, &memory.parameters[..view.encoder_len()], frame, &mut workspace, features)?;
+        infer(&view, &parameters[..view.encoder_len()], frame, &mut workspace, features)?;
     }
     Ok(features)
 }
