@@ -2,7 +2,7 @@
 
 use crate::rows::each_row;
 
-/// Elements of a gradient that are summed up in registers at a time.
+/// Elements of a gradient that are summed up on the stack at a time.
 const CHUNK: usize = 64;
 
 /// `sum_i a_i b_i` over the shorter of both, from the first element to the last.

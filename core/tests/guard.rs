@@ -175,6 +175,8 @@ fn the_norm_reported_is_that_of_the_change() {
         let change: f64 =
             memory.parameters.iter().zip(&before).map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2)).sum();
         let reported: f64 = seen.reports.iter().map(|report| f64::from(report.update_norm).powi(2)).sum();
-        assert!((change - reported).abs() < 1e-3 * change, "{optimizer:?} {change} {reported}");
+        // The square of a norm under an approximate square root.
+        let tolerance = if cfg!(feature = "micromath") { 1e-2 } else { 1e-3 };
+        assert!((change - reported).abs() < tolerance * change, "{optimizer:?} {change} {reported}");
     }
 }

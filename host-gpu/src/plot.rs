@@ -70,7 +70,12 @@ fn draw_curves(area: &Area<'_>, curves: &[Curve]) -> Result<(), Box<dyn std::err
             .label(&curve.name)
             .legend(move |(x, y)| PathElement::new([(x, y), (x + 16, y)], colour.stroke_width(2)));
     }
-    chart.configure_series_labels().background_style(WHITE.mix(0.8)).border_style(GREY_600).draw()?;
+    chart
+        .configure_series_labels()
+        .position(SeriesLabelPosition::LowerLeft)
+        .background_style(WHITE.mix(0.8))
+        .border_style(GREY_600)
+        .draw()?;
     Ok(())
 }
 
@@ -85,7 +90,7 @@ fn draw_bars(area: &Area<'_>, bars: &[Bar]) -> Result<(), Box<dyn std::error::Er
     chart.configure_mesh().disable_x_mesh().disable_x_axis().light_line_style(WHITE).draw()?;
     for (index, bar) in bars.iter().enumerate() {
         let left = index as f64;
-        let colour = Palette99::pick(index).filled();
+        let colour = Palette99::pick(3).filled();
         chart.draw_series([Rectangle::new([(left + 0.15, 0.0), (left + 0.85, bar.percent)], colour)])?;
         let label = format!("{} {:.1}", names.get(index).unwrap_or(&""), bar.percent);
         chart.draw_series([Text::new(label, (left + 0.15, bar.percent + 4.0), ("sans-serif", 14))])?;

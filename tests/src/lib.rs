@@ -1,1 +1,90 @@
-//! Tests that span the crates of the workspace; the tests themselves lie in `tests/`.
+//! Tests that span the crates of the workspace; the tests themselves lie in `tests/`, here is what they share.
+
+use clapp_core::shape::Shape;
+use clapp_host_gpu::augment::ViewAugment;
+use clapp_host_gpu::config::{
+    BlockConfig, Config, ContrastName, Negatives, Pool, ProbeConfig, ProjectionName, RuleName,
+};
+use clapp_host_gpu::data::{Dataset, Split};
+use clapp_host_gpu::optimizer::Optimizer;
+use clapp_host_gpu::rng::{Purpose, Rng, stream};
+
+/// Height and width of the images of [`stripes`].
+pub const SIZE: usize = 12;
+/// Shape of the images of [`stripes`].
+pub const SHAPE: Shape = Shape::new(3, SIZE, SIZE);
+
+/// A repeatable source of numbers that no other part of the program draws from.
+pub fn numbers(seed: u64) -> Rng {
+    stream(seed, Purpose::Other(7), 0, 0)
+}
+
+/// `count` numbers between `-scale` and `scale`.
+pub fn uniform(rng: &mut Rng, count: usize, scale: f32) -> Vec<f32> {
+    (0..count).map(|_| rng.uniform(-scale, scale)).collect()
+}
+
+/// A tiny data set of four classes: noisy stripes of four widths.
+pub fn stripes(train: usize, test: usize) -> Dataset {
+    let split = |count: usize, seed: u64| {
+        let mut rng = numbers(seed);
+        let mut pixels = Vec::new();
+        for image in 0..count {
+            let (steepness, phase) = (0.6 * (image % 4 + 1) as f32, rng.uniform(0.0, 6.0));
+            for place in 0..SHAPE.len() {
+                let wave = ((place % SIZE) as f32 * steepness + phase).sin();
+                pixels.push((128.0 + 80.0 * wave + rng.uniform(-40.0, 40.0)) as u8);
+            }
+        }
+        let labels = (0..count).map(|image| (image % 4) as u8).collect();
+        Split::new(SHAPE.len(), pixels, labels).expect("as many labels as images")
+    };
+    Dataset {
+        name: "stripes".into(),
+        source: "stripes of the tests".into(),
+        shape: SHAPE,
+        classes: ["wide", "broad", "narrow", "fine"].map(String::from).to_vec(),
+        mean: vec![0.5; 3],
+        std: vec![0.25; 3],
+        train: split(train, 1),
+        test: split(test, 2),
+    }
+}
+
+/// A network of three layers for [`stripes`], with every kind of loss pooling and a max-pool that leaves a rest.
+pub fn small_config(rule: RuleName) -> Config {
+    let block = |channels, kernel, padding, max_pool, loss_pool| BlockConfig {
+        channels,
+        kernel,
+        stride: [1, 1],
+        padding,
+        bias: true,
+        relu: true,
+        max_pool,
+        loss_pool,
+        probe_pool: loss_pool,
+    };
+    let (mean, std) = ([0.5; 3], [0.25; 3]);
+    Config {
+        name: "small".into(),
+        rule,
+        seed: 5,
+        epochs: 1,
+        batch: 6,
+        width: 1.0,
+        images: None,
+        negatives: Negatives::Ring,
+        contrast: ContrastName::Hinge,
+        pos_coeff: 1.0,
+        projection: ProjectionName::Trainable,
+        input: [SHAPE.channels, SHAPE.height, SHAPE.width],
+        optimizer: Optimizer::adamw(1e-3),
+        augment: ViewAugment::generated(SIZE, &mean, &std),
+        probe: ProbeConfig { epochs: 4, batch: 8, lr: 1e-2, augment: ViewAugment::probe(SIZE, &mean, &std) },
+        blocks: vec![
+            block(6, [3, 3], [1, 1], None, Pool::Block([4, 4])),
+            block(8, [3, 3], [0, 1], Some([3, 2]), Pool::Adaptive([2, 2])),
+            block(8, [2, 3], [1, 1], None, Pool::Global),
+        ],
+    }
+}

@@ -1,2 +1,156 @@
-//! Developer chores of the workspace.
-fn main() {}
+//! Developer chores of the workspace: `cargo xtask test` runs everything that must hold before a change lands.
+
+mod cifar10;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+/// Embedded targets that `clapp-core` must build for.
+const TARGETS: [&str; 3] = ["thumbv7em-none-eabihf", "thumbv6m-none-eabi", "riscv32imc-unknown-none-elf"];
+
+/// Sets of features that `clapp-core` must build with.
+const FEATURES: [&[&str]; 4] = [&[], &["micromath"], &["defmt"], &["micromath", "defmt"]];
+
+const HELP: &str = "cargo xtask COMMAND
+
+  test      format, lints, documentation, embedded builds, no panicking path, all tests, golden vectors
+  no-panic  only: a firmware that calls all of clapp-core links without a panicking path
+  cifar10 DATA  trains and probes every rule on CIFAR-10 at width 0.25 (an hour or more on two cores; what
+            out/cifar10 already holds is kept) and writes benches/results/cifar10.md";
+
+/// A step that did not succeed.
+struct Failed(String);
+
+fn main() -> ExitCode {
+    let outcome = match std::env::args().nth(1).as_deref() {
+        Some("test") => test(),
+        Some("no-panic") => install().and_then(|()| no_panic()),
+        Some("cifar10") => match std::env::args().nth(2) {
+            Some(data) => cifar10::run(&data),
+            None => Err(Failed("cifar10 needs the folder or archive of CIFAR-10 (binary version)".into())),
+        },
+        _ => {
+            eprintln!("{HELP}");
+            return ExitCode::from(2);
+        }
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failed(step)) => {
+            eprintln!("\nxtask: failed: {step}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The workspace's root folder.
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().map_or_else(PathBuf::new, Path::to_path_buf)
+}
+
+/// Runs a program in the root folder and shows what it runs.
+fn run(program: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Result<(), Failed> {
+    let step = format!("{program} {}", arguments.join(" "));
+    println!("\n==> {step}");
+    let status = Command::new(program).args(arguments).envs(environment.iter().copied()).current_dir(root()).status();
+    match status {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(Failed(format!("{step} ({status})"))),
+        Err(error) => Err(Failed(format!("{step}: {error}"))),
+    }
+}
+
+fn cargo(arguments: &[&str]) -> Result<(), Failed> {
+    run("cargo", arguments, &[])
+}
+
+/// Installs what `rust-toolchain.toml` names and is not there: rustup may be told not to do so by itself.
+fn install() -> Result<(), Failed> {
+    let mut targets = vec!["target", "add"];
+    targets.extend(TARGETS);
+    let reason = "rustup is needed to install the embedded targets of rust-toolchain.toml";
+    run("rustup", &targets, &[])
+        .and_then(|()| run("rustup", &["component", "add", "rustfmt", "clippy"], &[]))
+        .map_err(|Failed(step)| Failed(format!("{step}; {reason}")))
+}
+
+fn test() -> Result<(), Failed> {
+    install()?;
+    cargo(&["fmt", "--all", "--check"])?;
+    cargo(&["fmt", "--manifest-path", "tests/no-panic/Cargo.toml", "--check"])?;
+    cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])?;
+    run("cargo", &["doc", "--workspace", "--no-deps"], &[("RUSTDOCFLAGS", "-D warnings")])?;
+    embedded_builds()?;
+    no_panic()?;
+    cargo(&["test", "--workspace"])?;
+    cargo(&["test", "--package", "clapp-core", "--features", "micromath"])?;
+    golden()
+}
+
+/// `clapp-core` on each embedded target, with and without its features.
+fn embedded_builds() -> Result<(), Failed> {
+    for target in TARGETS {
+        for features in FEATURES {
+            let features = features.join(",");
+            cargo(&["build", "--release", "--package", "clapp-core", "--target", target, "--features", &features])?;
+        }
+    }
+    Ok(())
+}
+
+/// Links a firmware that calls every operation of `clapp-core`; a panicking path is an undefined symbol there.
+fn no_panic() -> Result<(), Failed> {
+    for target in TARGETS {
+        cargo(&[
+            "build",
+            "--release",
+            "--manifest-path",
+            "tests/no-panic/Cargo.toml",
+            "--target-dir",
+            "target/no-panic",
+            "--target",
+            target,
+        ])?;
+    }
+    // A check that cannot fail proves nothing: with a deliberate panicking path it must not link.
+    let culprit = [
+        "build",
+        "--quiet",
+        "--release",
+        "--manifest-path",
+        "tests/no-panic/Cargo.toml",
+        "--target-dir",
+        "target/no-panic",
+        "--target",
+        "thumbv7em-none-eabihf",
+        "--features",
+        "culprit",
+    ];
+    println!("\n==> the same with a deliberate panicking path, which must not link");
+    let output = Command::new("cargo").args(culprit).current_dir(root()).output();
+    match output {
+        Ok(output) if !output.status.success() => {
+            let text = String::from_utf8_lossy(&output.stderr).into_owned();
+            if text.contains("clapp_core_has_a_panicking_path") {
+                println!("refused, as it must be");
+                return Ok(());
+            }
+            Err(Failed(format!("the deliberate panicking path failed to build for another reason:\n{text}")))
+        }
+        Ok(_) => Err(Failed("a deliberate panicking path was linked: the check proves nothing".into())),
+        Err(error) => Err(Failed(format!("cargo: {error}"))),
+    }
+}
+
+/// The reference numbers, through the program, where they lie beside the repository.
+fn golden() -> Result<(), Failed> {
+    let folder = root().join("../shared/golden");
+    if !folder.is_dir() {
+        println!("\n==> golden vectors: no folder ../shared/golden beside the repository, not run");
+        return Ok(());
+    }
+    for backend in ["core", "cpu"] {
+        cargo(&["run", "--quiet", "--", "golden", "../shared/golden", "--backend", backend])?;
+    }
+    Ok(())
+}

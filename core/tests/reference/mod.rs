@@ -203,12 +203,16 @@ pub enum Task {
     Batch { negatives: Vec<u32>, keep: Option<Vec<bool>> },
 }
 
+fn softplus(x: f64) -> f64 {
+    x.max(0.0) + (-x.abs()).exp().ln_1p()
+}
+
 fn cost(contrast: Contrast, u: f64) -> (f64, f64) {
     let theta = if let Contrast::Phyll { theta } = contrast { f64::from(theta) } else { 1.0 };
     match contrast {
         Contrast::Hinge => ((1.0 - u).max(0.0), if u < 1.0 { -1.0 } else { 0.0 }),
-        Contrast::SoftHinge => ((1.0 - u).exp().ln_1p(), -1.0 / (1.0 + (u - 1.0).exp())),
-        Contrast::Phyll { .. } => ((-theta * u).exp().ln_1p(), -theta / (1.0 + (theta * u).exp())),
+        Contrast::SoftHinge => (softplus(1.0 - u), -1.0 / (1.0 + (u - 1.0).exp())),
+        Contrast::Phyll { .. } => (softplus(-theta * u), -theta / (1.0 + (theta * u).exp())),
         Contrast::Linear => (-u, -1.0),
     }
 }

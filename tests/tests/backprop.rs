@@ -1,0 +1,225 @@
+//! The CPU backend's gradients against finite differences of a second implementation, in double precision and in
+//! the plainest loops: each layer's own loss for local learning, and the top loss through the whole network for
+//! back-propagation, which takes the gradients of inputs in.
+
+mod plain;
+
+use clapp_core::network::{Activation, Block, Context, Contrast, LossPool, Projection, Rule};
+use clapp_core::shape::Shape;
+use clapp_host_gpu::backend::cpu::Cpu;
+use clapp_host_gpu::backend::{Backend, Pairing};
+use clapp_host_gpu::model::{LayerValues, Learning, NetworkSpec, TensorRole};
+use clapp_host_gpu::step::{Mode, Model, step};
+use clapp_tests::{numbers, uniform};
+use plain::{Rows, Values};
+use proptest::prelude::*;
+
+/// Step of the finite differences: its square and the rounding of the loss over it are both far below the tolerance.
+const H: f64 = 1e-5;
+/// Rounding of a gradient in single precision, relative to the largest of its tensor.
+const TOLERANCE: f64 = 2e-5;
+/// Gradients below this are compared as if they were this large: sums of terms about 1 that cancel.
+const SMALLEST: f64 = 1e-2;
+
+/// One network with values, frames and negatives.
+#[derive(Debug, Clone)]
+struct Case {
+    spec: NetworkSpec,
+    seed: u64,
+    pairs: usize,
+    negatives: Vec<usize>,
+    keep: Option<Vec<bool>>,
+}
+
+fn block() -> impl Strategy<Value = Block> {
+    let pool = prop_oneof![
+        Just(LossPool::Global),
+        [1_usize..3, 1_usize..3].prop_map(LossPool::Block),
+        [1_usize..4, 1_usize..4].prop_map(LossPool::Adaptive)
+    ];
+    let max_pool = prop_oneof![
+        2 => Just(None),
+        1 => Just(Some([2, 2])),
+        1 => Just(Some([1, 2])),
+        1 => Just(Some([3, 2]))
+    ];
+    let geometry = ([1_usize..4, 1_usize..4], [1_usize..3, 1_usize..3], [0_usize..3, 0_usize..3]);
+    (1_usize..4, geometry, any::<bool>(), prop::bool::weighted(0.7), max_pool, pool).prop_map(
+        |(channels, (kernel, stride, padding), bias, relu, max_pool, loss_pool)| Block {
+            out_channels: channels,
+            kernel,
+            stride,
+            padding,
+            bias,
+            activation: if relu { Activation::Relu } else { Activation::Identity },
+            max_pool,
+            loss_pool,
+        },
+    )
+}
+
+fn rule() -> impl Strategy<Value = Rule> {
+    let contrast = prop_oneof![
+        Just(Contrast::Hinge),
+        Just(Contrast::SoftHinge),
+        Just(Contrast::Linear),
+        Just(Contrast::Phyll { theta: 1.5 })
+    ];
+    let context = prop_oneof![Just(Context::Same), Just(Context::Top), Just(Context::Both)];
+    (contrast, context, 0.5_f32..2.0).prop_map(|(contrast, context, pos_coeff)| Rule {
+        contrast,
+        context,
+        projection: Projection::Trainable,
+        pos_coeff,
+    })
+}
+
+fn case(learning: Learning) -> impl Strategy<Value = Case> {
+    let input = (1_usize..3, 5_usize..9, 5_usize..9).prop_map(|(c, h, w)| Shape::new(c, h, w));
+    let network = (input, prop::collection::vec(block(), 2..4), rule()).prop_filter_map("fits together", move |(input, blocks, rule)| {
+        NetworkSpec::new(input, blocks, rule, learning).ok()
+    });
+    (network, any::<u64>(), 2_usize..4, 1_usize..3, any::<bool>()).prop_map(|(spec, seed, pairs, per_row, keeps)| {
+        let mut rng = numbers(seed);
+        let rows = 2 * pairs;
+        let negatives = (0..per_row * rows).map(|_| rng.below(rows)).collect();
+        let separate = clapp_core::contrast::has_separate_terms(spec.rule().contrast);
+        let keep = (keeps && separate).then(|| (0..rows).map(|_| rng.chance(0.5)).collect());
+        Case { spec, seed, pairs, negatives, keep }
+    })
+}
+
+/// Values of all tensors that the description names, and frames.
+fn draw(case: &Case) -> (Vec<LayerValues>, Vec<f32>) {
+    let mut rng = numbers(case.seed ^ 1);
+    let layer_values = |layer: &clapp_core::plan::Layer| {
+        let mut values = LayerValues::default();
+        for (role, shape) in case.spec.tensors(layer) {
+            *values.get_mut(role) = uniform(&mut rng, shape.iter().product(), 0.7);
+        }
+        values
+    };
+    let values = case.spec.layers().iter().map(layer_values).collect();
+    let frames = uniform(&mut numbers(case.seed ^ 2), 2 * case.pairs * case.spec.input().len(), 1.0);
+    (values, frames)
+}
+
+/// What the backend says.
+fn recorded(case: &Case, values: &[LayerValues], frames: &[f32]) -> Vec<LayerValues> {
+    let mut model = Model::upload(&Cpu, case.spec.clone(), values);
+    let mut gradients = Vec::new();
+    let pairing = Pairing { negatives: &case.negatives, keep_positive: case.keep.as_deref() };
+    let x = Cpu.upload_frames(case.spec.input(), frames);
+    step(&Cpu, &mut model, x, 2 * case.pairs, pairing, Mode::Record(&mut gradients));
+    gradients
+}
+
+/// The loss that a layer's parameters are to lower, as a function of that layer's values, with everything that is
+/// detached held where `contexts` has it.
+fn loss(case: &Case, values: &[Values], from: usize, input: &Rows, contexts: &[Rows]) -> f64 {
+    let layers = case.spec.layers();
+    let mut x = input.clone();
+    let mut scored = from;
+    for layer in &layers[from..] {
+        x = plain::forward(layer, &values[layer.index], &x);
+        scored = layer.index;
+        if case.spec.learning() == Learning::Local {
+            break;
+        }
+    }
+    let layer = &layers[scored];
+    let pooled = plain::pool(layer, &x);
+    let [same, top] = [&contexts[scored], &contexts[layers.len() - 1]];
+    plain::loss(&case.spec.rule(), &values[scored], &pooled, same, top, &case.negatives, case.keep.as_deref())
+}
+
+/// Compares all tensors of all layers; gives the numbers of elements compared, left out at kinks, and not zero.
+fn compare(case: &Case) -> Result<[usize; 3], TestCaseError> {
+    let (values, frames) = draw(case);
+    let gradients = recorded(case, &values, &frames);
+    let mut wide: Vec<Values> = values.iter().map(plain::wide).collect();
+    let mut inputs: Vec<Rows> = vec![plain::rows(&frames, case.spec.input().len())];
+    let mut contexts = Vec::new();
+    for layer in case.spec.layers() {
+        let output = plain::forward(layer, &wide[layer.index], &inputs[layer.index]);
+        contexts.push(plain::pool(layer, &output));
+        inputs.push(output);
+    }
+    let mut counts = [0; 3];
+    for layer in case.spec.layers() {
+        for (role, _) in case.spec.tensors(layer) {
+            let at = layer.index;
+            let got = gradients[at].get(role);
+            prop_assert_eq!(got.len(), values[at].get(role).len());
+            let mut wanted = Vec::new();
+            for element in 0..got.len() {
+                let mut with = |change: f64| {
+                    let kept = wide[at].get(role)[element];
+                    wide[at].get_mut(role)[element] = kept + change;
+                    let loss = loss(case, &wide, at, &inputs[at], &contexts);
+                    wide[at].get_mut(role)[element] = kept;
+                    loss
+                };
+                let (below, here, above) = (with(-H), with(0.0), with(H));
+                let (left, right) = ((here - below) / H, (above - here) / H);
+                // Slopes that differ by more than curvature can explain: a kink lies in between.
+                wanted.push(((left - right).abs() <= 1e-3 * (1.0 + left.abs())).then_some((left + right) / 2.0));
+            }
+            let size = wanted.iter().flatten().fold(SMALLEST, |most, slope| most.max(slope.abs()));
+            for (element, (got, slope)) in got.iter().zip(&wanted).enumerate() {
+                let Some(slope) = slope else {
+                    counts[1] += 1;
+                    continue;
+                };
+                counts[0] += 1;
+                counts[2] += usize::from(slope.abs() > 1e-6);
+                prop_assert!(
+                    (f64::from(*got) - slope).abs() <= TOLERANCE * size,
+                    "layer {} {}[{}]: {} but finite differences give {}",
+                    at,
+                    role.name(),
+                    element,
+                    got,
+                    slope
+                );
+            }
+        }
+    }
+    Ok(counts)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+
+    #[test]
+    fn local_gradients_are_the_slopes_of_each_layers_own_loss(case in case(Learning::Local)) {
+        let [compared, kinks, _] = compare(&case)?;
+        prop_assert!(kinks * 20 <= compared, "{kinks} kinks beside {compared} comparisons");
+    }
+
+    #[test]
+    fn global_gradients_are_the_slopes_of_the_top_loss_through_all_layers(case in case(Learning::Global)) {
+        let [compared, kinks, _] = compare(&case)?;
+        prop_assert!(kinks * 20 <= compared, "{kinks} kinks beside {compared} comparisons");
+    }
+}
+
+/// A fixed network in which every layer is active, so that the comparison cannot be one of zeros.
+#[test]
+fn gradients_that_are_compared_are_mostly_not_zero() {
+    let blocks = vec![
+        Block::conv(3, [3, 2]).padding([1, 1]).max_pool([2, 2]).loss_pool(LossPool::Block([2, 2])),
+        Block::conv(3, [2, 3]).padding([1, 2]).stride([1, 2]).without_bias().loss_pool(LossPool::Adaptive([2, 2])),
+        Block::conv(2, [2, 2]).activation(Activation::Identity),
+    ];
+    for learning in [Learning::Local, Learning::Global] {
+        let spec = NetworkSpec::new(Shape::new(2, 9, 7), blocks.clone(), Rule::clapp_pp_both(), learning).expect("fits");
+        let case = Case { spec, seed: 4, pairs: 3, negatives: vec![1, 2, 3, 4, 5, 0], keep: None };
+        let [compared, _, not_zero] = compare(&case).expect("gradients agree");
+        assert!(compared > 100 && not_zero * 10 > 7 * compared, "{learning:?}: {not_zero} of {compared}");
+        // What lies below the top is reached by back-propagation alone, through the gradients of inputs.
+        let (values, frames) = draw(&case);
+        let below = recorded(&case, &values, &frames)[0].get(TensorRole::Weight).clone();
+        assert!(below.iter().filter(|gradient| **gradient != 0.0).count() * 2 > below.len());
+    }
+}

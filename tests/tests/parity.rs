@@ -1,0 +1,147 @@
+//! Two implementations of the rules, one for a microcontroller and one for the host's batches, take the same
+//! training steps from the same values and must end at the same parameters.
+
+use clapp_core::learner::Batch;
+use clapp_host_gpu::backend::cpu::Cpu;
+use clapp_host_gpu::backend::{Backend, Pairing};
+use clapp_host_gpu::config::{Config, ContrastName, Negatives, ProjectionName, RuleName};
+use clapp_host_gpu::core_memory::CoreMemory;
+use clapp_host_gpu::data::Dataset;
+use clapp_host_gpu::loader;
+use clapp_host_gpu::optimizer::Optimizer;
+use clapp_host_gpu::parity::parity;
+use clapp_host_gpu::step::{Mode, Model, step};
+use clapp_host_gpu::trainer::{draw_negatives, initial_values};
+use clapp_tests::{small_config, stripes};
+use std::sync::Arc;
+
+const STEPS: u64 = 3;
+
+/// Largest difference allowed, relative to a tensor's largest value.
+///
+/// Both sides compute in single precision (2^-24 a rounding). A gradient is a sum of up to about a thousand terms
+/// that partly cancel, so it may be off by some 1e-5 of its size, and a step of SGD moves a parameter by a tenth of
+/// its size at most. What is seen is below 1e-6; a wrong index, sign or factor gives 1e-3 and more.
+const BOUND: f64 = 1e-5;
+
+/// AdamW divides a gradient by its own size: where an element's gradient is mostly rounding, so is its step. Such an
+/// element can differ by as much as it moves, two learning rates a step; nearly all others must not, so the mean
+/// difference has the bound above.
+fn adamw_bound(lr: f64) -> f64 {
+    // Values start up to 0.2 or more in every tensor, so this is relative to a tensor's largest value.
+    2.0 * lr * STEPS as f64 / 0.2
+}
+
+fn sgd() -> Optimizer {
+    Optimizer::Sgd { lr: 0.02, momentum: 0.0, weight_decay: 0.0 }
+}
+
+/// Largest and mean difference over all steps and tensors.
+fn worst(config: &Config, data: &Dataset) -> [f64; 2] {
+    let differences = parity(config, data, STEPS).expect("a local rule on images that fit");
+    assert_eq!(differences.last().map(|difference| difference.step), Some(STEPS));
+    let most = |of: fn(&clapp_host_gpu::parity::Difference) -> f64| {
+        differences.iter().map(of).fold(0.0, |most: f64, value| if value > most || value.is_nan() { value } else { most })
+    };
+    [most(|difference| difference.largest), most(|difference| difference.mean)]
+}
+
+#[test]
+fn core_and_cpu_agree_for_every_rule_contrast_and_way_to_draw_negatives() {
+    let data = stripes(13, 4);
+    let rules = [RuleName::ClappPp, RuleName::ClappPpDfb, RuleName::ClappPpBoth, RuleName::ClappPpPooled];
+    let contrasts =
+        [ContrastName::Hinge, ContrastName::SoftHinge, ContrastName::Linear, ContrastName::Phyll { theta: 1.5 }];
+    for rule in rules {
+        for contrast in contrasts {
+            for negatives in [Negatives::Ring, Negatives::Uniform(2)] {
+                let config = Config { contrast, negatives, optimizer: sgd(), ..small_config(rule) };
+                let [largest, _] = worst(&config, &data);
+                assert!(largest <= BOUND, "{rule:?} {contrast:?} {negatives:?}: {largest:e}");
+            }
+        }
+    }
+}
+
+#[test]
+fn core_and_cpu_agree_for_every_optimiser() {
+    let data = stripes(13, 4);
+    let optimisers = [
+        Optimizer::Sgd { lr: 0.02, momentum: 0.0, weight_decay: 0.01 },
+        Optimizer::Sgd { lr: 0.02, momentum: 0.9, weight_decay: 0.01 },
+        Optimizer::Lars { lr: 0.5, momentum: 0.9, weight_decay: 0.01, trust: 0.01 },
+    ];
+    for optimizer in optimisers {
+        let [largest, _] = worst(&Config { optimizer, ..small_config(RuleName::ClappPpBoth) }, &data);
+        assert!(largest <= BOUND, "{optimizer:?}: {largest:e}");
+    }
+    let lr = 1e-3;
+    let optimizer = Optimizer::AdamW { lr, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.05 };
+    let [largest, mean] = worst(&Config { optimizer, ..small_config(RuleName::ClappPpBoth) }, &data);
+    assert!(largest <= adamw_bound(f64::from(lr)) && mean <= BOUND, "{largest:e}, mean {mean:e}");
+}
+
+#[test]
+fn core_and_cpu_agree_where_the_projection_does_not_learn_and_on_linear_blocks_without_bias() {
+    let data = stripes(13, 4);
+    for projection in [ProjectionName::Frozen, ProjectionName::Identity] {
+        let mut config = Config { projection, optimizer: sgd(), pos_coeff: 0.5, ..small_config(RuleName::ClappPp) };
+        for block in &mut config.blocks {
+            (block.bias, block.relu) = (false, false);
+        }
+        let [largest, _] = worst(&config, &data);
+        assert!(largest <= BOUND, "{projection:?}: {largest:e}");
+    }
+}
+
+#[test]
+fn a_global_rule_is_refused_because_the_core_has_none() {
+    let error = parity(&small_config(RuleName::BpClappPp), &stripes(12, 4), 1).expect_err("refused").to_string();
+    assert!(error.contains("bp-clapp++") && error.contains("local rule"), "{error}");
+}
+
+/// As [`parity`] does it, but the core starts with one weight of layer 1 changed by that part of itself. Gives the
+/// largest difference over all tensors after one step.
+fn with_a_nudge(config: &Config, data: &Dataset, nudge: f32) -> f64 {
+    let spec = config.network().expect("a network");
+    let values = initial_values(config).expect("values");
+    let mut changed = values.clone();
+    changed[1].weight[0] *= 1.0 + nudge;
+    let optimizer = clapp_core::optimizer::Optimizer::from(&config.optimizer);
+    let mut memory = CoreMemory::new(&spec, &changed, &optimizer, config.batch, 1);
+    let mut learner = memory.learner(&spec, optimizer).expect("a learner");
+    let mut model = Model::upload(&Cpu, spec.clone(), &values);
+    let images = Arc::new(data.train.clone());
+    let mut batches = loader::pairs(images, spec.input(), &config.augment, config.batch, config.seed, 0, 1).expect("batches");
+    let batch = batches.next().expect("a batch").expect("views");
+    let rows = 2 * batch.images.len();
+    let negatives = draw_negatives(config.negatives, rows, config.seed, 1);
+    let for_core: Vec<u32> = negatives.iter().map(|negative| *negative as u32).collect();
+    let frames = Batch { frames: &batch.x, negatives: &for_core, keep_positive: None };
+    learner.step(&frames, 1.0, &mut ()).expect("a step");
+    let x = Cpu.upload_frames(spec.input(), &batch.x);
+    let pairing = Pairing { negatives: &negatives, keep_positive: None };
+    step(&Cpu, &mut model, x, rows, pairing, Mode::Update { optimizer: &config.optimizer, step: 1 });
+    let mut worst = 0.0_f64;
+    for (core, cpu) in spec.values_from_flat(learner.parameters()).iter().zip(model.download(&Cpu)) {
+        for role in clapp_host_gpu::model::TensorRole::ALL {
+            let pairs = || core.get(role).iter().zip(cpu.get(role));
+            let size = pairs().fold(0.0_f64, |most, (core, _)| most.max(f64::from(core.abs())));
+            worst = pairs().fold(worst, |worst, (core, cpu)| worst.max(f64::from((core - cpu).abs()) / size));
+        }
+    }
+    worst
+}
+
+#[test]
+fn one_weight_that_is_off_by_a_thousandth_is_noticed() {
+    let data = stripes(13, 4);
+    for rule in [RuleName::ClappPp, RuleName::ClappPpDfb, RuleName::ClappPpBoth] {
+        let config = Config { optimizer: sgd(), ..small_config(rule) };
+        let (right, wrong) = (with_a_nudge(&config, &data, 0.0), with_a_nudge(&config, &data, 1e-3));
+        let judged = parity(&config, &data, 1).expect("a local rule").iter().fold(0.0_f64, |most, d| most.max(d.largest));
+        // The measure that is nudged here is the measure that `parity` reports.
+        assert_eq!(right, judged, "{rule:?}");
+        assert!(right <= BOUND && wrong > 3.0 * BOUND, "{rule:?}: {right:e} without, {wrong:e} with");
+    }
+}

@@ -1,0 +1,188 @@
+//! Forward pass, loss pooling and loss (spec 1.2, 2.4, 2.5) once more, in double precision and in the plainest
+//! loops. There are no gradients here: tests take them by finite differences.
+
+use clapp_core::network::{Activation, Contrast, LossPool, Rule};
+use clapp_core::plan::Layer;
+use clapp_host_gpu::model::{LayerValues, TensorRole};
+
+/// One vector a row.
+pub type Rows = Vec<Vec<f64>>;
+
+/// A layer's tensors, in the order of [`TensorRole::ALL`].
+#[derive(Clone)]
+pub struct Values([Vec<f64>; 4]);
+
+fn place(role: TensorRole) -> usize {
+    TensorRole::ALL.iter().position(|known| *known == role).expect("one of all roles")
+}
+
+impl Values {
+    pub fn get(&self, role: TensorRole) -> &[f64] {
+        &self.0[place(role)]
+    }
+
+    pub fn get_mut(&mut self, role: TensorRole) -> &mut [f64] {
+        &mut self.0[place(role)]
+    }
+}
+
+pub fn wide(values: &LayerValues) -> Values {
+    Values(TensorRole::ALL.map(|role| values.get(role).iter().map(|value| f64::from(*value)).collect()))
+}
+
+pub fn rows(values: &[f32], len: usize) -> Rows {
+    values.chunks(len).map(|row| row.iter().map(|value| f64::from(*value)).collect()).collect()
+}
+
+/// The output maps `[out, height, width]` of each row.
+pub fn forward(layer: &Layer, values: &Values, input: &Rows) -> Rows {
+    input.iter().map(|input| forward_row(layer, values, input)).collect()
+}
+
+fn forward_row(layer: &Layer, values: &Values, input: &[f64]) -> Vec<f64> {
+    let (block, conv) = (layer.block, layer.conv);
+    let mut maps = vec![0.0; conv.len()];
+    for o in 0..conv.channels {
+        for y in 0..conv.height {
+            for x in 0..conv.width {
+                let mut sum = values.get(TensorRole::Bias).get(o).copied().unwrap_or(0.0);
+                for c in 0..layer.input.channels {
+                    for ky in 0..block.kernel[0] {
+                        for kx in 0..block.kernel[1] {
+                            let weight = values.get(TensorRole::Weight)
+                                [((o * layer.input.channels + c) * block.kernel[0] + ky) * block.kernel[1] + kx];
+                            sum += weight * pixel(layer, input, c, y * block.stride[0] + ky, x * block.stride[1] + kx);
+                        }
+                    }
+                }
+                let silent = block.activation == Activation::Relu && sum < 0.0;
+                maps[(o * conv.height + y) * conv.width + x] = if silent { 0.0 } else { sum };
+            }
+        }
+    }
+    max_pool(layer, maps)
+}
+
+/// Element `(c, y, x)` of the input with its padding.
+fn pixel(layer: &Layer, input: &[f64], c: usize, y: usize, x: usize) -> f64 {
+    let [above, left] = layer.block.padding;
+    let inside = y >= above && x >= left && y - above < layer.input.height && x - left < layer.input.width;
+    if inside { input[(c * layer.input.height + y - above) * layer.input.width + x - left] } else { 0.0 }
+}
+
+fn max_pool(layer: &Layer, maps: Vec<f64>) -> Vec<f64> {
+    let Some([height, width]) = layer.block.max_pool else { return maps };
+    let mut out = Vec::new();
+    for o in 0..layer.output.channels {
+        for y in 0..layer.output.height {
+            for x in 0..layer.output.width {
+                let mut most = f64::NEG_INFINITY;
+                for wy in 0..height {
+                    for wx in 0..width {
+                        let at = (o * layer.conv.height + y * height + wy) * layer.conv.width + x * width + wx;
+                        most = most.max(maps[at]);
+                    }
+                }
+                out.push(most);
+            }
+        }
+    }
+    out
+}
+
+/// First place and number of places of a cell along one axis.
+fn cell(pool: LossPool, axis: usize, index: usize, size: usize, pooled: usize) -> (usize, usize) {
+    match pool {
+        LossPool::Global => (0, size),
+        LossPool::Block(cell) => (index * cell[axis], cell[axis]),
+        LossPool::Adaptive(_) => {
+            let (start, end) = (index * size / pooled, ((index + 1) * size).div_ceil(pooled));
+            (start, end - start)
+        }
+    }
+}
+
+/// The pooled activity of each row, channel after channel.
+pub fn pool(layer: &Layer, output: &Rows) -> Rows {
+    let (shape, pooled, kind) = (layer.output, layer.pooled, layer.block.loss_pool);
+    let pool_row = |map: &Vec<f64>| {
+        let mut out = Vec::new();
+        for o in 0..pooled.channels {
+            for py in 0..pooled.height {
+                for px in 0..pooled.width {
+                    let (top, height) = cell(kind, 0, py, shape.height, pooled.height);
+                    let (left, width) = cell(kind, 1, px, shape.width, pooled.width);
+                    let mut sum = 0.0;
+                    for y in top..top + height {
+                        for x in left..left + width {
+                            sum += map[(o * shape.height + y) * shape.width + x];
+                        }
+                    }
+                    out.push(sum / (height * width) as f64);
+                }
+            }
+        }
+        out
+    };
+    output.iter().map(pool_row).collect()
+}
+
+/// The loss of pooled activity `p` under the contexts that the rule has, mean over rows, summed over contexts.
+pub fn loss(
+    rule: &Rule,
+    values: &Values,
+    p: &Rows,
+    same: &Rows,
+    top: &Rows,
+    negatives: &[usize],
+    keep: Option<&[bool]>,
+) -> f64 {
+    let mut sum = 0.0;
+    if rule.context.has_same() {
+        sum += loss_under(rule, values.get(TensorRole::Projection), p, same, negatives, keep);
+    }
+    if rule.context.has_top() {
+        sum += loss_under(rule, values.get(TensorRole::Feedback), p, top, negatives, keep);
+    }
+    sum
+}
+
+fn loss_under(
+    rule: &Rule,
+    projection: &[f64],
+    p: &Rows,
+    context: &Rows,
+    negatives: &[usize],
+    keep: Option<&[bool]>,
+) -> f64 {
+    let count = p.len();
+    let other_view = |row: usize| (row + count / 2) % count;
+    let mut sum = 0.0;
+    for (row, context) in context.iter().enumerate() {
+        let predict = |i: usize| (0..context.len()).map(|j| projection[i * context.len() + j] * context[j]).sum::<f64>();
+        let score = |z: &[f64]| z.iter().enumerate().map(|(i, z)| z * predict(i)).sum::<f64>();
+        let positive = score(&p[other_view(row)]);
+        let against: Vec<f64> =
+            negatives.iter().skip(row).step_by(count).map(|row| score(&p[other_view(*row)])).collect();
+        sum += cost(rule, positive, &against, keep.map(|keep| keep[row]));
+    }
+    sum / count as f64
+}
+
+/// The table of spec 1.2.
+fn cost(rule: &Rule, positive: f64, negatives: &[f64], keep: Option<bool>) -> f64 {
+    let mean = |f: &dyn Fn(f64) -> f64| negatives.iter().map(|u| f(*u)).sum::<f64>() / negatives.len() as f64;
+    let softplus = |x: f64| x.exp().ln_1p();
+    let (attract, repel) = match rule.contrast {
+        Contrast::Hinge => ((1.0 - positive).max(0.0), mean(&|u| (1.0 + u).max(0.0))),
+        Contrast::SoftHinge => (softplus(1.0 - positive), mean(&|u| softplus(1.0 + u))),
+        Contrast::Linear => return mean(&|u| u) - positive,
+        Contrast::Phyll { theta } => return softplus(f64::from(theta) * (mean(&|u| u) - positive)),
+    };
+    let attract = f64::from(rule.pos_coeff) * attract;
+    match keep {
+        None => attract + repel,
+        Some(true) => attract,
+        Some(false) => repel,
+    }
+}

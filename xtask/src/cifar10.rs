@@ -1,0 +1,96 @@
+//! The table of rules on CIFAR-10: every rule trained and probed alike, through the program.
+
+use crate::{Failed, cargo, root};
+use std::fmt::Write;
+use std::path::Path;
+use std::process::Command;
+
+/// Name in the table, rule, epochs.
+const ROWS: [(&str, &str, &str, &str); 6] = [
+    ("untrained encoder", "untrained", "clapp++", "0"),
+    ("CLAPP++ pooled (no spatial dependence)", "clapp++pooled", "clapp++pooled", EPOCHS),
+    ("CLAPP++", "clapp++", "clapp++", EPOCHS),
+    ("CLAPP++DFB", "clapp++dfb", "clapp++dfb", EPOCHS),
+    ("CLAPP++both", "clapp++both", "clapp++both", EPOCHS),
+    ("BP-CLAPP++ (back-propagation)", "bp-clapp++", "bp-clapp++", EPOCHS),
+];
+
+const EPOCHS: &str = "10";
+const IMAGES: &str = "20000";
+const WIDTH: &str = "0.25";
+const PROBE_EPOCHS: &str = "30";
+const FOLDER: &str = "out/cifar10";
+
+/// Trains what is not trained yet, probes what is not probed yet, writes the table.
+pub fn run(data: &str) -> Result<(), Failed> {
+    let mut table = format!(
+        "# CIFAR-10: local rules and back-propagation\n\n\
+         VGG-6 at width {WIDTH}, the first {IMAGES} training images, {EPOCHS} epochs, batches of 32 pairs, AdamW 2e-4, \
+         ring negatives, hinge, seed 2; linear probe on the 10,000 test images: block-pooled features of all layers \
+         ({PROBE_EPOCHS} epochs, cached features without augmentation, so not the paper's probe protocol).\n\n\
+         | encoder | probe, last epoch | best epoch (selected on the test images) | layers 0 to 5 alone, last epoch |\n\
+         |---|---|---|---|\n"
+    );
+    for (name, folder, rule, epochs) in ROWS {
+        let out = format!("{FOLDER}/{folder}");
+        let checkpoint = format!("{out}/checkpoint.safetensors");
+        let probe = format!("{out}/probe.json");
+        if !root().join(&out).join("done").is_file() {
+            let train =
+                ["run", "--release", "--quiet", "--", "train", "--preset", "cifar10", "--data", data, "--out", &out];
+            let settings = ["--rule", rule, "--epochs", epochs, "--images", IMAGES, "--width", WIDTH];
+            cargo(&[&train[..], &settings[..]].concat())?;
+            write(&root().join(&out).join("done"), "")?;
+        }
+        if !root().join(&probe).is_file() {
+            let eval = ["run", "--release", "--quiet", "--", "eval", &checkpoint, "--data", data, "--cached"];
+            cargo(&[&eval[..], &["--epochs", PROBE_EPOCHS, "--json", &probe]].concat())?;
+        }
+        row(&mut table, name, &root().join(&probe))?;
+    }
+    let _ = write!(table, "\n{}\n\nWritten by `cargo xtask cifar10 DATA`.\n", provenance());
+    write(&root().join("benches/results/cifar10.md"), &table)?;
+    println!("\n{table}");
+    Ok(())
+}
+
+fn write(path: &Path, text: &str) -> Result<(), Failed> {
+    std::fs::write(path, text).map_err(|error| Failed(format!("write {}: {error}", path.display())))
+}
+
+/// One row of the table from the probe's result.
+fn row(table: &mut String, name: &str, probe: &Path) -> Result<(), Failed> {
+    let wrong = |reason: String| Failed(format!("{}: {reason}", probe.display()));
+    let text = std::fs::read_to_string(probe).map_err(|error| wrong(error.to_string()))?;
+    let report: serde_json::Value = serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
+    let percent = |accuracy: &serde_json::Value, field: &str| {
+        let share = accuracy.get(field).and_then(serde_json::Value::as_f64);
+        share.map(|share| format!("{:.2}", 100.0 * share)).ok_or_else(|| wrong(format!("no {field}")))
+    };
+    let all = report.get("all").ok_or_else(|| wrong("no field all".into()))?;
+    let layers = report.get("layers").and_then(serde_json::Value::as_array);
+    let layers = layers.ok_or_else(|| wrong("no field layers".into()))?;
+    let layers: Result<Vec<String>, Failed> = layers.iter().map(|layer| percent(layer, "last")).collect();
+    let _ = writeln!(
+        table,
+        "| {name} | {} % | {} % | {} |",
+        percent(all, "last")?,
+        percent(all, "best")?,
+        layers?.join(", ")
+    );
+    Ok(())
+}
+
+/// Machine, date and commit.
+fn provenance() -> String {
+    let output = |program: &str, arguments: &[&str]| {
+        let output = Command::new(program).args(arguments).current_dir(root()).output();
+        output.map_or_else(|_| "unknown".into(), |output| String::from_utf8_lossy(&output.stdout).trim().to_string())
+    };
+    let processors = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = processors.lines().find(|line| line.starts_with("model name"));
+    let model = model.and_then(|line| line.split(": ").nth(1)).unwrap_or("unknown processor");
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let (date, commit) = (output("date", &["-u", "+%Y-%m-%d"]), output("git", &["rev-parse", "--short", "HEAD"]));
+    format!("Machine: {model}, {cores} cores. Date: {date}. Commit: {commit}.")
+}
