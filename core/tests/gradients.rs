@@ -157,7 +157,7 @@ let error = |got: &[f32], want: &[f64]| got.iter().zip(want).fold(0.0_f64, |e, (
             let projection = network.projection_offset(&layer);
             let projections = network.same_len(&layer) + network.feedback_len(&layer);
             // Single layers' gradients may cancel altogether: what counts is the error relative to the terms.
-            let scale = lesson.gradient.weight.iter().chain(&lesson.gradient.bias).fold(0.1_f64, |m, g| m.max(g.abs()));
+            let scale = lesson.gradient.weight.iter().chain(&lesson.gradient.bias).fold(0.5_f64, |m, g| m.max(g.abs()));
             for range in [range(layer.encoder_offset, layer.encoder_len()), range(projection, projections)] {
                 for (got, want) in memory.state[range.clone()].iter().zip(&gradient[range]) {
                     prop_assert!((f64::from(*got) - want).abs() < 2e-5 * scale.max(want.abs()).max(most * 0.1), "layer {} {got} {want}", index);

@@ -76,9 +76,10 @@ fn rule() -> impl Strategy<Value = Rule> {
 
 fn case(learning: Learning) -> impl Strategy<Value = Case> {
     let input = (1_usize..3, 5_usize..9, 5_usize..9).prop_map(|(c, h, w)| Shape::new(c, h, w));
-    let network = (input, prop::collection::vec(block(), 2..4), rule()).prop_filter_map("fits together", move |(input, blocks, rule)| {
-        NetworkSpec::new(input, blocks, rule, learning).ok()
-    });
+    let network = (input, prop::collection::vec(block(), 2..4), rule())
+        .prop_filter_map("fits together", move |(input, blocks, rule)| {
+            NetworkSpec::new(input, blocks, rule, learning).ok()
+        });
     (network, any::<u64>(), 2_usize..4, 1_usize..3, any::<bool>()).prop_map(|(spec, seed, pairs, per_row, keeps)| {
         let mut rng = numbers(seed);
         let rows = 2 * pairs;
@@ -213,7 +214,8 @@ fn gradients_that_are_compared_are_mostly_not_zero() {
         Block::conv(2, [2, 2]).activation(Activation::Identity),
     ];
     for learning in [Learning::Local, Learning::Global] {
-        let spec = NetworkSpec::new(Shape::new(2, 9, 7), blocks.clone(), Rule::clapp_pp_both(), learning).expect("fits");
+        let spec =
+            NetworkSpec::new(Shape::new(2, 9, 7), blocks.clone(), Rule::clapp_pp_both(), learning).expect("fits");
         let case = Case { spec, seed: 4, pairs: 3, negatives: vec![1, 2, 3, 4, 5, 0], keep: None };
         let [compared, _, not_zero] = compare(&case).expect("gradients agree");
         assert!(compared > 100 && not_zero * 10 > 7 * compared, "{learning:?}: {not_zero} of {compared}");

@@ -24,26 +24,23 @@ const STEPS: u64 = 3;
 /// its size at most. What is seen is below 1e-6; a wrong index, sign or factor gives 1e-3 and more.
 const BOUND: f64 = 1e-5;
 
-/// AdamW divides a gradient by its own size: where an element's gradient is mostly rounding, so is its step. Such an
-/// element can differ by as much as it moves, two learning rates a step; nearly all others must not, so the mean
-/// difference has the bound above.
+/// AdamW divides a gradient by its own size: where an element's gradient is what is left of terms that cancel, its
+/// step is mostly rounding, and two elements can part by two learning rates a step. Every tensor has values of at
+/// least 0.1, to which this is relative.
 fn adamw_bound(lr: f64) -> f64 {
-    // Values start up to 0.2 or more in every tensor, so this is relative to a tensor's largest value.
-    2.0 * lr * STEPS as f64 / 0.2
+    2.0 * lr * STEPS as f64 / 0.1
 }
 
 fn sgd() -> Optimizer {
     Optimizer::Sgd { lr: 0.02, momentum: 0.0, weight_decay: 0.0 }
 }
 
-/// Largest and mean difference over all steps and tensors.
-fn worst(config: &Config, data: &Dataset) -> [f64; 2] {
+/// Largest difference over all steps and tensors.
+fn worst(config: &Config, data: &Dataset) -> f64 {
     let differences = parity(config, data, STEPS).expect("a local rule on images that fit");
     assert_eq!(differences.last().map(|difference| difference.step), Some(STEPS));
-    let most = |of: fn(&clapp_host_gpu::parity::Difference) -> f64| {
-        differences.iter().map(of).fold(0.0, |most: f64, value| if value > most || value.is_nan() { value } else { most })
-    };
-    [most(|difference| difference.largest), most(|difference| difference.mean)]
+    let worse = |most: f64, next: f64| if next > most || next.is_nan() { next } else { most };
+    differences.iter().map(|difference| difference.largest).fold(0.0, worse)
 }
 
 #[test]
@@ -56,7 +53,8 @@ fn core_and_cpu_agree_for_every_rule_contrast_and_way_to_draw_negatives() {
         for contrast in contrasts {
             for negatives in [Negatives::Ring, Negatives::Uniform(2)] {
                 let config = Config { contrast, negatives, optimizer: sgd(), ..small_config(rule) };
-                let [largest, _] = worst(&config, &data);
+                let largest = worst(&config, &data);
+                println!("{rule:?} {contrast:?} {negatives:?}: {largest:e}");
                 assert!(largest <= BOUND, "{rule:?} {contrast:?} {negatives:?}: {largest:e}");
             }
         }
@@ -72,13 +70,17 @@ fn core_and_cpu_agree_for_every_optimiser() {
         Optimizer::Lars { lr: 0.5, momentum: 0.9, weight_decay: 0.01, trust: 0.01 },
     ];
     for optimizer in optimisers {
-        let [largest, _] = worst(&Config { optimizer, ..small_config(RuleName::ClappPpBoth) }, &data);
+        let largest = worst(&Config { optimizer, ..small_config(RuleName::ClappPpBoth) }, &data);
+        println!("{optimizer:?}: {largest:e}");
         assert!(largest <= BOUND, "{optimizer:?}: {largest:e}");
     }
-    let lr = 1e-3;
-    let optimizer = Optimizer::AdamW { lr, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.05 };
-    let [largest, mean] = worst(&Config { optimizer, ..small_config(RuleName::ClappPpBoth) }, &data);
-    assert!(largest <= adamw_bound(f64::from(lr)) && mean <= BOUND, "{largest:e}, mean {mean:e}");
+    // An eps well above the rounding of gradients takes that freedom away: then the tight bound holds.
+    for (eps, bound) in [(1e-2, BOUND), (1e-8, adamw_bound(1e-3))] {
+        let optimizer = Optimizer::AdamW { lr: 1e-3, beta1: 0.9, beta2: 0.999, eps, weight_decay: 0.05 };
+        let largest = worst(&Config { optimizer, ..small_config(RuleName::ClappPpBoth) }, &data);
+        println!("AdamW with eps {eps:e}: {largest:e}, bound {bound:e}");
+        assert!(largest <= bound, "eps {eps:e}: {largest:e}");
+    }
 }
 
 #[test]
@@ -89,7 +91,7 @@ fn core_and_cpu_agree_where_the_projection_does_not_learn_and_on_linear_blocks_w
         for block in &mut config.blocks {
             (block.bias, block.relu) = (false, false);
         }
-        let [largest, _] = worst(&config, &data);
+        let largest = worst(&config, &data);
         assert!(largest <= BOUND, "{projection:?}: {largest:e}");
     }
 }
@@ -112,7 +114,8 @@ fn with_a_nudge(config: &Config, data: &Dataset, nudge: f32) -> f64 {
     let mut learner = memory.learner(&spec, optimizer).expect("a learner");
     let mut model = Model::upload(&Cpu, spec.clone(), &values);
     let images = Arc::new(data.train.clone());
-    let mut batches = loader::pairs(images, spec.input(), &config.augment, config.batch, config.seed, 0, 1).expect("batches");
+    let mut batches =
+        loader::pairs(images, spec.input(), &config.augment, config.batch, config.seed, 0, 1).expect("batches");
     let batch = batches.next().expect("a batch").expect("views");
     let rows = 2 * batch.images.len();
     let negatives = draw_negatives(config.negatives, rows, config.seed, 1);
@@ -139,7 +142,8 @@ fn one_weight_that_is_off_by_a_thousandth_is_noticed() {
     for rule in [RuleName::ClappPp, RuleName::ClappPpDfb, RuleName::ClappPpBoth] {
         let config = Config { optimizer: sgd(), ..small_config(rule) };
         let (right, wrong) = (with_a_nudge(&config, &data, 0.0), with_a_nudge(&config, &data, 1e-3));
-        let judged = parity(&config, &data, 1).expect("a local rule").iter().fold(0.0_f64, |most, d| most.max(d.largest));
+        let judged =
+            parity(&config, &data, 1).expect("a local rule").iter().fold(0.0_f64, |most, d| most.max(d.largest));
         // The measure that is nudged here is the measure that `parity` reports.
         assert_eq!(right, judged, "{rule:?}");
         assert!(right <= BOUND && wrong > 3.0 * BOUND, "{rule:?}: {right:e} without, {wrong:e} with");

@@ -17,7 +17,7 @@ use std::path::PathBuf;
 pub struct EvalArguments {
     /// Checkpoint that `clapp train` wrote.
     pub checkpoint: PathBuf,
-    /// Data set as downloaded (folder or archive); without it, the generated set.
+    /// Data set as downloaded (folder or archive); not needed where the configuration generates its images.
     #[arg(long)]
     pub data: Option<PathBuf>,
     /// Compute the features once, from the images without augmentation: fast, but not the paper's protocol.
@@ -41,7 +41,7 @@ pub struct EvalArguments {
 pub fn run(arguments: &EvalArguments) -> Result<u8, Error> {
     let checkpoint = Checkpoint::read(&arguments.checkpoint)?;
     let mut config = checkpoint.config;
-    let mut data = open_data(arguments.data.as_deref(), config.seed)?;
+    let mut data = open_data(arguments.data.as_deref(), &config)?;
     check_shape(&data, config.input_shape(), &arguments.checkpoint.display().to_string())?;
     config.probe.epochs = arguments.epochs.unwrap_or(config.probe.epochs);
     if let Some(images) = arguments.images.or(config.images) {

@@ -8,6 +8,7 @@ pub mod parity;
 mod progress;
 pub mod train;
 
+use crate::config::{Config, DataSource};
 use crate::data::{self, Dataset};
 use crate::error::Error;
 use clap::{Parser, Subcommand};
@@ -52,11 +53,15 @@ pub fn run(arguments: &Arguments) -> Result<u8, Error> {
     }
 }
 
-/// The images of a run: the folder or archive given, or the generated set.
-pub(crate) fn open_data(path: Option<&Path>, seed: u64) -> Result<Dataset, Error> {
-    match path {
-        Some(path) => Ok(data::open(path)?),
-        None => Ok(data::generated::shapes(seed, GENERATED_TRAIN, GENERATED_TEST)),
+/// The images of a run: the folder or archive given, or the generated set where the configuration says so.
+pub(crate) fn open_data(path: Option<&Path>, config: &Config) -> Result<Dataset, Error> {
+    match (path, config.data) {
+        (Some(path), _) => Ok(data::open(path)?),
+        (None, DataSource::Generated) => Ok(data::generated::shapes(config.seed, GENERATED_TRAIN, GENERATED_TEST)),
+        (None, DataSource::Files) => Err(Error::Config {
+            origin: config.name.clone(),
+            message: "no images; name the data set with --data PATH, as downloaded (folder or official archive)".into(),
+        }),
     }
 }
 

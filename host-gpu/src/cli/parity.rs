@@ -27,7 +27,7 @@ pub struct ParityArguments {
     /// The two backends to compare.
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = [BackendName::Core, BackendName::Cpu])]
     backends: Vec<BackendName>,
-    /// Data set as downloaded (folder or archive); without it, the generated set.
+    /// Data set as downloaded (folder or archive); not needed where the configuration generates its images.
     #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
     /// Largest difference of any tensor, relative to its largest value, that passes.
@@ -49,7 +49,7 @@ pub fn run(arguments: &ParityArguments) -> Result<u8, Error> {
         return wrong("--bound is not a finite number above 0");
     }
     let config = arguments.configuration.configuration()?;
-    let data = open_data(arguments.data.as_deref(), config.seed)?;
+    let data = open_data(arguments.data.as_deref(), &config)?;
     check_shape(&data, config.input_shape(), &config.name)?;
     let differences = parity(&config, &data, arguments.steps)?;
     println!("{}, {}, width {}: core against cpu\n", config.name, config.rule.name(), config.width);

@@ -44,7 +44,7 @@ pub struct ConfigArguments {
 pub struct TrainArguments {
     #[command(flatten)]
     configuration: ConfigArguments,
-    /// Data set as downloaded (folder or archive); without it, the generated set.
+    /// Data set as downloaded (folder or archive); not needed where the configuration generates its images.
     #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
     /// Folder for checkpoint, configuration and metrics [default: out/NAME].
@@ -86,7 +86,7 @@ impl ConfigArguments {
 /// Where the input is wrong, an output cannot be written, or training diverges.
 pub fn run(arguments: &TrainArguments) -> Result<u8, Error> {
     let config = arguments.configuration.configuration()?;
-    let data = open_data(arguments.data.as_deref(), config.seed)?;
+    let data = open_data(arguments.data.as_deref(), &config)?;
     check_shape(&data, config.input_shape(), &config.name)?;
     let out = arguments.out.clone().unwrap_or_else(|| Path::new("out").join(&config.name));
     println!("{}: {} on {}", config.name, config.rule.name(), data.source);

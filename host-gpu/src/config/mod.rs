@@ -31,6 +31,9 @@ pub struct Config {
     pub batch: usize,
     /// Factor on the channels of every block.
     pub width: f32,
+    /// Where the images come from when no data set is named on the command line.
+    #[serde(default)]
+    pub data: DataSource,
     /// Use only that many of the training images.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub images: Option<usize>,
@@ -58,6 +61,17 @@ pub struct Config {
 
 fn one() -> f32 {
     1.0
+}
+
+/// Where images come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DataSource {
+    /// A data set on disk, to be named on the command line.
+    #[default]
+    Files,
+    /// The generated set.
+    Generated,
 }
 
 /// How negatives are drawn (spec 1.3).

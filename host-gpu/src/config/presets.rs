@@ -1,6 +1,6 @@
 //! The named configurations.
 
-use super::{BlockConfig, Config, ContrastName, Negatives, Pool, ProbeConfig, ProjectionName, RuleName};
+use super::{BlockConfig, Config, ContrastName, DataSource, Negatives, Pool, ProbeConfig, ProjectionName, RuleName};
 use crate::augment::ViewAugment;
 use crate::optimizer::Optimizer;
 
@@ -42,6 +42,7 @@ fn cifar10() -> Config {
         epochs: 300,
         batch: 32,
         width: 1.0,
+        data: DataSource::Files,
         images: None,
         negatives: Negatives::Ring,
         contrast: ContrastName::Hinge,
@@ -67,6 +68,7 @@ fn demo() -> Config {
     let (mean, std) = ([0.5; 3], [0.25; 3]);
     Config {
         name: "demo".into(),
+        data: DataSource::Generated,
         epochs: 10,
         augment: ViewAugment::generated(32, &mean, &std),
         probe: ProbeConfig { epochs: 30, batch: 32, lr: 1e-3, augment: ViewAugment::probe(32, &mean, &std) },

@@ -159,7 +159,8 @@ fn loss_under(
     let other_view = |row: usize| (row + count / 2) % count;
     let mut sum = 0.0;
     for (row, context) in context.iter().enumerate() {
-        let predict = |i: usize| (0..context.len()).map(|j| projection[i * context.len() + j] * context[j]).sum::<f64>();
+        let predict =
+            |i: usize| (0..context.len()).map(|j| projection[i * context.len() + j] * context[j]).sum::<f64>();
         let score = |z: &[f64]| z.iter().enumerate().map(|(i, z)| z * predict(i)).sum::<f64>();
         let positive = score(&p[other_view(row)]);
         let against: Vec<f64> =

@@ -1,0 +1,276 @@
+//! Input that is wrong in every way we thought of: the program says which file and field, with exit code 2, and
+//! writes nothing.
+
+mod cli_common;
+
+use clapp_host_gpu::data::{cifar, idx};
+use cli_common::{CONFIG, cifar_file, grey_config, idx_file, refuses, spoilt, succeeds, write_cifar, write_idx};
+use safetensors::SafeTensors;
+use safetensors::tensor::{Dtype, TensorView, serialize};
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::path::Path;
+
+fn place() -> tempfile::TempDir {
+    let place = tempfile::tempdir().expect("a folder");
+    fs::write(place.path().join("tiny.toml"), CONFIG).expect("a file");
+    write_cifar(&place.path().join("data"));
+    place
+}
+
+#[test]
+fn a_wrong_configuration_is_refused_by_file_and_field() {
+    let place = place();
+    let table: [(&str, &str, &[&str]); 34] = [
+        ("seed = 3", "seed = 3\nsede = 4", &["sede"]),
+        ("size = 32", "size = 32\ncolour = 1", &["colour"]),
+        ("channels = 4", "channels = 4\ndilation = [1, 1]", &["dilation"]),
+        ("batch = 4", "batch = \"four\"", &["batch"]),
+        ("batch = 4", "batch = 4.5", &["batch"]),
+        ("batch = 4", "batch = 1", &["batch is 1"]),
+        ("epochs = 2", "epochs = -1", &["epochs"]),
+        ("width = 1.0", "width = 0.0", &["width is 0"]),
+        ("width = 1.0", "width = nan", &["width is NaN"]),
+        ("width = 1.0", "width = inf", &["width is inf"]),
+        ("width = 1.0", "width = -2.0", &["width is -2"]),
+        ("seed = 3", "seed = 3\nimages = 1", &["images"]),
+        ("seed = 3", "", &["seed"]),
+        ("rule = \"clapp++\"", "rule = \"clapp+++\"", &["rule", "clapp+++"]),
+        ("\"ring\"", "\"random\"", &["negatives", "random"]),
+        ("\"ring\"", "{ uniform = 0 }", &["negatives.uniform is 0"]),
+        ("\"hinge\"", "\"square\"", &["contrast", "square"]),
+        ("\"hinge\"", "{ phyll = { theta = 0.0 } }", &["theta"]),
+        ("seed = 3", "seed = 3\npos-coeff = -1.0", &["pos_coeff"]),
+        ("input = [3, 32, 32]", "input = [2, 32, 32]", &["2 channels"]),
+        ("input = [3, 32, 32]", "input = [3, 0, 32]", &["0x32"]),
+        ("input = [3, 32, 32]", "input = [3, 32]", &["input"]),
+        ("kind = \"adamw\"", "kind = \"rmsprop\"", &["optimizer", "rmsprop"]),
+        ("lr = 0.001", "lr = 0.0", &["optimizer: lr is 0"]),
+        ("lr = 0.001", "lr = 0.001\nbeta1 = 1.0", &["optimizer: beta1 is 1"]),
+        ("size = 32", "size = 24", &["augment.size is 24"]),
+        ("flip = 0.5", "flip = 2.0", &["augment", "flip is 2"]),
+        ("[0.25, 0.25, 0.25]", "[0.25, 0.0, 0.25]", &["augment", "deviation 0"]),
+        ("lr = 0.01", "lr = nan", &["probe.lr is NaN"]),
+        ("kernel = [3, 3]", "kernel = [40, 3]", &["blocks", "layer 0", "kernel"]),
+        ("stride = [2, 2]", "stride = [0, 2]", &["blocks", "layer 0", "stride"]),
+        ("max-pool = [2, 2]", "max-pool = [2, 17]", &["blocks", "layer 0", "max-pool"]),
+        ("{ block = [4, 4] }", "{ block = [9, 4] }", &["blocks", "layer 0", "loss-pooling"]),
+        ("{ adaptive = [2, 2] }", "{ adaptive = [0, 2] }", &["blocks", "layer 1", "adaptive"]),
+    ];
+    for (from, to, parts) in table {
+        fs::write(place.path().join("bad.toml"), spoilt(from, to)).expect("a file");
+        let parts = [&["bad.toml"], parts].concat();
+        refuses(place.path(), &["train", "--config", "bad.toml", "--data", "data", "--out", "out"], &parts);
+    }
+    fs::write(place.path().join("bad.toml"), spoilt("kernel = [3, 3]", "kernel = [40, 3]")).expect("a file");
+    for command in ["info", "parity"] {
+        refuses(place.path(), &[command, "--config", "bad.toml"], &["bad.toml", "layer 0"]);
+    }
+}
+
+#[test]
+fn a_file_that_is_no_configuration_is_refused_by_its_name() {
+    let place = place();
+    let table: [(&[u8], &str); 5] = [
+        (b"", "missing field"),
+        (b"\xff\xfe\x00n\x00a", "UTF-8"),
+        (b"name = \"tiny\" rule", "line 1"),
+        (b"[[blocks]]\n", "missing field"),
+        (b"\x00\x00\x00", "bad.toml"),
+    ];
+    for (bytes, part) in table {
+        fs::write(place.path().join("bad.toml"), bytes).expect("a file");
+        refuses(
+            place.path(),
+            &["train", "--config", "bad.toml", "--data", "data", "--out", "out"],
+            &["bad.toml", part],
+        );
+    }
+    refuses(place.path(), &["train", "--config", "none.toml"], &["none.toml", "No such file"]);
+    refuses(place.path(), &["train", "--config", "data"], &["data", "directory"]);
+}
+
+#[test]
+fn wrong_options_are_refused_by_name() {
+    let place = place();
+    let train = ["train", "--config", "tiny.toml", "--data", "data", "--out", "out"];
+    let table: [(&[&str], &[&str]); 9] = [
+        (&["--rule", "clapp+"], &["--rule", "clapp+", "clapp++dfb"]),
+        (&["--batch", "1"], &["batch is 1"]),
+        (&["--batch", "-3"], &["-3"]),
+        (&["--width", "nan"], &["width is NaN"]),
+        (&["--width", "0"], &["width is 0"]),
+        (&["--epochs", "many"], &["--epochs", "many"]),
+        (&["--images", "1"], &["images"]),
+        (&["--wdith", "1"], &["--wdith"]),
+        (&["--preset", "demo"], &["--preset", "--config"]),
+    ];
+    for (options, parts) in table {
+        refuses(place.path(), &[&train[..], options].concat(), parts);
+    }
+    refuses(place.path(), &["train", "--preset", "cifar11"], &["--preset", "cifar11", "cifar10"]);
+    refuses(place.path(), &["train"], &["--preset"]);
+    refuses(place.path(), &["parity", "--config", "tiny.toml", "--backends", "cpu,cpu"], &["--backends"]);
+    refuses(place.path(), &["parity", "--config", "tiny.toml", "--bound", "nan"], &["--bound"]);
+    refuses(
+        place.path(),
+        &["parity", "--config", "tiny.toml", "--data", "data", "--rule", "bp-clapp++"],
+        &["bp-clapp++"],
+    );
+    refuses(place.path(), &["golden"], &["PATH"]);
+}
+
+fn refuses_data(place: &Path, config: &str, parts: &[&str]) {
+    fs::write(place.join("tiny.toml"), config).expect("a file");
+    refuses(place, &["train", "--config", "tiny.toml", "--data", "data", "--out", "out"], parts);
+}
+
+#[test]
+fn a_data_set_that_is_not_whole_is_refused_by_file() {
+    let place = place();
+    let data = place.path().join("data");
+    let file = data.join(cifar::FILES[2]);
+    for (bytes, part) in [
+        (cifar_file(0, 2)[..6000].to_vec(), "6000 bytes"),
+        (Vec::new(), "0 bytes"),
+        ([&[10], &cifar_file(0, 1)[1..]].concat(), "label 10"),
+    ] {
+        fs::write(&file, bytes).expect("a file");
+        refuses_data(place.path(), CONFIG, &[cifar::FILES[2], part]);
+    }
+    fs::remove_file(&file).expect("a file");
+    refuses_data(place.path(), CONFIG, &["data", cifar::FILES[2]]);
+    fs::remove_dir_all(&data).expect("a folder");
+    refuses_data(place.path(), CONFIG, &["data", "No such file"]);
+    fs::create_dir(&data).expect("a folder");
+    refuses_data(place.path(), CONFIG, &["data", "an empty folder"]);
+}
+
+#[test]
+fn idx_files_that_are_wrong_or_do_not_fit_the_configuration_are_refused() {
+    let place = place();
+    let data = place.path().join("data");
+    fs::remove_dir_all(&data).expect("a folder");
+    write_idx(&data, 6);
+    refuses_data(place.path(), CONFIG, &["input is [3, 32, 32]", "[1, 32, 32]"]);
+    let image = vec![7; 6 * 1024];
+    let mut wrong_magic = idx_file(&[6, 32, 32], &image);
+    wrong_magic[2] = 0x0d;
+    for (bytes, part) in [
+        (wrong_magic, "0x00000d03"),
+        (idx_file(&[6, 32, 32], &image[..6000]), "6000 values"),
+        (idx_file(&[5, 32, 32], &image[..5 * 1024]), "5 images and 6 labels"),
+        (idx_file(&[0, 32, 32], &[]), "[0, 32, 32]"),
+        (vec![0, 0, 8], "3 bytes"),
+    ] {
+        fs::write(data.join(idx::FILES[0]), bytes).expect("a file");
+        refuses_data(place.path(), &grey_config(), &[idx::FILES[0], part]);
+    }
+}
+
+#[test]
+fn one_training_image_is_refused_before_anything_is_written() {
+    let place = place();
+    let data = place.path().join("data");
+    fs::remove_dir_all(&data).expect("a folder");
+    write_idx(&data, 1);
+    refuses_data(place.path(), &grey_config(), &["at least 2 images"]);
+}
+
+#[test]
+fn an_output_folder_that_cannot_be_made_is_refused_before_training() {
+    let place = place();
+    fs::write(place.path().join("taken"), "a file in the way").expect("a file");
+    for out in ["taken", "taken/deeper"] {
+        refuses(place.path(), &["train", "--config", "tiny.toml", "--data", "data", "--out", out], &[out]);
+    }
+}
+
+/// A checkpoint taken apart, to be put together again in a wrong way.
+struct Parts {
+    metadata: HashMap<String, String>,
+    tensors: BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)>,
+}
+
+impl Parts {
+    fn of(bytes: &[u8]) -> Self {
+        let (_, header) = SafeTensors::read_metadata(bytes).expect("a header");
+        let file = SafeTensors::deserialize(bytes).expect("a file");
+        let tensor = |(name, view): (String, TensorView<'_>)| {
+            (name, (view.dtype(), view.shape().to_vec(), view.data().to_vec()))
+        };
+        Self {
+            metadata: header.metadata().clone().expect("metadata"),
+            tensors: file.tensors().into_iter().map(tensor).collect(),
+        }
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        let views = self.tensors.iter().map(|(name, (dtype, shape, bytes))| {
+            (name, TensorView::new(*dtype, shape.clone(), bytes).expect("a tensor"))
+        });
+        serialize(views, Some(self.metadata.clone())).expect("a file")
+    }
+}
+
+#[test]
+fn a_checkpoint_that_is_not_whole_or_not_ours_is_refused_by_file_and_tensor() {
+    let place = place();
+    succeeds(place.path(), &["train", "--config", "tiny.toml", "--data", "data", "--epochs", "0", "--out", "run"]);
+    let whole = fs::read(place.path().join("run/checkpoint.safetensors")).expect("a checkpoint");
+    let bad = place.path().join("bad.safetensors");
+    let refused = |bytes: &[u8], parts: &[&str]| {
+        fs::write(&bad, bytes).expect("a file");
+        let parts = [&["bad.safetensors"], parts].concat();
+        refuses(place.path(), &["eval", "bad.safetensors", "--data", "data", "--json", "report.json"], &parts);
+    };
+    refused(&[], &["not a whole safetensors file"]);
+    refused(&whole[..5], &["not a whole safetensors file"]);
+    refused(&whole[..whole.len() / 3], &["not a whole safetensors file"]);
+    refused(&whole[..whole.len() - 1], &["not a whole safetensors file"]);
+    refused(CONFIG.as_bytes(), &["not a whole safetensors file"]);
+    let changes: [(fn(&mut Parts), &[&str]); 9] = [
+        (|parts| drop(parts.metadata.remove("format")), &["format"]),
+        (
+            |parts| drop(parts.metadata.insert("format".into(), "clapp-checkpoint/2".into())),
+            &["format", "clapp-checkpoint/2"],
+        ),
+        (|parts| drop(parts.metadata.remove("config")), &["config"]),
+        (
+            |parts| drop(parts.metadata.insert("config".into(), spoilt("batch = 4", "batch = 1"))),
+            &["config", "batch is 1"],
+        ),
+        (|parts| drop(parts.metadata.insert("epoch".into(), "two".into())), &["epoch"]),
+        (|parts| drop(parts.tensors.remove("layer1.bias")), &["layer1.bias", "missing"]),
+        (
+            |parts| parts.tensors.get_mut("layer0.weight").expect("it").1 = vec![4, 27],
+            &["layer0.weight", "[4, 27]", "[4, 3, 3, 3]"],
+        ),
+        (|parts| parts.tensors.get_mut("layer0.bias").expect("it").0 = Dtype::I32, &["layer0.bias", "I32"]),
+        (|parts| nan(parts, "layer1.projection"), &["layer1.projection", "not finite"]),
+    ];
+    for (change, parts) in changes {
+        let mut file = Parts::of(&whole);
+        change(&mut file);
+        refused(&file.bytes(), parts);
+    }
+    refuses(place.path(), &["eval", "run", "--data", "data"], &["run", "directory"]);
+    refuses(place.path(), &["eval", "none.safetensors"], &["none.safetensors", "No such file"]);
+    // The parts themselves are sound: unchanged, they are read.
+    fs::write(&bad, Parts::of(&whole).bytes()).expect("a file");
+    succeeds(place.path(), &["eval", "bad.safetensors", "--data", "data", "--cached", "--epochs", "1"]);
+}
+
+fn nan(parts: &mut Parts, name: &str) {
+    let (_, _, bytes) = parts.tensors.get_mut(name).expect("it");
+    bytes[4..8].copy_from_slice(&f32::NAN.to_le_bytes());
+}
+
+#[test]
+fn a_checkpoint_for_other_images_is_refused() {
+    let place = place();
+    succeeds(place.path(), &["train", "--config", "tiny.toml", "--data", "data", "--epochs", "0", "--out", "run"]);
+    write_idx(&place.path().join("grey"), 4);
+    let arguments = ["eval", "run/checkpoint.safetensors", "--data", "grey"];
+    refuses(place.path(), &arguments, &["run/checkpoint.safetensors", "[3, 32, 32]", "[1, 32, 32]"]);
+}
