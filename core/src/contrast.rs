@@ -60,12 +60,20 @@ pub const fn has_separate_terms(contrast: Contrast) -> bool {
 
 /// Contrast of one row of a batch: the score of its positive, `u`, against those of its negatives.
 ///
-/// Writes the derivative by each negative score to `negative_factors` (as long as `negatives`) and returns
-/// the value and its derivative by `u`. Derivatives at a kink of the hinge are 0. `keep` leaves only the
-/// positive (`true`) or only the negative term (`false`) of hinge and soft hinge.
-pub fn pairs(rule: &Rule, u: f32, negatives: &[f32], keep: Option<bool>, negative_factors: &mut [f32]) -> (f32, f32) {
-    let share = 1.0 / negatives.len().max(1) as f32;
-    let mean = || negatives.iter().fold(0.0, |sum, u| sum + u) * share;
+/// `gap` is the mean of `u- - u` over the negatives, which PhyLL and linear are functions of: a difference of
+/// large scores, so it is for the caller to work it out without their rounding.
+///
+/// Writes the derivative by each negative score, times the number of negatives, to `negative_factors` (as long
+/// as `negatives`) and returns the value and its derivative by `u`. Derivatives at a kink of the hinge are 0.
+/// `keep` leaves only the positive (`true`) or only the negative term (`false`) of hinge and soft hinge.
+pub fn pairs(
+    rule: &Rule,
+    u: f32,
+    negatives: &[f32],
+    gap: impl FnOnce() -> f32,
+    keep: Option<bool>,
+    negative_factors: &mut [f32],
+) -> (f32, f32) {
     match rule.contrast {
         Contrast::Hinge | Contrast::SoftHinge => {
             let (mut value, mut factor) = (0.0, 0.0);
@@ -78,19 +86,19 @@ pub fn pairs(rule: &Rule, u: f32, negatives: &[f32], keep: Option<bool>, negativ
                 let (cost, slope) = attract(rule.contrast, -u);
                 let kept = keep != Some(true);
                 repelled += if kept { cost } else { 0.0 };
-                *out = if kept { -slope * share } else { 0.0 };
+                *out = if kept { -slope } else { 0.0 };
             }
-            (value + repelled * share, factor)
+            (value + repelled / negatives.len().max(1) as f32, factor)
         }
         Contrast::Phyll { theta } => {
-            let argument = theta * (mean() - u);
+            let argument = theta * gap();
             let slope = theta * sigmoid(argument);
-            negative_factors.fill(slope * share);
+            negative_factors.fill(slope);
             (softplus(argument), -slope)
         }
         Contrast::Linear => {
-            negative_factors.fill(share);
-            (mean() - u, -1.0)
+            negative_factors.fill(1.0);
+            (gap(), -1.0)
         }
     }
 }

@@ -286,10 +286,19 @@ pub trait FilterSink {
     fn filter(&mut self, index: usize, gradient: &[f32], bias: f32);
 }
 
+/// The gradient of a layer's pooled activity, `[rows, D]`.
+#[derive(Debug, Clone, Copy)]
+pub struct PooledGradient<'a> {
+    /// In single precision.
+    pub value: &'a [f32],
+    /// What has to be added to `value` for twice the precision, as long as it, or empty. With it, gradients of
+    /// biases are summed in double precision.
+    pub remainder: &'a [f32],
+}
+
 /// The gradient of a layer's weights and biases, one filter after the other.
 ///
 /// * `rows` frames: `input` `[rows, in, height, width]`, `output` and `argmax` as [`forward`] left them.
-/// * `pooled_error`: gradient of the pooled activity, `[rows, D]`.
 /// * `scratch`: errors of one filter and their positions, one input channel with its padding, one filter
 ///   ([`crate::network::NetworkView::gradient_scratch_len`]).
 pub fn weight_gradient(
@@ -297,7 +306,7 @@ pub fn weight_gradient(
     input: &[f32],
     output: &[f32],
     argmax: &[u8],
-    pooled_error: &[f32],
+    pooled_error: PooledGradient<'_>,
     scratch: &mut [f32],
     sink: &mut dyn FilterSink,
 ) {
@@ -309,13 +318,15 @@ pub fn weight_gradient(
     plane.fill(0.0);
     for filter in 0..layer.block.out_channels {
         gradient.fill(0.0);
-        let mut bias = 0.0;
+        let (mut bias, mut exact_bias) = (0.0, 0.0);
         let inputs = each_row(input, layer.input.len());
         let maps = channel(output, layer.output.len(), filter, out_area);
-        let pooled = channel(pooled_error, layer.pooled.len(), filter, layer.pooled.area());
+        let pooled = channel(pooled_error.value, layer.pooled.len(), filter, layer.pooled.area());
+        let mut remainders = channel(pooled_error.remainder, layer.pooled.len(), filter, layer.pooled.area());
         let mut positions = channel(argmax, layer.output.len(), filter, out_area);
         for ((input, map), pooled) in inputs.zip(maps).zip(pooled) {
             let positions = positions.next().unwrap_or_default();
+            let remainder = remainders.next().unwrap_or_default();
             // A row whose margins are all satisfied has nothing to teach.
             if pooled.iter().all(|error| *error == 0.0) {
                 continue;
@@ -323,11 +334,29 @@ pub fn weight_gradient(
             pool::spread(pooled, layer.pooled, layer.block.loss_pool, layer.output, errors);
             let count = gather(layer, map, positions, errors, places);
             let (errors, places) = (errors.get(..count).unwrap_or_default(), places.get(..count).unwrap_or_default());
-            bias += errors.iter().fold(0.0, |sum, error| sum + error);
+            if remainder.is_empty() {
+                bias += errors.iter().fold(0.0, |sum, error| sum + error);
+            } else {
+                exact_bias += bias_gradient(layer, map, pooled, remainder);
+            }
             accumulate(layer, input, errors, places, plane, gradient);
         }
-        sink.filter(filter, gradient, bias);
+        sink.filter(filter, gradient, if pooled_error.remainder.is_empty() { bias } else { exact_bias as f32 });
     }
+}
+
+/// One frame's part of a bias's gradient: every cell's gradient times the share of it that is active.
+fn bias_gradient(layer: &Layer, map: &[f32], pooled: &[f32], remainder: &[f32]) -> f64 {
+    let relu = matches!(layer.block.activation, Activation::Relu);
+    let mut cells = pooled.iter().zip(remainder);
+    let mut sum = 0.0;
+    pool::each_cell(map, layer.output, layer.block.loss_pool, layer.pooled, |rows, size| {
+        let Some((value, remainder)) = cells.next() else { return };
+        let active =
+            rows.fold(0_u32, |sum, row| sum + row.iter().filter(|value| !relu || **value > 0.0).count() as u32);
+        sum += (f64::from(*value) + f64::from(*remainder)) * (f64::from(active) / size as f64);
+    });
+    sum
 }
 
 /// Channel `index` of each frame.

@@ -40,7 +40,7 @@ pub struct Scores<'a> {
     pub negative: &'a [f32],
     /// Derivative of a row's loss by its `u+`.
     pub positive_factor: &'a [f32],
-    /// Derivative of a row's loss by each `u-`, `[rows, K]`.
+    /// Derivative of a row's loss by each `u-`, times K (the loss takes the mean over negatives), `[rows, K]`.
     pub negative_factor: &'a [f32],
     /// Loss, the mean over rows.
     pub loss: f32,

@@ -9,7 +9,7 @@ use crate::network::{Context, NetworkView, Projection};
 use crate::observer::{Activity, LayerReport, Observer, Outcome, Source};
 use crate::plan::Layer;
 use crate::rows::each_row;
-use crate::rule::{Lesson, Loss, Pairing, Target};
+use crate::rule::{Lesson, Loss, Pairing, PooledError, Target};
 
 /// What [`Pass::step_layer`] did.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -44,6 +44,7 @@ struct Parts<'w> {
     pooled: &'w mut [f32],
     prediction: &'w mut [f32],
     error: &'w mut [f32],
+    remainder: &'w mut [f32],
     top: &'w mut [f32],
     scores: &'w mut [f32],
     scratch: &'w mut [f32],
@@ -85,12 +86,12 @@ impl Pass<'_, '_> {
         let mut rest = workspace;
         let [even, odd] = network.activation_lens();
         let pooled = rows * network.largest_pooled();
-        let (top, scores) = match pairing {
-            Pairing::Stream(_) => (0, 0),
+        let (remainder, top, scores) = match pairing {
+            Pairing::Stream(_) => (0, 0, 0),
             Pairing::Batch { negatives, .. } => {
                 let top = if network.rule().context.has_top() { rows * network.top_len() } else { 0 };
                 let losses = if matches!(network.rule().context, Context::Both) { 2 } else { 1 };
-                (top, losses * 2 * (rows + negatives.len()))
+                (pooled, top, losses * 2 * (rows + negatives.len()))
             }
         };
         Parts {
@@ -99,6 +100,7 @@ impl Pass<'_, '_> {
             pooled: cut(&mut rest, pooled),
             prediction: cut(&mut rest, pooled),
             error: cut(&mut rest, pooled),
+            remainder: cut(&mut rest, remainder),
             top: cut(&mut rest, top),
             scores: cut(&mut rest, scores),
             scratch: rest,
@@ -118,7 +120,7 @@ impl Pass<'_, '_> {
     fn learn_layer(&mut self, layer: &Layer, observer: &mut impl Observer) -> LayerReport {
         let rows = self.rows;
         let Learner { network, optimizer, guard, buffers, has_context } = &mut *self.learner;
-        let Parts { even, odd, pooled, prediction, error, top, scores, scratch } =
+        let Parts { even, odd, pooled, prediction, error, remainder, top, scores, scratch } =
             Self::parts(network, rows, self.pairing, buffers.workspace);
         let (input, output) = in_and_out(layer.index, even, odd);
         let len = layer.pooled.len();
@@ -127,6 +129,7 @@ impl Pass<'_, '_> {
         let output = output.get_mut(..rows * layer.output.len()).unwrap_or_default();
         let [pooled, prediction, error] =
             [pooled, prediction, error].map(|part| part.get_mut(..rows * len).unwrap_or_default());
+        let remainder = remainder.get_mut(..rows * len).unwrap_or_default();
         let argmax_len = if layer.block.max_pool.is_some() { rows * layer.output.len() } else { 0 };
         let argmax = buffers.argmax.get_mut(..argmax_len).unwrap_or_default();
         let sound = forward(layer, rows, buffers.parameters, input, output, argmax, scratch, pooled);
@@ -149,8 +152,10 @@ impl Pass<'_, '_> {
             let room = if streams { &mut frame_scores } else { scores };
             let mut losses = losses(network, layer, self.pairing, rows, pooled, buffers.contexts, top, room);
             error.fill(0.0);
+            remainder.fill(0.0);
+            let mut error = PooledError { value: error, remainder };
             for loss in losses.iter_mut().flatten() {
-                loss.score(&network.rule(), self.pairing, buffers.parameters, len, pooled, prediction, error);
+                loss.score(&network.rule(), self.pairing, buffers.parameters, len, pooled, prediction, &mut error);
                 observer.scores(&loss.scores(layer.index));
             }
             sum_up(&mut report, &losses);

@@ -442,14 +442,14 @@ impl NetworkView<'_> {
     }
 
     /// `f32` workspace of a batch of `pairs` pairs with `negatives` negatives a row: two activation buffers
-    /// of `2 pairs` frames, pooled activities, predictions and pooled gradients of one layer, contexts from
+    /// of `2 pairs` frames, pooled activities, predictions and pooled gradients (in two parts) of one layer, contexts from
     /// the top where the rule has them, scores and gating factors, scratch of the update.
     pub const fn batch_len(&self, pairs: usize, negatives: usize) -> usize {
         let rows = 2 * pairs;
         let [even, odd] = self.activation_lens();
         let top = if self.rule.context.has_top() { self.top_len() } else { 0 };
         let losses = if matches!(self.rule.context, crate::network::Context::Both) { 2 } else { 1 };
-        let row = even + odd + 3 * self.largest_pooled() + top + losses * 2 * (1 + negatives);
+        let row = even + odd + 4 * self.largest_pooled() + top + losses * 2 * (1 + negatives);
         rows * row + self.gradient_scratch_len()
     }
 

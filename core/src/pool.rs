@@ -92,23 +92,37 @@ fn cell(pool: LossPool, dimension: usize, index: usize, count: usize, size: usiz
     }
 }
 
+/// Calls `visit` for each cell of one channel's map, in order, with the pieces of rows in it and its size.
+pub(crate) fn each_cell<'m>(
+    map: &'m [f32],
+    shape: Shape,
+    pool: LossPool,
+    pooled: Shape,
+    mut visit: impl FnMut(&mut dyn Iterator<Item = &'m [f32]>, usize),
+) {
+    for y in 0..pooled.height {
+        let (top, height) = cell(pool, 0, y, pooled.height, shape.height);
+        for x in 0..pooled.width {
+            let (left, width) = cell(pool, 1, x, pooled.width, shape.width);
+            let rows = each_row(map, shape.width).skip(top).take(height);
+            visit(&mut rows.map(|row| row.get(left..left + width).unwrap_or_default()), height * width);
+        }
+    }
+}
+
 /// Mean pooling of a map of `shape` into `pooled`: `out` is `[channels, height, width]` of `pooled`.
 ///
 /// A cell is summed row by row.
 pub fn loss_pool(map: &[f32], shape: Shape, pool: LossPool, pooled: Shape, out: &mut [f32]) {
     let maps = each_row(map, shape.area());
     for (map, out) in maps.zip(each_row_mut(out, pooled.area())) {
-        for (y, out) in each_row_mut(out, pooled.width).enumerate() {
-            let (top, height) = cell(pool, 0, y, pooled.height, shape.height);
-            for (x, out) in out.iter_mut().enumerate() {
-                let (left, width) = cell(pool, 1, x, pooled.width, shape.width);
-                let rows = each_row(map, shape.width).skip(top).take(height);
-                let sum = rows.fold(0.0_f32, |sum, row| {
-                    row.get(left..left + width).unwrap_or_default().iter().fold(sum, |sum, value| sum + value)
-                });
-                *out = sum / (height * width) as f32;
+        let mut out = out.iter_mut();
+        each_cell(map, shape, pool, pooled, |rows, size| {
+            let sum = rows.fold(0.0_f32, |sum, row| row.iter().fold(sum, |sum, value| sum + value));
+            if let Some(out) = out.next() {
+                *out = sum / size as f32;
             }
-        }
+        });
     }
 }
 

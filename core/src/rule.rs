@@ -54,6 +54,18 @@ fn row_mut(matrix: &mut [f32], len: usize, index: usize) -> &mut [f32] {
     matrix.get_mut(index * len..(index + 1) * len).unwrap_or_default()
 }
 
+/// Mean of `u- - u+` over negatives, from the difference of the activities: closer than that of the scores.
+fn mean_gap<'a>(negatives: impl Iterator<Item = &'a [f32]>, positive: &[f32], prediction: &[f32]) -> f32 {
+    let (mut sum, mut count) = (0.0_f32, 0_u32);
+    for negative in negatives {
+        for ((negative, positive), s) in negative.iter().zip(positive).zip(prediction) {
+            sum += (negative - positive) * s;
+        }
+        count += 1;
+    }
+    sum / count.max(1) as f32
+}
+
 /// One loss of a layer: a context, the projection from it, scores and gating factors.
 pub(crate) struct Loss<'a> {
     pub source: Source,
@@ -67,8 +79,36 @@ pub(crate) struct Loss<'a> {
     /// `[rows, K]`, or empty.
     pub negative: &'a mut [f32],
     pub positive_factor: &'a mut [f32],
+    /// Before the mean over the negatives is taken.
     pub negative_factor: &'a mut [f32],
     pub value: f32,
+}
+
+/// The gradient of the pooled activity, `[rows, D]`, and what single precision leaves out of it.
+///
+/// What a row receives as a positive and as a negative cancels over a batch wherever all rows are active alike.
+/// The gradient of the bias is what is left over, and AdamW would turn mere rounding there into full steps.
+pub(crate) struct PooledError<'a> {
+    pub value: &'a mut [f32],
+    /// As long as `value`, or empty in a stream, where nothing cancels.
+    pub remainder: &'a mut [f32],
+}
+
+impl PooledError<'_> {
+    /// Adds `scale * prediction` to row `index`.
+    fn add(&mut self, len: usize, index: usize, scale: f64, prediction: &[f32]) {
+        if scale == 0.0 {
+            return;
+        }
+        let remainder = row_mut(self.remainder, len, index);
+        for ((value, remainder), prediction) in
+            row_mut(self.value, len, index).iter_mut().zip(remainder).zip(prediction)
+        {
+            let sum = f64::from(*value) + f64::from(*remainder) + scale * f64::from(*prediction);
+            *value = sum as f32;
+            *remainder = (sum - f64::from(*value)) as f32;
+        }
+    }
 }
 
 impl Loss<'_> {
@@ -84,7 +124,7 @@ impl Loss<'_> {
         len: usize,
         pooled: &[f32],
         prediction: &mut [f32],
-        error: &mut [f32],
+        error: &mut PooledError<'_>,
     ) {
         for (context, prediction) in each_row(self.context, self.context_len).zip(each_row_mut(prediction, len)) {
             match self.matrix {
@@ -107,20 +147,21 @@ impl Loss<'_> {
                     (*u, *g) = (score, factor);
                 }
                 self.value = value;
-                dense::add_scaled(error, factor, prediction);
+                dense::add_scaled(error.value, factor, prediction);
             }
             Pairing::Batch { pairs, negatives, keep_positive } => {
                 self.score_batch(rule, pairs, negatives, keep_positive, len, pooled, prediction);
                 let rows = 2 * pairs;
-                let share = 1.0 / rows.max(1) as f32;
                 let per_row = self.negatives_per_row();
+                let share = 1.0 / rows.max(1) as f64;
+                let negative_share = share / per_row.max(1) as f64;
                 let mut gates = each_row(self.negative_factor, per_row);
                 for (j, factor) in self.positive_factor.iter().enumerate() {
                     let prediction = row(prediction, len, j);
-                    dense::add_scaled(row_mut(error, len, partner(j, pairs)), factor * share, prediction);
+                    error.add(len, partner(j, pairs), f64::from(*factor) * share, prediction);
                     for (k, factor) in gates.next().unwrap_or_default().iter().enumerate() {
                         let other = negative_row(negatives, rows, pairs, k, j);
-                        dense::add_scaled(row_mut(error, len, other), factor * share, prediction);
+                        error.add(len, other, f64::from(*factor) * negative_share, prediction);
                     }
                 }
             }
@@ -144,7 +185,8 @@ impl Loss<'_> {
     ) {
         let rows = 2 * pairs;
         let per_row = self.negatives_per_row().max(1);
-        let mut sum = 0.0;
+        // Rows' losses of both signs may leave little, so that their rounding would be most of it.
+        let mut sum = 0.0_f64;
         let lists = each_row_mut(self.negative, per_row).zip(each_row_mut(self.negative_factor, per_row));
         let rows_of = self.positive.iter_mut().zip(self.positive_factor.iter_mut()).zip(lists);
         for (j, ((u, factor), (scores, factors))) in rows_of.enumerate() {
@@ -154,11 +196,16 @@ impl Loss<'_> {
                 *score = dense::dot(row(pooled, len, negative_row(negatives, rows, pairs, k, j)), prediction);
             }
             let keep = keep_positive.and_then(|keep| keep.get(j).copied());
-            let (value, slope) = contrast::pairs(rule, *u, scores, keep, factors);
+            let positive = row(pooled, len, partner(j, pairs));
+            let gap = || {
+                let negatives = (0..per_row).map(|k| row(pooled, len, negative_row(negatives, rows, pairs, k, j)));
+                mean_gap(negatives, positive, prediction)
+            };
+            let (value, slope) = contrast::pairs(rule, *u, scores, gap, keep, factors);
             *factor = slope;
-            sum += value;
+            sum += f64::from(value);
         }
-        self.value = sum / rows.max(1) as f32;
+        self.value = (sum / rows.max(1) as f64) as f32;
     }
 
     /// What stands beside the context in the projection's gradient, divided by the number of rows:
@@ -174,12 +221,14 @@ impl Loss<'_> {
             Pairing::Batch { pairs, negatives, .. } => {
                 let rows = 2 * pairs;
                 let share = 1.0 / rows.max(1) as f32;
-                let mut gates = each_row(self.negative_factor, self.negatives_per_row());
+                let per_row = self.negatives_per_row();
+                let negative_share = share / per_row.max(1) as f32;
+                let mut gates = each_row(self.negative_factor, per_row);
                 for ((j, factor), out) in self.positive_factor.iter().enumerate().zip(each_row_mut(out, len)) {
                     dense::add_scaled(out, factor * share, row(pooled, len, partner(j, pairs)));
                     for (k, factor) in gates.next().unwrap_or_default().iter().enumerate() {
                         let other = negative_row(negatives, rows, pairs, k, j);
-                        dense::add_scaled(out, factor * share, row(pooled, len, other));
+                        dense::add_scaled(out, factor * negative_share, row(pooled, len, other));
                     }
                 }
             }
@@ -232,7 +281,7 @@ pub(crate) struct Lesson<'a, 'b> {
     pub argmax: &'b [u8],
     /// `[rows, D]`, as `error`.
     pub pooled: &'b [f32],
-    pub error: &'b [f32],
+    pub error: PooledError<'b>,
     pub losses: [Option<Loss<'b>>; 2],
 }
 
@@ -314,7 +363,8 @@ impl Lesson<'_, '_> {
 
     /// Hands every piece of the gradient to `update`, in a fixed order.
     fn visit(&self, update: &mut Update<'_>, counterpart: &mut [f32], scratch: &mut [f32]) {
-        conv::weight_gradient(&self.layer, self.input, self.output, self.argmax, self.error, scratch, update);
+        let error = conv::PooledGradient { value: self.error.value, remainder: self.error.remainder };
+        conv::weight_gradient(&self.layer, self.input, self.output, self.argmax, error, scratch, update);
         if !matches!(self.network.rule.projection, Projection::Trainable) {
             return;
         }
@@ -338,7 +388,7 @@ impl Lesson<'_, '_> {
         let spread = pool::spread_bound(layer.block.loss_pool, layer.pooled, layer.output);
         let positions = (self.rows * layer.output.area()) as f32;
         let inputs = (height * width) as f32 * dense::squares(self.input) + positions;
-        let mut squares = spread * dense::squares(self.error) * inputs;
+        let mut squares = spread * dense::squares(self.error.value) * inputs;
         if matches!(self.network.rule.projection, Projection::Trainable) {
             for loss in self.losses.iter().flatten() {
                 loss.counterpart(self.pairing, layer.pooled.len(), self.pooled, counterpart);

@@ -19,7 +19,7 @@ use reference::{Case, Contexts, Lesson, Numbers, Task, Weights, case, distance, 
 const MARGIN: f64 = 1e-4;
 
 fn config() -> ProptestConfig {
-    ProptestConfig { cases: 4000, max_global_rejects: 200_000, failure_persistence: None, ..ProptestConfig::default() }
+    ProptestConfig { cases: 300, max_global_rejects: 20_000, failure_persistence: None, ..ProptestConfig::default() }
 }
 
 /// All layers' lessons of a batch, in double precision.

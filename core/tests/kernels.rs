@@ -4,7 +4,7 @@
 
 mod reference;
 
-use clapp_core::conv::{self, FilterSink};
+use clapp_core::conv::{self, FilterSink, PooledGradient};
 use clapp_core::network::Rule;
 use clapp_core::{dense, pool};
 use proptest::prelude::*;
@@ -54,7 +54,17 @@ proptest! {
         prop_assume!(want.margin > 1e-5);
         let error = numbers.vec(layer.pooled.len(), 1.0);
         let mut gradient = Gradient(Vec::new(), Vec::new());
-        conv::weight_gradient(&layer, &input, &output, &argmax, &error, &mut scratch, &mut gradient);
+        let pooled_error = PooledGradient { value: &error, remainder: &[] };
+        conv::weight_gradient(&layer, &input, &output, &argmax, pooled_error, &mut scratch, &mut gradient);
+        // In double precision the bias's gradient is the same but for rounding.
+        let mut exact = Gradient(Vec::new(), Vec::new());
+        let remainder = vec![0.0; error.len()];
+        let pooled_error = PooledGradient { value: &error, remainder: &remainder };
+        conv::weight_gradient(&layer, &input, &output, &argmax, pooled_error, &mut scratch, &mut exact);
+        prop_assert_eq!(&gradient.0, &exact.0);
+        for (single, double) in gradient.1.iter().zip(&exact.1) {
+            prop_assert!((single - double).abs() < 1e-4, "{single} {double}");
+        }
         // The gradient is linear in each error: take the loss `error . pooled`, whose slopes are known.
         let step = 1e-6;
         for _ in 0..4 {

@@ -20,23 +20,23 @@ enum Change {
 }
 
 fn change() -> impl Strategy<Value = Change> {
-    let place = any::<prop::sample::Index>();
+    let place = any::<prop::sample::Index>;
     prop_oneof![
-        4 => (place, any::<u8>()).prop_map(|(place, byte)| Change::Overwrite(place, byte)),
-        2 => (place, 1_usize..40).prop_map(|(place, count)| Change::Remove(place, count)),
-        2 => (place, prop::collection::vec(any::<u8>(), 1..40)).prop_map(|(place, bytes)| Change::Insert(place, bytes)),
-        1 => place.prop_map(Change::Cut),
+        4 => (place(), any::<u8>()).prop_map(|(place, byte)| Change::Overwrite(place, byte)),
+        2 => (place(), 1_usize..40).prop_map(|(place, count)| Change::Remove(place, count)),
+        2 => (place(), prop::collection::vec(any::<u8>(), 1..40)).prop_map(|(place, bytes)| Change::Insert(place, bytes)),
+        1 => place().prop_map(Change::Cut),
     ]
 }
 
 /// Characters that mean something in TOML, so that a change more often gives another number than no file at all.
 fn text_change() -> impl Strategy<Value = Change> {
-    let place = any::<prop::sample::Index>();
+    let place = any::<prop::sample::Index>;
     let character = prop::sample::select(b"0123456789-.eE\"[]{}=\n,naif".to_vec());
     prop_oneof![
-        4 => (place, character.clone()).prop_map(|(place, byte)| Change::Overwrite(place, byte)),
-        2 => (place, 1_usize..6).prop_map(|(place, count)| Change::Remove(place, count)),
-        4 => (place, prop::collection::vec(character, 1..12)).prop_map(|(place, bytes)| Change::Insert(place, bytes)),
+        4 => (place(), character.clone()).prop_map(|(place, byte)| Change::Overwrite(place, byte)),
+        2 => (place(), 1_usize..6).prop_map(|(place, count)| Change::Remove(place, count)),
+        4 => (place(), prop::collection::vec(character, 1..12)).prop_map(|(place, bytes)| Change::Insert(place, bytes)),
     ]
 }
 
@@ -45,17 +45,18 @@ fn apply(bytes: &mut Vec<u8>, changes: &[Change]) {
         if bytes.is_empty() {
             return;
         }
+        let len = bytes.len();
         match change {
-            Change::Overwrite(place, byte) => bytes[place.index(bytes.len())] = *byte,
+            Change::Overwrite(place, byte) => bytes[place.index(len)] = *byte,
             Change::Remove(place, count) => {
-                let start = place.index(bytes.len());
-                bytes.drain(start..bytes.len().min(start + count));
+                let start = place.index(len);
+                bytes.drain(start..len.min(start + count));
             }
             Change::Insert(place, more) => {
-                let start = place.index(bytes.len());
+                let start = place.index(len);
                 bytes.splice(start..start, more.iter().copied());
             }
-            Change::Cut(place) => bytes.truncate(place.index(bytes.len())),
+            Change::Cut(place) => bytes.truncate(place.index(len)),
         }
     }
 }
@@ -106,7 +107,7 @@ fn try_checkpoint(bytes: &[u8]) -> Result<bool, TestCaseError> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn random_bytes_are_no_configuration_and_no_checkpoint(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
@@ -130,7 +131,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn a_checkpoint_changed_at_random_is_taken_or_refused_without_a_panic(

@@ -44,7 +44,7 @@ fn a_wrong_configuration_is_refused_by_file_and_field() {
         ("input = [3, 32, 32]", "input = [2, 32, 32]", &["2 channels"]),
         ("input = [3, 32, 32]", "input = [3, 0, 32]", &["0x32"]),
         ("input = [3, 32, 32]", "input = [3, 32]", &["input"]),
-        ("kind = \"adamw\"", "kind = \"rmsprop\"", &["optimizer", "rmsprop"]),
+        ("kind = \"adam-w\"", "kind = \"rmsprop\"", &["kind", "rmsprop"]),
         ("lr = 0.001", "lr = 0.0", &["optimizer: lr is 0"]),
         ("lr = 0.001", "lr = 0.001\nbeta1 = 1.0", &["optimizer: beta1 is 1"]),
         ("size = 32", "size = 24", &["augment.size is 24"]),
@@ -120,6 +120,44 @@ fn wrong_options_are_refused_by_name() {
     refuses(place.path(), &["golden"], &["PATH"]);
 }
 
+#[test]
+fn sizes_that_no_machine_holds_are_refused_by_field() {
+    let place = place();
+    for batch in ["100000000000", "4611686018427387904", "9223372036854775807"] {
+        refuses(place.path(), &["info", "--config", "tiny.toml", "--batch", batch], &["batch"]);
+        let parity = ["parity", "--config", "tiny.toml", "--data", "data", "--steps", "1", "--batch", batch];
+        refuses(place.path(), &parity, &["batch"]);
+    }
+    for count in ["1000000000000", "9223372036854775807"] {
+        let config = spoilt("\"ring\"", &format!("{{ uniform = {count} }}"));
+        fs::write(place.path().join("bad.toml"), config).expect("a file");
+        refuses(place.path(), &["info", "--config", "bad.toml"], &["bad.toml", "negatives.uniform"]);
+        let train = ["train", "--config", "bad.toml", "--data", "data", "--out", "out"];
+        refuses(place.path(), &train, &["bad.toml", "negatives.uniform"]);
+    }
+}
+
+#[test]
+fn a_block_without_channels_is_refused() {
+    let place = place();
+    fs::write(place.path().join("bad.toml"), spoilt("channels = 4", "channels = 0")).expect("a file");
+    refuses(place.path(), &["info", "--config", "bad.toml"], &["bad.toml", "channels"]);
+}
+
+#[test]
+fn a_name_that_leads_out_of_the_output_folder_is_refused() {
+    let place = place();
+    fs::write(place.path().join("bad.toml"), spoilt("name = \"tiny\"", "name = \"../stray\"")).expect("a file");
+    refuses(place.path(), &["train", "--config", "bad.toml", "--data", "data"], &["bad.toml", "name"]);
+}
+
+#[test]
+fn a_probe_without_images_is_refused() {
+    let place = place();
+    succeeds(place.path(), &["train", "--config", "tiny.toml", "--data", "data", "--epochs", "0", "--out", "run"]);
+    refuses(place.path(), &["eval", "run/checkpoint.safetensors", "--data", "data", "--images", "0"], &["images"]);
+}
+
 fn refuses_data(place: &Path, config: &str, parts: &[&str]) {
     fs::write(place.join("tiny.toml"), config).expect("a file");
     refuses(place, &["train", "--config", "tiny.toml", "--data", "data", "--out", "out"], parts);
@@ -186,6 +224,8 @@ fn an_output_folder_that_cannot_be_made_is_refused_before_training() {
     }
 }
 
+type Change = fn(&mut Parts);
+
 /// A checkpoint taken apart, to be put together again in a wrong way.
 struct Parts {
     metadata: HashMap<String, String>,
@@ -229,7 +269,7 @@ fn a_checkpoint_that_is_not_whole_or_not_ours_is_refused_by_file_and_tensor() {
     refused(&whole[..whole.len() / 3], &["not a whole safetensors file"]);
     refused(&whole[..whole.len() - 1], &["not a whole safetensors file"]);
     refused(CONFIG.as_bytes(), &["not a whole safetensors file"]);
-    let changes: [(fn(&mut Parts), &[&str]); 9] = [
+    let changes: [(Change, &[&str]); 9] = [
         (|parts| drop(parts.metadata.remove("format")), &["format"]),
         (
             |parts| drop(parts.metadata.insert("format".into(), "clapp-checkpoint/2".into())),

@@ -51,8 +51,8 @@ fn train_writes_a_checkpoint_its_configuration_and_its_metrics() {
     assert!(lines[1].starts_with("0,5,") && lines[2].starts_with("1,10,"), "{metrics}");
     for line in &lines[1..] {
         let losses: Vec<f64> = line.split(',').skip(3).map(|loss| loss.parse().expect("a number")).collect();
-        // The hinge loss starts at 2, and nothing so small and short leaves its neighbourhood.
-        assert!(losses.len() == 2 && losses.iter().all(|loss| (0.5..3.0).contains(loss)), "{line}");
+        // The hinge loss is about 2 where scores are small, and never below 0.
+        assert!(losses.len() == 2 && losses.iter().all(|loss| (0.1..10.0).contains(loss)), "{line}");
     }
     let names: Vec<_> =
         fs::read_dir(&folder).expect("a folder").map(|entry| entry.expect("an entry").file_name()).collect();

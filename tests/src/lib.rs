@@ -3,7 +3,7 @@
 use clapp_core::shape::Shape;
 use clapp_host_gpu::augment::ViewAugment;
 use clapp_host_gpu::config::{
-    BlockConfig, Config, ContrastName, Negatives, Pool, ProbeConfig, ProjectionName, RuleName,
+    BlockConfig, Config, ContrastName, DataSource, Negatives, Pool, ProbeConfig, ProjectionName, RuleName,
 };
 use clapp_host_gpu::data::{Dataset, Split};
 use clapp_host_gpu::optimizer::Optimizer;
@@ -72,6 +72,7 @@ pub fn small_config(rule: RuleName) -> Config {
         epochs: 1,
         batch: 6,
         width: 1.0,
+        data: DataSource::Files,
         images: None,
         negatives: Negatives::Ring,
         contrast: ContrastName::Hinge,
@@ -80,7 +81,7 @@ pub fn small_config(rule: RuleName) -> Config {
         input: [SHAPE.channels, SHAPE.height, SHAPE.width],
         optimizer: Optimizer::adamw(1e-3),
         augment: ViewAugment::generated(SIZE, &mean, &std),
-        probe: ProbeConfig { epochs: 4, batch: 8, lr: 1e-2, augment: ViewAugment::probe(SIZE, &mean, &std) },
+        probe: ProbeConfig { epochs: 5, batch: 8, lr: 1e-1, augment: ViewAugment::probe(SIZE, &mean, &std) },
         blocks: vec![
             block(6, [3, 3], [1, 1], None, Pool::Block([4, 4])),
             block(8, [3, 3], [0, 1], Some([3, 2]), Pool::Adaptive([2, 2])),

@@ -15,7 +15,9 @@ use plain::{Rows, Values};
 use proptest::prelude::*;
 
 /// Step of the finite differences: its square and the rounding of the loss over it are both far below the tolerance.
-const H: f64 = 1e-5;
+const H: f64 = 1e-6;
+/// Elements of a tensor that are compared; more are left out evenly.
+const MOST: usize = 24;
 /// Rounding of a gradient in single precision, relative to the largest of its tensor.
 const TOLERANCE: f64 = 2e-5;
 /// Gradients below this are compared as if they were this large: sums of terms about 1 that cancel.
@@ -152,8 +154,8 @@ fn compare(case: &Case) -> Result<[usize; 3], TestCaseError> {
             let at = layer.index;
             let got = gradients[at].get(role);
             prop_assert_eq!(got.len(), values[at].get(role).len());
-            let mut wanted = Vec::new();
-            for element in 0..got.len() {
+            let mut slopes = vec![None; got.len()];
+            for element in (0..got.len()).step_by(got.len().div_ceil(MOST)) {
                 let mut with = |change: f64| {
                     let kept = wide[at].get(role)[element];
                     wide[at].get_mut(role)[element] = kept + change;
@@ -162,26 +164,24 @@ fn compare(case: &Case) -> Result<[usize; 3], TestCaseError> {
                     loss
                 };
                 let (below, here, above) = (with(-H), with(0.0), with(H));
-                let (left, right) = ((here - below) / H, (above - here) / H);
-                // Slopes that differ by more than curvature can explain: a kink lies in between.
-                wanted.push(((left - right).abs() <= 1e-3 * (1.0 + left.abs())).then_some((left + right) / 2.0));
+                slopes[element] = Some(((here - below) / H, (above - here) / H));
             }
-            let size = wanted.iter().flatten().fold(SMALLEST, |most, slope| most.max(slope.abs()));
-            for (element, (got, slope)) in got.iter().zip(&wanted).enumerate() {
-                let Some(slope) = slope else {
+            let slopes: Vec<(usize, (f64, f64))> =
+                slopes.into_iter().enumerate().filter_map(|(element, slopes)| Some((element, slopes?))).collect();
+            let size = slopes.iter().fold(SMALLEST, |most, (_, (left, right))| most.max((left + right).abs() / 2.0));
+            for (element, (left, right)) in slopes {
+                // Slopes that differ by more than curvature explains have a kink between them.
+                if (left - right).abs() > TOLERANCE * size / 2.0 {
                     counts[1] += 1;
                     continue;
-                };
+                }
+                let (got, slope) = (f64::from(got[element]), (left + right) / 2.0);
                 counts[0] += 1;
                 counts[2] += usize::from(slope.abs() > 1e-6);
                 prop_assert!(
-                    (f64::from(*got) - slope).abs() <= TOLERANCE * size,
-                    "layer {} {}[{}]: {} but finite differences give {}",
-                    at,
-                    role.name(),
-                    element,
-                    got,
-                    slope
+                    (got - slope).abs() <= TOLERANCE * size,
+                    "layer {at} {}[{element}]: {got} but finite differences give {slope}",
+                    role.name()
                 );
             }
         }
@@ -190,18 +190,18 @@ fn compare(case: &Case) -> Result<[usize; 3], TestCaseError> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn local_gradients_are_the_slopes_of_each_layers_own_loss(case in case(Learning::Local)) {
         let [compared, kinks, _] = compare(&case)?;
-        prop_assert!(kinks * 20 <= compared, "{kinks} kinks beside {compared} comparisons");
+        prop_assert!(kinks * 10 <= compared, "{kinks} kinks beside {compared} comparisons");
     }
 
     #[test]
     fn global_gradients_are_the_slopes_of_the_top_loss_through_all_layers(case in case(Learning::Global)) {
         let [compared, kinks, _] = compare(&case)?;
-        prop_assert!(kinks * 20 <= compared, "{kinks} kinks beside {compared} comparisons");
+        prop_assert!(kinks * 10 <= compared, "{kinks} kinks beside {compared} comparisons");
     }
 }
 
@@ -218,7 +218,7 @@ fn gradients_that_are_compared_are_mostly_not_zero() {
             NetworkSpec::new(Shape::new(2, 9, 7), blocks.clone(), Rule::clapp_pp_both(), learning).expect("fits");
         let case = Case { spec, seed: 4, pairs: 3, negatives: vec![1, 2, 3, 4, 5, 0], keep: None };
         let [compared, _, not_zero] = compare(&case).expect("gradients agree");
-        assert!(compared > 100 && not_zero * 10 > 7 * compared, "{learning:?}: {not_zero} of {compared}");
+        assert!(compared > 60 && not_zero * 10 > 7 * compared, "{learning:?}: {not_zero} of {compared}");
         // What lies below the top is reached by back-propagation alone, through the gradients of inputs.
         let (values, frames) = draw(&case);
         let below = recorded(&case, &values, &frames)[0].get(TensorRole::Weight).clone();

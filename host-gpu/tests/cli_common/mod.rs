@@ -18,7 +18,7 @@ contrast = "hinge"
 input = [3, 32, 32]
 
 [optimizer]
-kind = "adamw"
+kind = "adam-w"
 lr = 0.001
 
 [augment]

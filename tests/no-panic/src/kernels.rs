@@ -1,7 +1,7 @@
 //! The kernels on slices, called directly.
 
 use crate::opaque::{Memory, unknown, use_up};
-use clapp_core::conv::{self, FilterSink};
+use clapp_core::conv::{self, FilterSink, PooledGradient};
 use clapp_core::network::NetworkView;
 use clapp_core::plan::Layer;
 use clapp_core::{dense, pool};
@@ -25,10 +25,11 @@ impl FilterSink for Sink {
 
 fn convolution(layer: &Layer) {
     let [mut weights, mut bias, mut input, mut output, mut scratch] = [0.0; 5].map(Memory::new);
-    let (mut error, mut argmax) = (Memory::new(0.0), Memory::new(0_u8));
+    let (mut error, mut remainder, mut argmax) = (Memory::new(0.0), Memory::new(0.0), Memory::new(0_u8));
     let (input, output, argmax, scratch) = (input.slice(), output.slice(), argmax.slice(), scratch.slice());
     use_up(conv::forward(layer, weights.slice(), bias.slice(), input, output, argmax, scratch));
-    conv::weight_gradient(layer, input, output, argmax, error.slice(), scratch, &mut Sink);
+    let error = PooledGradient { value: error.slice(), remainder: remainder.slice() };
+    conv::weight_gradient(layer, input, output, argmax, error, scratch, &mut Sink);
 }
 
 fn pooling(layer: &Layer) {

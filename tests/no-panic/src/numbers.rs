@@ -21,5 +21,5 @@ pub fn all() {
     let (mut scores, mut factors) = (Memory::new(0.0), Memory::new(0.0));
     use_up(has_separate_terms(rule.contrast));
     use_up(stream(&rule, unknown(Phase::Saccade), unknown(0.5)));
-    use_up(pairs(&rule, unknown(0.5), scores.slice(), unknown(Some(true)), factors.slice()));
+    use_up(pairs(&rule, unknown(0.5), scores.slice(), || unknown(0.5), unknown(Some(true)), factors.slice()));
 }

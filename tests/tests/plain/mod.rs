@@ -147,6 +147,10 @@ pub fn loss(
     sum
 }
 
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
 fn loss_under(
     rule: &Rule,
     projection: &[f64],
@@ -159,9 +163,8 @@ fn loss_under(
     let other_view = |row: usize| (row + count / 2) % count;
     let mut sum = 0.0;
     for (row, context) in context.iter().enumerate() {
-        let predict =
-            |i: usize| (0..context.len()).map(|j| projection[i * context.len() + j] * context[j]).sum::<f64>();
-        let score = |z: &[f64]| z.iter().enumerate().map(|(i, z)| z * predict(i)).sum::<f64>();
+        let prediction: Vec<f64> = projection.chunks(context.len()).map(|row| dot(row, context)).collect();
+        let score = |z: &[f64]| dot(z, &prediction);
         let positive = score(&p[other_view(row)]);
         let against: Vec<f64> =
             negatives.iter().skip(row).step_by(count).map(|row| score(&p[other_view(*row)])).collect();

@@ -1,0 +1,40 @@
+//! Views for training, one thread: the paper's whole chain for CIFAR-10 beside its crop, flip and normalisation alone.
+
+use clapp_host_gpu::augment::ViewAugment;
+use clapp_host_gpu::data::generated;
+use clapp_host_gpu::rng::{Purpose, stream};
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use std::hint::black_box;
+
+/// Images in turn, so that what is drawn for one of them does not decide.
+const IMAGES: usize = 64;
+
+fn views(c: &mut Criterion) {
+    let data = generated::shapes(1, IMAGES, 1);
+    let whole = ViewAugment::cifar10();
+    let crop = ViewAugment { crop: whole.crop, ..ViewAugment::probe(32, &whole.mean, &whole.std) };
+    let mut out = vec![0.0; data.shape.len()];
+    let mut group = c.benchmark_group("64 views of 3x32x32");
+    group.throughput(Throughput::Elements(IMAGES as u64));
+    for (name, augment) in [("ours", &whole), ("crop and flip only", &crop)] {
+        group.bench_function(name, |b| {
+            let mut epoch = 0;
+            b.iter(|| {
+                epoch += 1;
+                for image in 0..IMAGES {
+                    let mut rng = stream(1, Purpose::View(0), epoch, image as u64);
+                    augment.view(data.train.image(image), data.shape, &mut rng, &mut out).expect("a view");
+                    black_box(&out);
+                }
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group! {
+    name = augment;
+    config = clapp_benches::short(Criterion::default());
+    targets = views
+}
+criterion_main!(augment);

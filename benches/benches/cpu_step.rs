@@ -1,0 +1,110 @@
+//! One training step of the CPU backend: beside textbook loops for a small network, beside back-propagation for
+//! the paper's.
+
+use clapp_benches::{apart, naive, numbers};
+use clapp_core::network::{Block, LossPool, Rule};
+use clapp_core::shape::Shape;
+use clapp_host_gpu::backend::cpu::Cpu;
+use clapp_host_gpu::backend::{Backend, Pairing};
+use clapp_host_gpu::config::{Config, RuleName, preset};
+use clapp_host_gpu::model::{Learning, NetworkSpec};
+use clapp_host_gpu::optimizer::Optimizer;
+use clapp_host_gpu::step::{Mode, Model, StepReport, layer_loss, step};
+use clapp_host_gpu::trainer::{draw_negatives, initial_values};
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use std::hint::black_box;
+
+/// A network on the CPU backend with a batch for it.
+struct Work {
+    model: Model<Vec<f32>>,
+    frames: Vec<f32>,
+    rows: usize,
+    negatives: Vec<usize>,
+    optimizer: Optimizer,
+    steps: u64,
+}
+
+impl Work {
+    fn new(model: Model<Vec<f32>>, images: usize, optimizer: Optimizer) -> Self {
+        let rows = 2 * images;
+        let frames = numbers(1, rows * model.spec.input().len(), 1.0);
+        let negatives = draw_negatives(clapp_host_gpu::config::Negatives::Ring, rows, 0, 0);
+        Self { model, frames, rows, negatives, optimizer, steps: 0 }
+    }
+
+    /// The upload counts: a step starts with frames as they come from the loader.
+    fn step(&mut self) -> StepReport {
+        self.steps += 1;
+        let x = Cpu.upload_frames(self.model.spec.input(), &self.frames);
+        let pairing = Pairing { negatives: &self.negatives, keep_positive: None };
+        let mode = Mode::Update { optimizer: &self.optimizer, step: self.steps };
+        step(&Cpu, &mut self.model, x, self.rows, pairing, mode)
+    }
+}
+
+/// Three layers on images of 16 x 16, four images a batch, plain SGD.
+fn beside_plain_loops(c: &mut Criterion) {
+    const IMAGES: usize = 4;
+    let lr = 1e-4;
+    let block = |channels| Block::conv(channels, [3, 3]).padding([1, 1]).max_pool([2, 2]);
+    let blocks = vec![
+        block(8).loss_pool(LossPool::Block([4, 4])),
+        block(16).loss_pool(LossPool::Block([2, 2])),
+        block(32).loss_pool(LossPool::Block([2, 2])),
+    ];
+    let spec = NetworkSpec::new(Shape::new(3, 16, 16), blocks, Rule::clapp_pp(), Learning::Local).expect("a network");
+    let mut flat = vec![0.0; spec.view().parameter_len()];
+    clapp_core::init::uniform(&spec.view(), 1, &mut flat).expect("parameters of this length");
+    let values = spec.values_from_flat(&flat);
+    let mut plain: Vec<naive::Parameters> = values
+        .iter()
+        .map(|values| naive::Parameters {
+            weight: values.weight.clone(),
+            bias: values.bias.clone(),
+            projection: values.projection.clone(),
+        })
+        .collect();
+    let layers = spec.layers().to_vec();
+    let optimizer = Optimizer::Sgd { lr, momentum: 0.0, weight_decay: 0.0 };
+    let mut work = Work::new(Model::upload(&Cpu, spec, &values), IMAGES, optimizer);
+    let frames = work.frames.clone();
+    let mut plain_step = || naive::local_step(&layers, &mut plain, &frames, 2 * IMAGES, lr);
+    // The same step on both sides: two of them, so that the first one's updates count.
+    for _ in 0..2 {
+        let ours: Vec<f32> = work.step().iter().map(|scores| layer_loss(scores) as f32).collect();
+        assert!(apart(&ours, &plain_step()) < 1e-5, "losses");
+    }
+    let mut group = c.benchmark_group("cpu step, 3 layers 16x16, 4 images, CLAPP++");
+    group.throughput(Throughput::Elements(IMAGES as u64));
+    group.bench_function("ours", |b| b.iter(|| black_box(&mut work).step()));
+    group.bench_function("naive", |b| b.iter(|| black_box(&mut plain_step)()));
+    group.finish();
+}
+
+/// The paper's VGG-6 at an eighth of its channels, 16 images a batch, AdamW.
+fn beside_back_propagation(c: &mut Criterion) {
+    const IMAGES: usize = 16;
+    let base = preset("cifar10").expect("a preset");
+    let work = |rule: RuleName| {
+        let config = Config { rule, width: 0.125, ..base.clone() };
+        let model =
+            Model::upload(&Cpu, config.network().expect("a network"), &initial_values(&config).expect("values"));
+        Work::new(model, IMAGES, config.optimizer)
+    };
+    for rule in [RuleName::ClappPp, RuleName::ClappPpDfb] {
+        let (mut local, mut global) = (work(rule), work(RuleName::BpClappPp));
+        let mut group = c.benchmark_group(format!("cpu step, VGG-6 width 0.125, 16 images, {}", rule.name()));
+        group.sample_size(20);
+        group.throughput(Throughput::Elements(IMAGES as u64));
+        group.bench_function("ours", |b| b.iter(|| black_box(&mut local).step()));
+        group.bench_function("bp-clapp++", |b| b.iter(|| black_box(&mut global).step()));
+        group.finish();
+    }
+}
+
+criterion_group! {
+    name = steps;
+    config = clapp_benches::short(Criterion::default());
+    targets = beside_plain_loops, beside_back_propagation
+}
+criterion_main!(steps);
