@@ -1,7 +1,36 @@
-//! Local contrastive learning of convolutional networks without heap.
+//! Local contrastive learning of convolutional networks without heap: inference **and** learning on a
+//! microcontroller, with the rules of CLAPP (Illing et al. 2021) and CLAPP++ (arXiv 2601.21683).
 //!
-//! Start at [`network`] for the description of a network, [`learner`] for learning and inference, [`rule`]
-//! for the learning rule itself.
+//! Every layer learns from its own loss; no gradient crosses a layer's border, so two activation buffers and one
+//! context vector a layer serve any depth. The caller owns all memory, and all lengths are `const fn` of the
+//! network's description.
+//!
+//! Start at [`network`] for the description of a network, [`plan`] for what it needs, [`learner`] for inference
+//! and learning, [`rule`] for the learning rule itself, [`readout`] for classifiers learnt on the device.
+//!
+//! # What there is
+//!
+//! * Convolutions of any kernel, stride and zero padding, ReLU or identity, max-pool; one-dimensional signals are
+//!   `[C, 1, T]`. Loss pooling by cells, adaptive, or global.
+//! * Learning from a stream of frames (fixations and saccades) and from batches of pairs, whole or layer by layer;
+//!   hinge, soft hinge, PhyLL and linear contrast; context from the same layer, the top, or both.
+//! * SGD in place, momentum, AdamW, LARS; a modulator (third factor from outside), an observer of every factor, a
+//!   guard that refuses bad updates whole.
+//!
+//! # What there is not
+//!
+//! Back-propagation through the network (by design), integer arithmetic, more than one convolution a layer,
+//! batch normalisation.
+//!
+//! # Bits
+//!
+//! Sums run in a fixed order, nothing is fused, maths goes through `libm`: the same seed and inputs give the same
+//! bits on every platform.
+//!
+//! # Features
+//!
+//! * `micromath`: approximate exponentials and logarithms, smaller and faster than `libm`'s; other bits.
+//! * `defmt`: `defmt::Format` for reports and errors.
 #![no_std]
 
 mod batch;
@@ -25,3 +54,8 @@ pub mod rng;
 mod rows;
 pub mod rule;
 pub mod shape;
+
+/// The example of the README, so that it is compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

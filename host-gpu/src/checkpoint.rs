@@ -1,18 +1,33 @@
 //! Checkpoints: the parameters and the whole configuration in one safetensors file.
 //!
 //! Tensors are `layer{l}.weight`, `.bias`, `.projection` and `.feedback` as far as the rule has them, `f32`,
-//! row-major; the metadata holds `format`, the configuration as TOML (`config`) and the epochs done (`epoch`).
+//! row-major. The metadata has one entry, `clapp`: JSON with `format`, the epochs done (`epoch`) and the
+//! configuration as TOML (`config`). One entry, because the format does not order several: the same run must write
+//! the same bytes.
 
 use crate::config::Config;
 use crate::error::Error;
 use crate::files::write_atomically;
 use crate::model::{LayerValues, NetworkSpec};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize};
+use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::path::Path;
 
 /// The value of `format` in the metadata.
 const FORMAT: &str = "clapp-checkpoint/1";
+
+/// The entry of the metadata.
+const ENTRY: &str = "clapp";
+
+/// What the entry holds.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Header {
+    format: String,
+    epoch: u64,
+    config: String,
+}
 
 /// A trained (or untrained) encoder with the configuration it was trained with.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,11 +60,9 @@ impl Checkpoint {
             let view = TensorView::new(Dtype::F32, shape.clone(), bytes).map_err(|error| wrong(error.to_string()))?;
             views.push((name.as_str(), view));
         }
-        let metadata = HashMap::from([
-            ("format".to_string(), FORMAT.to_string()),
-            ("config".to_string(), self.config.to_toml()?),
-            ("epoch".to_string(), self.epoch.to_string()),
-        ]);
+        let header = Header { format: FORMAT.into(), epoch: self.epoch, config: self.config.to_toml()? };
+        let header = serde_json::to_string(&header).map_err(|error| wrong(error.to_string()))?;
+        let metadata = HashMap::from([(ENTRY.to_string(), header)]);
         let file = serialize(views, Some(metadata)).map_err(|error| wrong(error.to_string()))?;
         write_atomically(path, &file)
     }
@@ -66,16 +79,14 @@ impl Checkpoint {
             .map_err(|error| wrong(format!("not a whole safetensors file: {error}")))?;
         let tensors = SafeTensors::deserialize(&bytes)
             .map_err(|error| wrong(format!("not a whole safetensors file: {error}")))?;
-        let metadata = header.metadata().clone().unwrap_or_default();
-        let field = |name: &str| {
-            metadata.get(name).ok_or_else(|| wrong(format!("no `{name}` in the metadata: not a checkpoint of clapp")))
-        };
-        let format = field("format")?;
+        let entry = header.metadata().as_ref().and_then(|metadata| metadata.get(ENTRY));
+        let entry = entry.ok_or_else(|| wrong(format!("no `{ENTRY}` in the metadata: not a checkpoint of clapp")))?;
+        let Header { format, epoch, config } =
+            serde_json::from_str(entry).map_err(|error| wrong(format!("`{ENTRY}` in the metadata: {error}")))?;
         if format != FORMAT {
             return Err(wrong(format!("format is `{format}`, expected `{FORMAT}`")));
         }
-        let config = Config::parse(field("config")?, &format!("{}: config", path.display()))?;
-        let epoch = field("epoch")?.parse().map_err(|_| wrong("`epoch` is not a number".into()))?;
+        let config = Config::parse(&config, &format!("{}: config", path.display()))?;
         let spec = config.network()?;
         let layers = read_layers(&spec, &tensors).map_err(wrong)?;
         Ok(Self { config, epoch, layers })

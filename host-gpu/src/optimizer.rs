@@ -19,6 +19,7 @@ pub enum Optimizer {
         weight_decay: f32,
     },
     /// Adam with decoupled weight decay.
+    #[serde(rename = "adamw")]
     AdamW {
         /// Learning rate.
         lr: f32,

@@ -6,6 +6,7 @@ use crate::config::Config;
 use crate::data::Split;
 use crate::error::Error;
 use crate::files::{make_folder, write_atomically};
+use crate::loader::LoaderError;
 use crate::metrics::Metrics;
 use crate::step::Model;
 use crate::trainer::{StepMetrics, train};
@@ -27,6 +28,10 @@ pub fn train_in_folder(
     folder: &Path,
     mut progress: impl FnMut(&StepMetrics),
 ) -> Result<(Model<Vec<f32>>, Metrics), Error> {
+    // Before anything is written: what the loader would refuse later.
+    if images.len() < 2 {
+        return Err(LoaderError::Request(format!("pairs need at least 2 images, found {}", images.len())).into());
+    }
     make_folder(folder)?;
     write_atomically(&folder.join("config.toml"), config.to_toml()?.as_bytes())?;
     let metrics = RefCell::new(Metrics::default());

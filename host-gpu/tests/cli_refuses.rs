@@ -44,7 +44,7 @@ fn a_wrong_configuration_is_refused_by_file_and_field() {
         ("input = [3, 32, 32]", "input = [2, 32, 32]", &["2 channels"]),
         ("input = [3, 32, 32]", "input = [3, 0, 32]", &["0x32"]),
         ("input = [3, 32, 32]", "input = [3, 32]", &["input"]),
-        ("kind = \"adam-w\"", "kind = \"rmsprop\"", &["kind", "rmsprop"]),
+        ("kind = \"adamw\"", "kind = \"rmsprop\"", &["kind", "rmsprop"]),
         ("lr = 0.001", "lr = 0.0", &["optimizer: lr is 0"]),
         ("lr = 0.001", "lr = 0.001\nbeta1 = 1.0", &["optimizer: beta1 is 1"]),
         ("size = 32", "size = 24", &["augment.size is 24"]),
@@ -269,18 +269,21 @@ fn a_checkpoint_that_is_not_whole_or_not_ours_is_refused_by_file_and_tensor() {
     refused(&whole[..whole.len() / 3], &["not a whole safetensors file"]);
     refused(&whole[..whole.len() - 1], &["not a whole safetensors file"]);
     refused(CONFIG.as_bytes(), &["not a whole safetensors file"]);
-    let changes: [(Change, &[&str]); 9] = [
-        (|parts| drop(parts.metadata.remove("format")), &["format"]),
+    let changes: [(Change, &[&str]); 10] = [
+        (|parts| drop(parts.metadata.remove("clapp")), &["clapp", "metadata"]),
+        (|parts| header(parts, |fields| drop(fields.remove("format"))), &["format"]),
         (
-            |parts| drop(parts.metadata.insert("format".into(), "clapp-checkpoint/2".into())),
+            |parts| header(parts, |fields| drop(fields.insert("format".into(), "clapp-checkpoint/2".into()))),
             &["format", "clapp-checkpoint/2"],
         ),
-        (|parts| drop(parts.metadata.remove("config")), &["config"]),
+        (|parts| header(parts, |fields| drop(fields.remove("config"))), &["config"]),
         (
-            |parts| drop(parts.metadata.insert("config".into(), spoilt("batch = 4", "batch = 1"))),
+            |parts| {
+                header(parts, |fields| drop(fields.insert("config".into(), spoilt("batch = 4", "batch = 1").into())))
+            },
             &["config", "batch is 1"],
         ),
-        (|parts| drop(parts.metadata.insert("epoch".into(), "two".into())), &["epoch"]),
+        (|parts| header(parts, |fields| drop(fields.insert("epoch".into(), "two".into()))), &["metadata", "two"]),
         (|parts| drop(parts.tensors.remove("layer1.bias")), &["layer1.bias", "missing"]),
         (
             |parts| parts.tensors.get_mut("layer0.weight").expect("it").1 = vec![4, 27],
@@ -299,6 +302,14 @@ fn a_checkpoint_that_is_not_whole_or_not_ours_is_refused_by_file_and_tensor() {
     // The parts themselves are sound: unchanged, they are read.
     fs::write(&bad, Parts::of(&whole).bytes()).expect("a file");
     succeeds(place.path(), &["eval", "bad.safetensors", "--data", "data", "--cached", "--epochs", "1"]);
+}
+
+/// Changes the fields of the checkpoint's entry in the metadata.
+fn header(parts: &mut Parts, change: impl FnOnce(&mut serde_json::Map<String, serde_json::Value>)) {
+    let entry = parts.metadata.get_mut("clapp").expect("the entry");
+    let mut fields = serde_json::from_str(entry).expect("its fields");
+    change(&mut fields);
+    *entry = serde_json::to_string(&fields).expect("text");
 }
 
 fn nan(parts: &mut Parts, name: &str) {

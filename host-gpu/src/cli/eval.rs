@@ -39,6 +39,9 @@ pub struct EvalArguments {
 /// # Errors
 /// Where the input is wrong or an output cannot be written.
 pub fn run(arguments: &EvalArguments) -> Result<u8, Error> {
+    if arguments.images == Some(0) {
+        return Err(Error::Config { origin: "--images".into(), message: "is 0, expected at least 1".into() });
+    }
     let checkpoint = Checkpoint::read(&arguments.checkpoint)?;
     let mut config = checkpoint.config;
     let mut data = open_data(arguments.data.as_deref(), &config)?;

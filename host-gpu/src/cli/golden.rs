@@ -1,8 +1,9 @@
 //! `clapp golden`: a backend against golden vectors.
 
+use super::BackendName;
 use crate::error::Error;
 use crate::golden::{Backend, core, cpu, run as run_cases};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use std::path::PathBuf;
 
 /// Arguments of `clapp golden`.
@@ -14,15 +15,6 @@ pub struct GoldenArguments {
     /// Which backend computes the cases.
     #[arg(long, value_enum, default_value_t = BackendName::Cpu)]
     backend: BackendName,
-}
-
-/// A backend that computes golden cases.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum BackendName {
-    /// `clapp-core`, as on a microcontroller.
-    Core,
-    /// The CPU backend of this program.
-    Cpu,
 }
 
 /// Runs `clapp golden`: exit code 0 within the limits, 1 above them, 2 where a file cannot be read.

@@ -11,7 +11,7 @@ pub mod train;
 use crate::config::{Config, DataSource};
 use crate::data::{self, Dataset};
 use crate::error::Error;
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 use std::path::Path;
 
 /// Trains convolutional networks without back-propagation through the network.
@@ -36,6 +36,15 @@ pub enum Command {
     Golden(golden::GoldenArguments),
     /// The same training on two backends, compared tensor by tensor.
     Parity(parity::ParityArguments),
+}
+
+/// A backend to check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum BackendName {
+    /// `clapp-core`, as on a microcontroller.
+    Core,
+    /// The CPU backend of this program.
+    Cpu,
 }
 
 /// Runs the command and gives the exit code: 0, or 1 where a check has failed.

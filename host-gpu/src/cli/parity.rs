@@ -1,20 +1,11 @@
 //! `clapp parity`: the same training on two backends.
 
 use super::train::ConfigArguments;
-use super::{check_shape, open_data};
+use super::{BackendName, check_shape, open_data};
 use crate::error::Error;
 use crate::parity::parity;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use std::path::PathBuf;
-
-/// A backend that parity can compare.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum BackendName {
-    /// `clapp-core`, as on a microcontroller.
-    Core,
-    /// The CPU backend of this program.
-    Cpu,
-}
 
 /// Arguments of `clapp parity`.
 #[derive(Debug, Args)]

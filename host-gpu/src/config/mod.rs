@@ -208,6 +208,12 @@ pub struct ProbeConfig {
     pub augment: ViewAugment,
 }
 
+/// Largest batch, negatives a row and channels of a block at width 1: far above what is of use, far below what
+/// would overflow.
+const MOST_IMAGES: usize = 1 << 14;
+const MOST_NEGATIVES: usize = 1 << 10;
+const MOST_CHANNELS: usize = 1 << 16;
+
 /// Which pooling the layers of a network get.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Pooling {
@@ -250,8 +256,15 @@ impl Config {
     /// [`Error::Config`] with the field and what was expected.
     pub fn check(&self, origin: &str) -> Result<(), Error> {
         let wrong = |message: String| Err(Error::Config { origin: origin.into(), message });
-        if self.batch < 2 {
-            return wrong(format!("batch is {}, expected at least 2: the rule contrasts images", self.batch));
+        let plain = |c: char| c.is_ascii_alphanumeric() || "._-+".contains(c);
+        if self.name.is_empty() || self.name.starts_with('.') || !self.name.chars().all(plain) {
+            return wrong(format!(
+                "name is {:?}, expected letters, digits and ._-+, not beginning with a dot: it names a folder",
+                self.name
+            ));
+        }
+        if !(2..=MOST_IMAGES).contains(&self.batch) {
+            return wrong(format!("batch is {}, expected 2 to {MOST_IMAGES}: the rule contrasts images", self.batch));
         }
         if !(self.width.is_finite() && self.width > 0.0 && self.width <= 64.0) {
             return wrong(format!("width is {}, expected above 0 and at most 64", self.width));
@@ -259,14 +272,16 @@ impl Config {
         if self.images.is_some_and(|images| images < 2) {
             return wrong("images is below 2, expected at least 2".into());
         }
-        if self.negatives == Negatives::Uniform(0) {
-            return wrong("negatives.uniform is 0, expected at least 1".into());
+        if let Negatives::Uniform(count) = self.negatives
+            && !(1..=MOST_NEGATIVES).contains(&count)
+        {
+            return wrong(format!("negatives.uniform is {count}, expected 1 to {MOST_NEGATIVES}"));
         }
-        if self.blocks.iter().any(|block| block.channels > 1 << 16) {
-            return wrong("blocks.channels is above 65536".into());
+        if let Some(block) = self.blocks.iter().find(|block| !(1..=MOST_CHANNELS).contains(&block.channels)) {
+            return wrong(format!("blocks.channels is {}, expected 1 to {MOST_CHANNELS}", block.channels));
         }
-        if self.probe.batch == 0 {
-            return wrong("probe.batch is 0, expected at least 1".into());
+        if !(1..=MOST_IMAGES).contains(&self.probe.batch) {
+            return wrong(format!("probe.batch is {}, expected 1 to {MOST_IMAGES}", self.probe.batch));
         }
         if !(self.probe.lr.is_finite() && self.probe.lr > 0.0) {
             return wrong(format!("probe.lr is {}, expected a finite number above 0", self.probe.lr));

@@ -34,7 +34,7 @@ pub struct Accuracy {
     pub last: f64,
     /// The largest share after any epoch. It is selected on the test images themselves.
     pub best: f64,
-    /// As `last`, for each class; NaN-free: 0 where the class has no test image.
+    /// As `last`, for each class; 0 where the class has no test image.
     pub classes: Vec<f64>,
 }
 

@@ -18,7 +18,7 @@ contrast = "hinge"
 input = [3, 32, 32]
 
 [optimizer]
-kind = "adam-w"
+kind = "adamw"
 lr = 0.001
 
 [augment]
