@@ -1,7 +1,7 @@
 //! One training step over any backend: the layer-by-layer schedule of the local rules (spec 3.1), and
 //! back-propagation of the top loss for the global baseline.
 
-use crate::backend::{Activity, Backend, Factors, Pairing, Parameter};
+use crate::backend::{Activity, Backend, BlockGradient, Factors, Pairing, Parameter};
 use crate::model::{LayerValues, Learning, NetworkSpec, TensorRole};
 use crate::optimizer::Optimizer;
 use clapp_core::network::Projection;
@@ -254,18 +254,31 @@ fn learn_layer<B: Backend>(
     let parameters = &mut model.layers[layer.index];
     let mut kept = LayerValues::default();
     learn_projections(backend, kind, parameters, pairing, &p, &contexts, &factors, rows, mode, &mut kept);
+    learn_encoder(backend, layer, parameters, &gradient, mode, &mut kept);
+    if let Mode::Record(gradients) = mode {
+        gradients.push(kept);
+    }
+    (report(factors), p, activity.z)
+}
+
+fn learn_encoder<B: Backend>(
+    backend: &B,
+    layer: &Layer,
+    parameters: &mut LayerParameters<B::Tensor>,
+    gradient: &BlockGradient<B::Tensor>,
+    mode: &mut Mode<'_>,
+    kept: &mut LayerValues,
+) {
     match mode {
         Mode::Update { optimizer, step } => {
             backend.update(&mut parameters.weight, &gradient.weight, optimizer, *step);
             backend.update(&mut parameters.bias, &gradient.bias, optimizer, *step);
         }
-        Mode::Record(gradients) => {
+        Mode::Record(_) => {
             kept.weight = backend.download_weights(layer, &gradient.weight);
             kept.bias = backend.download(&gradient.bias);
-            gradients.push(kept);
         }
     }
-    (report(factors), p, activity.z)
 }
 
 /// Pooled activity of the top layer, by a forward pass that keeps nothing else.
@@ -374,16 +387,7 @@ pub fn global_step<B: Backend>(
         if layer.index > 0 {
             dz = backend.input_gradient(layer, &parameters.weight.value, &activity, &dz);
         }
-        match &mut mode {
-            Mode::Update { optimizer, step } => {
-                backend.update(&mut parameters.weight, &gradient.weight, optimizer, *step);
-                backend.update(&mut parameters.bias, &gradient.bias, optimizer, *step);
-            }
-            Mode::Record(_) => {
-                kept[layer.index].weight = backend.download_weights(layer, &gradient.weight);
-                kept[layer.index].bias = backend.download(&gradient.bias);
-            }
-        }
+        learn_encoder(backend, layer, parameters, &gradient, &mut mode, &mut kept[layer.index]);
     }
     if let Mode::Record(gradients) = mode {
         *gradients = kept;

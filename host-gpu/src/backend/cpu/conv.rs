@@ -20,65 +20,66 @@ fn rows_at_a_time(layer: &Layer, rows: usize) -> usize {
     (POSITIONS / layer.conv.area()).clamp(1, rows.div_ceil(4))
 }
 
-/// The windows of some rows: `[row, y, x][ky, kx, channel]`.
-fn im2col(layer: &Layer, x: &[f32], windows: &mut Vec<f32>) {
+/// Where one row of a window lies in a frame, in elements: what is before and behind it in the window is padding.
+struct Piece {
+    /// Elements of the window's row before the part inside the frame.
+    skip: usize,
+    /// Elements inside the frame; 0 where all is padding.
+    len: usize,
+    /// Where they begin in the frame.
+    start: usize,
+}
+
+/// Calls `visit` for every row of every window of one frame, in the order `[y, x][ky]`.
+#[inline(always)]
+fn each_piece(layer: &Layer, mut visit: impl FnMut(Piece)) {
     let channels = layer.input.channels;
     let ([kernel_h, kernel_w], stride, padding) = (layer.block.kernel, layer.block.stride, layer.block.padding);
     let (height, width) = (layer.input.height, layer.input.width);
-    let rows = x.len() / layer.input.len();
-    windows.resize(rows * layer.conv.area() * layer.fan_in(), 0.0);
-    let mut out = windows.chunks_exact_mut(kernel_w * channels);
-    for x in x.chunks_exact(layer.input.len()) {
-        for y in 0..layer.conv.height {
-            for column in 0..layer.conv.width {
-                let left = (column * stride[1]) as isize - padding[1] as isize;
-                let skip = (-left).clamp(0, kernel_w as isize) as usize;
-                let take = (width as isize - left).clamp(skip as isize, kernel_w as isize) as usize;
-                for ky in 0..kernel_h {
-                    let Some(out) = out.next() else { return };
-                    let line = (y * stride[0] + ky).wrapping_sub(padding[0]);
-                    if line >= height || take == skip {
-                        out.fill(0.0);
-                        continue;
-                    }
-                    let start = line * width + (left + skip as isize) as usize;
-                    out[..skip * channels].fill(0.0);
-                    out[skip * channels..take * channels]
-                        .copy_from_slice(&x[start * channels..(start + take - skip) * channels]);
-                    out[take * channels..].fill(0.0);
+    for y in 0..layer.conv.height {
+        for column in 0..layer.conv.width {
+            let left = (column * stride[1]) as isize - padding[1] as isize;
+            let skip = (-left).clamp(0, kernel_w as isize) as usize;
+            let end = (width as isize - left).clamp(skip as isize, kernel_w as isize) as usize;
+            for ky in 0..kernel_h {
+                let line = (y * stride[0] + ky).wrapping_sub(padding[0]);
+                if line >= height || end == skip {
+                    visit(Piece { skip: 0, len: 0, start: 0 });
+                } else {
+                    let start = (line * width + (left + skip as isize) as usize) * channels;
+                    visit(Piece { skip: skip * channels, len: (end - skip) * channels, start });
                 }
             }
         }
     }
 }
 
-/// Adds the gradients of windows to the inputs that they were taken from; the transpose of [`im2col`].
+/// The windows of some frames: `[row, y, x][ky, kx, channel]`.
+fn im2col(layer: &Layer, x: &[f32], windows: &mut Vec<f32>) {
+    let rows = x.len() / layer.input.len();
+    windows.resize(rows * layer.conv.area() * layer.fan_in(), 0.0);
+    let mut out = windows.chunks_exact_mut(layer.block.kernel[1] * layer.input.channels);
+    for x in x.chunks_exact(layer.input.len()) {
+        each_piece(layer, |Piece { skip, len, start }| {
+            let Some(out) = out.next() else { return };
+            out[..skip].fill(0.0);
+            out[skip..skip + len].copy_from_slice(&x[start..start + len]);
+            out[skip + len..].fill(0.0);
+        });
+    }
+}
+
+/// Adds the gradients of windows to the frames that they were taken from; the transpose of [`im2col`].
 fn col2im(layer: &Layer, windows: &[f32], dx: &mut [f32]) {
-    let channels = layer.input.channels;
-    let ([kernel_h, kernel_w], stride, padding) = (layer.block.kernel, layer.block.stride, layer.block.padding);
-    let (height, width) = (layer.input.height, layer.input.width);
-    let mut windows = windows.chunks_exact(kernel_w * channels);
+    let mut windows = windows.chunks_exact(layer.block.kernel[1] * layer.input.channels);
     for dx in dx.chunks_exact_mut(layer.input.len()) {
         dx.fill(0.0);
-        for y in 0..layer.conv.height {
-            for column in 0..layer.conv.width {
-                let left = (column * stride[1]) as isize - padding[1] as isize;
-                let skip = (-left).clamp(0, kernel_w as isize) as usize;
-                let take = (width as isize - left).clamp(skip as isize, kernel_w as isize) as usize;
-                for ky in 0..kernel_h {
-                    let Some(window) = windows.next() else { return };
-                    let line = (y * stride[0] + ky).wrapping_sub(padding[0]);
-                    if line >= height || take == skip {
-                        continue;
-                    }
-                    let start = line * width + (left + skip as isize) as usize;
-                    let target = &mut dx[start * channels..(start + take - skip) * channels];
-                    for (dx, window) in target.iter_mut().zip(&window[skip * channels..take * channels]) {
-                        *dx += window;
-                    }
-                }
+        each_piece(layer, |Piece { skip, len, start }| {
+            let Some(window) = windows.next() else { return };
+            for (dx, window) in dx[start..start + len].iter_mut().zip(&window[skip..]) {
+                *dx += window;
             }
-        }
+        });
     }
 }
 
