@@ -1,9 +1,9 @@
 //! The table of rules on CIFAR-10: every rule trained and probed alike, through the program.
 
+use crate::results::{provenance, write};
 use crate::{Failed, cargo, root};
 use std::fmt::Write;
 use std::path::Path;
-use std::process::Command;
 
 /// Name in the table, rule, epochs.
 const ROWS: [(&str, &str, &str, &str); 6] = [
@@ -54,10 +54,6 @@ pub fn run(data: &str) -> Result<(), Failed> {
     Ok(())
 }
 
-fn write(path: &Path, text: &str) -> Result<(), Failed> {
-    std::fs::write(path, text).map_err(|error| Failed(format!("write {}: {error}", path.display())))
-}
-
 /// One row of the table from the probe's result.
 fn row(table: &mut String, name: &str, probe: &Path) -> Result<(), Failed> {
     let wrong = |reason: String| Failed(format!("{}: {reason}", probe.display()));
@@ -79,18 +75,4 @@ fn row(table: &mut String, name: &str, probe: &Path) -> Result<(), Failed> {
         layers?.join(", ")
     );
     Ok(())
-}
-
-/// Machine, date and commit.
-fn provenance() -> String {
-    let output = |program: &str, arguments: &[&str]| {
-        let output = Command::new(program).args(arguments).current_dir(root()).output();
-        output.map_or_else(|_| "unknown".into(), |output| String::from_utf8_lossy(&output.stdout).trim().to_string())
-    };
-    let processors = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = processors.lines().find(|line| line.starts_with("model name"));
-    let model = model.and_then(|line| line.split(": ").nth(1)).unwrap_or("unknown processor");
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let (date, commit) = (output("date", &["-u", "+%Y-%m-%d"]), output("git", &["rev-parse", "--short", "HEAD"]));
-    format!("Machine: {model}, {cores} cores. Date: {date}. Commit: {commit}.")
 }

@@ -1,6 +1,7 @@
 //! Developer chores of the workspace: `cargo xtask test` runs everything that must hold before a change lands.
 
 mod cifar10;
+mod results;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -26,6 +27,7 @@ const HELP: &str = "cargo xtask COMMAND
 
   test      format, lints, documentation, embedded builds, no panicking path, all tests, golden vectors
   no-panic  only: a firmware that calls all of clapp-core links without a panicking path
+  results   runs the demonstration, the golden vectors, info and parity, and keeps what they print in benches/results
   cifar10 DATA  trains and probes every rule on CIFAR-10 at width 0.25 (an hour or more on two cores; what
             out/cifar10 already holds is kept) and writes benches/results/cifar10.md";
 
@@ -36,6 +38,7 @@ fn main() -> ExitCode {
     let outcome = match std::env::args().nth(1).as_deref() {
         Some("test") => test(),
         Some("no-panic") => install().and_then(|()| no_panic()),
+        Some("results") => results::run(),
         Some("cifar10") => match std::env::args().nth(2) {
             Some(data) => cifar10::run(&data),
             None => Err(Failed("cifar10 needs the folder or archive of CIFAR-10 (binary version)".into())),

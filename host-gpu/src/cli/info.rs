@@ -31,7 +31,7 @@ fn kib(bytes: usize) -> String {
 /// # Errors
 /// Where the configuration is wrong.
 pub fn run(arguments: &InfoArguments) -> Result<u8, Error> {
-    let config = arguments.configuration.configuration()?;
+    let config = arguments.configuration.clone().or_demo().configuration()?;
     let spec = config.network()?;
     let view = spec.view();
     println!("{}, {}, width {}, input {}\n", config.name, config.rule.name(), config.width, shape(spec.input()));

@@ -16,7 +16,12 @@ use std::path::Path;
 
 /// Trains convolutional networks without back-propagation through the network.
 #[derive(Debug, Parser)]
-#[command(version, about)]
+#[command(
+    name = "clapp",
+    version,
+    about = "Trains convolutional networks without back-propagation through the network",
+    after_help = "Without a command: networks learn on generated images, and a picture shows how (out/demo/demo.svg)."
+)]
 pub struct Arguments {
     /// What to do; without it, the demonstration on generated images.
     #[command(subcommand)]

@@ -11,13 +11,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Arguments that name a configuration and change it.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct ConfigArguments {
     /// Configuration file (TOML).
     #[arg(long, value_name = "FILE", conflicts_with = "preset")]
     pub config: Option<PathBuf>,
     /// Named configuration.
-    #[arg(long, value_parser = PossibleValuesParser::new(PRESETS), required_unless_present = "config")]
+    #[arg(long, value_parser = PossibleValuesParser::new(PRESETS))]
     pub preset: Option<String>,
     /// Factor on the channels of every block.
     #[arg(long)]
@@ -53,6 +53,12 @@ pub struct TrainArguments {
 }
 
 impl ConfigArguments {
+    /// As given, with the demonstration's preset where neither a file nor a preset is named.
+    pub fn or_demo(self) -> Self {
+        let preset = if self.config.is_none() && self.preset.is_none() { Some("demo".into()) } else { self.preset };
+        Self { preset, ..self }
+    }
+
     /// The configuration that the arguments ask for.
     ///
     /// # Errors
@@ -60,8 +66,11 @@ impl ConfigArguments {
     pub fn configuration(&self) -> Result<Config, Error> {
         let (mut config, origin) = match (&self.config, &self.preset) {
             (Some(path), _) => (Config::read(path)?, path.display().to_string()),
-            (None, name) => {
-                let name = name.as_deref().unwrap_or_default();
+            (None, None) => {
+                let message = format!("name a configuration: --config FILE or --preset {}", PRESETS.join("|"));
+                return Err(Error::Config { origin: "arguments".into(), message });
+            }
+            (None, Some(name)) => {
                 let unknown = || Error::Config {
                     origin: format!("preset `{name}`"),
                     message: format!("unknown, expected one of {}", PRESETS.join(", ")),

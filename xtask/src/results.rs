@@ -1,0 +1,62 @@
+//! What the program prints, kept in `benches/results/` with the machine, the date and the commit.
+
+use crate::{Failed, root};
+use std::path::Path;
+use std::process::Command;
+
+/// File, title, arguments of `clapp`.
+const RECORDS: [(&str, &str, &[&str]); 6] = [
+    ("demo.md", "The demonstration", &[]),
+    ("golden-core.md", "Golden vectors on clapp-core", &["golden", "../shared/golden", "--backend", "core"]),
+    ("golden-cpu.md", "Golden vectors on the CPU backend", &["golden", "../shared/golden", "--backend", "cpu"]),
+    ("info-cifar10.md", "VGG-6 at width 0.25", &["info", "--preset", "cifar10", "--width", "0.25"]),
+    ("info-demo.md", "The demonstration's network", &["info", "--preset", "demo"]),
+    ("parity.md", "clapp-core and the CPU backend, step by step", &["parity", "--preset", "demo", "--steps", "5"]),
+];
+
+/// Runs each of them in the release build and writes its file.
+pub fn run() -> Result<(), Failed> {
+    for (file, title, arguments) in RECORDS {
+        let shown =
+            ["cargo run --release", if arguments.is_empty() { "" } else { " -- " }, &arguments.join(" ")].concat();
+        println!("\n==> {shown}");
+        let output = Command::new("cargo")
+            .args(["run", "--release", "--quiet", "--"])
+            .args(arguments)
+            .current_dir(root())
+            .output()
+            .map_err(|error| Failed(format!("{shown}: {error}")))?;
+        if !output.status.success() {
+            return Err(Failed(format!("{shown} ({})\n{}", output.status, String::from_utf8_lossy(&output.stderr))));
+        }
+        let printed = String::from_utf8_lossy(&output.stdout);
+        print!("{printed}");
+        let text = format!(
+            "# {title}\n\n`{shown}`\n\n```text\n{printed}```\n\n{}\n\nWritten by `cargo xtask results`.\n",
+            provenance()
+        );
+        write(&root().join("benches/results").join(file), &text)?;
+    }
+    Ok(())
+}
+
+pub fn write(path: &Path, text: &str) -> Result<(), Failed> {
+    let folder = path.parent().unwrap_or(path);
+    std::fs::create_dir_all(folder)
+        .and_then(|()| std::fs::write(path, text))
+        .map_err(|error| Failed(format!("write {}: {error}", path.display())))
+}
+
+/// Machine, date and commit.
+pub fn provenance() -> String {
+    let output = |program: &str, arguments: &[&str]| {
+        let output = Command::new(program).args(arguments).current_dir(root()).output();
+        output.map_or_else(|_| "unknown".into(), |output| String::from_utf8_lossy(&output.stdout).trim().to_string())
+    };
+    let processors = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = processors.lines().find(|line| line.starts_with("model name"));
+    let model = model.and_then(|line| line.split(": ").nth(1)).unwrap_or("unknown processor");
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let (date, commit) = (output("date", &["-u", "+%Y-%m-%d"]), output("git", &["rev-parse", "--short", "HEAD"]));
+    format!("Machine: {model}, {cores} cores. Date: {date}. Commit: {commit}.")
+}
