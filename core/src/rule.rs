@@ -219,17 +219,23 @@ impl Loss<'_> {
                 }
             }
             Pairing::Batch { pairs, negatives, .. } => {
+                // Negatives are taken relative to the positive: where attraction and repulsion weigh the same,
+                // the difference of two similar activities is taken before anything is rounded.
                 let rows = 2 * pairs;
-                let share = 1.0 / rows.max(1) as f32;
                 let per_row = self.negatives_per_row();
-                let negative_share = share / per_row.max(1) as f32;
+                let share = 1.0 / (rows * per_row.max(1)).max(1) as f32;
                 let mut gates = each_row(self.negative_factor, per_row);
                 for ((j, factor), out) in self.positive_factor.iter().enumerate().zip(each_row_mut(out, len)) {
-                    dense::add_scaled(out, factor * share, row(pooled, len, partner(j, pairs)));
+                    let positive = row(pooled, len, partner(j, pairs));
+                    let mut rest = factor * per_row.max(1) as f32;
                     for (k, factor) in gates.next().unwrap_or_default().iter().enumerate() {
-                        let other = negative_row(negatives, rows, pairs, k, j);
-                        dense::add_scaled(out, factor * negative_share, row(pooled, len, other));
+                        rest += factor;
+                        let negative = row(pooled, len, negative_row(negatives, rows, pairs, k, j));
+                        for ((out, negative), positive) in out.iter_mut().zip(negative).zip(positive) {
+                            *out += factor * share * (negative - positive);
+                        }
                     }
+                    dense::add_scaled(out, rest * share, positive);
                 }
             }
         }

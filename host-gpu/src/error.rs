@@ -47,6 +47,9 @@ pub enum Error {
         /// The system's reason.
         source: std::io::Error,
     },
+    /// Standard output could not be written to.
+    #[error("cannot write to standard output: {0}")]
+    Output(std::io::Error),
     /// The picture could not be drawn.
     #[error("cannot draw {path}: {message}")]
     Plot {

@@ -22,7 +22,11 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), Error> {
         _ => Path::new("."),
     };
     make_folder(folder)?;
-    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(Error::file("write", path))?;
+    let mut builder = tempfile::Builder::new();
+    // Temporary files are private by default; outputs are as readable as any other file of the user's.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    let mut file = builder.tempfile_in(folder).map_err(Error::file("write", path))?;
     file.write_all(bytes).map_err(Error::file("write", path))?;
     file.as_file().sync_all().map_err(Error::file("write", path))?;
     file.persist(path).map_err(|error| Error::File { action: "write", path: path.into(), source: error.error })?;

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// An optimiser and its settings.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(tag = "kind", rename_all = "kebab-case", rename_all_fields = "kebab-case", deny_unknown_fields)]
 pub enum Optimizer {
     /// Stochastic gradient descent: `v <- momentum v + g + decay p; p <- p - lr v`.
     Sgd {
@@ -42,10 +42,13 @@ pub enum Optimizer {
         /// Learning rate.
         lr: f32,
         /// Momentum.
+        #[serde(default = "beta1")]
         momentum: f32,
         /// Weight decay, added to the gradient.
+        #[serde(default)]
         weight_decay: f32,
         /// Trust coefficient.
+        #[serde(default = "trust")]
         trust: f32,
     },
 }
@@ -56,6 +59,10 @@ fn beta1() -> f32 {
 
 fn beta2() -> f32 {
     0.999
+}
+
+fn trust() -> f32 {
+    0.001
 }
 
 fn eps() -> f32 {

@@ -33,18 +33,23 @@ pub fn train_in_folder(
         return Err(LoaderError::Request(format!("pairs need at least 2 images, found {}", images.len())).into());
     }
     make_folder(folder)?;
-    write_atomically(&folder.join("config.toml"), config.to_toml()?.as_bytes())?;
     let metrics = RefCell::new(Metrics::default());
     let save = |epoch: u64, model: &Model<Vec<f32>>| {
         let layers = model.download(&Cpu);
         Checkpoint { config: config.clone(), epoch, layers }.write(&folder.join(CHECKPOINT))?;
+        write_atomically(&folder.join("config.toml"), config.to_toml()?.as_bytes())?;
         metrics.borrow().write_csv(&folder.join("metrics.csv"))
     };
     let observe = |step: &StepMetrics| {
         progress(step);
         metrics.borrow_mut().step(step);
     };
-    let model = train(&Cpu, config, images, loader_threads(), observe, save)?;
+    let trained = train(&Cpu, config, images, loader_threads(), observe, save);
+    if let Err(Error::Diverged { .. }) = trained {
+        // How it came to that is in the metrics.
+        metrics.borrow().write_csv(&folder.join("metrics.csv"))?;
+    }
+    let model = trained?;
     if config.epochs == 0 {
         save(0, &model)?;
     }

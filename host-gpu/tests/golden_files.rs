@@ -62,7 +62,6 @@ fn a_wrong_description_is_named() {
         ("/negatives", json!(0), "spec.negatives: 0 is not"),
         ("/negatives", json!("random"), "spec.negatives: \"random\" is not"),
         ("/negatives", json!(u64::MAX), "negatives: shape [1, 4], but the description makes it"),
-        ("/temperature", json!(0.1), "spec.temperature: unknown field"),
         ("/optimisers/rmsprop", json!({"lr": 1}), "spec.optimisers.rmsprop: unknown optimiser"),
         ("/optimisers/sgd/lr", json!(null), "spec.optimisers.sgd.lr: missing"),
         ("/optimisers/sgd/trust", json!(1), "spec.optimisers.sgd.trust: unknown field"),
@@ -76,6 +75,17 @@ fn a_wrong_description_is_named() {
         let error = error(&file);
         assert!(error.starts_with(expected), "{place} = {value}: {error}");
     }
+}
+
+#[test]
+fn a_field_that_is_not_known_is_named_in_the_report() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("case.safetensors");
+    let mut file = batch();
+    file.set("/seed", json!(7));
+    std::fs::write(&path, file.bytes()).expect("a file");
+    let report = golden::run(&[path], &|_| Ok(golden::Computed::default())).to_string();
+    assert!(report.contains("spec.seed is not known here and was not used"), "{report}");
 }
 
 #[test]

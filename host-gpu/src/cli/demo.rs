@@ -1,5 +1,6 @@
 //! `clapp` without arguments: networks learn on generated images, and a linear probe says what they learnt.
 
+use super::output::say;
 use super::progress::Progress;
 use super::{GENERATED_TEST, GENERATED_TRAIN};
 use crate::backend::cpu::Cpu;
@@ -35,27 +36,27 @@ pub fn run() -> Result<u8, Error> {
         return Err(Error::Config { origin: "preset demo".into(), message: "is missing".into() });
     };
     let data = generated::shapes(base.seed, GENERATED_TRAIN, GENERATED_TEST);
-    println!(
+    say(format!(
         "{} generated images of {} classes; a network of {} layers learns from pairs of views, without labels,",
         data.train.len(),
         data.classes.len(),
         base.blocks.len()
-    );
-    println!("each layer from its own contrastive loss: no gradient crosses a layer's border.\n");
+    ))?;
+    say("each layer from its own contrastive loss: no gradient crosses a layer's border.\n")?;
     let entries = [
         entry("untrained encoder", Config { epochs: 0, ..base.clone() }, &data)?,
         entry("CLAPP++", base.clone(), &data)?,
         entry("CLAPP++DFB", Config { rule: RuleName::ClappPpDfb, ..base.clone() }, &data)?,
     ];
-    print_table(&entries);
+    print_table(&entries)?;
     let picture = Path::new(FOLDER).join("demo.svg");
     let reports: Vec<(&str, &ProbeReport)> = entries.iter().map(|entry| (entry.name, &entry.report)).collect();
     let json = serde_json::to_string_pretty(&reports)
         .map_err(|error| Error::Config { origin: FOLDER.into(), message: error.to_string() })?;
     write_atomically(&Path::new(FOLDER).join("probe.json"), json.as_bytes())?;
     draw_picture(&entries, &picture)?;
-    println!("\nwrote {} and, beside it, checkpoints, metrics and probe.json", picture.display());
-    println!("{:.0} s in all", begin.elapsed().as_secs_f64());
+    say(format!("\nwrote {} and, beside it, checkpoints, metrics and probe.json", picture.display()))?;
+    say(format!("{:.0} s in all", begin.elapsed().as_secs_f64()))?;
     Ok(0)
 }
 
@@ -84,21 +85,22 @@ fn entry(name: &'static str, config: Config, data: &Dataset) -> Result<Entry, Er
             let losses: Vec<String> = row.losses.iter().flatten().map(|loss| format!("{loss:.2}")).collect();
             losses.join(" ")
         };
-        println!("{name}: losses of the layers from {} to {}", text(first), text(last));
+        say(format!("{name}: losses of the layers from {} to {}", text(first), text(last)))?;
     }
     Ok(Entry { name, rows: metrics.rows().to_vec(), report })
 }
 
-fn print_table(entries: &[Entry]) {
-    println!("\nlinear probe, share of test images classified rightly (cached features, no augmentation)\n");
+fn print_table(entries: &[Entry]) -> Result<(), Error> {
+    say("\nlinear probe, share of test images classified rightly (cached features, no augmentation)\n")?;
     let layers = entries.first().map_or(0, |entry| entry.report.layers.len());
     let heads: Vec<String> = (0..layers).map(|layer| format!("layer {layer}")).collect();
-    println!("{:<20} all layers   {}", "encoder", heads.join("   "));
+    say(format!("{:<20} all layers   {}", "encoder", heads.join("   ")))?;
     for entry in entries {
         let layers: Vec<String> =
             entry.report.layers.iter().map(|layer| format!("{:5.1} %", 100.0 * layer.last)).collect();
-        println!("{:<20}    {:5.1} %   {}", entry.name, 100.0 * entry.report.all.last, layers.join("   "));
+        say(format!("{:<20}    {:5.1} %   {}", entry.name, 100.0 * entry.report.all.last, layers.join("   ")))?;
     }
+    Ok(())
 }
 
 /// Losses over the steps and accuracies, side by side.

@@ -1,5 +1,6 @@
 //! `clapp eval`: the linear probe of a checkpoint.
 
+use super::output::say;
 use super::{check_shape, open_data};
 use crate::backend::cpu::Cpu;
 use crate::checkpoint::Checkpoint;
@@ -10,6 +11,7 @@ use crate::run::loader_threads;
 use crate::step::Model;
 use clap::Args;
 use indicatif::ProgressBar;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
 /// Arguments of `clapp eval`.
@@ -26,7 +28,7 @@ pub struct EvalArguments {
     /// Passes over the labelled images.
     #[arg(long)]
     pub epochs: Option<u64>,
-    /// Use only the first so many labelled images.
+    /// Use only the first so many labelled images [default: as many as the encoder was trained on].
     #[arg(long)]
     pub images: Option<usize>,
     /// Write the result as JSON, too.
@@ -39,8 +41,14 @@ pub struct EvalArguments {
 /// # Errors
 /// Where the input is wrong or an output cannot be written.
 pub fn run(arguments: &EvalArguments) -> Result<u8, Error> {
-    if arguments.images == Some(0) {
-        return Err(Error::Config { origin: "--images".into(), message: "is 0, expected at least 1".into() });
+    for (option, zero) in [("--images", arguments.images == Some(0)), ("--epochs", arguments.epochs == Some(0))] {
+        if zero {
+            return Err(Error::Config { origin: option.into(), message: "is 0, expected at least 1".into() });
+        }
+    }
+    // Found out now rather than after the whole evaluation.
+    if let Some(path) = arguments.json.as_deref().filter(|path| path.is_dir()) {
+        return Err(Error::File { action: "write", path: path.into(), source: ErrorKind::IsADirectory.into() });
     }
     let checkpoint = Checkpoint::read(&arguments.checkpoint)?;
     let mut config = checkpoint.config;
@@ -66,8 +74,8 @@ pub fn run(arguments: &EvalArguments) -> Result<u8, Error> {
         bar.set_message(format!("{:.2} %", 100.0 * accuracy));
     })?;
     bar.finish_and_clear();
-    println!("{}, {} epochs, on {}", config.rule.name(), checkpoint.epoch, data.source);
-    print(&report, &data.classes);
+    say(format!("{}, {} epochs, on {}", config.rule.name(), checkpoint.epoch, data.source))?;
+    say(table(&report, &data.classes))?;
     if let Some(path) = &arguments.json {
         let text = serde_json::to_string_pretty(&report)
             .map_err(|error| Error::Config { origin: path.display().to_string(), message: error.to_string() })?;
@@ -76,23 +84,25 @@ pub fn run(arguments: &EvalArguments) -> Result<u8, Error> {
     Ok(0)
 }
 
-fn print(report: &ProbeReport, classes: &[String]) {
+fn table(report: &ProbeReport, classes: &[String]) -> String {
+    let mut lines = Vec::new();
     let percent = |share: f64| format!("{:6.2} %", 100.0 * share);
-    println!(
+    lines.push(format!(
         "linear probe, {} epochs on {} images, {}",
         report.epochs,
         report.train_images,
         if report.cached { "cached features without augmentation" } else { "augmented anew each epoch" }
-    );
-    println!(
+    ));
+    lines.push(format!(
         "  all layers  {}   (best epoch {}, selected on the test images)",
         percent(report.all.last),
         percent(report.all.best)
-    );
+    ));
     for (index, layer) in report.layers.iter().enumerate() {
-        println!("  layer {index}     {}", percent(layer.last));
+        lines.push(format!("  layer {index}     {}", percent(layer.last)));
     }
     for (name, accuracy) in classes.iter().zip(&report.all.classes) {
-        println!("  {name:<12}{}", percent(*accuracy));
+        lines.push(format!("  {name:<12}{}", percent(*accuracy)));
     }
+    lines.join("\n")
 }

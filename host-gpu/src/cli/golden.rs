@@ -1,6 +1,7 @@
 //! `clapp golden`: a backend against golden vectors.
 
 use super::BackendName;
+use super::output::say;
 use crate::error::Error;
 use crate::golden::{Backend, core, cpu, run as run_cases};
 use clap::Args;
@@ -20,13 +21,13 @@ pub struct GoldenArguments {
 /// Runs `clapp golden`: exit code 0 within the limits, 1 above them, 2 where a file cannot be read.
 ///
 /// # Errors
-/// None: what goes wrong with a file is a row of the table.
+/// Only that of the output: what goes wrong with a file is a row of the table.
 pub fn run(arguments: &GoldenArguments) -> Result<u8, Error> {
     let backend: &Backend<'_> = match arguments.backend {
         BackendName::Core => &core::compute,
         BackendName::Cpu => &cpu::compute,
     };
     let report = run_cases(&arguments.paths, backend);
-    print!("{report}");
+    say(&report)?;
     Ok(report.exit_code())
 }

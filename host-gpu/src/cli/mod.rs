@@ -4,6 +4,7 @@ pub mod demo;
 pub mod eval;
 pub mod golden;
 pub mod info;
+mod output;
 pub mod parity;
 mod progress;
 pub mod train;

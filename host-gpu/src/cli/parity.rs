@@ -1,5 +1,6 @@
 //! `clapp parity`: the same training on two backends.
 
+use super::output::say;
 use super::train::ConfigArguments;
 use super::{BackendName, check_shape, open_data};
 use crate::error::Error;
@@ -56,28 +57,31 @@ pub fn run(arguments: &ParityArguments) -> Result<u8, Error> {
     if !(arguments.bound.is_finite() && arguments.bound > 0.0) {
         return wrong("--bound is not a finite number above 0");
     }
-    let mut config = arguments.configuration.clone().or_demo().configuration()?;
+    let asked = arguments.configuration.clone().or_demo();
+    let mut config = asked.configuration()?;
     if arguments.optimizer == OptimizerName::Sgd {
         config.optimizer = Optimizer::Sgd { lr: SGD_RATE, momentum: 0.0, weight_decay: 0.0 };
     }
     let data = open_data(arguments.data.as_deref(), &config)?;
-    check_shape(&data, config.input_shape(), &config.name)?;
+    check_shape(&data, config.input_shape(), &asked.origin())?;
     let differences = parity(&config, &data, arguments.steps)?;
-    println!("{}, {}, width {}: core against cpu\n", config.name, config.rule.name(), config.width);
-    println!("{:>5}  {:<20} {:>16} {:>16}", "step", "tensor", "largest error", "mean error");
+    let mut lines = Vec::new();
+    lines.push(format!("{}, {}, width {}: core against cpu\n", config.name, config.rule.name(), config.width));
+    lines.push(format!("{:>5}  {:<20} {:>16} {:>16}", "step", "tensor", "largest error", "mean error"));
     let mut worst = 0.0_f64;
     for difference in &differences {
-        println!(
+        lines.push(format!(
             "{:>5}  {:<20} {:>16.2e} {:>16.2e}",
             difference.step, difference.tensor, difference.largest, difference.mean
-        );
+        ));
         worst = if difference.largest > worst || difference.largest.is_nan() { difference.largest } else { worst };
     }
     let passes = worst <= arguments.bound;
-    println!(
+    lines.push(format!(
         "\nlargest error {worst:.2e}, bound {:.0e}: {}",
         arguments.bound,
         if passes { "passed" } else { "FAILED" }
-    );
+    ));
+    say(lines.join("\n"))?;
     Ok(u8::from(!passes))
 }

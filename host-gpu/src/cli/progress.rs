@@ -30,7 +30,7 @@ impl Progress {
 
     /// Shows a step.
     pub fn step(&mut self, metrics: &StepMetrics, epochs: u64) {
-        self.bar.set_length(epochs * metrics.steps_per_epoch as u64);
+        self.bar.set_length(epochs.saturating_mul(metrics.steps_per_epoch as u64));
         let mix = |old: Option<f64>, new: f64| Some(old.map_or(new, |old| old + NEWEST * (new - old)));
         self.losses.resize(metrics.losses.len(), None);
         for (shown, loss) in self.losses.iter_mut().zip(&metrics.losses) {

@@ -1,5 +1,6 @@
 //! `clapp train`: an encoder from images, with checkpoints and metrics.
 
+use super::output::say;
 use super::progress::Progress;
 use super::{check_shape, open_data};
 use crate::config::{Config, PRESETS, RuleName, preset};
@@ -59,13 +60,21 @@ impl ConfigArguments {
         Self { preset, ..self }
     }
 
+    /// What names the configuration in errors: its file, or its preset.
+    pub fn origin(&self) -> String {
+        match (&self.config, &self.preset) {
+            (Some(path), _) => path.display().to_string(),
+            (None, preset) => format!("preset {}", preset.as_deref().unwrap_or_default()),
+        }
+    }
+
     /// The configuration that the arguments ask for.
     ///
     /// # Errors
     /// [`Error::Config`] or [`Error::File`] where there is none, or it makes no sense.
     pub fn configuration(&self) -> Result<Config, Error> {
-        let (mut config, origin) = match (&self.config, &self.preset) {
-            (Some(path), _) => (Config::read(path)?, path.display().to_string()),
+        let mut config = match (&self.config, &self.preset) {
+            (Some(path), _) => Config::read(path)?,
             (None, None) => {
                 let message = format!("name a configuration: --config FILE or --preset {}", PRESETS.join("|"));
                 return Err(Error::Config { origin: "arguments".into(), message });
@@ -75,7 +84,7 @@ impl ConfigArguments {
                     origin: format!("preset `{name}`"),
                     message: format!("unknown, expected one of {}", PRESETS.join(", ")),
                 };
-                (preset(name).ok_or_else(unknown)?, format!("preset {name}"))
+                preset(name).ok_or_else(unknown)?
             }
         };
         config.width = self.width.unwrap_or(config.width);
@@ -84,7 +93,7 @@ impl ConfigArguments {
         config.images = self.images.or(config.images);
         config.batch = self.batch.unwrap_or(config.batch);
         config.seed = self.seed.unwrap_or(config.seed);
-        config.check(&origin)?;
+        config.check(&self.origin())?;
         Ok(config)
     }
 }
@@ -96,13 +105,13 @@ impl ConfigArguments {
 pub fn run(arguments: &TrainArguments) -> Result<u8, Error> {
     let config = arguments.configuration.configuration()?;
     let data = open_data(arguments.data.as_deref(), &config)?;
-    check_shape(&data, config.input_shape(), &config.name)?;
+    check_shape(&data, config.input_shape(), &arguments.configuration.origin())?;
     let out = arguments.out.clone().unwrap_or_else(|| Path::new("out").join(&config.name));
-    println!("{}: {} on {}", config.name, config.rule.name(), data.source);
+    say(format!("{}: {} on {}", config.name, config.rule.name(), data.source))?;
     let images = Arc::new(config.images.map_or_else(|| data.train.clone(), |count| data.train.take(count)));
     let mut progress = Progress::new(config.rule.name(), config.epochs);
     train_in_folder(&config, &images, &out, |step| progress.step(step, config.epochs))?;
     progress.finish();
-    println!("wrote {}", out.join(CHECKPOINT).display());
+    say(format!("wrote {}", out.join(CHECKPOINT).display()))?;
     Ok(0)
 }

@@ -208,11 +208,12 @@ pub struct ProbeConfig {
     pub augment: ViewAugment,
 }
 
-/// Largest batch, negatives a row and channels of a block at width 1: far above what is of use, far below what
+/// Largest batch, negatives a row, channels of a block at width 1, and epochs: far above what is of use, far below what
 /// would overflow.
 const MOST_IMAGES: usize = 1 << 14;
 const MOST_NEGATIVES: usize = 1 << 10;
 const MOST_CHANNELS: usize = 1 << 16;
+const MOST_EPOCHS: u64 = 1_000_000;
 
 /// Which pooling the layers of a network get.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -265,6 +266,11 @@ impl Config {
         }
         if !(2..=MOST_IMAGES).contains(&self.batch) {
             return wrong(format!("batch is {}, expected 2 to {MOST_IMAGES}: the rule contrasts images", self.batch));
+        }
+        for (name, epochs) in [("epochs", self.epochs), ("probe.epochs", self.probe.epochs)] {
+            if epochs > MOST_EPOCHS {
+                return wrong(format!("{name} is {epochs}, expected at most {MOST_EPOCHS}"));
+            }
         }
         if !(self.width.is_finite() && self.width > 0.0 && self.width <= 64.0) {
             return wrong(format!("width is {}, expected above 0 and at most 64", self.width));

@@ -33,6 +33,9 @@ pub struct Case {
     pub task: Task,
     /// Expected results, flattened, by name without `expect.`.
     pub expected: BTreeMap<String, Vec<f64>>,
+    /// Fields of the description that are not known here. They are named in the report: if one of them changes
+    /// what is computed, the comparison fails.
+    pub unknown: Vec<String>,
 }
 
 /// What a case does with its frames.
@@ -117,7 +120,7 @@ impl Case {
         if expected.is_empty() {
             return Err(GoldenError::field(path, "expect", "the file expects nothing"));
         }
-        let Spec { input, blocks, rule, learning, task } = spec::parse(path, text("kind")?, text("spec")?)?;
+        let Spec { input, blocks, rule, learning, task, unknown } = spec::parse(path, text("kind")?, text("spec")?)?;
         let network = NetworkSpec::new(input, blocks, rule, learning)
             .map_err(|source| GoldenError::Network { path: path.into(), source })?;
         let rows = tensors.shape("x")?.first().copied().unwrap_or(0);
@@ -134,7 +137,7 @@ impl Case {
         let parts = Parts { path, network: &network, rows, expected: &expected };
         let task = parts.task(task, &mut tensors)?;
         tensors.finish()?;
-        Ok(Self { path: path.into(), name, network, values, frames, rows, task, expected })
+        Ok(Self { path: path.into(), name, network, values, frames, rows, task, expected, unknown })
     }
 }
 

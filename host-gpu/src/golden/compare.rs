@@ -62,6 +62,8 @@ pub struct Comparison {
     pub failed: Vec<(String, String)>,
     /// Groups that the backend declined: name, reason, number of expected tensors in it.
     pub declined: Vec<(String, &'static str, usize)>,
+    /// Fields of the case's description that are not known here.
+    pub unknown: Vec<String>,
 }
 
 impl Comparison {
@@ -78,7 +80,7 @@ impl Comparison {
 
 /// Holds what was computed against every tensor that the case expects.
 pub fn compare(case: &Case, computed: &Computed) -> Comparison {
-    let mut result = Comparison { case: case.name.clone(), ..Comparison::default() };
+    let mut result = Comparison { case: case.name.clone(), unknown: case.unknown.clone(), ..Comparison::default() };
     let mut declined: Vec<_> = computed.not_mine.iter().map(|(group, reason)| (group.clone(), *reason, 0)).collect();
     for (name, want) in &case.expected {
         let got = computed.tensors.iter().find(|(computed, _)| computed == name);

@@ -106,7 +106,9 @@ fn push_values(case: &Case, group: &str, values: &[LayerValues], computed: &mut 
 
 fn cosine(a: &[f32], b: &[f32]) -> f64 {
     let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
-    dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
+    let norms = (dot(a, a) * dot(b, b)).sqrt();
+    // Without a direction there is nothing to agree with.
+    if norms == 0.0 { 0.0 } else { dot(a, b) / norms }
 }
 
 fn stream(case: &Case, fixation: &[bool], lr: f32, computed: &mut Computed) {

@@ -1,4 +1,4 @@
-//! A JSON object whose every field must be asked for: what is left over in the end is an error.
+//! A JSON object whose every field must be asked for: what is left over in the end is an error, or named.
 
 use super::GoldenError;
 use serde_json::{Map, Value};
@@ -81,6 +81,11 @@ impl<'a> Fields<'a> {
     /// All fields, where their names are up to the file.
     pub fn into_each(self) -> impl Iterator<Item = (String, Value)> {
         self.map.into_iter()
+    }
+
+    /// Names of what nobody asked for.
+    pub fn rest(self) -> Vec<String> {
+        self.map.keys().map(|name| format!("{}.{name}", self.scope)).collect()
     }
 
     /// Refuses what nobody asked for.

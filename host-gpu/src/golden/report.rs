@@ -78,6 +78,9 @@ fn details(f: &mut fmt::Formatter<'_>, comparison: &Comparison) -> fmt::Result {
         0 => {}
         more => writeln!(f, "{}: {more} more", comparison.case)?,
     }
+    for field in &comparison.unknown {
+        writeln!(f, "{}: {field} is not known here and was not used", comparison.case)?;
+    }
     for (group, reason, count) in &comparison.declined {
         writeln!(f, "{}: {group} ({count} tensors) is not this backend's job: {reason}", comparison.case)?;
     }

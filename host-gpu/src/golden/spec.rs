@@ -20,6 +20,8 @@ pub(super) struct Spec {
     pub rule: Rule,
     pub learning: Learning,
     pub task: TaskSpec,
+    /// Fields that are not known here.
+    pub unknown: Vec<String>,
 }
 
 /// What is done with the network. Counts are `None` where the tensors alone say them.
@@ -73,7 +75,7 @@ pub(super) fn parse(path: &Path, kind: &str, text: &str) -> Result<Spec, GoldenE
             return Err(GoldenError::field(path, "kind", reason));
         }
     };
-    fields.finish()?;
+    let unknown = fields.rest();
     if matches!(task, TaskSpec::InfoNce { .. } | TaskSpec::Probe { .. }) {
         // Their losses lie outside the rule's: the network has no projections.
         rule = Rule { projection: Projection::Identity, context: Context::Same, ..rule };
@@ -87,7 +89,7 @@ pub(super) fn parse(path: &Path, kind: &str, text: &str) -> Result<Spec, GoldenE
         | (TaskSpec::InfoNce { .. }, Learning::Local) => {
             Err(GoldenError::field(path, "spec.learning", format!("a case of kind \"{kind}\" has no such learning")))
         }
-        _ => Ok(Spec { input, blocks, rule, learning, task }),
+        _ => Ok(Spec { input, blocks, rule, learning, task, unknown }),
     }
 }
 
@@ -162,16 +164,17 @@ fn batch(path: &Path, fields: &mut Fields<'_>) -> Result<TaskSpec, GoldenError> 
     Ok(TaskSpec::Batch { pairs, negatives: negatives.unwrap_or(Negatives::Ring), either, trials })
 }
 
-/// An optimiser's kind is the first word of its name: `sgd_momentum` is `sgd`.
+/// An optimiser's kind is how its name begins: `sgd_momentum` is SGD.
 fn trial(path: &Path, name: String, mut fields: Fields<'_>) -> Result<Trial, GoldenError> {
     let lr = fields.number("lr")?.ok_or_else(|| fields.error("lr", "missing"))?;
     let steps = fields.optional("steps", "a number of steps from 1 to 10000", |value| {
         count(value).filter(|steps| (1..=10_000).contains(steps))
     })?;
     let weight_decay = fields.number("weight_decay")?.unwrap_or(0.0);
-    let optimizer = match name.split(['_', '-', '.']).next() {
+    let kind = ["sgd", "adam", "lars"].into_iter().find(|kind| name.starts_with(kind));
+    let optimizer = match kind {
         Some("sgd") => Optimizer::Sgd { lr, momentum: fields.number("momentum")?.unwrap_or(0.0), weight_decay },
-        Some("adam" | "adamw") => {
+        Some("adam") => {
             let betas = fields.optional("betas", "a pair of numbers", |value| match value.as_array()?.as_slice() {
                 [first, second] => Some([number(first)?, number(second)?]),
                 _ => None,

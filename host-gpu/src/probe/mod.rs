@@ -126,12 +126,12 @@ pub fn probe<B: Backend>(
                 });
             }
         }
-        let accuracies: Vec<Vec<f64>> =
-            heads.par_iter().map(|head| class_accuracies(head, &test, &data.test, classes)).collect();
-        for (scores, accuracy) in scores.iter_mut().zip(accuracies) {
-            scores.push(accuracy);
+        let counts: Vec<Vec<usize>> =
+            heads.par_iter().map(|head| right_by_class(head, &test, &data.test, classes)).collect();
+        for (scores, counts) in scores.iter_mut().zip(counts) {
+            scores.push(counts);
         }
-        let all = scores.first().and_then(|epochs| epochs.last()).map_or(0.0, |last| mean_over(&data.test, last));
+        let all = scores.first().and_then(|epochs| epochs.last()).map_or(0.0, |last| share(last, &data.test));
         progress(epoch + 1, all);
     }
     let mut accuracies = scores.into_iter().map(|epochs| summary(&data.test, epochs, classes));
@@ -167,30 +167,32 @@ fn plain_features<B: Backend>(
     Ok(all)
 }
 
-/// Share of each class's images classified rightly.
-fn class_accuracies(head: &Head, features: &Features, split: &Split, classes: usize) -> Vec<f64> {
-    let mut right = vec![0_usize; classes];
-    let mut seen = vec![0_usize; classes];
+/// Images of each class that are classified rightly.
+fn right_by_class(head: &Head, features: &Features, split: &Split, classes: usize) -> Vec<usize> {
+    let mut right = vec![0; classes];
     let images: Vec<usize> = (0..split.len()).collect();
     for batch in images.chunks(ROWS) {
         let predictions = head.predict(&features.rows(head.layers(), batch), batch.len());
         for (image, prediction) in batch.iter().zip(predictions) {
             let label = split.label(*image);
-            seen[label] += 1;
             right[label] += usize::from(prediction == label);
         }
     }
-    right.iter().zip(&seen).map(|(right, seen)| if *seen == 0 { 0.0 } else { *right as f64 / *seen as f64 }).collect()
+    right
 }
 
-/// Accuracy over all images from that of each class.
-fn mean_over(split: &Split, classes: &[f64]) -> f64 {
-    let right: f64 = split.labels().iter().map(|label| classes[usize::from(*label)]).sum();
-    right / split.len() as f64
+/// Share of all images that are classified rightly.
+fn share(right: &[usize], split: &Split) -> f64 {
+    right.iter().sum::<usize>() as f64 / split.len().max(1) as f64
 }
 
-fn summary(split: &Split, epochs: Vec<Vec<f64>>, classes: usize) -> Accuracy {
-    let best = epochs.iter().map(|classes| mean_over(split, classes)).fold(0.0, f64::max);
-    let classes = epochs.into_iter().next_back().unwrap_or_else(|| vec![0.0; classes]);
-    Accuracy { last: mean_over(split, &classes), best, classes }
+fn summary(split: &Split, epochs: Vec<Vec<usize>>, classes: usize) -> Accuracy {
+    let best = epochs.iter().map(|right| share(right, split)).fold(0.0, f64::max);
+    let last = epochs.into_iter().next_back().unwrap_or_else(|| vec![0; classes]);
+    let mut seen = vec![0_usize; classes];
+    for label in split.labels() {
+        seen[usize::from(*label)] += 1;
+    }
+    let of_class = |(right, seen): (&usize, &usize)| *right as f64 / (*seen).max(1) as f64;
+    Accuracy { last: share(&last, split), best, classes: last.iter().zip(&seen).map(of_class).collect() }
 }

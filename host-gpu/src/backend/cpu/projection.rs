@@ -12,22 +12,33 @@ use rayon::prelude::*;
 const TILE: usize = 1 << 16;
 
 /// `Q_j = (g+_j zpos_j + sum_k g-_jk zneg_jk) / rows`, `[rows, D]`.
+///
+/// Written as `sum_k g-_jk (zneg_jk - zpos_j) + (g+_j + sum_k g-_jk) zpos_j`: where attraction and repulsion weigh
+/// the same, the difference of two similar activities is taken before anything is rounded.
 pub fn errors(pairing: Pairing<'_>, p: &[f32], factors: &Factors<Vec<f32>>, rows: usize) -> Vec<f32> {
     let dimension = p.len() / rows;
     let row_of = |row: usize| &p[row * dimension..(row + 1) * dimension];
     let mut errors = vec![0.0; p.len()];
     errors.par_chunks_mut(dimension).enumerate().for_each(|(row, errors)| {
-        let mut add = |factor: f64, z: &[f32]| {
-            if factor != 0.0 {
+        let positive = row_of(partner(row, rows));
+        let mut rest = factors.g_pos[row];
+        for (negative, factor) in pairing.negatives.iter().zip(&factors.g_neg).skip(row).step_by(rows) {
+            rest += factor;
+            if *factor != 0.0 {
                 let factor = (factor / rows as f64) as f32;
-                for (error, z) in errors.iter_mut().zip(z) {
-                    *error += factor * z;
+                let negative = row_of(partner(*negative, rows));
+                for ((error, negative), positive) in errors.iter_mut().zip(negative).zip(positive) {
+                    *error += factor * (negative - positive);
                 }
             }
-        };
-        add(factors.g_pos[row], row_of(partner(row, rows)));
-        for (negative, factor) in pairing.negatives.iter().zip(&factors.g_neg).skip(row).step_by(rows) {
-            add(*factor, row_of(partner(*negative, rows)));
+        }
+        // What is left of a sum that is zero in exact arithmetic is rounding.
+        let rest = if rest.abs() < 1e-12 * factors.g_pos[row].abs() { 0.0 } else { rest };
+        if rest != 0.0 {
+            let rest = (rest / rows as f64) as f32;
+            for (error, positive) in errors.iter_mut().zip(positive) {
+                *error += rest * positive;
+            }
         }
     });
     errors
