@@ -72,6 +72,14 @@ pub struct ProbeTask<'a> {
     pub loader_threads: usize,
 }
 
+/// What the heads learn from.
+enum Training {
+    /// Features of all images, computed once.
+    Cached(Features),
+    /// Images, to be augmented anew each epoch.
+    Augmented(Arc<Split>),
+}
+
 /// Trains the heads and scores them on the test images after every epoch; `progress` hears of each epoch done,
 /// with the accuracy of the head that reads all layers.
 ///
@@ -93,37 +101,43 @@ pub fn probe<B: Backend>(
         .collect();
     let mut scores = vec![Vec::new(); heads.len()];
     let test = plain_features(backend, model, pooled, &data.test, config)?;
-    let train = if cached { Some(plain_features(backend, model, pooled, &data.train, config)?) } else { None };
-    let images = Arc::new(data.train.clone());
+    let training = if cached {
+        Training::Cached(plain_features(backend, model, pooled, &data.train, config)?)
+    } else {
+        Training::Augmented(Arc::new(data.train.clone()))
+    };
     for epoch in 0..config.epochs {
-        if let Some(train) = &train {
-            let mut order: Vec<usize> = (0..data.train.len()).collect();
-            stream(seed, Purpose::ProbeShuffle, epoch, 0).shuffle(&mut order);
-            heads.par_iter_mut().for_each(|head| {
-                for batch in order.chunks(config.batch) {
-                    let labels: Vec<usize> = batch.iter().map(|image| data.train.label(*image)).collect();
-                    head.learn(&train.rows(head.layers(), batch), &labels, config.lr);
-                }
-            });
-        } else {
-            let batches = loader::singles(
-                images.clone(),
-                pooled.input(),
-                &config.augment,
-                config.batch,
-                seed,
-                epoch,
-                loader_threads,
-            )?;
-            for batch in batches {
-                let batch = batch?;
-                let labels: Vec<usize> = batch.labels.iter().map(|label| usize::from(*label)).collect();
-                let x = backend.upload_frames(pooled.input(), &batch.x);
-                let features = features(backend, model, pooled, x, labels.len());
-                let rows: Vec<usize> = (0..labels.len()).collect();
+        match &training {
+            Training::Cached(train) => {
+                let mut order: Vec<usize> = (0..data.train.len()).collect();
+                stream(seed, Purpose::ProbeShuffle, epoch, 0).shuffle(&mut order);
                 heads.par_iter_mut().for_each(|head| {
-                    head.learn(&features.rows(head.layers(), &rows), &labels, config.lr);
+                    for batch in order.chunks(config.batch) {
+                        let labels: Vec<usize> = batch.iter().map(|image| data.train.label(*image)).collect();
+                        head.learn(&train.rows(head.layers(), batch), &labels, config.lr);
+                    }
                 });
+            }
+            Training::Augmented(images) => {
+                let batches = loader::singles(
+                    images.clone(),
+                    pooled.input(),
+                    &config.augment,
+                    config.batch,
+                    seed,
+                    epoch,
+                    loader_threads,
+                )?;
+                for batch in batches {
+                    let batch = batch?;
+                    let labels: Vec<usize> = batch.labels.iter().map(|label| usize::from(*label)).collect();
+                    let x = backend.upload_frames(pooled.input(), &batch.x);
+                    let features = features(backend, model, pooled, x, labels.len());
+                    let rows: Vec<usize> = (0..labels.len()).collect();
+                    heads.par_iter_mut().for_each(|head| {
+                        head.learn(&features.rows(head.layers(), &rows), &labels, config.lr);
+                    });
+                }
             }
         }
         let counts: Vec<Vec<usize>> =
