@@ -28,6 +28,14 @@ pub enum Error {
         /// What is wrong and what was expected.
         message: String,
     },
+    /// A file of a run's folder could not be understood.
+    #[error("{path}: {message}")]
+    Run {
+        /// The file or folder.
+        path: PathBuf,
+        /// What is wrong and what was expected.
+        message: String,
+    },
     /// The network does not fit together, or not on the images.
     #[error("the network does not fit together: {0}")]
     Network(#[from] NetworkError),

@@ -20,5 +20,6 @@ pub mod plot;
 pub mod probe;
 pub mod rng;
 pub mod run;
+pub mod run_info;
 pub mod step;
 pub mod trainer;

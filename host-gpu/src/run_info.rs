@@ -1,0 +1,146 @@
+//! What a run was: rule, seed, data, program and machine, kept as `run.json` in the run's folder.
+
+use crate::config::Config;
+use crate::error::Error;
+use crate::files::write_atomically;
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+use std::time::SystemTime;
+use sysinfo::{CpuRefreshKind, MemoryRefreshKind, RefreshKind, System};
+
+/// Name of the file in a run's folder.
+pub const RUN: &str = "run.json";
+
+/// The value of `format`.
+const FORMAT: &str = "clapp-run/1";
+
+/// A run, as its folder's `run.json` describes it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct RunInfo {
+    /// `clapp-run/1`.
+    format: String,
+    /// The configuration's name.
+    pub name: String,
+    /// The rule's name.
+    pub rule: String,
+    /// Seed of every random stream.
+    pub seed: u64,
+    /// Factor on the channels of every block.
+    pub width: f32,
+    /// What was trained on.
+    pub data: DataInfo,
+    /// The program.
+    pub program: ProgramInfo,
+    /// The machine.
+    pub machine: MachineInfo,
+    /// When the run began, UTC, as in RFC 3339.
+    pub started: String,
+}
+
+/// The data set of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct DataInfo {
+    /// Short name of the set, such as `cifar10`.
+    pub name: String,
+    /// Images that the encoder learns from, after any limit.
+    pub train_images: usize,
+    /// Test images of the set.
+    pub test_images: usize,
+}
+
+/// The program of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ProgramInfo {
+    /// Version of the package.
+    pub version: String,
+    /// Git commit of the build, with `-dirty` where its sources had uncommitted changes; `unknown` without git.
+    pub commit: String,
+}
+
+/// The machine of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct MachineInfo {
+    /// Model of the processor; `unknown` where the system does not tell.
+    pub cpu: String,
+    /// Logical cores of the machine; 0 where unknown.
+    pub logical_cores: usize,
+    /// Threads that compute.
+    pub threads: usize,
+    /// Main memory in bytes; 0 where unknown.
+    pub memory: u64,
+    /// Operating system with its version; `unknown` where it does not tell.
+    pub os: String,
+}
+
+impl ProgramInfo {
+    /// This program.
+    pub fn this() -> Self {
+        Self { version: env!("CARGO_PKG_VERSION").into(), commit: env!("CLAPP_COMMIT").into() }
+    }
+}
+
+impl MachineInfo {
+    /// This machine, as far as the system tells.
+    pub fn this() -> Self {
+        let kinds = RefreshKind::nothing()
+            .with_cpu(CpuRefreshKind::nothing())
+            .with_memory(MemoryRefreshKind::nothing().with_ram());
+        let system = System::new_with_specifics(kinds).ok();
+        let cpus = system.as_ref().map_or(&[][..], System::cpus);
+        let brand = cpus.first().map(|cpu| cpu.brand().trim().to_string());
+        Self {
+            cpu: brand.filter(|brand| !brand.is_empty()).unwrap_or_else(|| "unknown".into()),
+            logical_cores: cpus.len(),
+            threads: rayon::current_num_threads(),
+            memory: system.as_ref().map_or(0, System::total_memory),
+            os: System::long_os_version().unwrap_or_else(|_| "unknown".into()),
+        }
+    }
+}
+
+impl RunInfo {
+    /// A run of `config` on `data` that begins now, in this program and on this machine.
+    pub fn collect(config: &Config, data: DataInfo) -> Self {
+        Self {
+            format: FORMAT.into(),
+            name: config.name.clone(),
+            rule: config.rule.name().into(),
+            seed: config.seed,
+            width: config.width,
+            data,
+            program: ProgramInfo::this(),
+            machine: MachineInfo::this(),
+            started: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
+        }
+    }
+
+    /// Writes `run.json` into `folder`, whole or not at all.
+    ///
+    /// # Errors
+    /// [`Error::File`] where it cannot be written.
+    pub fn write(&self, folder: &Path) -> Result<(), Error> {
+        let path = folder.join(RUN);
+        let text = serde_json::to_string_pretty(self)
+            .map_err(|error| Error::Run { path: path.clone(), message: error.to_string() })?;
+        write_atomically(&path, format!("{text}\n").as_bytes())
+    }
+
+    /// Reads the `run.json` of `folder`.
+    ///
+    /// # Errors
+    /// [`Error::File`] where it cannot be read, [`Error::Run`] where it is not such a file.
+    pub fn read(folder: &Path) -> Result<Self, Error> {
+        let path = folder.join(RUN);
+        let text = std::fs::read_to_string(&path).map_err(Error::file("read", &path))?;
+        let wrong = |message: String| Error::Run { path: path.clone(), message };
+        let run: Self = serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
+        if run.format != FORMAT {
+            return Err(wrong(format!("format is `{}`, expected `{FORMAT}`", run.format)));
+        }
+        Ok(run)
+    }
+}
