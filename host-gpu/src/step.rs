@@ -323,14 +323,15 @@ fn learn_projections<B: Backend>(
             TensorRole::Feedback => &mut parameters.feedback,
             _ => &mut parameters.projection,
         };
-        match (&mut *mode, parameter) {
-            (Mode::Update { optimizer, step }, Some(parameter)) => {
-                backend.update_projection(pairing, p, c, factors, rows, parameter, optimizer, *step);
+        let Some(parameter) = parameter else { continue };
+        let errors = backend.projection_errors(pairing, p, factors, rows);
+        match &mut *mode {
+            Mode::Update { optimizer, step } => {
+                backend.update_projection(&errors, c, rows, parameter, optimizer, *step);
             }
-            (Mode::Record(_), Some(_)) => {
-                *kept.get_mut(*role) = backend.download(&backend.projection_gradient(pairing, p, c, factors, rows));
+            Mode::Record(_) => {
+                *kept.get_mut(*role) = backend.download(&backend.projection_gradient(&errors, c, rows));
             }
-            (_, None) => {}
         }
     }
 }

@@ -121,25 +121,26 @@ pub trait Backend {
         rows: usize,
     ) -> Self::PooledGradient;
 
-    /// Gradient of the loss with respect to the projection (spec 2.2), `[D, D_src]`.
-    fn projection_gradient(
+    /// The rows `Q` of the projection's gradient `Q^T C` (spec 2.2), `[rows, D]`: that gradient is a sum of outer
+    /// products, one a row, and its rows are much smaller than it.
+    fn projection_errors(
         &self,
         pairing: Pairing<'_>,
         p: &Self::Tensor,
-        c: &Self::Tensor,
         factors: &Factors<Self::Tensor>,
         rows: usize,
     ) -> Self::Tensor;
 
+    /// Gradient of the loss with respect to the projection, from [`Backend::projection_errors`] and the contexts
+    /// `c` `[rows, D_src]`: `[D, D_src]`.
+    fn projection_gradient(&self, errors: &Self::Tensor, c: &Self::Tensor, rows: usize) -> Self::Tensor;
+
     /// The gradient of [`Backend::projection_gradient`] and its optimiser step in one; a backend need not
     /// write the gradient out. `step` counts from 1.
-    #[expect(clippy::too_many_arguments, reason = "one coarse operation instead of two")]
     fn update_projection(
         &self,
-        pairing: Pairing<'_>,
-        p: &Self::Tensor,
+        errors: &Self::Tensor,
         c: &Self::Tensor,
-        factors: &Factors<Self::Tensor>,
         rows: usize,
         projection: &mut Parameter<Self::Tensor>,
         optimizer: &Optimizer,

@@ -102,38 +102,37 @@ impl Backend for Cpu {
         contrast::pooled_gradient(pairing, factors, rows)
     }
 
-    fn projection_gradient(
+    fn projection_errors(
         &self,
         pairing: Pairing<'_>,
         p: &Vec<f32>,
-        c: &Vec<f32>,
         factors: &Factors<Vec<f32>>,
         rows: usize,
     ) -> Vec<f32> {
-        let errors = projection::errors(pairing, p, factors, rows);
-        let mut gradient = vec![0.0; p.len() / rows * (c.len() / rows)];
-        projection::gradient(&errors, c, rows, &mut gradient);
+        projection::errors(pairing, p, factors, rows)
+    }
+
+    fn projection_gradient(&self, errors: &Vec<f32>, c: &Vec<f32>, rows: usize) -> Vec<f32> {
+        let mut gradient = vec![0.0; errors.len() / rows * (c.len() / rows)];
+        projection::gradient(errors, c, rows, &mut gradient);
         gradient
     }
 
     fn update_projection(
         &self,
-        pairing: Pairing<'_>,
-        p: &Vec<f32>,
+        errors: &Vec<f32>,
         c: &Vec<f32>,
-        factors: &Factors<Vec<f32>>,
         rows: usize,
         projection: &mut Parameter<Vec<f32>>,
         optimizer: &Optimizer,
         step: u64,
     ) {
         if !optimizer.is_elementwise() {
-            let gradient = self.projection_gradient(pairing, p, c, factors, rows);
+            let gradient = self.projection_gradient(errors, c, rows);
             return self.update(projection, &gradient, optimizer, step);
         }
         ensure_state(projection, optimizer);
-        let errors = projection::errors(pairing, p, factors, rows);
-        projection::update(&errors, c, rows, projection, optimizer, step);
+        projection::update(errors, c, rows, projection, optimizer, step);
     }
 
     fn spread(&self, layer: &Layer, pooled: &Vec<f64>, rows: usize) -> Vec<f32> {
