@@ -16,7 +16,7 @@ const FORMAT: &str = "clapp-run/1";
 
 /// A run, as its folder's `run.json` describes it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields)]
 pub struct RunInfo {
     /// `clapp-run/1`.
     format: String,
@@ -40,7 +40,7 @@ pub struct RunInfo {
 
 /// The data set of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields)]
 pub struct DataInfo {
     /// Short name of the set, such as `cifar10`.
     pub name: String,
@@ -52,7 +52,7 @@ pub struct DataInfo {
 
 /// The program of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields)]
 pub struct ProgramInfo {
     /// Version of the package.
     pub version: String,
@@ -62,7 +62,7 @@ pub struct ProgramInfo {
 
 /// The machine of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields)]
 pub struct MachineInfo {
     /// Model of the processor; `unknown` where the system does not tell.
     pub cpu: String,

@@ -8,7 +8,7 @@ use clapp_host_gpu::checkpoint::Checkpoint;
 use clapp_host_gpu::config::Config;
 use clapp_host_gpu::golden::case::Case;
 use clapp_host_gpu::golden::cpu;
-use clapp_host_gpu::probe::ProbeReport;
+use clapp_host_gpu::probe::ProbeRecord;
 use cli_common::{CONFIG, clapp, grey_config, succeeds, write_cifar, write_idx};
 use golden_case::batch;
 use std::fs;
@@ -89,18 +89,26 @@ fn options_override_the_file_and_are_kept_in_the_checkpoint() {
 fn eval_probes_a_checkpoint_with_cached_and_with_augmented_features() {
     let place = place();
     train(place.path(), &["--out", "run"]);
-    for (cached, file) in [(true, "cached.json"), (false, "anew.json")] {
-        let mut arguments =
-            vec!["eval", "run/checkpoint.safetensors", "--data", "data", "--epochs", "3", "--json", file];
+    for (cached, file) in [(true, "run/probe-cached.json"), (false, "run/probe.json")] {
+        let mut arguments = vec!["eval", "run/checkpoint.safetensors", "--data", "data", "--epochs", "3"];
         arguments.extend(cached.then_some("--cached"));
         let text = succeeds(place.path(), &arguments);
-        let json = fs::read(place.path().join(file)).expect("a report");
-        let report: ProbeReport = serde_json::from_slice(&json).expect("a report");
+        let record = ProbeRecord::read(&place.path().join(file)).expect("a record");
+        let report = &record.report;
+        assert_eq!((record.encoder_epochs, record.data.as_str(), record.class_names.len()), (2, "cifar10", 10));
         assert_eq!((report.cached, report.epochs, report.train_images, report.test_images), (cached, 3, 20, 10));
         assert_eq!((report.layers.len(), report.all.classes.len()), (2, 10));
+        for head in report.layers.iter().chain([&report.all]) {
+            assert_eq!((head.epochs.len(), head.epochs.last()), (3, Some(&head.last)));
+            assert_eq!(head.epochs.iter().copied().fold(0.0, f64::max), head.best);
+        }
         assert!(text.contains(&format!("all layers  {:6.2} %", 100.0 * report.all.last)), "{text}");
+        assert!(text.contains(&format!("wrote {file}")), "{text}");
+        let bytes = fs::read(place.path().join(file)).expect("a file");
+        arguments.extend(["--json", "elsewhere/again.json"]);
         let again = succeeds(place.path(), &arguments);
-        assert_eq!(again, text, "the same checkpoint gives the same accuracies");
+        assert_eq!(again, text.replace(file, "elsewhere/again.json"), "the same checkpoint, the same accuracies");
+        assert_eq!(fs::read(place.path().join("elsewhere/again.json")).expect("a file"), bytes);
     }
 }
 

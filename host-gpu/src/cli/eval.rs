@@ -5,13 +5,12 @@ use super::{check_shape, open_data};
 use crate::backend::cpu::Cpu;
 use crate::checkpoint::Checkpoint;
 use crate::error::Error;
-use crate::files::write_atomically;
-use crate::probe::{ProbeReport, ProbeTask, probe};
+use crate::files::check_writable;
+use crate::probe::{ProbeRecord, ProbeReport, ProbeTask, beside, probe};
 use crate::run::loader_threads;
 use crate::step::Model;
 use clap::Args;
 use indicatif::ProgressBar;
-use std::io::ErrorKind;
 use std::path::PathBuf;
 
 /// Arguments of `clapp eval`.
@@ -31,8 +30,8 @@ pub struct EvalArguments {
     /// Use only the first so many labelled images [default: as many as the encoder was trained on].
     #[arg(long)]
     pub images: Option<usize>,
-    /// Write the result as JSON, too.
-    #[arg(long)]
+    /// File for the result as JSON [default: probe.json beside the checkpoint, probe-cached.json with --cached].
+    #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
 }
 
@@ -46,11 +45,10 @@ pub fn run(arguments: &EvalArguments) -> Result<u8, Error> {
             return Err(Error::Config { origin: option.into(), message: "is 0, expected at least 1".into() });
         }
     }
-    // Found out now rather than after the whole evaluation.
-    if let Some(path) = arguments.json.as_deref().filter(|path| path.is_dir()) {
-        return Err(Error::File { action: "write", path: path.into(), source: ErrorKind::IsADirectory.into() });
-    }
+    let path = arguments.json.clone().unwrap_or_else(|| beside(&arguments.checkpoint, arguments.cached));
     let checkpoint = Checkpoint::read(&arguments.checkpoint)?;
+    // Found out now rather than after the whole evaluation.
+    check_writable(&path)?;
     let mut config = checkpoint.config;
     let mut data = open_data(arguments.data.as_deref(), &config)?;
     check_shape(&data, config.input_shape(), &arguments.checkpoint.display().to_string())?;
@@ -76,11 +74,8 @@ pub fn run(arguments: &EvalArguments) -> Result<u8, Error> {
     bar.finish_and_clear();
     say(format!("{}, {} epochs, on {}", config.rule.name(), checkpoint.epoch, data.source))?;
     say(table(&report, &data.classes))?;
-    if let Some(path) = &arguments.json {
-        let text = serde_json::to_string_pretty(&report)
-            .map_err(|error| Error::Config { origin: path.display().to_string(), message: error.to_string() })?;
-        write_atomically(path, text.as_bytes())?;
-    }
+    ProbeRecord::new(checkpoint.epoch, &data, report).write(&path)?;
+    say(format!("wrote {}", path.display()))?;
     Ok(0)
 }
 

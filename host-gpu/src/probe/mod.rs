@@ -7,9 +7,11 @@
 
 mod features;
 mod head;
+mod record;
 
 pub use features::{Features, features};
 pub use head::Head;
+pub use record::{ProbeRecord, beside};
 
 use crate::augment::normalise;
 use crate::backend::Backend;
@@ -36,6 +38,8 @@ pub struct Accuracy {
     pub best: f64,
     /// As `last`, for each class; 0 where the class has no test image.
     pub classes: Vec<f64>,
+    /// As `last`, after each epoch.
+    pub epochs: Vec<f64>,
 }
 
 /// The outcome of a probe.
@@ -149,7 +153,7 @@ pub fn probe<B: Backend>(
         progress(epoch + 1, all);
     }
     let mut accuracies = scores.into_iter().map(|epochs| summary(&data.test, epochs, classes));
-    let none = || Accuracy { last: 0.0, best: 0.0, classes: vec![0.0; classes] };
+    let none = || Accuracy { last: 0.0, best: 0.0, classes: vec![0.0; classes], epochs: Vec::new() };
     Ok(ProbeReport {
         cached,
         epochs: config.epochs,
@@ -201,12 +205,14 @@ fn share(right: &[usize], split: &Split) -> f64 {
 }
 
 fn summary(split: &Split, epochs: Vec<Vec<usize>>, classes: usize) -> Accuracy {
-    let best = epochs.iter().map(|right| share(right, split)).fold(0.0, f64::max);
+    let course: Vec<f64> = epochs.iter().map(|right| share(right, split)).collect();
+    let best = course.iter().copied().fold(0.0, f64::max);
     let last = epochs.into_iter().next_back().unwrap_or_else(|| vec![0; classes]);
     let mut seen = vec![0_usize; classes];
     for label in split.labels() {
         seen[usize::from(*label)] += 1;
     }
     let of_class = |(right, seen): (&usize, &usize)| *right as f64 / (*seen).max(1) as f64;
-    Accuracy { last: share(&last, split), best, classes: last.iter().zip(&seen).map(of_class).collect() }
+    let classes = last.iter().zip(&seen).map(of_class).collect();
+    Accuracy { last: share(&last, split), best, classes, epochs: course }
 }
