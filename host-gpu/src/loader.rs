@@ -11,7 +11,7 @@ use std::thread::{Builder, JoinHandle};
 use clapp_core::shape::Shape;
 
 use crate::augment::{AugmentError, ViewAugment};
-use crate::data::Split;
+use crate::data::{DataError, Split};
 use crate::rng::{Purpose, stream};
 
 /// Finished batches that wait for each thread; a thread with that many pauses.
@@ -32,14 +32,17 @@ pub struct LabelledBatch {
     /// `[N, C, S, S]`, normalised.
     pub x: Vec<f32>,
     /// Label of each of the `N` images.
-    pub labels: Vec<u8>,
+    pub labels: Vec<u16>,
     /// Index of each of the `N` images in the split.
     pub images: Vec<usize>,
 }
 
 /// Why a loader could not start, or stopped.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum LoaderError {
+    /// An image could not be read.
+    #[error(transparent)]
+    Data(#[from] DataError),
     /// The settings do not fit the images.
     #[error(transparent)]
     Augment(#[from] AugmentError),
@@ -69,7 +72,6 @@ pub struct Loader<B> {
 /// What all threads of a loader share.
 struct Source {
     split: Arc<Split>,
-    shape: Shape,
     augment: ViewAugment,
     seed: u64,
     epoch: u64,
@@ -78,16 +80,15 @@ struct Source {
     batch: usize,
 }
 
-/// Two augmented views of each image of `split` (images of `shape`), in an order shuffled anew for each `epoch`, in
+/// Two augmented views of each image of `split`, in an order shuffled anew for each `epoch`, in
 /// batches of `batch` images. The last batch holds what is left over, but a left-over of one image is dropped: the
 /// rules compare an image with others in its batch. `threads` of 0 counts as 1; their number changes no bit.
 ///
 /// # Errors
-/// [`LoaderError`] where `batch` is below 2, there are fewer than 2 images, the images are not of `shape`, or the
-/// augmentation does not fit them; and, from the iterator, where a view fails or a thread is lost.
+/// [`LoaderError`] where `batch` is below 2, there are fewer than 2 images, or the augmentation does not fit them; and,
+/// from the iterator, where an image cannot be read, a view fails or a thread is lost.
 pub fn pairs(
     split: Arc<Split>,
-    shape: Shape,
     augment: &ViewAugment,
     batch: usize,
     seed: u64,
@@ -100,28 +101,24 @@ pub fn pairs(
             split.len()
         )));
     }
-    let mut source = Source::new(split, shape, augment, batch, seed, epoch, Purpose::Shuffle)?;
+    let mut source = Source::new(split, augment, batch, seed, epoch, Purpose::Shuffle)?;
     if source.order.len() % batch == 1 {
         source.order.pop();
     }
     Loader::start(source, threads, |source, images| {
-        let mut x = Vec::new();
-        for view in 0..2 {
-            source.append_views(images, Purpose::View(view), &mut x)?;
-        }
+        let x = source.views(images, &[Purpose::View(0), Purpose::View(1)])?;
         Ok(Batch { x, images: images.to_vec() })
     })
 }
 
-/// One augmented view and the label of each image of `split` (images of `shape`), in an order shuffled anew for each
+/// One augmented view and the label of each image of `split`, in an order shuffled anew for each
 /// `epoch`, in batches of `batch` images; the last batch holds what is left over. `threads` as for [`pairs`].
 ///
 /// # Errors
-/// [`LoaderError`] where `batch` is 0, the images are not of `shape`, or the augmentation does not fit them; and, from
-/// the iterator, where a view fails or a thread is lost.
+/// [`LoaderError`] where `batch` is 0, the images have no labels, or the augmentation does not fit them; and, from the
+/// iterator, where an image cannot be read, a view fails or a thread is lost.
 pub fn singles(
     split: Arc<Split>,
-    shape: Shape,
     augment: &ViewAugment,
     batch: usize,
     seed: u64,
@@ -131,10 +128,12 @@ pub fn singles(
     if batch == 0 {
         return Err(LoaderError::Request("batches of 0 images".into()));
     }
-    let source = Source::new(split, shape, augment, batch, seed, epoch, Purpose::ProbeShuffle)?;
+    if !split.is_labelled() {
+        return Err(LoaderError::Request("a probe needs labels, found images without".into()));
+    }
+    let source = Source::new(split, augment, batch, seed, epoch, Purpose::ProbeShuffle)?;
     Loader::start(source, threads, |source, images| {
-        let mut x = Vec::new();
-        source.append_views(images, Purpose::ProbeView, &mut x)?;
+        let x = source.views(images, &[Purpose::ProbeView])?;
         let labels = images.iter().map(|&image| source.split.labels()[image]).collect();
         Ok(LabelledBatch { x, labels, images: images.to_vec() })
     })
@@ -143,36 +142,37 @@ pub fn singles(
 impl Source {
     fn new(
         split: Arc<Split>,
-        shape: Shape,
         augment: &ViewAugment,
         batch: usize,
         seed: u64,
         epoch: u64,
         shuffle: Purpose,
     ) -> Result<Self, LoaderError> {
-        augment.check(shape)?;
-        if split.image_len() != shape.len() {
-            return Err(AugmentError::Length { what: "image", found: split.image_len(), expected: shape.len() }.into());
-        }
+        augment.check(split.shape().unwrap_or(Shape::new(split.channels(), 1, 1)))?;
         let mut order: Vec<usize> = (0..split.len()).collect();
         stream(seed, shuffle, epoch, 0).shuffle(&mut order);
-        Ok(Self { split, shape, augment: augment.clone(), seed, epoch, order, batch })
+        Ok(Self { split, augment: augment.clone(), seed, epoch, order, batch })
     }
 
     fn batches(&self) -> usize {
         self.order.len().div_ceil(self.batch)
     }
 
-    /// Appends one view of each of `images` to `x`.
-    fn append_views(&self, images: &[usize], purpose: Purpose, x: &mut Vec<f32>) -> Result<(), AugmentError> {
-        let start = x.len();
-        let view_len = self.augment.view_shape(self.shape).len();
-        x.resize(start + images.len() * view_len, 0.0);
-        for (&image, out) in images.iter().zip(x[start..].chunks_exact_mut(view_len)) {
-            let mut rng = stream(self.seed, purpose, self.epoch, image as u64);
-            self.augment.view(self.split.image(image), self.shape, &mut rng, out)?;
+    /// A view of each of `images` for each of `purposes`, one purpose after another.
+    fn views(&self, images: &[usize], purposes: &[Purpose]) -> Result<Vec<f32>, LoaderError> {
+        let view_len = self.augment.view_shape(Shape::new(self.split.channels(), 1, 1)).len();
+        let mut x = vec![0.0; purposes.len() * images.len() * view_len];
+        let mut pixels = Vec::new();
+        for (row, &image) in images.iter().enumerate() {
+            // Once for all views: decoding can take longer than a view.
+            let shape = self.split.read(image, &mut pixels)?;
+            for (part, &purpose) in purposes.iter().enumerate() {
+                let mut rng = stream(self.seed, purpose, self.epoch, image as u64);
+                let out = &mut x[(part * images.len() + row) * view_len..][..view_len];
+                self.augment.view(&pixels, shape, &mut rng, out)?;
+            }
         }
-        Ok(())
+        Ok(x)
     }
 }
 
@@ -261,10 +261,9 @@ mod tests {
     use super::*;
 
     fn source() -> Source {
-        let split = Split::new(4, vec![0; 40], vec![0; 10]).unwrap();
-        let shape = Shape { channels: 1, height: 2, width: 2 };
+        let split = Split::new(Shape::new(1, 2, 2), vec![0; 40], vec![0; 10]).unwrap();
         let augment = ViewAugment::probe(2, &[0.5], &[0.5]);
-        Source::new(Arc::new(split), shape, &augment, 2, 1, 0, Purpose::Shuffle).unwrap()
+        Source::new(Arc::new(split), &augment, 2, 1, 0, Purpose::Shuffle).unwrap()
     }
 
     #[test]
@@ -276,7 +275,7 @@ mod tests {
             })
             .unwrap();
             assert!(loader.next().unwrap().is_ok() && loader.next().unwrap().is_ok());
-            assert_eq!(loader.next().unwrap(), Err(LoaderError::Lost { batch: 2 }));
+            assert!(matches!(loader.next(), Some(Err(LoaderError::Lost { batch: 2 }))));
             assert!(loader.next().is_none());
         }
     }

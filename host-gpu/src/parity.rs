@@ -53,8 +53,7 @@ pub fn parity(config: &Config, data: &Dataset, steps: u64) -> Result<Vec<Differe
     let mut differences = Vec::new();
     let mut count = 0;
     for epoch in 0.. {
-        let batches =
-            loader::pairs(images.clone(), spec.input(), &config.augment, config.batch, config.seed, epoch, 1)?;
+        let batches = loader::pairs(images.clone(), &config.augment, config.batch, config.seed, epoch, 1)?;
         for batch in batches {
             if count == steps {
                 return Ok(differences);

@@ -69,8 +69,7 @@ pub fn train<B: Backend>(
     let mut model = Model::upload(backend, spec, &initial_values(config)?);
     let mut count = 0;
     for epoch in 0..config.epochs {
-        let batches =
-            loader::pairs(images.clone(), input, &config.augment, config.batch, config.seed, epoch, loader_threads)?;
+        let batches = loader::pairs(images.clone(), &config.augment, config.batch, config.seed, epoch, loader_threads)?;
         let steps_per_epoch = batches.batches();
         let mut before = Instant::now();
         for batch in batches {

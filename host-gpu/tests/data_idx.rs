@@ -6,6 +6,7 @@ use std::fs;
 use std::io::Write;
 use std::path::Path;
 
+use clapp_core::shape::Shape;
 use clapp_host_gpu::data::{self, idx};
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -40,9 +41,9 @@ fn write(folder: &Path, files: &[Vec<u8>; 4], suffix: &str) {
 
 fn check(set: &data::Dataset) {
     assert_eq!((set.train.len(), set.test.len()), (5, 2));
-    assert_eq!((set.shape.channels, set.shape.height, set.shape.width), (1, 3, 4));
+    assert_eq!(set.shape(), Some(Shape::new(1, 3, 4)));
     assert_eq!(set.classes, ["0", "1", "2", "3", "4", "5", "6"]);
-    assert_eq!(set.train.image(4), (48..60).collect::<Vec<u8>>());
+    assert_eq!(set.train.image(4).unwrap(), (48..60).collect::<Vec<u8>>());
     assert_eq!((set.train.label(1), set.test.label(0)), (6, 3));
     // Values 0 to 59: mean 29.5, variance (60^2 - 1) / 12.
     assert!((set.mean[0] - 29.5 / 255.0).abs() < 1e-6);
@@ -165,7 +166,7 @@ proptest! {
         write(place.path(), &files, ".gz");
         if let Ok(set) = data::open(place.path()) {
             prop_assert!(set.train.labels().iter().all(|&label| usize::from(label) < set.classes.len()));
-            prop_assert_eq!(set.train.image(set.train.len() - 1).len(), set.shape.height * set.shape.width);
+            prop_assert_eq!(set.train.image(set.train.len() - 1).unwrap().len(), set.shape().unwrap().len());
         }
     }
 

@@ -1,7 +1,7 @@
 //! Tests that span the crates of the workspace; the tests themselves lie in `tests/`, here is what they share.
 
 use clapp_core::shape::Shape;
-use clapp_host_gpu::augment::ViewAugment;
+use clapp_host_gpu::augment::{TestTransform, ViewAugment};
 use clapp_host_gpu::config::{
     BlockConfig, Config, ContrastName, DataSource, Negatives, Pool, ProbeConfig, ProjectionName, RuleName,
 };
@@ -36,17 +36,18 @@ pub fn stripes(train: usize, test: usize) -> Dataset {
                 pixels.push((128.0 + 80.0 * wave + rng.uniform(-40.0, 40.0)) as u8);
             }
         }
-        let labels = (0..count).map(|image| (image % 4) as u8).collect();
-        Split::new(SHAPE.len(), pixels, labels).expect("as many labels as images")
+        let labels = (0..count).map(|image| (image % 4) as u16).collect();
+        Split::new(SHAPE, pixels, labels).expect("as many labels as images")
     };
+    let train = split(train, 1);
     Dataset {
         name: "stripes".into(),
         source: "stripes of the tests".into(),
-        shape: SHAPE,
         classes: ["wide", "broad", "narrow", "fine"].map(String::from).to_vec(),
         mean: vec![0.5; 3],
         std: vec![0.25; 3],
-        train: split(train, 1),
+        pretrain: train.clone(),
+        train,
         test: split(test, 2),
     }
 }
@@ -81,7 +82,13 @@ pub fn small_config(rule: RuleName) -> Config {
         input: [SHAPE.channels, SHAPE.height, SHAPE.width],
         optimizer: Optimizer::adamw(1e-3),
         augment: ViewAugment::generated(SIZE, &mean, &std),
-        probe: ProbeConfig { epochs: 5, batch: 8, lr: 1e-1, augment: ViewAugment::probe(SIZE, &mean, &std) },
+        probe: ProbeConfig {
+            epochs: 5,
+            batch: 8,
+            lr: 1e-1,
+            test: TestTransform::AsIs,
+            augment: ViewAugment::probe(SIZE, &mean, &std),
+        },
         blocks: vec![
             block(6, [3, 3], [1, 1], None, Pool::Block([4, 4])),
             block(8, [3, 3], [0, 1], Some([3, 2]), Pool::Adaptive([2, 2])),

@@ -128,7 +128,7 @@ fn with_a(fault: Fault, config: &Config, data: &Dataset) -> f64 {
     let mut learner = memory.learner(&spec, optimizer).expect("a learner");
     let mut model = Model::upload(&Cpu, spec.clone(), &values);
     let images = Arc::new(data.train.clone());
-    let batches = loader::pairs(images, spec.input(), &config.augment, config.batch, config.seed, 0, 1);
+    let batches = loader::pairs(images, &config.augment, config.batch, config.seed, 0, 1);
     let batch = batches.expect("batches").next().expect("a batch").expect("views");
     let rows = 2 * batch.images.len();
     let negatives = draw_negatives(config.negatives, rows, config.seed, 1);

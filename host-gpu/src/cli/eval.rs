@@ -1,7 +1,7 @@
 //! `clapp eval`: the linear probe of a checkpoint.
 
 use super::output::say;
-use super::{check_shape, open_data};
+use super::{check_test_shape, open_data};
 use crate::backend::cpu::Cpu;
 use crate::checkpoint::Checkpoint;
 use crate::error::Error;
@@ -51,7 +51,7 @@ pub fn run(arguments: &EvalArguments) -> Result<u8, Error> {
     check_writable(&path)?;
     let mut config = checkpoint.config;
     let mut data = open_data(arguments.data.as_deref(), &config)?;
-    check_shape(&data, config.input_shape(), &arguments.checkpoint.display().to_string())?;
+    check_test_shape(&data, &config, &arguments.checkpoint.display().to_string())?;
     config.probe.epochs = arguments.epochs.unwrap_or(config.probe.epochs);
     if let Some(images) = arguments.images.or(config.images) {
         data.train = data.train.take(images);

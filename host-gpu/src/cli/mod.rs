@@ -9,10 +9,12 @@ pub mod parity;
 mod progress;
 pub mod train;
 
+use crate::augment::TestTransform;
 use crate::config::{Config, DataSource};
 use crate::data::{self, Dataset};
 use crate::error::Error;
 use clap::{Parser, Subcommand, ValueEnum};
+use clapp_core::shape::Shape;
 use std::path::Path;
 
 /// Trains convolutional networks without back-propagation through the network.
@@ -84,14 +86,22 @@ pub(crate) fn open_data(path: Option<&Path>, config: &Config) -> Result<Dataset,
 pub(crate) const GENERATED_TRAIN: usize = 4000;
 pub(crate) const GENERATED_TEST: usize = 1000;
 
-/// The images must have the shape that the network reads.
-pub(crate) fn check_shape(data: &Dataset, input: clapp_core::shape::Shape, origin: &str) -> Result<(), Error> {
-    if data.shape == input {
-        return Ok(());
-    }
-    let text = |shape: clapp_core::shape::Shape| format!("[{}, {}, {}]", shape.channels, shape.height, shape.width);
-    Err(Error::Config {
-        origin: origin.into(),
-        message: format!("input is {}, but the images of {} are {}", text(input), data.name, text(data.shape)),
-    })
+/// The images must have the channels that the network reads; the views are cut to its size.
+pub(crate) fn check_channels(data: &Dataset, input: Shape, origin: &str) -> Result<(), Error> {
+    if data.channels() == input.channels { Ok(()) } else { Err(does_not_fit(data, input, origin)) }
+}
+
+/// The images must also have the size that the network reads where the probe takes them as they are.
+pub(crate) fn check_test_shape(data: &Dataset, config: &Config, origin: &str) -> Result<(), Error> {
+    let input = config.input_shape();
+    check_channels(data, input, origin)?;
+    let fits = config.probe.test != TestTransform::AsIs || data.shape().is_none_or(|shape| shape == input);
+    if fits { Ok(()) } else { Err(does_not_fit(data, input, origin)) }
+}
+
+fn does_not_fit(data: &Dataset, input: Shape, origin: &str) -> Error {
+    let text = |shape: Shape| format!("[{}, {}, {}]", shape.channels, shape.height, shape.width);
+    let found = data.shape().map_or_else(|| format!("[{}, H, W]", data.channels()), text);
+    let message = format!("input is {}, but the images of {} are {found}", text(input), data.name);
+    Error::Config { origin: origin.into(), message }
 }

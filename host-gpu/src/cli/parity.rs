@@ -2,7 +2,7 @@
 
 use super::output::say;
 use super::train::ConfigArguments;
-use super::{BackendName, check_shape, open_data};
+use super::{BackendName, check_channels, open_data};
 use crate::error::Error;
 use crate::optimizer::Optimizer;
 use crate::parity::parity;
@@ -63,7 +63,7 @@ pub fn run(arguments: &ParityArguments) -> Result<u8, Error> {
         config.optimizer = Optimizer::Sgd { lr: SGD_RATE, momentum: 0.0, weight_decay: 0.0 };
     }
     let data = open_data(arguments.data.as_deref(), &config)?;
-    check_shape(&data, config.input_shape(), &asked.origin())?;
+    check_channels(&data, config.input_shape(), &asked.origin())?;
     let differences = parity(&config, &data, arguments.steps)?;
     let mut lines = Vec::new();
     lines.push(format!("{}, {}, width {}: core against cpu\n", config.name, config.rule.name(), config.width));

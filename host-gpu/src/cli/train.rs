@@ -2,7 +2,7 @@
 
 use super::output::say;
 use super::progress::Progress;
-use super::{check_shape, open_data};
+use super::{check_channels, open_data};
 use crate::config::{Config, PRESETS, RuleName, preset};
 use crate::error::Error;
 use crate::run::{CHECKPOINT, train_in_folder};
@@ -105,10 +105,10 @@ impl ConfigArguments {
 pub fn run(arguments: &TrainArguments) -> Result<u8, Error> {
     let config = arguments.configuration.configuration()?;
     let data = open_data(arguments.data.as_deref(), &config)?;
-    check_shape(&data, config.input_shape(), &arguments.configuration.origin())?;
+    check_channels(&data, config.input_shape(), &arguments.configuration.origin())?;
     let out = arguments.out.clone().unwrap_or_else(|| Path::new("out").join(&config.name));
     say(format!("{}: {} on {}", config.name, config.rule.name(), data.source))?;
-    let images = Arc::new(config.images.map_or_else(|| data.train.clone(), |count| data.train.take(count)));
+    let images = Arc::new(config.images.map_or_else(|| data.pretrain.clone(), |count| data.pretrain.take(count)));
     let mut progress = Progress::new(config.rule.name(), config.epochs);
     train_in_folder(&config, &images, &out, |step| progress.step(step, config.epochs))?;
     progress.finish();

@@ -6,7 +6,7 @@ mod rule;
 pub use presets::{PRESETS, preset};
 pub use rule::RuleName;
 
-use crate::augment::ViewAugment;
+use crate::augment::{TestTransform, ViewAugment};
 use crate::error::Error;
 use crate::model::NetworkSpec;
 use crate::optimizer::Optimizer;
@@ -204,6 +204,9 @@ pub struct ProbeConfig {
     pub batch: usize,
     /// Learning rate of Adam.
     pub lr: f32,
+    /// What is done to the test images, and to the training images where they are not augmented.
+    #[serde(default)]
+    pub test: TestTransform,
     /// How the training images are augmented.
     pub augment: ViewAugment,
 }
@@ -305,6 +308,7 @@ impl Config {
                 ));
             }
         }
+        self.probe.test.check(input).or_else(|error| wrong(format!("probe.test: {error}")))?;
         for network in [self.network(), self.probe_network()] {
             if let Err(error) = network {
                 return wrong(format!("blocks: {error}"));

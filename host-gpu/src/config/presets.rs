@@ -1,7 +1,7 @@
 //! The named configurations.
 
 use super::{BlockConfig, Config, ContrastName, DataSource, Negatives, Pool, ProbeConfig, ProjectionName, RuleName};
-use crate::augment::ViewAugment;
+use crate::augment::{TestTransform, ViewAugment};
 use crate::optimizer::Optimizer;
 
 /// The names that [`preset`] knows.
@@ -51,7 +51,7 @@ fn cifar10() -> Config {
         input: [3, 32, 32],
         optimizer: Optimizer::adamw(2e-4),
         augment,
-        probe: ProbeConfig { epochs: 300, batch: 32, lr: 1e-3, augment: probe },
+        probe: ProbeConfig { epochs: 300, batch: 32, lr: 1e-3, test: TestTransform::AsIs, augment: probe },
         blocks: vec![
             block(128, false, 4),
             block(256, true, 4),
@@ -71,7 +71,13 @@ fn demo() -> Config {
         data: DataSource::Generated,
         epochs: 10,
         augment: ViewAugment::generated(32, &mean, &std),
-        probe: ProbeConfig { epochs: 30, batch: 32, lr: 1e-3, augment: ViewAugment::probe(32, &mean, &std) },
+        probe: ProbeConfig {
+            epochs: 30,
+            batch: 32,
+            lr: 1e-3,
+            test: TestTransform::AsIs,
+            augment: ViewAugment::probe(32, &mean, &std),
+        },
         optimizer: Optimizer::adamw(1e-3),
         blocks: vec![block(16, true, 4), block(32, true, 2), block(64, true, 1)],
         ..cifar10()

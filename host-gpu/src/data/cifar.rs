@@ -12,6 +12,7 @@ use clapp_core::shape::Shape;
 use flate2::bufread::MultiGzDecoder;
 
 use super::files::io_error;
+use super::images::Images;
 use super::{DataError, Dataset, Split};
 
 /// Folder in the official archive.
@@ -37,7 +38,8 @@ const STD: [f32; 3] = [63.0 / 255.0, 62.1 / 255.0, 66.7 / 255.0];
 /// Class names where `batches.meta.txt` is not there.
 const CLASSES: [&str; 10] = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"];
 const NAMES_FILE: &str = "batches.meta.txt";
-const IMAGE: usize = 3 * 32 * 32;
+const SHAPE: Shape = Shape::new(3, 32, 32);
+const IMAGE: usize = SHAPE.len();
 const RECORD: usize = 1 + IMAGE;
 /// Most bytes of a batch file that are read: 10,000 official records ten times over. A larger file is refused, so
 /// that a wrong or hostile archive cannot fill the memory.
@@ -123,7 +125,7 @@ pub fn read_archive(archive: &Path) -> Result<Dataset, DataError> {
 /// The records of one batch file.
 struct Records {
     pixels: Vec<u8>,
-    labels: Vec<u8>,
+    labels: Vec<u16>,
 }
 
 impl Records {
@@ -152,7 +154,7 @@ impl Records {
                     "a label from 0 to 9".into(),
                 ));
             }
-            labels.push(record[0]);
+            labels.push(u16::from(record[0]));
             pixels.extend_from_slice(&record[1..]);
         }
         Ok(Self { pixels, labels })
@@ -173,9 +175,8 @@ fn assemble(place: &Path, parts: [Option<Records>; 6], names: Option<Vec<String>
         pixels.extend_from_slice(&part.pixels);
         labels.extend_from_slice(&part.labels);
     }
-    // Records keep pixels and labels in step.
-    let train = Split::labelled(IMAGE, pixels, labels);
-    let test = Split::labelled(IMAGE, test.pixels, test.labels);
+    let train = Split::of(Images::Memory { shape: SHAPE, pixels }, labels);
+    let test = Split::of(Images::Memory { shape: SHAPE, pixels: test.pixels }, test.labels);
     let official = train.len() == 50_000 && test.len() == 10_000;
     Ok(Dataset {
         name: "cifar10".into(),
@@ -186,10 +187,10 @@ fn assemble(place: &Path, parts: [Option<Records>; 6], names: Option<Vec<String>
             test.len(),
             if official { "" } else { " (the official set has 50000 and 10000)" }
         ),
-        shape: Shape { channels: 3, height: 32, width: 32 },
         classes: names.unwrap_or_else(|| CLASSES.map(String::from).to_vec()),
         mean: MEAN.to_vec(),
         std: STD.to_vec(),
+        pretrain: train.clone(),
         train,
         test,
     })

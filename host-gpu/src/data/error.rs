@@ -18,6 +18,24 @@ pub enum DataError {
         /// Where to get a whole copy.
         hint: String,
     },
+    /// A file of the set, perhaps in an archive, could not be read.
+    #[error("cannot read {file}: {source}. A whole copy: {hint}")]
+    File {
+        /// The file; a file in an archive is named `archive: name`.
+        file: String,
+        /// What the system or the decoder said.
+        source: io::Error,
+        /// Where to get a whole copy.
+        hint: String,
+    },
+    /// An image could not be decoded.
+    #[error("{file} is not a usable image: {why}")]
+    Image {
+        /// The file; a file in an archive is named `archive: name`.
+        file: String,
+        /// What the decoder said.
+        why: String,
+    },
     /// Nothing at the path looks like a known data set.
     #[error(
         "{path} is not a data set that I know: found {found}; expected CIFAR-10 in its binary version ({cifar}) or the \

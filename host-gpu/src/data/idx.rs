@@ -11,6 +11,8 @@ use clapp_core::shape::Shape;
 use flate2::bufread::MultiGzDecoder;
 
 use super::files::{exists, io_error, is_gzip};
+use super::images::Images;
+use super::split::statistics;
 use super::{DataError, Dataset, Split};
 
 /// Where the official files are, and a mirror.
@@ -51,20 +53,23 @@ pub fn read_folder(folder: &Path) -> Result<Dataset, DataError> {
     let [train_images, train_labels, test_images, test_labels] = paths.as_slice() else {
         return Err(DataError::Missing { place: folder.into(), missing: missing.join(", "), hint: WHERE.into() });
     };
-    let (train, size) = read_pair(train_images, train_labels)?;
-    let (test, test_size) = read_pair(test_images, test_labels)?;
-    if size != test_size {
-        return Err(disagree(train_images, test_images, format!("images of {size:?} and {test_size:?}")));
+    let train = read_pair(train_images, train_labels)?;
+    let test = read_pair(test_images, test_labels)?;
+    if train.size != test.size {
+        return Err(disagree(train_images, test_images, format!("images of {:?} and {:?}", train.size, test.size)));
     }
+    let shape = Shape::new(1, train.size[0], train.size[1]);
+    let (mean, std) = statistics(&train.pixels, shape);
+    let train = Split::of(Images::Memory { shape, pixels: train.pixels }, train.labels);
+    let test = Split::of(Images::Memory { shape, pixels: test.pixels }, test.labels);
     let classes = train.labels().iter().chain(test.labels()).max().map_or(0, |&label| usize::from(label) + 1);
-    let (mean, std) = train.statistics(1);
     Ok(Dataset {
         name: "idx".into(),
         source: format!("IDX files from {}: {} training and {} test images", folder.display(), train.len(), test.len()),
-        shape: Shape { channels: 1, height: size[0], width: size[1] },
         classes: (0..classes).map(|class| class.to_string()).collect(),
         mean,
         std,
+        pretrain: train.clone(),
         train,
         test,
     })
@@ -80,13 +85,22 @@ fn find(folder: &Path, name: &str) -> Result<Option<PathBuf>, DataError> {
     Ok(None)
 }
 
-/// One part of the set and the size `[height, width]` of its images.
-fn read_pair(images: &Path, labels: &Path) -> Result<(Split, [usize; 2]), DataError> {
+/// One part of the set.
+struct Part {
+    /// `[height, width]` of its images.
+    size: [usize; 2],
+    pixels: Vec<u8>,
+    labels: Vec<u16>,
+}
+
+/// Reads one part of the set.
+fn read_pair(images: &Path, labels: &Path) -> Result<Part, DataError> {
     let ([count, height, width], pixels) = read_values::<3>(images)?;
     let ([label_count], values) = read_values::<1>(labels)?;
-    let unequal = || disagree(images, labels, format!("{count} images and {label_count} labels"));
-    let split = Split::new(height * width, pixels, values).ok_or_else(unequal)?;
-    Ok((split, [height, width]))
+    if count != label_count {
+        return Err(disagree(images, labels, format!("{count} images and {label_count} labels")));
+    }
+    Ok(Part { size: [height, width], pixels, labels: values.into_iter().map(u16::from).collect() })
 }
 
 /// Sizes and values of a file of `D` dimensions.

@@ -1,4 +1,6 @@
-//! Data sets: labelled 8-bit images in memory, read from the official files or generated.
+//! Data sets: 8-bit images with labels, read from the official files or generated.
+//!
+//! A [`Split`] gives any of its images to any thread, from memory or from files of any size.
 //!
 //! [`open`] recognises what lies at a path; each format is one file of this module. A new format is a new
 //! file and one line in [`open`].
@@ -12,30 +14,43 @@ mod error;
 mod files;
 pub mod generated;
 pub mod idx;
+mod images;
 mod split;
 
 pub use error::DataError;
 pub use split::Split;
 
-/// A labelled image set with its training and test part.
-#[derive(Debug, Clone, PartialEq)]
+/// An image set with its parts.
+#[derive(Debug, Clone)]
 pub struct Dataset {
     /// Short name of the set, such as `cifar10`, `idx` or `shapes`.
     pub name: String,
     /// What was read, from where, and how many images of each part, in one line for logs.
     pub source: String,
-    /// Shape of one image; 1 (grey) or 3 (red, green, blue) channels.
-    pub shape: Shape,
     /// Name of each class; labels index it.
     pub classes: Vec<String>,
     /// Mean of each channel over training pixels scaled to `[0, 1]`.
     pub mean: Vec<f32>,
     /// Standard deviation of each channel over training pixels scaled to `[0, 1]`; never 0.
     pub std: Vec<f32>,
-    /// Images to learn from.
+    /// Images to pre-train on, with or without labels: those of `train` where the set has no others.
+    pub pretrain: Split,
+    /// Labelled images to train the probe on.
     pub train: Split,
-    /// Images to evaluate on.
+    /// Labelled images to evaluate on.
     pub test: Split,
+}
+
+impl Dataset {
+    /// Shape of every image; `None` where they differ or are not known before they are decoded.
+    pub fn shape(&self) -> Option<Shape> {
+        self.train.shape()
+    }
+
+    /// Channels of every image: 1 (grey) or 3 (red, green, blue).
+    pub fn channels(&self) -> usize {
+        self.train.channels()
+    }
 }
 
 /// Reads the data set at `path`, whatever its format.

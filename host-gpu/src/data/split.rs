@@ -1,101 +1,144 @@
-//! Images and their labels in memory.
+//! One part of a data set: images and, where there are any, their labels.
 
-/// `N` images of one shape, each `[C, H, W]` planes of 8-bit values, and `N` labels.
-#[derive(Debug, Clone, PartialEq, Eq)]
+use std::sync::Arc;
+
+use clapp_core::shape::Shape;
+
+use super::DataError;
+use super::images::Images;
+
+/// `N` images of 8-bit planes `[C, H, W]`, each with a label or all without. Images may differ in height and width.
+///
+/// The pixels may be in memory or in files; a copy, and a part made by [`Split::take`] or [`Split::select`], shares
+/// them with the whole.
+#[derive(Debug, Clone)]
 pub struct Split {
-    pixels: Vec<u8>,
-    labels: Vec<u8>,
-    image_len: usize,
+    images: Arc<Images>,
+    /// Which of `images` these are, in order; without it the first `len` of them.
+    chosen: Option<Arc<[u32]>>,
+    len: usize,
+    /// At least `len` labels, or none.
+    labels: Arc<[u16]>,
 }
 
 impl Split {
-    /// Images of `image_len` values each, one after another in `pixels`, with one label each.
-    /// `None` where the lengths do not agree or `image_len` is 0.
-    pub fn new(image_len: usize, pixels: Vec<u8>, labels: Vec<u8>) -> Option<Self> {
-        let agrees = image_len > 0 && labels.len().checked_mul(image_len) == Some(pixels.len());
-        agrees.then_some(Self { pixels, labels, image_len })
+    /// Images of `shape`, one after another in `pixels`, with one label each.
+    /// `None` where the lengths do not agree or the shape is empty.
+    pub fn new(shape: Shape, pixels: Vec<u8>, labels: Vec<u16>) -> Option<Self> {
+        let agrees = !shape.is_empty() && labels.len().checked_mul(shape.len()) == Some(pixels.len());
+        agrees.then(|| Self::of(Images::Memory { shape, pixels }, labels))
     }
 
-    /// As [`Split::new`], for callers whose lengths agree by construction; images without a label, and labels without
-    /// an image, are cut off.
-    pub(super) fn labelled(image_len: usize, mut pixels: Vec<u8>, mut labels: Vec<u8>) -> Self {
-        let count = labels.len().min(pixels.len() / image_len.max(1));
-        pixels.truncate(count * image_len);
-        labels.truncate(count);
-        Self { pixels, labels, image_len }
+    /// As many images as there are of both `images` and `labels`; all images where there are no labels at all.
+    pub(super) fn of(images: Images, labels: Vec<u16>) -> Self {
+        let len = if labels.is_empty() { images.len() } else { images.len().min(labels.len()) };
+        Self { images: Arc::new(images), chosen: None, len, labels: labels.into() }
     }
 
     /// Number of images.
     pub fn len(&self) -> usize {
-        self.labels.len()
+        self.len
     }
 
     /// `true` where there is no image.
     pub fn is_empty(&self) -> bool {
-        self.labels.is_empty()
+        self.len == 0
     }
 
-    /// Values in one image: `C x H x W`.
-    pub fn image_len(&self) -> usize {
-        self.image_len
+    /// Shape of every image; `None` where they differ or are not known before they are decoded.
+    pub fn shape(&self) -> Option<Shape> {
+        self.images.shape()
     }
 
-    /// Image `i`, planes `[C, H, W]`.
+    /// Channels of every image: 1 (grey) or 3 (red, green, blue).
+    pub fn channels(&self) -> usize {
+        self.images.channels()
+    }
+
+    /// Reads image `i` as planes `[C, H, W]` into `out`, in place of what that held; gives its shape.
+    ///
+    /// # Errors
+    /// [`DataError`], with the name of the file, where it cannot be read or does not decode.
     ///
     /// # Panics
     /// Like a slice, where `i >= len()`.
-    pub fn image(&self, i: usize) -> &[u8] {
-        &self.pixels[i * self.image_len..][..self.image_len]
+    pub fn read(&self, i: usize, out: &mut Vec<u8>) -> Result<Shape, DataError> {
+        self.images.read(self.at(i), out)
+    }
+
+    /// Image `i`, planes `[C, H, W]`, in memory of its own.
+    ///
+    /// # Errors
+    /// As [`Split::read`].
+    ///
+    /// # Panics
+    /// Like a slice, where `i >= len()`.
+    pub fn image(&self, i: usize) -> Result<Vec<u8>, DataError> {
+        let mut pixels = Vec::new();
+        self.read(i, &mut pixels)?;
+        Ok(pixels)
+    }
+
+    /// Place of image `i` among all that are stored.
+    fn at(&self, i: usize) -> usize {
+        assert!(i < self.len, "image {i} of {}", self.len);
+        self.chosen.as_ref().map_or(i, |chosen| chosen[i] as usize)
+    }
+
+    /// Whether every image has a label.
+    pub fn is_labelled(&self) -> bool {
+        self.labels.len() >= self.len
     }
 
     /// Label of image `i`, an index into the data set's classes.
     ///
     /// # Panics
-    /// Like a slice, where `i >= len()`.
+    /// Like a slice, where `i >= len()` or there are no labels.
     pub fn label(&self, i: usize) -> usize {
-        usize::from(self.labels[i])
+        usize::from(self.labels()[i])
     }
 
-    /// All labels.
-    pub fn labels(&self) -> &[u8] {
-        &self.labels
+    /// All labels; empty where the images have none.
+    pub fn labels(&self) -> &[u16] {
+        &self.labels[..self.len.min(self.labels.len())]
     }
 
-    /// All pixels: `len() x image_len()` values.
-    pub fn pixels(&self) -> &[u8] {
-        &self.pixels
-    }
-
-    /// A copy of the first `n` images, or of all where there are fewer.
+    /// The first `n` images, or all where there are fewer.
     pub fn take(&self, n: usize) -> Self {
-        let n = n.min(self.len());
-        Self {
-            pixels: self.pixels[..n * self.image_len].to_vec(),
-            labels: self.labels[..n].to_vec(),
-            image_len: self.image_len,
-        }
+        Self { len: n.min(self.len), ..self.clone() }
     }
 
-    /// Mean and standard deviation of each of `channels` channels, of values scaled to `[0, 1]`.
-    /// A deviation below half a grey level is given as 1, so that a constant channel can be divided by it.
-    pub fn statistics(&self, channels: usize) -> (Vec<f32>, Vec<f32>) {
-        let plane = self.image_len / channels.max(1);
-        let mut sums = vec![(0_u64, 0_u64); channels];
-        for image in self.pixels.chunks_exact(self.image_len.max(1)) {
-            for (sum, values) in sums.iter_mut().zip(image.chunks_exact(plane.max(1))) {
-                // Whole numbers: exact, in any order.
-                sum.0 += values.iter().map(|&v| u64::from(v)).sum::<u64>();
-                sum.1 += values.iter().map(|&v| u64::from(v) * u64::from(v)).sum::<u64>();
-            }
-        }
-        let count = (self.len() * plane).max(1) as f64;
-        sums.into_iter()
-            .map(|(sum, squares)| {
-                let mean = sum as f64 / count;
-                let deviation = (squares as f64 / count - mean * mean).max(0.0).sqrt();
-                let scale = if deviation < 0.5 { 1.0 } else { deviation / 255.0 };
-                ((mean / 255.0) as f32, scale as f32)
-            })
-            .unzip()
+    /// The images with these indices, in this order.
+    ///
+    /// # Panics
+    /// Like a slice, where an index is not below `len()`.
+    pub fn select(&self, indices: &[usize]) -> Self {
+        let chosen = indices.iter().map(|&i| self.at(i) as u32).collect();
+        let labels: Vec<u16> =
+            if self.labels.is_empty() { Vec::new() } else { indices.iter().map(|&i| self.labels[i]).collect() };
+        Self { images: self.images.clone(), chosen: Some(chosen), len: indices.len(), labels: labels.into() }
     }
+}
+
+/// Mean and standard deviation of each channel of images of `shape`, one after another in `pixels`, of values scaled
+/// to `[0, 1]`. A deviation below half a grey level is given as 1, so that a constant channel can be divided by it.
+pub(super) fn statistics(pixels: &[u8], shape: Shape) -> (Vec<f32>, Vec<f32>) {
+    let plane = (shape.height * shape.width).max(1);
+    let mut sums = vec![(0_u64, 0_u64); shape.channels];
+    for image in pixels.chunks_exact(shape.len().max(1)) {
+        for (sum, values) in sums.iter_mut().zip(image.chunks_exact(plane)) {
+            // Whole numbers: exact, in any order.
+            sum.0 += values.iter().map(|&v| u64::from(v)).sum::<u64>();
+            sum.1 += values.iter().map(|&v| u64::from(v) * u64::from(v)).sum::<u64>();
+        }
+    }
+    let count = (pixels.len() / shape.channels.max(1)).max(1) as f64;
+    sums.into_iter()
+        .map(|(sum, squares)| {
+            let mean = sum as f64 / count;
+            let deviation = (squares as f64 / count - mean * mean).max(0.0).sqrt();
+            let scale = if deviation < 0.5 { 1.0 } else { deviation / 255.0 };
+            ((mean / 255.0) as f32, scale as f32)
+        })
+        .unzip()
 }

@@ -70,7 +70,7 @@ pub struct ProbeTask<'a> {
     pub data: &'a Dataset,
     /// Seed of first weights, order and augmentation.
     pub seed: u64,
-    /// Whether the features are computed once, from the images as they are.
+    /// Whether the features are computed once, from the images as they are tested.
     pub cached: bool,
     /// Threads that load images; no bit depends on their number.
     pub loader_threads: usize,
@@ -123,15 +123,8 @@ pub fn probe<B: Backend>(
                 });
             }
             Training::Augmented(images) => {
-                let batches = loader::singles(
-                    images.clone(),
-                    pooled.input(),
-                    &config.augment,
-                    config.batch,
-                    seed,
-                    epoch,
-                    loader_threads,
-                )?;
+                let batches =
+                    loader::singles(images.clone(), &config.augment, config.batch, seed, epoch, loader_threads)?;
                 for batch in batches {
                     let batch = batch?;
                     let labels: Vec<usize> = batch.labels.iter().map(|label| usize::from(*label)).collect();
@@ -164,7 +157,7 @@ pub fn probe<B: Backend>(
     })
 }
 
-/// Features of all images of a split as they are.
+/// Features of all images of a split as they are tested.
 fn plain_features<B: Backend>(
     backend: &B,
     model: &Model<B::Tensor>,
@@ -172,14 +165,20 @@ fn plain_features<B: Backend>(
     split: &Split,
     config: &ProbeConfig,
 ) -> Result<Features, Error> {
-    let len = pooled.input().len();
+    let (input, len) = (pooled.input(), pooled.input().len());
     let mut all = Features::empty(pooled);
     for first in (0..split.len()).step_by(ROWS) {
         let rows = ROWS.min(split.len() - first);
         let mut x = vec![0.0; rows * len];
-        for (row, x) in x.chunks_exact_mut(len).enumerate() {
-            normalise(split.image(first + row), &config.augment.mean, &config.augment.std, x)?;
-        }
+        x.par_chunks_exact_mut(len).enumerate().try_for_each_init(Vec::new, |pixels, (row, x)| {
+            let image = first + row;
+            let shape = split.read(image, pixels)?;
+            let shape = config.test.apply(pixels, shape)?;
+            if shape != input {
+                return Err(Error::Probe { image, found: shape, expected: input });
+            }
+            Ok(normalise(pixels, &config.augment.mean, &config.augment.std, x)?)
+        })?;
         all.append(features(backend, model, pooled, backend.upload_frames(pooled.input(), &x), rows));
     }
     Ok(all)

@@ -8,6 +8,8 @@
 use clapp_core::shape::Shape;
 use rayon::prelude::*;
 
+use super::images::Images;
+use super::split::statistics;
 use super::{Dataset, Split};
 use crate::rng::{Purpose, Rng, stream};
 
@@ -18,7 +20,8 @@ use figure::Form;
 
 /// Height and width of a generated image.
 const SIZE: usize = 32;
-const IMAGE: usize = 3 * SIZE * SIZE;
+const SHAPE: Shape = Shape::new(3, SIZE, SIZE);
+const IMAGE: usize = SHAPE.len();
 /// Most images of one part (3 GB).
 const MOST: usize = 1_000_000;
 
@@ -72,30 +75,39 @@ pub fn shapes(seed: u64, train: usize, test: usize) -> Dataset {
 
 /// As [`shapes`], with chosen nuisance.
 pub fn shapes_with(seed: u64, train: usize, test: usize, nuisance: &Nuisance) -> Dataset {
-    let train = part(seed, Purpose::GenerateTrain, train, nuisance);
-    let test = part(seed, Purpose::GenerateTest, test, nuisance);
-    let (mean, std) = train.statistics(3);
+    let pixels = part(seed, Purpose::GenerateTrain, train, nuisance);
+    let (mean, std) = statistics(&pixels, SHAPE);
+    let train = labelled(pixels);
+    let test = labelled(part(seed, Purpose::GenerateTest, test, nuisance));
     Dataset {
         name: "shapes".into(),
         source: format!("generated shapes, seed {seed}: {} training and {} test images", train.len(), test.len()),
-        shape: Shape { channels: 3, height: SIZE, width: SIZE },
         classes: Form::CLASSES.iter().map(|form| form.name().to_string()).collect(),
         mean,
         std,
+        pretrain: train.clone(),
         train,
         test,
     }
 }
 
-/// `count` images; labels in turn, so that any first part of them is balanced.
-fn part(seed: u64, purpose: Purpose, count: usize, nuisance: &Nuisance) -> Split {
-    let count = count.min(MOST);
-    let label = |image: usize| image % Form::CLASSES.len();
-    let mut pixels = vec![0; count * IMAGE];
+/// Class of an image: in turn, so that any first part of them is balanced.
+fn label(image: usize) -> usize {
+    image % Form::CLASSES.len()
+}
+
+/// `count` images.
+fn part(seed: u64, purpose: Purpose, count: usize, nuisance: &Nuisance) -> Vec<u8> {
+    let mut pixels = vec![0; count.min(MOST) * IMAGE];
     pixels.par_chunks_exact_mut(IMAGE).enumerate().for_each(|(image, out)| {
         let mut rng: Rng = stream(seed, purpose, 0, image as u64);
         scene::draw(Form::CLASSES[label(image)], nuisance, &mut rng, out);
     });
-    let labels = (0..count).map(|image| label(image) as u8).collect();
-    Split::labelled(IMAGE, pixels, labels)
+    pixels
+}
+
+/// The images with their labels.
+fn labelled(pixels: Vec<u8>) -> Split {
+    let labels = (0..pixels.len() / IMAGE).map(|image| label(image) as u16).collect();
+    Split::of(Images::Memory { shape: SHAPE, pixels }, labels)
 }

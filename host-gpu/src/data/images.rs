@@ -1,0 +1,52 @@
+//! Where the pixels of a set are, and reading one image of them.
+
+use clapp_core::shape::Shape;
+
+use super::DataError;
+
+/// The images of one part of a set. Any thread may read any of them.
+#[derive(Debug)]
+pub(super) enum Images {
+    /// All of one shape, one after another in memory.
+    Memory {
+        /// Shape of each image.
+        shape: Shape,
+        /// Planes `[C, H, W]` of each image.
+        pixels: Vec<u8>,
+    },
+}
+
+impl Images {
+    /// Number of images.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Memory { shape, pixels } => pixels.len() / shape.len().max(1),
+        }
+    }
+
+    /// Shape of every image; `None` where they differ or are not known before they are decoded.
+    pub(super) fn shape(&self) -> Option<Shape> {
+        match self {
+            Self::Memory { shape, .. } => Some(*shape),
+        }
+    }
+
+    /// Channels of every image.
+    pub(super) fn channels(&self) -> usize {
+        self.shape().map_or(3, |shape| shape.channels)
+    }
+
+    /// Image `i` as planes `[C, H, W]`, in place of what `out` held.
+    ///
+    /// # Errors
+    /// [`DataError`] where the file cannot be read, is shorter than it was, or does not decode.
+    pub(super) fn read(&self, i: usize, out: &mut Vec<u8>) -> Result<Shape, DataError> {
+        match self {
+            Self::Memory { shape, pixels } => {
+                out.clear();
+                out.extend_from_slice(&pixels[i * shape.len()..][..shape.len()]);
+                Ok(*shape)
+            }
+        }
+    }
+}
