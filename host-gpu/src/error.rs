@@ -81,6 +81,12 @@ pub enum Error {
         /// The library's reason.
         message: String,
     },
+    /// Several processes cannot train together.
+    #[error("{0}")]
+    Mpi(String),
+    /// Another rank has the error, and says so.
+    #[error("another rank has failed")]
+    Elsewhere,
     /// Training has left the numbers.
     #[error(
         "the loss of layer {layer} is {loss} at step {step} of epoch {epoch}: training has diverged; \

@@ -7,6 +7,7 @@ pub mod cli;
 pub mod config;
 pub mod core_memory;
 pub mod data;
+pub mod distributed;
 pub mod error;
 pub mod files;
 pub mod golden;
