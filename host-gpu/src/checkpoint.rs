@@ -52,7 +52,7 @@ impl Checkpoint {
         for (layer, values) in spec.layers().iter().zip(&self.layers) {
             for (role, shape) in spec.tensors(layer) {
                 let values = values.get(role).iter().flat_map(|value| value.to_le_bytes()).collect();
-                bytes.push((format!("layer{}.{}", layer.index, role.name()), shape, values));
+                bytes.push((role.path(layer.index), shape, values));
             }
         }
         let mut views = Vec::with_capacity(bytes.len());
@@ -98,7 +98,7 @@ fn read_layers(spec: &NetworkSpec, tensors: &SafeTensors<'_>) -> Result<Vec<Laye
     for layer in spec.layers() {
         let mut values = LayerValues::default();
         for (role, shape) in spec.tensors(layer) {
-            let name = format!("layer{}.{}", layer.index, role.name());
+            let name = role.path(layer.index);
             let tensor = tensors.tensor(&name).map_err(|_| format!("tensor {name} is missing"))?;
             if tensor.dtype() != Dtype::F32 || tensor.shape() != shape {
                 return Err(format!(

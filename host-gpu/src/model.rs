@@ -1,6 +1,6 @@
 //! A network whose size is known at run time, and its parameters by tensor.
 
-use clapp_core::network::{Block, NetworkView, Rule};
+use clapp_core::network::{Block, NetworkView, Projection, Rule};
 use clapp_core::plan::{Layer, NetworkError};
 use clapp_core::shape::Shape;
 use serde::{Deserialize, Serialize};
@@ -16,6 +16,37 @@ pub enum Learning {
     Global,
 }
 
+/// The linear head of InfoNCE on the top's pooled activity (spec 2.8).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Head {
+    /// Rows of its matrix `[outputs, D_top]`; there is no bias.
+    pub outputs: usize,
+    /// Temperature of the softmax over cosines.
+    pub temperature: f32,
+}
+
+/// What the projections below the top learn from, in local rules with trainable projections (spec 3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Feedback {
+    /// Their own layer's loss.
+    #[default]
+    Trained,
+    /// Nothing: they keep their first values, and only the top's learn. The control with random feedback.
+    Frozen,
+    /// The distance of the error that they send from the one that back-propagation of the top's loss brings.
+    Matched,
+}
+
+/// What a network's rule is beyond the part that `clapp-core` knows.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Options {
+    /// InfoNCE with this head instead of the contrast; with [`Learning::Global`] only.
+    pub head: Option<Head>,
+    /// What the projections below the top learn from.
+    pub feedback: Feedback,
+}
+
 /// A checked network description with a number of blocks known at run time.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NetworkSpec {
@@ -23,6 +54,7 @@ pub struct NetworkSpec {
     blocks: Vec<Block>,
     rule: Rule,
     learning: Learning,
+    options: Options,
     layers: Vec<Layer>,
 }
 
@@ -34,7 +66,12 @@ impl NetworkSpec {
     pub fn new(input: Shape, blocks: Vec<Block>, rule: Rule, learning: Learning) -> Result<Self, NetworkError> {
         let view = NetworkView::try_new(input, &blocks, rule)?;
         let layers = (0..blocks.len()).filter_map(|index| view.layer(index)).collect();
-        Ok(Self { input, blocks, rule, learning, layers })
+        Ok(Self { input, blocks, rule, learning, options: Options::default(), layers })
+    }
+
+    /// The same network with options.
+    pub fn with_options(self, options: Options) -> Self {
+        Self { options, ..self }
     }
 
     /// The description as `clapp-core` reads it.
@@ -66,6 +103,21 @@ impl NetworkSpec {
         self.learning
     }
 
+    /// What the rule is beyond [`NetworkSpec::rule`].
+    pub fn options(&self) -> Options {
+        self.options
+    }
+
+    fn is_top(&self, layer: &Layer) -> bool {
+        layer.index + 1 == self.layers.len()
+    }
+
+    /// Whether a layer's projections change.
+    pub fn projections_learn(&self, layer: &Layer) -> bool {
+        let frozen = self.options.feedback == Feedback::Frozen && !self.is_top(layer);
+        self.rule.projection == Projection::Trainable && !frozen
+    }
+
     /// The names and shapes of a layer's tensors, in the order of [`clapp_core::plan`].
     ///
     /// Under [`Learning::Global`] only the top layer has a loss, and so projections.
@@ -80,12 +132,15 @@ impl NetworkSpec {
         }
         let view = self.view();
         let own = layer.pooled.len();
-        let has_loss = self.learning == Learning::Local || layer.index + 1 == self.layers.len();
+        let has_loss = self.learning == Learning::Local || self.is_top(layer);
         if has_loss && view.same_len(layer) > 0 {
             list.push((TensorRole::Projection, vec![own, own]));
         }
         if has_loss && view.feedback_len(layer) > 0 {
             list.push((TensorRole::Feedback, vec![own, view.top_len()]));
+        }
+        if let Some(head) = self.options.head.filter(|_| self.is_top(layer)) {
+            list.push((TensorRole::Head, vec![head.outputs, own]));
         }
         list
     }
@@ -147,19 +202,30 @@ pub enum TensorRole {
     Projection,
     /// Projection of the top layer's context `[D, D_top]`.
     Feedback,
+    /// Head of InfoNCE `[outputs, D_top]`, at the top only.
+    Head,
 }
 
 impl TensorRole {
     /// All of them, in the order of [`NetworkSpec::tensors`].
-    pub const ALL: [Self; 4] = [Self::Weight, Self::Bias, Self::Projection, Self::Feedback];
+    pub const ALL: [Self; 5] = [Self::Weight, Self::Bias, Self::Projection, Self::Feedback, Self::Head];
 
-    /// The name in files: `layer{l}.{name}`.
+    /// The name in files: `layer{l}.{name}`, or `head`, of which there is one.
+    pub fn path(self, layer: usize) -> String {
+        match self {
+            Self::Head => self.name().to_owned(),
+            role => format!("layer{layer}.{}", role.name()),
+        }
+    }
+
+    /// The name among a layer's tensors.
     pub fn name(self) -> &'static str {
         match self {
             Self::Weight => "weight",
             Self::Bias => "bias",
             Self::Projection => "projection",
             Self::Feedback => "feedback",
+            Self::Head => "head",
         }
     }
 }
@@ -175,6 +241,8 @@ pub struct LayerValues {
     pub projection: Vec<f32>,
     /// Projection of the top layer's context `[D, D_top]`.
     pub feedback: Vec<f32>,
+    /// Head of InfoNCE `[outputs, D_top]`.
+    pub head: Vec<f32>,
 }
 
 impl LayerValues {
@@ -185,6 +253,7 @@ impl LayerValues {
             TensorRole::Bias => &self.bias,
             TensorRole::Projection => &self.projection,
             TensorRole::Feedback => &self.feedback,
+            TensorRole::Head => &self.head,
         }
     }
 
@@ -195,6 +264,7 @@ impl LayerValues {
             TensorRole::Bias => &mut self.bias,
             TensorRole::Projection => &mut self.projection,
             TensorRole::Feedback => &mut self.feedback,
+            TensorRole::Head => &mut self.head,
         }
     }
 }

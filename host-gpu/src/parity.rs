@@ -72,7 +72,7 @@ pub fn parity(config: &Config, data: &Dataset, steps: u64) -> Result<Vec<Differe
             let cpu = model.download(&Cpu);
             for (layer, (core, cpu)) in spec.layers().iter().zip(core.iter().zip(&cpu)) {
                 for (role, _) in spec.tensors(layer) {
-                    let tensor = format!("layer{}.{}", layer.index, role.name());
+                    let tensor = role.path(layer.index);
                     differences.push(difference(count, tensor, core, cpu, role));
                 }
             }

@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::loader;
 use crate::model::LayerValues;
 use crate::rng::{Purpose, stream};
-use crate::step::{Mode, Model, StepReport, layer_loss, step};
+use crate::step::{Mode, Model, StepReport, step};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -96,10 +96,10 @@ fn losses(report: &StepReport, epoch: u64, step: u64) -> Result<Vec<Option<f64>>
     report
         .iter()
         .enumerate()
-        .map(|(layer, scores)| {
-            let loss = layer_loss(scores);
+        .map(|(layer, report)| {
+            let loss = report.loss();
             if loss.is_finite() {
-                Ok((!scores.is_empty()).then_some(loss))
+                Ok((!report.scores.is_empty()).then_some(loss))
             } else {
                 Err(Error::Diverged { layer, loss, step, epoch })
             }

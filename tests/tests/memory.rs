@@ -47,7 +47,7 @@ fn peak_of_a_step(spec: &NetworkSpec) -> f64 {
         ALLOCATOR.reset_peak_usage();
         let report = step(&Cpu, &mut model, x, ROWS, pairing, Mode::Update { optimizer: &optimizer, step: number });
         peak = ALLOCATOR.peak_usage() - before;
-        assert!(report.last().is_some_and(|scores| !scores.is_empty()), "the top layer has learnt");
+        assert!(report.last().is_some_and(|report| !report.scores.is_empty()), "the top layer has learnt");
     }
     peak as f64
 }

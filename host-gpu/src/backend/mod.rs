@@ -68,6 +68,33 @@ pub struct BlockGradient<T> {
     pub bias: T,
 }
 
+/// What InfoNCE gives on the top's pooled activity (spec 2.8).
+#[derive(Debug)]
+pub struct InfoNce<T, G> {
+    /// Mean loss over the N first views.
+    pub loss: f64,
+    /// Cosine of each image's two views, `[N]`.
+    pub pairs: Vec<f32>,
+    /// Mean cosine of each first view with the second views of the other images, `[N]`.
+    pub others: Vec<f32>,
+    /// Gradient with respect to the pooled activity of both views, `[rows, D]`.
+    pub pooled: G,
+    /// Gradient with respect to the head, `[outputs, D]`.
+    pub head: T,
+}
+
+/// How far a layer's error is from the ideal one, and what its projections learn from that (spec 3).
+#[derive(Debug)]
+pub struct Matching<T> {
+    /// `F = ||G_ideal - G||^2`.
+    pub distance: f64,
+    /// `||G_ideal||^2`.
+    pub ideal: f64,
+    /// `dF/ds`, `[rows, D]`, one a loss: the rows of the gradient by its projection, as of
+    /// [`Backend::projection_errors`].
+    pub errors: Vec<T>,
+}
+
 /// A device that can train.
 pub trait Backend {
     /// An array of `f32` on the device.
@@ -146,6 +173,31 @@ pub trait Backend {
         optimizer: &Optimizer,
         step: u64,
     );
+
+    /// InfoNCE of pooled activity `p` `[rows, D]` through a head `[outputs, D]`: cosines of each first view with all
+    /// second views over `temperature`, cross-entropy with its own (spec 2.8). Both views are live.
+    fn info_nce(
+        &self,
+        p: &Self::Tensor,
+        head: &Self::Tensor,
+        temperature: f32,
+        rows: usize,
+    ) -> InfoNce<Self::Tensor, Self::PooledGradient>;
+
+    /// The distance of the error `pooled`, spread over the output maps, from the error `ideal` of those maps, and its
+    /// gradient with respect to the predictions of each of the losses `factors` (spec 3).
+    #[expect(clippy::too_many_arguments, reason = "one layer's losses and both of its errors")]
+    fn matching(
+        &self,
+        rule: &Rule,
+        layer: &Layer,
+        pairing: Pairing<'_>,
+        p: &Self::Tensor,
+        factors: &[&Factors<Self::Tensor>],
+        pooled: &Self::PooledGradient,
+        ideal: &Self::Tensor,
+        rows: usize,
+    ) -> Matching<Self::Tensor>;
 
     /// Spreads a pooled gradient `[rows, D]` over the output maps (spec 2.4).
     fn spread(&self, layer: &Layer, pooled: &Self::PooledGradient, rows: usize) -> Self::Tensor;

@@ -4,15 +4,10 @@ use super::case::{Case, Task, Trial};
 use super::{Computed, GoldenError};
 use crate::backend::cpu::Cpu;
 use crate::backend::{Backend, Pairing};
-use crate::model::{LayerValues, Learning};
+use crate::model::{Head, LayerValues, Learning, NetworkSpec, Options, TensorRole};
 use crate::optimizer::Optimizer;
-use crate::probe::{Head, features};
-use crate::step::{Mode, Model, StepReport, forward, global_step, layer_loss, step, stream_step};
-
-/// Why InfoNCE is not computed here yet.
-const INFO_NCE: &str = "the InfoNCE baseline comes with the paper's other global baselines";
-/// Why matching is not computed here yet.
-const MATCHING: &str = "feedback matching comes with the paper's other feedback rules";
+use crate::probe::{self, features};
+use crate::step::{LayerReport, Mode, Model, StepReport, forward, global_step, matched_step, step, stream_step};
 
 /// Computes a case.
 ///
@@ -26,11 +21,7 @@ pub fn compute(case: &Case) -> Result<Computed, GoldenError> {
             batch(case, pairing, trials, &mut computed);
         }
         Task::Stream { fixation, lr } => stream(case, fixation, *lr, &mut computed),
-        Task::InfoNce { .. } => {
-            for group in ["loss", "grad"] {
-                computed.not_mine.push((group.into(), INFO_NCE));
-            }
-        }
+        Task::InfoNce { head, temperature } => info_nce(case, head, *temperature, &mut computed),
         Task::Probe { weight, bias, labels, lr, steps } => {
             probe(case, weight, bias, labels, *lr, *steps, &mut computed);
         }
@@ -52,23 +43,56 @@ fn batch(case: &Case, pairing: Pairing<'_>, trials: &[Trial], computed: &mut Com
     let mut gradients = Vec::new();
     let report = step(&Cpu, &mut model, frames(case), case.rows, pairing, Mode::Record(&mut gradients));
     scores(&report, computed);
-    push_values(case, "grad", &gradients, computed);
+    push_values(&case.network, "grad", &gradients, computed);
     if case.network.learning() == Learning::Local {
         let mut global = Vec::new();
         global_step(&Cpu, &mut model, frames(case), case.rows, pairing, Mode::Record(&mut global));
         let alignment: Vec<f64> =
             gradients.iter().zip(&global).map(|(local, global)| cosine(&local.weight, &global.weight)).collect();
         computed.tensors.push(("alignment".into(), alignment));
+        matching(case, pairing, computed);
     }
-    computed.not_mine.push(("matching".into(), MATCHING));
     for trial in trials {
         let mut model = upload(case);
         for count in 1..=trial.steps as u64 {
             let mode = Mode::Update { optimizer: &trial.optimizer, step: count };
             step(&Cpu, &mut model, frames(case), case.rows, pairing, mode);
         }
-        push_values(case, &format!("after.{}", trial.name), &model.download(&Cpu), computed);
+        push_values(&case.network, &format!("after.{}", trial.name), &model.download(&Cpu), computed);
     }
+}
+
+/// What the projections below the top would learn from if they were matched to back-propagation.
+fn matching(case: &Case, pairing: Pairing<'_>, computed: &mut Computed) {
+    let mut model = upload(case);
+    let mut gradients = Vec::new();
+    let report = matched_step(&Cpu, &mut model, frames(case), case.rows, pairing, Mode::Record(&mut gradients));
+    for ((layer, report), gradients) in case.network.layers().iter().zip(&report).zip(&gradients) {
+        let Some(mismatch) = report.mismatch else { continue };
+        computed.tensors.push((format!("matching.layer{}.mismatch", layer.index), vec![mismatch.distance]));
+        let learns = |role: &TensorRole| !gradients.get(*role).is_empty();
+        for role in [TensorRole::Projection, TensorRole::Feedback].into_iter().filter(learns) {
+            computed.push(format!("matching.{}", role.path(layer.index)), gradients.get(role));
+        }
+    }
+}
+
+/// InfoNCE through the given head; the pairing plays no part in it.
+fn info_nce(case: &Case, head: &[f32], temperature: f32, computed: &mut Computed) {
+    let outputs = head.len() / case.network.view().top_len();
+    let options = Options { head: Some(Head { outputs, temperature }), ..Options::default() };
+    let network = case.network.clone().with_options(options);
+    let mut values = case.values.clone();
+    if let Some(top) = values.last_mut() {
+        top.head = head.to_vec();
+    }
+    let mut model = Model::upload(&Cpu, network.clone(), &values);
+    maps(case, &model, computed);
+    let pairing = Pairing { negatives: &[], keep_positive: None };
+    let mut gradients = Vec::new();
+    let report = step(&Cpu, &mut model, frames(case), case.rows, pairing, Mode::Record(&mut gradients));
+    scores(&report, computed);
+    push_values(&network, "grad", &gradients, computed);
 }
 
 /// Outputs and pooled activity of every layer.
@@ -84,22 +108,22 @@ fn maps(case: &Case, model: &Model<Vec<f32>>, computed: &mut Computed) {
 }
 
 fn scores(report: &StepReport, computed: &mut Computed) {
-    for (index, scores) in report.iter().enumerate() {
-        for scores in scores {
+    for (index, layer) in report.iter().enumerate() {
+        for scores in &layer.scores {
             let name = format!("layer{index}.{}", scores.role.name());
             computed.push(format!("{name}.u_pos"), &scores.u_pos);
             computed.push(format!("{name}.u_neg"), &scores.u_neg);
             computed.tensors.push((format!("{name}.loss"), vec![scores.loss]));
         }
     }
-    let loss = report.iter().map(|scores| layer_loss(scores)).sum();
+    let loss = report.iter().map(LayerReport::loss).sum();
     computed.tensors.push(("loss".into(), vec![loss]));
 }
 
-fn push_values(case: &Case, group: &str, values: &[LayerValues], computed: &mut Computed) {
-    for (layer, values) in case.network.layers().iter().zip(values) {
-        for (role, _) in case.network.tensors(layer) {
-            computed.push(format!("{group}.layer{}.{}", layer.index, role.name()), values.get(role));
+fn push_values(network: &NetworkSpec, group: &str, values: &[LayerValues], computed: &mut Computed) {
+    for (layer, values) in network.layers().iter().zip(values) {
+        for (role, _) in network.tensors(layer) {
+            computed.push(format!("{group}.{}", role.path(layer.index)), values.get(role));
         }
     }
 }
@@ -121,10 +145,10 @@ fn stream(case: &Case, fixation: &[bool], lr: f32, computed: &mut Computed) {
         let x = Cpu.upload_frames(case.network.input(), frame);
         let mode = Mode::Update { optimizer: &optimizer, step: count };
         let report = stream_step(&Cpu, &mut model, x, &mut previous, *fixation, mode);
-        losses.extend(report.iter().map(|scores| layer_loss(scores)));
+        losses.extend(report.iter().map(LayerReport::loss));
     }
     computed.tensors.push(("losses".into(), losses));
-    push_values(case, "final", &model.download(&Cpu), computed);
+    push_values(&case.network, "final", &model.download(&Cpu), computed);
 }
 
 fn probe(case: &Case, weight: &[f32], bias: &[f32], labels: &[usize], lr: f32, steps: usize, computed: &mut Computed) {
@@ -136,7 +160,7 @@ fn probe(case: &Case, weight: &[f32], bias: &[f32], labels: &[usize], lr: f32, s
     let dimensions: Vec<usize> = case.network.layers().iter().map(|layer| layer.pooled.len()).collect();
     computed.push("features", &concatenate(&by_layer, &dimensions));
     let weights = split(weight, &dimensions, bias.len());
-    let mut head = Head::with_weights(layers.clone(), weights, bias.to_vec());
+    let mut head = probe::Head::with_weights(layers.clone(), weights, bias.to_vec());
     let losses: Vec<f32> = (0..steps).map(|_| head.learn(&by_layer, labels, lr)).collect();
     computed.push("losses", &losses);
     let weights: Vec<Vec<f32>> = layers.iter().map(|layer| head.weight(*layer).to_vec()).collect();

@@ -1,5 +1,7 @@
 //! Forward pass, loss pooling and loss (spec 1.2, 2.4, 2.5) once more, in double precision and in the plainest
-//! loops. There are no gradients here: tests take them by finite differences.
+//! loops. Tests take gradients of it by finite differences; only the errors that feedback matching compares (spec 2.3
+//! and 3) are written out.
+#![allow(dead_code, reason = "every test file uses its own part")]
 
 use clapp_core::network::{Activation, Contrast, LossPool, Rule};
 use clapp_core::plan::Layer;
@@ -10,7 +12,7 @@ pub type Rows = Vec<Vec<f64>>;
 
 /// A layer's tensors, in the order of [`TensorRole::ALL`].
 #[derive(Clone)]
-pub struct Values([Vec<f64>; 4]);
+pub struct Values([Vec<f64>; 5]);
 
 fn place(role: TensorRole) -> usize {
     TensorRole::ALL.iter().position(|known| *known == role).expect("one of all roles")
@@ -189,4 +191,115 @@ fn cost(rule: &Rule, positive: f64, negatives: &[f64], keep: Option<bool>) -> f6
         Some(true) => attract,
         Some(false) => repel,
     }
+}
+
+/// Which rows are contrasted with which, and how.
+pub struct Task<'a> {
+    pub rule: Rule,
+    pub negatives: &'a [usize],
+    pub keep: Option<&'a [bool]>,
+}
+
+impl Task<'_> {
+    /// [`loss`].
+    pub fn loss(&self, values: &Values, p: &Rows, same: &Rows, top: &Rows) -> f64 {
+        loss(&self.rule, values, p, same, top, self.negatives, self.keep)
+    }
+
+    /// The gradient of [`loss`] by `p` (spec 2.3).
+    pub fn error(&self, values: &Values, p: &Rows, same: &Rows, top: &Rows) -> Rows {
+        let mut sum = zeros(p);
+        let context = self.rule.context;
+        if context.has_same() {
+            self.add_error(values.get(TensorRole::Projection), p, same, &mut sum);
+        }
+        if context.has_top() {
+            self.add_error(values.get(TensorRole::Feedback), p, top, &mut sum);
+        }
+        sum
+    }
+
+    fn add_error(&self, projection: &[f64], p: &Rows, context: &Rows, sum: &mut Rows) {
+        let count = p.len();
+        let other_view = |row: usize| (row + count / 2) % count;
+        for (row, context) in context.iter().enumerate() {
+            let prediction: Vec<f64> = projection.chunks(context.len()).map(|row| dot(row, context)).collect();
+            let positive = other_view(row);
+            let against: Vec<usize> =
+                self.negatives.iter().skip(row).step_by(count).map(|row| other_view(*row)).collect();
+            let scores: Vec<f64> = against.iter().map(|row| dot(&p[*row], &prediction)).collect();
+            let keep = self.keep.map(|keep| keep[row]);
+            let (attract, repel) = slopes(&self.rule, dot(&p[positive], &prediction), &scores, keep);
+            for (scored, slope) in std::iter::once((positive, attract)).chain(against.into_iter().zip(repel)) {
+                for (sum, prediction) in sum[scored].iter_mut().zip(&prediction) {
+                    *sum += slope * prediction / count as f64;
+                }
+            }
+        }
+    }
+}
+
+/// The table of spec 2.1.
+fn slopes(rule: &Rule, positive: f64, negatives: &[f64], keep: Option<bool>) -> (f64, Vec<f64>) {
+    let count = negatives.len() as f64;
+    let sigma = |x: f64| 1.0 / (1.0 + (-x).exp());
+    let step = |below: bool| f64::from(u8::from(below));
+    let weight = f64::from(rule.pos_coeff);
+    let (attract, repel): (f64, Vec<f64>) = match rule.contrast {
+        Contrast::Hinge => (-weight * step(positive < 1.0), negatives.iter().map(|u| step(*u > -1.0)).collect()),
+        Contrast::SoftHinge => (-weight * sigma(1.0 - positive), negatives.iter().map(|u| sigma(1.0 + u)).collect()),
+        Contrast::Linear => (-1.0, vec![1.0; negatives.len()]),
+        Contrast::Phyll { theta } => {
+            let theta = f64::from(theta);
+            let gate = theta * sigma(theta * (negatives.iter().sum::<f64>() / count - positive));
+            (-gate, vec![gate; negatives.len()])
+        }
+    };
+    let attract = if keep == Some(false) { 0.0 } else { attract };
+    let repel = repel.into_iter().map(|slope| if keep == Some(true) { 0.0 } else { slope / count });
+    (attract, repel.collect())
+}
+
+/// Rows of the same lengths that are 0.
+pub fn zeros(rows: &Rows) -> Rows {
+    rows.iter().map(|row| vec![0.0; row.len()]).collect()
+}
+
+/// The error of the output maps whose pooled error is `error`: the transpose of [`pool`].
+pub fn unpool(layer: &Layer, error: &Rows) -> Rows {
+    let (shape, pooled, kind) = (layer.output, layer.pooled, layer.block.loss_pool);
+    let unpool_row = |error: &Vec<f64>| {
+        let mut map = vec![0.0; shape.len()];
+        for (at, error) in error.iter().enumerate() {
+            let (o, py, px) = (at / pooled.area(), at % pooled.area() / pooled.width, at % pooled.width);
+            let (top, height) = cell(kind, 0, py, shape.height, pooled.height);
+            let (left, width) = cell(kind, 1, px, shape.width, pooled.width);
+            for y in top..top + height {
+                for x in left..left + width {
+                    map[(o * shape.height + y) * shape.width + x] += error / (height * width) as f64;
+                }
+            }
+        }
+        map
+    };
+    error.iter().map(unpool_row).collect()
+}
+
+/// The squared distance of all elements.
+pub fn distance(a: &Rows, b: &Rows) -> f64 {
+    a.iter().flatten().zip(b.iter().flatten()).map(|(a, b)| (a - b) * (a - b)).sum()
+}
+
+/// InfoNCE of first views (the first half of `p`) with second views through a head (spec 2.8).
+pub fn info_nce(head: &[f64], p: &Rows, temperature: f64) -> f64 {
+    let embed = |p: &Vec<f64>| -> Vec<f64> { head.chunks(p.len()).map(|row| dot(row, p)).collect() };
+    let embedded: Vec<Vec<f64>> = p.iter().map(embed).collect();
+    let (first, second) = embedded.split_at(p.len() / 2);
+    let norm = |z: &[f64]| dot(z, z).sqrt().max(1e-9);
+    let logit = |a: &[f64], b: &[f64]| dot(a, b) / (norm(a) * norm(b)) / temperature;
+    let loss = |(image, a): (usize, &Vec<f64>)| {
+        let sum: f64 = second.iter().map(|b| logit(a, b).exp()).sum();
+        sum.ln() - logit(a, &second[image])
+    };
+    first.iter().enumerate().map(loss).sum::<f64>() / first.len() as f64
 }

@@ -75,6 +75,35 @@ fn contrast_row(rule: &Rule, keep: Option<bool>, u_pos: f64, u_neg: &[f64]) -> (
     }
 }
 
+/// Second derivatives of a contrast by the scores, times a vector: how the third factors `g` of one row (that of its
+/// positive, then those of its negatives) change as the scores move along `direction`.
+///
+/// Read off the factors themselves, which are sigmoids wherever the contrast is curved: a term that does not count
+/// has a factor of 0, and no curvature.
+pub fn curvature(rule: &Rule, g: &[f64], direction: &[f64]) -> Vec<f64> {
+    // `w s(x)` has the slope `w s(x) (1 - s(x))`.
+    let logistic = |factor: f64, weight: f64| if weight > 0.0 { factor * (1.0 - factor / weight) } else { 0.0 };
+    match rule.contrast {
+        Contrast::Hinge | Contrast::Linear => vec![0.0; g.len()],
+        Contrast::SoftHinge => {
+            let share = 1.0 / (g.len() - 1) as f64;
+            let weight = |index: usize| if index == 0 { f64::from(rule.pos_coeff) } else { share };
+            let terms = g.iter().zip(direction).enumerate();
+            terms.map(|(index, (g, direction))| logistic(g.abs(), weight(index)) * direction).collect()
+        }
+        Contrast::Phyll { theta } => {
+            // All factors are one gate times the slopes of the one argument.
+            let gate = g.iter().skip(1).sum::<f64>().max(-g[0]);
+            if gate <= 0.0 {
+                return vec![0.0; g.len()];
+            }
+            let along: f64 = g.iter().zip(direction).map(|(g, direction)| g / gate * direction).sum();
+            let curve = logistic(gate, f64::from(theta)) * f64::from(theta) * along;
+            g.iter().map(|g| curve * g / gate).collect()
+        }
+    }
+}
+
 /// Scores, third factors and loss of all rows.
 pub fn contrast(
     rule: &Rule,

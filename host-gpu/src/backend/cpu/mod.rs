@@ -6,11 +6,13 @@
 
 mod contrast;
 mod conv;
+mod info_nce;
 mod layout;
+mod matching;
 mod pool;
 mod projection;
 
-use super::{Activity, Backend, BlockGradient, Factors, Pairing, Parameter};
+use super::{Activity, Backend, BlockGradient, Factors, InfoNce, Matching, Pairing, Parameter};
 use crate::optimizer::{self, Optimizer};
 use clapp_core::network::Rule;
 use clapp_core::plan::Layer;
@@ -133,6 +135,24 @@ impl Backend for Cpu {
         }
         ensure_state(projection, optimizer);
         projection::update(errors, c, rows, projection, optimizer, step);
+    }
+
+    fn info_nce(&self, p: &Vec<f32>, head: &Vec<f32>, temperature: f32, rows: usize) -> InfoNce<Vec<f32>, Vec<f64>> {
+        info_nce::info_nce(p, head, temperature, rows)
+    }
+
+    fn matching(
+        &self,
+        rule: &Rule,
+        layer: &Layer,
+        pairing: Pairing<'_>,
+        p: &Vec<f32>,
+        factors: &[&Factors<Vec<f32>>],
+        pooled: &Vec<f64>,
+        ideal: &Vec<f32>,
+        rows: usize,
+    ) -> Matching<Vec<f32>> {
+        matching::matching(rule, layer, pairing, p, factors, pooled, ideal, rows)
     }
 
     fn spread(&self, layer: &Layer, pooled: &Vec<f64>, rows: usize) -> Vec<f32> {

@@ -101,6 +101,26 @@ impl Spreader {
         }
     }
 
+    /// One row of the distance between an error `dz` of the output map and the spread error `dp` (spec 3): its square,
+    /// the square of `dz`, and its gradient by `dp` `[channel, cell]` in `slope`.
+    pub fn distance(&self, dz: &[f32], dp: &[f64], slope: &mut [f64]) -> [f64; 2] {
+        let (mut distance, mut ideal) = (0.0, 0.0);
+        slope.fill(0.0);
+        for (dz, covers) in dz.chunks_exact(self.channels).zip(&self.covers) {
+            for (channel, dz) in dz.iter().enumerate() {
+                let dz = f64::from(*dz);
+                let spread: f64 = covers.iter().map(|(cell, share)| share * dp[channel * self.cells + cell]).sum();
+                let missing = dz - spread;
+                distance += missing * missing;
+                ideal += dz * dz;
+                for (cell, share) in covers {
+                    slope[channel * self.cells + cell] -= 2.0 * share * missing;
+                }
+            }
+        }
+        [distance, ideal]
+    }
+
     /// Adds one row's part of the bias's gradient: `dp` of each cell times the share of the cell that is active.
     ///
     /// The same sum as over the spread gradient, but in double precision and with the large terms that cancel

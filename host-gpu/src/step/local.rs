@@ -1,0 +1,112 @@
+//! Local learning: one layer after the other, each from its own loss, with nothing kept of the layers below.
+
+use super::lesson::{Lesson, report};
+use super::{LayerReport, Mode, Model, StepReport, forward};
+use crate::backend::{Backend, Pairing};
+use crate::model::LayerValues;
+use clapp_core::plan::Layer;
+
+/// Every layer from its own loss; the contexts are the other views' activity in the same batch. A context from
+/// the top needs a forward pass of its own first.
+pub fn local_step<B: Backend>(
+    backend: &B,
+    model: &mut Model<B::Tensor>,
+    x: B::Tensor,
+    rows: usize,
+    pairing: Pairing<'_>,
+    mut mode: Mode<'_>,
+) -> StepReport {
+    let layers = model.spec.layers().to_vec();
+    let top = model.spec.rule().context.has_top().then(|| top_activity(backend, model, &layers, &x, rows));
+    let mut reports = Vec::with_capacity(layers.len());
+    let mut x = x;
+    for layer in &layers {
+        let (report, _, z) = learn_layer(backend, model, layer, &x, rows, pairing, None, top.as_ref(), &mut mode);
+        reports.push(report);
+        x = z;
+    }
+    reports
+}
+
+/// One frame of a stream: the contexts are `previous`, the activity of all layers in the frame before, which is
+/// replaced by this frame's. A fixation pulls a layer towards its context, a saccade pushes it away. Without a
+/// frame before (`previous` empty) nothing is learnt.
+pub fn stream_step<B: Backend>(
+    backend: &B,
+    model: &mut Model<B::Tensor>,
+    x: B::Tensor,
+    previous: &mut Vec<B::Tensor>,
+    fixation: bool,
+    mut mode: Mode<'_>,
+) -> StepReport {
+    let layers = model.spec.layers().to_vec();
+    let mut reports = Vec::with_capacity(layers.len());
+    let mut pooled = Vec::with_capacity(layers.len());
+    let mut x = x;
+    // With one row, that row is its own partner: its positive and its negative, of which one counts.
+    let pairing = Pairing { negatives: &[0], keep_positive: Some(&[fixation]) };
+    for layer in &layers {
+        let (report, p, z) = match (previous.get(layer.index), previous.last()) {
+            (Some(same), top) => learn_layer(backend, model, layer, &x, 1, pairing, Some(same), top, &mut mode),
+            (None, _) => {
+                let activity = forward(backend, model, layer, &x, 1);
+                (LayerReport::default(), backend.pool(layer, &activity), activity.z)
+            }
+        };
+        reports.push(report);
+        pooled.push(p);
+        x = z;
+    }
+    *previous = pooled;
+    reports
+}
+
+/// Forward pass, loss and update of one layer; gives its report, pooled activity and output. The maps below are
+/// not needed any more after it. Without `same` and `top` the context is the layer's own activity.
+#[expect(clippy::too_many_arguments, reason = "the factors of one layer's update")]
+fn learn_layer<B: Backend>(
+    backend: &B,
+    model: &mut Model<B::Tensor>,
+    layer: &Layer,
+    x: &B::Tensor,
+    rows: usize,
+    pairing: Pairing<'_>,
+    same: Option<&B::Tensor>,
+    top: Option<&B::Tensor>,
+    mode: &mut Mode<'_>,
+) -> (LayerReport, B::Tensor, B::Tensor) {
+    let activity = forward(backend, model, layer, x, rows);
+    let p = backend.pool(layer, &activity);
+    let (same, top) = (same.unwrap_or(&p), top.unwrap_or(&p));
+    let lesson = Lesson { backend, layer, rows, pairing, p: &p, same, top };
+    let losses = lesson.losses(model);
+    let dp = lesson.pooled_gradient(&losses);
+    let gradient = backend.local_gradient(layer, x, &activity, &dp);
+    let mut kept = LayerValues::default();
+    lesson.learn_projections(model, &losses, None, mode, &mut kept);
+    lesson.learn_encoder(model, &gradient, mode, &mut kept);
+    if let Mode::Record(gradients) = mode {
+        gradients.push(kept);
+    }
+    (report(losses), p, activity.z)
+}
+
+/// Pooled activity of the top layer, by a forward pass that keeps nothing else.
+fn top_activity<B: Backend>(
+    backend: &B,
+    model: &Model<B::Tensor>,
+    layers: &[Layer],
+    x: &B::Tensor,
+    rows: usize,
+) -> B::Tensor {
+    let mut below: Option<B::Tensor> = None;
+    let mut p = None;
+    for layer in layers {
+        let activity = forward(backend, model, layer, below.as_ref().unwrap_or(x), rows);
+        if layer.index + 1 == layers.len() {
+            p = Some(backend.pool(layer, &activity));
+        }
+        below = Some(activity.z);
+    }
+    p.unwrap_or_else(|| backend.upload(&[]))
+}

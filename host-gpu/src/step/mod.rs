@@ -1,0 +1,107 @@
+//! One training step over any backend: the layer-by-layer schedule of the local rules ([`local_step`], spec 3.1),
+//! back-propagation of the top loss for the global baselines ([`global_step`]), and feedback matching, which needs
+//! both ([`matched_step`], spec 3).
+
+mod global;
+mod lesson;
+mod local;
+mod model;
+
+pub use global::{global_step, matched_step};
+pub use local::{local_step, stream_step};
+pub use model::{LayerParameters, Model};
+
+use crate::backend::{Activity, Backend, Pairing};
+use crate::model::{Feedback, LayerValues, Learning, TensorRole};
+use crate::optimizer::Optimizer;
+use clapp_core::plan::Layer;
+
+/// What a step does with the gradients.
+#[derive(Debug)]
+pub enum Mode<'a> {
+    /// Applies them; `step` counts from 1.
+    Update {
+        /// The optimiser of all tensors.
+        optimizer: &'a Optimizer,
+        /// The number of this step.
+        step: u64,
+    },
+    /// Leaves the parameters alone and keeps the gradients, one entry a layer.
+    Record(&'a mut Vec<LayerValues>),
+}
+
+/// Scores and loss of one layer under one context.
+#[derive(Debug, Clone)]
+pub struct Scores {
+    /// Which projection: the same layer's context, the top layer's, or the head of InfoNCE.
+    pub role: TensorRole,
+    /// Scores of the positives, `[rows]`; the cosine of each pair under InfoNCE, `[N]`.
+    pub u_pos: Vec<f32>,
+    /// Scores of the negatives, `[K][rows]` flattened; the mean cosine with the other images under InfoNCE, `[N]`.
+    pub u_neg: Vec<f32>,
+    /// Mean loss over the rows.
+    pub loss: f64,
+}
+
+/// How far the error that a layer's own losses make is from the one that back-propagation brings (spec 3).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Mismatch {
+    /// `F = ||G_ideal - G||^2`, summed over rows and elements of the layer's output.
+    pub distance: f64,
+    /// `||G_ideal||^2`.
+    pub ideal: f64,
+}
+
+impl Mismatch {
+    /// `F / ||G_ideal||^2`: 0 where the error is back-propagation's, 1 where there is none. 0 without an ideal.
+    pub fn relative(&self) -> f64 {
+        if self.ideal > 0.0 { self.distance / self.ideal } else { 0.0 }
+    }
+}
+
+/// What a step reports of one layer.
+#[derive(Debug, Clone, Default)]
+pub struct LayerReport {
+    /// One entry a context; empty where the layer has no loss (below the top in global learning).
+    pub scores: Vec<Scores>,
+    /// Below the top, where the feedback is matched.
+    pub mismatch: Option<Mismatch>,
+}
+
+impl LayerReport {
+    /// The sum of the losses over the contexts.
+    pub fn loss(&self) -> f64 {
+        self.scores.iter().map(|scores| scores.loss).sum()
+    }
+}
+
+/// What a step reports, from the input to the top.
+pub type StepReport = Vec<LayerReport>;
+
+/// One step on the frames `x` (in the backend's layout, `rows` of them: first views, then second views).
+pub fn step<B: Backend>(
+    backend: &B,
+    model: &mut Model<B::Tensor>,
+    x: B::Tensor,
+    rows: usize,
+    pairing: Pairing<'_>,
+    mode: Mode<'_>,
+) -> StepReport {
+    match (model.spec.learning(), model.spec.options().feedback) {
+        (Learning::Global, _) => global_step(backend, model, x, rows, pairing, mode),
+        (Learning::Local, Feedback::Matched) => matched_step(backend, model, x, rows, pairing, mode),
+        (Learning::Local, Feedback::Trained | Feedback::Frozen) => local_step(backend, model, x, rows, pairing, mode),
+    }
+}
+
+/// Output of layer `index` for the maps below it.
+pub fn forward<B: Backend>(
+    backend: &B,
+    model: &Model<B::Tensor>,
+    layer: &Layer,
+    x: &B::Tensor,
+    rows: usize,
+) -> Activity<B::Tensor> {
+    let parameters = &model.layers[layer.index];
+    backend.forward(layer, &parameters.weight.value, &parameters.bias.value, x, rows)
+}

@@ -1,0 +1,96 @@
+//! A network's parameters on a backend.
+
+use crate::backend::{Backend, Parameter};
+use crate::model::{LayerValues, NetworkSpec, TensorRole};
+
+/// One layer's tensors on a backend.
+#[derive(Debug)]
+pub struct LayerParameters<T> {
+    /// Convolution weights.
+    pub weight: Parameter<T>,
+    /// Biases; empty without bias.
+    pub bias: Parameter<T>,
+    /// Projection of the same layer's context, where the rule has one.
+    pub projection: Option<Parameter<T>>,
+    /// Projection of the top layer's context, where the rule has one.
+    pub feedback: Option<Parameter<T>>,
+    /// Head of InfoNCE; at the top only.
+    pub head: Option<Parameter<T>>,
+}
+
+impl<T> LayerParameters<T> {
+    /// A tensor by its role, where the layer has it.
+    pub fn get(&self, role: TensorRole) -> Option<&Parameter<T>> {
+        match role {
+            TensorRole::Weight => Some(&self.weight),
+            TensorRole::Bias => Some(&self.bias),
+            TensorRole::Projection => self.projection.as_ref(),
+            TensorRole::Feedback => self.feedback.as_ref(),
+            TensorRole::Head => self.head.as_ref(),
+        }
+    }
+
+    /// A tensor by its role, to change it.
+    pub fn get_mut(&mut self, role: TensorRole) -> Option<&mut Parameter<T>> {
+        match role {
+            TensorRole::Weight => Some(&mut self.weight),
+            TensorRole::Bias => Some(&mut self.bias),
+            TensorRole::Projection => self.projection.as_mut(),
+            TensorRole::Feedback => self.feedback.as_mut(),
+            TensorRole::Head => self.head.as_mut(),
+        }
+    }
+}
+
+/// A network with its parameters on a backend.
+#[derive(Debug)]
+pub struct Model<T> {
+    /// The description.
+    pub spec: NetworkSpec,
+    /// The parameters, from the input to the top.
+    pub layers: Vec<LayerParameters<T>>,
+}
+
+impl<T> Model<T> {
+    /// Uploads values; tensors that the description does not name are left out.
+    pub fn upload<B: Backend<Tensor = T>>(backend: &B, spec: NetworkSpec, values: &[LayerValues]) -> Self {
+        let parameter = |value: T| Parameter { value, first: backend.upload(&[]), second: backend.upload(&[]) };
+        let layers = spec
+            .layers()
+            .iter()
+            .zip(values)
+            .map(|(layer, values)| {
+                let roles: Vec<TensorRole> = spec.tensors(layer).into_iter().map(|(role, _)| role).collect();
+                let optional =
+                    |role: TensorRole| roles.contains(&role).then(|| parameter(backend.upload(values.get(role))));
+                LayerParameters {
+                    weight: parameter(backend.upload_weights(layer, &values.weight)),
+                    bias: parameter(backend.upload(&values.bias)),
+                    projection: optional(TensorRole::Projection),
+                    feedback: optional(TensorRole::Feedback),
+                    head: optional(TensorRole::Head),
+                }
+            })
+            .collect();
+        Self { spec, layers }
+    }
+
+    /// Copies all parameters back.
+    pub fn download<B: Backend<Tensor = T>>(&self, backend: &B) -> Vec<LayerValues> {
+        let optional = |parameter: &Option<Parameter<T>>| {
+            parameter.as_ref().map(|parameter| backend.download(&parameter.value)).unwrap_or_default()
+        };
+        self.spec
+            .layers()
+            .iter()
+            .zip(&self.layers)
+            .map(|(layer, parameters)| LayerValues {
+                weight: backend.download_weights(layer, &parameters.weight.value),
+                bias: backend.download(&parameters.bias.value),
+                projection: optional(&parameters.projection),
+                feedback: optional(&parameters.feedback),
+                head: optional(&parameters.head),
+            })
+            .collect()
+    }
+}
