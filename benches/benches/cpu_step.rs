@@ -9,7 +9,7 @@ use clapp_host_gpu::backend::{Backend, Pairing};
 use clapp_host_gpu::config::{Config, RuleName, preset};
 use clapp_host_gpu::model::{Learning, NetworkSpec};
 use clapp_host_gpu::optimizer::Optimizer;
-use clapp_host_gpu::step::{Mode, Model, StepReport, layer_loss, step};
+use clapp_host_gpu::step::{Mode, Model, StepReport, step};
 use clapp_host_gpu::trainer::{draw_negatives, initial_values};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use std::hint::black_box;
@@ -71,7 +71,7 @@ fn beside_plain_loops(c: &mut Criterion) {
     let mut plain_step = || naive::local_step(&layers, &mut plain, &frames, 2 * IMAGES, lr);
     // The same step on both sides: two of them, so that the first one's updates count.
     for _ in 0..2 {
-        let ours: Vec<f32> = work.step().iter().map(|scores| layer_loss(scores) as f32).collect();
+        let ours: Vec<f32> = work.step().iter().map(|layer| layer.loss() as f32).collect();
         assert!(apart(&ours, &plain_step()) < 1e-5, "losses");
     }
     let mut group = c.benchmark_group("cpu step, 3 layers 16x16, 4 images, CLAPP++");

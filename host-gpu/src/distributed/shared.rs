@@ -7,7 +7,7 @@
 //! rank's product grows with the number of ranks; it stays below the update's own cost (memory traffic) for several.
 
 use super::Ranks;
-use crate::backend::{Activity, Backend, BlockGradient, Factors, Pairing, Parameter};
+use crate::backend::{Activity, Backend, BlockGradient, Factors, InfoNce, Matching, Pairing, Parameter};
 use crate::optimizer::Optimizer;
 use clapp_core::network::Rule;
 use clapp_core::plan::Layer;
@@ -101,6 +101,18 @@ impl<B: Backend> Backend for Shared<'_, B> {
         self.average_block(self.backend.block_gradient(layer, x, activity, dz))
     }
 
+    /// Each rank contrasts its own images; the head learns from all.
+    fn info_nce(
+        &self,
+        p: &B::Tensor,
+        head: &B::Tensor,
+        temperature: f32,
+        rows: usize,
+    ) -> InfoNce<B::Tensor, B::PooledGradient> {
+        let own = self.backend.info_nce(p, head, temperature, rows);
+        InfoNce { head: self.average(own.head), ..own }
+    }
+
     // All else is a rank's own.
 
     fn upload(&self, values: &[f32]) -> B::Tensor {
@@ -166,6 +178,20 @@ impl<B: Backend> Backend for Shared<'_, B> {
         rows: usize,
     ) -> B::Tensor {
         self.backend.projection_errors(pairing, p, factors, rows)
+    }
+
+    fn matching(
+        &self,
+        rule: &Rule,
+        layer: &Layer,
+        pairing: Pairing<'_>,
+        p: &B::Tensor,
+        factors: &[&Factors<B::Tensor>],
+        pooled: &B::PooledGradient,
+        ideal: &B::Tensor,
+        rows: usize,
+    ) -> Matching<B::Tensor> {
+        self.backend.matching(rule, layer, pairing, p, factors, pooled, ideal, rows)
     }
 
     fn spread(&self, layer: &Layer, pooled: &B::PooledGradient, rows: usize) -> B::Tensor {
