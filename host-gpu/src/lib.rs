@@ -19,6 +19,7 @@ pub mod optimizer;
 pub mod parity;
 pub mod plot;
 pub mod probe;
+pub mod report;
 pub mod rng;
 pub mod run;
 pub mod run_info;

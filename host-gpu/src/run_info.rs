@@ -11,6 +11,9 @@ use sysinfo::{CpuRefreshKind, MemoryRefreshKind, RefreshKind, System};
 /// Name of the file in a run's folder.
 pub const RUN: &str = "run.json";
 
+/// Name of the file in which a run that has failed says why.
+pub const FAILURE: &str = "failure.txt";
+
 /// The value of `format`.
 const FORMAT: &str = "clapp-run/1";
 

@@ -7,6 +7,7 @@ pub mod info;
 mod output;
 pub mod parity;
 mod progress;
+pub mod report;
 pub mod train;
 
 use crate::augment::TestTransform;
@@ -38,6 +39,8 @@ pub enum Command {
     Train(train::TrainArguments),
     /// Linear probe of a checkpoint.
     Eval(eval::EvalArguments),
+    /// A page that compares runs.
+    Report(report::ReportArguments),
     /// What a network needs: parameters, operations, memory.
     Info(info::InfoArguments),
     /// A backend against golden vectors.
@@ -64,6 +67,7 @@ pub fn run(arguments: &Arguments) -> Result<u8, Error> {
         None => demo::run(),
         Some(Command::Train(arguments)) => train::run(arguments),
         Some(Command::Eval(arguments)) => eval::run(arguments),
+        Some(Command::Report(arguments)) => report::run(arguments),
         Some(Command::Info(arguments)) => info::run(arguments),
         Some(Command::Golden(arguments)) => golden::run(arguments),
         Some(Command::Parity(arguments)) => parity::run(arguments),

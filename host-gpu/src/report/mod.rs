@@ -1,0 +1,15 @@
+//! One self-contained page that compares runs: tables, plots, and which fields of their configurations differ.
+//!
+//! The page asks for nothing from anywhere and runs no script; the same folders give the same bytes.
+
+mod charts;
+mod course;
+mod differences;
+mod figures;
+mod page;
+mod run;
+mod tables;
+
+pub use course::{Course, CourseRow};
+pub use page::render;
+pub use run::{Run, find};

@@ -1,0 +1,212 @@
+//! The tables of a report. On a narrow screen each row becomes a card whose cells are named by `data-label`.
+
+use super::charts::{css, run_colour};
+use super::differences::Difference;
+use super::run::{Run, State};
+use crate::probe::{Accuracy, ProbeRecord};
+use maud::{Markup, html};
+
+/// A column: its heading, its class, and the cell of each run.
+struct Column<'a> {
+    name: String,
+    class: &'a str,
+    cells: Vec<Cell>,
+}
+
+/// A cell: what decides whether the column differs, and what is shown.
+struct Cell {
+    key: String,
+    shown: Markup,
+}
+
+impl Cell {
+    fn text(text: impl Into<String>) -> Self {
+        let key = text.into();
+        Self { shown: html! { (key) }, key }
+    }
+
+    fn missing(reason: &str) -> Self {
+        Self { key: reason.into(), shown: html! { span.missing { (reason) } } }
+    }
+}
+
+fn column<'a>(name: &str, class: &'a str, runs: &[Run], cell: impl Fn(&Run) -> Cell) -> Column<'a> {
+    Column { name: name.into(), class, cells: runs.iter().map(cell).collect() }
+}
+
+/// A run's colour and number.
+pub fn badge(index: usize) -> Markup {
+    html! { span.badge { i.swatch style={ "background:" (css(run_colour(index))) } {} (index + 1) } }
+}
+
+/// A table with one row a run; cells of `setting` columns that differ between the runs are marked.
+fn table(name: &str, runs: &[Run], columns: &[Column<'_>]) -> Markup {
+    let differs = |column: &Column<'_>| {
+        column.class.starts_with("setting")
+            && column.cells.iter().any(|cell| Some(&cell.key) != column.cells.first().map(|cell| &cell.key))
+    };
+    html! {
+        div.scroll {
+            table data-table=(name) class=[columns.iter().all(|column| column.class.starts_with("number")).then_some("numbers")] {
+                thead { tr {
+                    th scope="col" { "run" }
+                    @for column in columns { th scope="col" class=(column.class) { (column.name) } }
+                } }
+                tbody {
+                    @for (index, run) in runs.iter().enumerate() {
+                        tr data-run=(index + 1) {
+                            th scope="row" { a href={ "#run-" (index + 1) } { (badge(index)) " " (run.name()) } }
+                            @for column in columns {
+                                @let cell = &column.cells[index];
+                                td class={ (column.class) @if differs(column) { " differs" } } data-label=(column.name) { (cell.shown) }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A share as a percentage.
+pub fn percent(share: f64) -> String {
+    format!("{:.2} %", 100.0 * share)
+}
+
+/// Rule, width, seed and how well each run did.
+pub fn results(runs: &[Run]) -> Markup {
+    let text = |text: String| Cell::text(text);
+    let mut columns = vec![
+        column("rule", "setting", runs, |run| text(run.info.rule.clone())),
+        column("width", "setting number", runs, |run| text(run.info.width.to_string())),
+        column("seed", "setting number", runs, |run| text(run.info.seed.to_string())),
+        column("epochs", "setting number", runs, |run| text(run.config.epochs.to_string())),
+        column("state", "", runs, state),
+    ];
+    // Without a single probe of a kind, there is only one pair of columns to say so.
+    let cached = runs.iter().any(|run| run.cached_probe.is_some());
+    if !cached || runs.iter().any(|run| run.probe.is_some()) {
+        columns.extend(accuracies(runs, "probe", |run| run.probe.as_ref()));
+    }
+    if cached {
+        columns.extend(accuracies(runs, "cached probe", |run| run.cached_probe.as_ref()));
+    }
+    columns.push(column("images/s", "number", runs, |run| {
+        let speed = run.course.as_ref().and_then(super::course::Course::images_per_second);
+        speed.map_or_else(|| Cell::missing("not measured"), |speed| text(format!("{speed:.1}")))
+    }));
+    table("results", runs, &columns)
+}
+
+/// Final epoch first, best epoch second.
+fn accuracies<'a>(runs: &[Run], kind: &str, record: impl Fn(&Run) -> Option<&ProbeRecord>) -> [Column<'a>; 2] {
+    let cell = |run: &Run, share: fn(&Accuracy) -> f64, main: bool| {
+        let Some(record) = record(run) else { return Cell::missing("no probe yet") };
+        let share = share(&record.report.all);
+        // A probe of an earlier checkpoint says nothing about this one.
+        let stale = run.epochs_done.filter(|done| *done != record.encoder_epochs);
+        let shown = html! {
+            (percent(share))
+            @if main { span.meter { i style=(format!("width:{:.2}%", 100.0 * share)) {} } }
+            @if stale.is_some() && main { span.note { "of the encoder after " (record.encoder_epochs) " epochs" } }
+        };
+        Cell { key: share.to_string(), shown }
+    };
+    [
+        column(&format!("{kind}, final epoch"), "number main", runs, |run| cell(run, |head| head.last, true)),
+        column(&format!("{kind}, best epoch*"), "number", runs, |run| cell(run, |head| head.best, false)),
+    ]
+}
+
+fn state(run: &Run) -> Cell {
+    let planned = run.config.epochs;
+    match run.state() {
+        State::Finished if planned == 0 => Cell::text("untrained encoder"),
+        State::Finished => Cell::text("finished"),
+        State::Unfinished(done) => {
+            let key = format!("{done} of {planned} epochs: still going, or interrupted");
+            Cell { shown: html! { span.warning { (key) } }, key }
+        }
+        State::Failed(reason) => Cell { shown: html! { span.failed { "failed: " (reason) } }, key: reason },
+    }
+}
+
+/// Layers of the deepest network.
+fn layers(runs: &[Run]) -> usize {
+    runs.iter().map(Run::layers).max().unwrap_or(0)
+}
+
+/// The last losses, layer by layer.
+pub fn losses(runs: &[Run]) -> Markup {
+    let cell = |layer: usize, run: &Run| match run.course.as_ref().map(|course| course.final_losses()) {
+        None | Some([]) => Cell::missing("no step yet"),
+        Some(losses) => match losses.get(layer) {
+            None => Cell::missing("no such layer"),
+            Some(None) => Cell::missing("no loss of its own"),
+            Some(Some(loss)) => Cell::text(format!("{loss:.4}")),
+        },
+    };
+    let columns: Vec<Column<'_>> = (0..layers(runs))
+        .map(|layer| column(&format!("layer {layer}"), "number", runs, |run| cell(layer, run)))
+        .collect();
+    table("losses", runs, &columns)
+}
+
+/// Accuracies after the last epoch of the probe, layer by layer.
+pub fn layer_accuracies(name: &str, runs: &[Run], record: impl Fn(&Run) -> Option<&ProbeRecord>) -> Markup {
+    let cell = |run: &Run, head: &dyn Fn(&ProbeRecord) -> Option<f64>| match record(run) {
+        None => Cell::missing("no probe yet"),
+        Some(record) => head(record).map_or_else(|| Cell::missing("no such layer"), |share| Cell::text(percent(share))),
+    };
+    let mut columns: Vec<Column<'_>> = (0..layers(runs))
+        .map(|layer| {
+            let head = move |record: &ProbeRecord| record.report.layers.get(layer).map(|head| head.last);
+            column(&format!("layer {layer}"), "number", runs, |run| cell(run, &head))
+        })
+        .collect();
+    let all = |record: &ProbeRecord| Some(record.report.all.last);
+    columns.push(column("all layers", "number main", runs, |run| cell(run, &all)));
+    table(name, runs, &columns)
+}
+
+/// Where each run comes from.
+pub fn origins(runs: &[Run]) -> Markup {
+    let machine = |run: &Run| {
+        let machine = &run.info.machine;
+        let gib = machine.memory as f64 / f64::from(1 << 30);
+        format!(
+            "{}, {} threads on {} cores, {gib:.0} GiB, {}",
+            machine.cpu, machine.threads, machine.logical_cores, machine.os
+        )
+    };
+    let columns = [
+        column("configuration", "setting", runs, |run| Cell::text(run.info.name.clone())),
+        column("data", "setting", runs, |run| {
+            let data = &run.info.data;
+            Cell::text(format!("{}: {} training, {} test images", data.name, data.train_images, data.test_images))
+        }),
+        column("machine", "setting", runs, |run| Cell::text(machine(run))),
+        column("commit", "setting", runs, |run| {
+            Cell::text(format!("{} ({})", run.info.program.commit, run.info.program.version))
+        }),
+        column("started (UTC)", "", runs, |run| Cell::text(run.info.started.clone())),
+        column("folder", "", runs, |run| Cell::text(run.folder.display().to_string())),
+    ];
+    table("origins", runs, &columns)
+}
+
+/// The fields that differ: each value with the runs that have it.
+pub fn differing_fields(list: &[Difference]) -> Markup {
+    html! {
+        dl.differences {
+            @for difference in list {
+                div data-field=(difference.field) {
+                    dt { code { (difference.field) } }
+                    @for (value, runs) in &difference.values {
+                        dd { code.differs { (value) } " " @for run in runs { (badge(*run)) " " } }
+                    }
+                }
+            }
+        }
+    }
+}
