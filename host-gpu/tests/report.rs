@@ -1,0 +1,162 @@
+//! `clapp report`: what the page holds, what it says of missing pieces, and what it refuses.
+
+mod cli_common;
+mod report_runs;
+
+use clapp_host_gpu::config::RuleName;
+use cli_common::refuses;
+use report_runs::{Made, Place, accuracy, between, final_loss, write_probe};
+use std::fs;
+
+fn percent(share: f64) -> String {
+    format!("{:.2} %", 100.0 * share)
+}
+
+/// The row of a run in a table.
+fn row<'a>(page: &'a str, table: &str, number: usize) -> &'a str {
+    let table = between(page, &format!("data-table=\"{table}\""), "</table>")[0];
+    between(table, &format!("<tr data-run=\"{number}\">"), "</tr>")[0]
+}
+
+#[test]
+fn one_run_is_a_page_with_its_numbers() {
+    let place = Place::new();
+    let folder = place.run("only", &Made::default());
+    write_probe(&folder, false, 3);
+    let page = place.page(&["only"]);
+    let row = row(&page, "results", 1);
+    let (last, best) = accuracy(3, 0);
+    assert!(row.find(&percent(last)).expect("final epoch") < row.find(&percent(best)).expect("best epoch"), "{row}");
+    assert!(row.contains("finished") && row.contains("103.0") && !row.contains("differs"), "{row}");
+    assert!(page.contains("The best epoch is selected on the test images"));
+    assert!(!page.contains("What differs") && !page.contains("data-chart=\"loss-layer-0\""));
+    for chart in ["run-1-loss", "run-1-probe", "accuracy", "images-per-second"] {
+        assert_eq!(page.matches(&format!("data-chart=\"{chart}\"")).count(), 1, "{chart}");
+    }
+}
+
+#[test]
+fn the_same_runs_give_the_same_bytes() {
+    let place = Place::new();
+    for (name, seed) in [("a", 1), ("b", 2)] {
+        write_probe(&place.run(name, &Made { seed, ..Made::default() }), true, seed);
+    }
+    let page = place.page(&["a", "b"]);
+    assert_eq!(page, place.page(&["a", "b"]));
+    assert_ne!(page, place.page(&["b", "a"]));
+}
+
+#[test]
+fn a_folder_of_runs_stands_for_them_by_name() {
+    let place = Place::new();
+    for (name, seed) in [("all/b", 2), ("all/a", 1)] {
+        place.run(name, &Made { seed, ..Made::default() });
+    }
+    fs::create_dir(place.path().join("all/notes")).expect("a folder");
+    let page = place.page(&["all"]);
+    assert_eq!(page, place.page(&["all/a", "all/b"]));
+    assert!(row(&page, "losses", 1).contains(&final_loss(1, 1)) && row(&page, "losses", 2).contains(&final_loss(2, 0)));
+}
+
+#[test]
+fn settings_that_differ_are_marked_and_listed() {
+    let place = Place::new();
+    place.run("a", &Made::default());
+    place.run("b", &Made { rule: RuleName::BpClappPp, width: 2.0, ..Made::default() });
+    let page = place.page(&["a", "b"]);
+    let cell =
+        |label: &str| between(row(&page, "results", 2), "<td", ">").into_iter().find(|cell| cell.contains(label));
+    for (label, differs) in [("\"rule\"", true), ("\"width\"", true), ("\"seed\"", false), ("\"epochs\"", false)] {
+        assert_eq!(cell(label).expect("a cell").contains("differs"), differs, "{label}");
+    }
+    assert_eq!(between(&page, "data-field=\"", "\""), ["rule", "width"]);
+    let rule = between(&page, "data-field=\"rule\"", "</div>")[0];
+    assert!(rule.contains("clapp++") && rule.contains("bp-clapp++"), "{rule}");
+}
+
+#[test]
+fn what_is_missing_is_said() {
+    let place = Place::new();
+    let raw = place.run("raw", &Made { epochs: 0, ..Made::default() });
+    fs::remove_file(raw.join("metrics.csv")).expect("removed");
+    let going = place.run("going", &Made { epochs: 7, ..Made::default() });
+    write_probe(&going, false, 3);
+    let early = place.run("early", &Made { epochs: 7, ..Made::default() });
+    fs::remove_file(early.join("checkpoint.safetensors")).expect("removed");
+    let failed = place.run("failed", &Made { epochs: 7, ..Made::default() });
+    fs::write(failed.join("failure.txt"), "the loss of layer 1 is NaN at step 9\n").expect("a file");
+    let page = place.page(&["raw", "going", "early", "failed"]);
+    let row = |number| row(&page, "results", number);
+    assert!(row(1).contains("untrained encoder") && row(1).contains("not measured") && row(1).contains("no probe yet"));
+    assert!(
+        row(2).contains("1 of 7 epochs: still going, or interrupted") && row(2).contains(&percent(accuracy(3, 0).0))
+    );
+    assert!(row(3).contains("0 of 7 epochs") && row(3).contains("no probe yet"));
+    assert!(row(4).contains("failed: the loss of layer 1 is NaN at step 9"));
+    assert!(page.contains("<b>1 of 4</b>finished") && page.contains("<b>1</b>failed"));
+    // A probe of an earlier checkpoint is not passed off as one of this.
+    let later = fs::read_to_string(going.join("probe.json")).expect("text");
+    fs::write(going.join("probe.json"), later.replace("\"encoder_epochs\": 1", "\"encoder_epochs\": 4"))
+        .expect("a file");
+    assert!(place.page(&["going"]).contains("of the encoder after 4 epochs"));
+    fs::remove_file(going.join("probe.json")).expect("removed");
+    assert!(place.page(&["going"]).contains("No run has been probed yet"));
+}
+
+#[test]
+fn names_from_files_are_text_and_never_markup() {
+    let place = Place::new();
+    let evil = "<script>alert(1)</script>\"'&<img src=x onerror=alert(2)>";
+    let folder = place.run("x\"><script>alert(3)<", &Made::default());
+    let change = |file: &str, from: &str| {
+        let text = fs::read_to_string(folder.join(file)).expect("text");
+        let quoted = serde_json::to_string(evil).expect("text");
+        assert!(text.contains(from), "{text}");
+        fs::write(folder.join(file), text.replacen(from, &quoted, 1)).expect("a file");
+    };
+    change("run.json", "\"tiny\"");
+    change("run.json", "\"clapp++\"");
+    change("run.json", "\"cifar10\"");
+    fs::write(folder.join("failure.txt"), evil).expect("a file");
+    let page = place.page(&["x\"><script>alert(3)<"]);
+    assert!(!page.contains("<script") && !page.contains("<img"));
+    assert!(page.contains("&lt;script&gt;alert(1)&lt;/script&gt;") && page.contains("alert(3)&lt;"));
+    assert!(page.contains("default-src 'none'"));
+}
+
+#[test]
+fn a_folder_that_is_no_run_and_damaged_files_are_refused_by_file_and_field() {
+    let place = Place::new();
+    let folder = place.run("run", &Made::default());
+    write_probe(&folder, false, 3);
+    fs::create_dir(place.path().join("empty")).expect("a folder");
+    let refused = |run: &str, parts: &[&str]| refuses(place.path(), &["report", run, "--out", "page.html"], parts);
+    refused("empty", &["empty", "no run.json"]);
+    refused("nowhere", &["nowhere", "cannot read"]);
+    refused("tiny.toml", &["tiny.toml", "cannot read"]);
+    refuses(place.path(), &["report"], &["RUN"]);
+    refuses(place.path(), &["report", "run", "--out", "data"], &["data", "directory"]);
+    let table: [(&str, &str, &str, &[&str]); 9] = [
+        ("metrics.csv", "0,100,103.0", "0,100,fast", &["metrics.csv", "line 3", "images_per_second", "\"fast\""]),
+        ("metrics.csv", "0,150,", "0,50,", &["metrics.csv", "line 4", "step"]),
+        ("metrics.csv", "step", "stop", &["metrics.csv", "no column step"]),
+        ("run.json", "\"seed\": 3,", "", &["run.json", "seed"]),
+        ("config.toml", "seed = 3", "seed = \"three\"", &["config.toml", "seed"]),
+        ("probe.json", "\"last\": 0.", "\"last\": 7.", &["probe.json", "all", "0 to 1"]),
+        ("probe.json", "\"best\"", "\"bets\"", &["probe.json", "best"]),
+        ("probe.json", "clapp-probe/1", "clapp-probe/2", &["probe.json", "clapp-probe/2"]),
+        ("probe.json", "}", "", &["probe.json"]),
+    ];
+    for (file, from, to, parts) in table {
+        let path = folder.join(file);
+        let text = fs::read_to_string(&path).expect("text");
+        assert!(text.contains(from), "{file}: {from}");
+        fs::write(&path, text.replacen(from, to, 1)).expect("a file");
+        refused("run", parts);
+        fs::write(&path, text).expect("a file");
+    }
+    let checkpoint = folder.join("checkpoint.safetensors");
+    let bytes = fs::read(&checkpoint).expect("bytes");
+    fs::write(&checkpoint, &bytes[..100]).expect("a file");
+    refused("run", &["checkpoint.safetensors"]);
+}
