@@ -1,21 +1,34 @@
-//! Checkpoints: the parameters and the whole configuration in one safetensors file.
+//! Checkpoints: parameters, the state of their optimiser, the place in the run and the whole configuration in one
+//! safetensors file, from which training goes on to the same bits.
 //!
-//! Tensors are `layer{l}.weight`, `.bias`, `.projection` and `.feedback` as far as the rule has them, `f32`,
-//! row-major. The metadata has one entry, `clapp`: JSON with `format`, the epochs done (`epoch`) and the
-//! configuration as TOML (`config`). One entry, because the format does not order several: the same run must write
-//! the same bytes.
+//! Tensors are `layer{l}.weight`, `.bias`, `.projection`, `.feedback` and `head` as far as the rule has them, and for
+//! those that learn the moments that the optimiser keeps, `layer{l}.weight.first`, `layer{l}.weight.second` and so on;
+//! all `f32`, row-major, moments in the layout of their parameter. The metadata has one entry, `clapp`: JSON with
+//! `format`, the epochs done (`epoch`), the steps done (`step`), what the images are (`data`), and the configuration as
+//! TOML (`config`). Random numbers come from streams named by seed, epoch, step and image ([`crate::rng`]), so the
+//! count of steps is their whole state. Nothing in the file depends on the clock.
+//!
+//! Files of format 1 have neither moments nor `step` nor `data`: they can be evaluated, but not trained further.
 
+use crate::backend::{Backend, Parameter};
 use crate::config::Config;
+use crate::data::Split;
 use crate::error::Error;
-use crate::files::write_atomically;
-use crate::model::{LayerValues, NetworkSpec};
-use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize};
+use crate::files::write_with;
+use crate::model::{LayerValues, NetworkSpec, TensorRole};
+use crate::optimizer::Optimizer;
+use crate::step::{LayerParameters, Model};
+use crate::tensor_file::{TensorFile, write_header, write_values};
+use crate::trainer::State;
+use clapp_core::plan::Layer;
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
 use std::path::Path;
 
 /// The value of `format` in the metadata.
-const FORMAT: &str = "clapp-checkpoint/1";
+const FORMAT: &str = "clapp-checkpoint/2";
+
+/// The format without the state of the optimiser.
+const FORMAT_WITHOUT_STATE: &str = "clapp-checkpoint/1";
 
 /// The entry of the metadata.
 const ENTRY: &str = "clapp";
@@ -23,13 +36,86 @@ const ENTRY: &str = "clapp";
 /// What the entry holds.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Header {
+struct Entry {
     format: String,
     epoch: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    step: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    data: Option<DataIdentity>,
     config: String,
 }
 
-/// A trained (or untrained) encoder with the configuration it was trained with.
+/// What tells one set of training images from another.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataIdentity {
+    /// Name of the set, such as `cifar10`.
+    pub name: String,
+    /// Training images used.
+    pub images: usize,
+    /// Channels of an image.
+    pub channels: usize,
+    /// Height and width of an image; `None` where they differ or are not known before an image is decoded.
+    pub size: Option<[usize; 2]>,
+}
+
+impl DataIdentity {
+    /// The images of a set called `name`.
+    pub fn of(name: &str, images: &Split) -> Self {
+        let size = images.shape().map(|shape| [shape.height, shape.width]);
+        Self { name: name.into(), images: images.len(), channels: images.channels(), size }
+    }
+}
+
+/// What a checkpoint says about its run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Header {
+    /// The configuration of the run.
+    pub config: Config,
+    /// Epochs done.
+    pub epoch: u64,
+    /// Where training goes on; `None` in files that hold no state of the optimiser.
+    pub place: Option<Place>,
+}
+
+/// Where training goes on, and on what.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// Steps done, over all epochs.
+    pub step: u64,
+    /// The images of the run.
+    pub data: DataIdentity,
+}
+
+impl Header {
+    /// Reads what a file says about its run, without its tensors.
+    ///
+    /// # Errors
+    /// [`Error::File`] where it cannot be read, [`Error::Checkpoint`] where it is not a checkpoint,
+    /// [`Error::Config`] where its configuration makes no sense.
+    pub fn read(path: &Path) -> Result<Self, Error> {
+        Self::of(path, &TensorFile::open(path)?)
+    }
+
+    fn of(path: &Path, file: &TensorFile) -> Result<Self, Error> {
+        let wrong = |message: String| Error::Checkpoint { path: path.into(), message };
+        let entry = file.entry(ENTRY);
+        let entry = entry.ok_or_else(|| wrong(format!("no `{ENTRY}` in the metadata: not a checkpoint of clapp")))?;
+        let Entry { format, epoch, step, data, config } =
+            serde_json::from_str(entry).map_err(|error| wrong(format!("`{ENTRY}` in the metadata: {error}")))?;
+        let place = match (format.as_str(), step, data) {
+            (FORMAT, Some(step), Some(data)) => Some(Place { step, data }),
+            (FORMAT, ..) => return Err(wrong(format!("`{ENTRY}` in the metadata: no `step` or no `data`"))),
+            (FORMAT_WITHOUT_STATE, None, None) => None,
+            _ => return Err(wrong(format!("format is `{format}`, expected `{FORMAT}`"))),
+        };
+        let config = Config::parse(&config, &format!("{}: config", path.display()))?;
+        Ok(Self { config, epoch, place })
+    }
+}
+
+/// A trained (or untrained) encoder with the configuration it was trained with, for evaluation.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Checkpoint {
     /// The configuration of the run.
@@ -41,79 +127,183 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Writes the file, whole or not at all.
+    /// Reads the parameters of a file that [`write`] wrote; the state of the optimiser stays where it is.
     ///
     /// # Errors
-    /// [`Error::File`] where it cannot be written, [`Error::Network`] where the configuration does not fit together.
-    pub fn write(&self, path: &Path) -> Result<(), Error> {
-        let wrong = |message: String| Error::Checkpoint { path: path.into(), message };
-        let spec = self.config.network()?;
-        let mut bytes: Vec<(String, Vec<usize>, Vec<u8>)> = Vec::new();
-        for (layer, values) in spec.layers().iter().zip(&self.layers) {
-            for (role, shape) in spec.tensors(layer) {
-                let values = values.get(role).iter().flat_map(|value| value.to_le_bytes()).collect();
-                bytes.push((role.path(layer.index), shape, values));
-            }
-        }
-        let mut views = Vec::with_capacity(bytes.len());
-        for (name, shape, bytes) in &bytes {
-            let view = TensorView::new(Dtype::F32, shape.clone(), bytes).map_err(|error| wrong(error.to_string()))?;
-            views.push((name.as_str(), view));
-        }
-        let header = Header { format: FORMAT.into(), epoch: self.epoch, config: self.config.to_toml()? };
-        let header = serde_json::to_string(&header).map_err(|error| wrong(error.to_string()))?;
-        let metadata = HashMap::from([(ENTRY.to_string(), header)]);
-        let file = serialize(views, Some(metadata)).map_err(|error| wrong(error.to_string()))?;
-        write_atomically(path, &file)
-    }
-
-    /// Reads a file that [`Checkpoint::write`] wrote.
-    ///
-    /// # Errors
-    /// [`Error::File`] where it cannot be read, [`Error::Checkpoint`] where it is not such a file or a tensor is
-    /// missing, has another shape, or holds values that are not finite.
+    /// As [`Header::read`], and [`Error::Checkpoint`] where a tensor is missing, has another shape, or holds values
+    /// that are not finite.
     pub fn read(path: &Path) -> Result<Self, Error> {
-        let wrong = |message: String| Error::Checkpoint { path: path.into(), message };
-        let bytes = std::fs::read(path).map_err(Error::file("read", path))?;
-        let (_, header) = SafeTensors::read_metadata(&bytes)
-            .map_err(|error| wrong(format!("not a whole safetensors file: {error}")))?;
-        let tensors = SafeTensors::deserialize(&bytes)
-            .map_err(|error| wrong(format!("not a whole safetensors file: {error}")))?;
-        let entry = header.metadata().as_ref().and_then(|metadata| metadata.get(ENTRY));
-        let entry = entry.ok_or_else(|| wrong(format!("no `{ENTRY}` in the metadata: not a checkpoint of clapp")))?;
-        let Header { format, epoch, config } =
-            serde_json::from_str(entry).map_err(|error| wrong(format!("`{ENTRY}` in the metadata: {error}")))?;
-        if format != FORMAT {
-            return Err(wrong(format!("format is `{format}`, expected `{FORMAT}`")));
-        }
-        let config = Config::parse(&config, &format!("{}: config", path.display()))?;
+        let mut file = TensorFile::open(path)?;
+        let Header { config, epoch, .. } = Header::of(path, &file)?;
         let spec = config.network()?;
-        let layers = read_layers(&spec, &tensors).map_err(wrong)?;
+        let mut layers = Vec::with_capacity(spec.layers().len());
+        for layer in spec.layers() {
+            let mut values = LayerValues::default();
+            for (role, shape) in spec.tensors(layer) {
+                *values.get_mut(role) = file.read(&name(layer, role, Part::Value), &shape)?;
+            }
+            layers.push(values);
+        }
         Ok(Self { config, epoch, layers })
     }
 }
 
-fn read_layers(spec: &NetworkSpec, tensors: &SafeTensors<'_>) -> Result<Vec<LayerValues>, String> {
-    let mut layers = Vec::with_capacity(spec.layers().len());
+/// What of a parameter a tensor holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Value,
+    First,
+    Second,
+}
+
+impl Part {
+    /// The parts that are kept of a parameter after `step` steps.
+    fn kept(spec: &NetworkSpec, optimizer: &Optimizer, layer: &Layer, role: TensorRole, step: u64) -> Vec<Self> {
+        let moments = step > 0 && spec.learns(layer, role);
+        let mut parts = vec![Self::Value];
+        parts.extend((moments && optimizer.has_first()).then_some(Self::First));
+        parts.extend((moments && optimizer.has_second()).then_some(Self::Second));
+        parts
+    }
+
+    fn of<T>(self, parameter: &Parameter<T>) -> &T {
+        match self {
+            Self::Value => &parameter.value,
+            Self::First => &parameter.first,
+            Self::Second => &parameter.second,
+        }
+    }
+}
+
+/// The name of a tensor.
+fn name(layer: &Layer, role: TensorRole, part: Part) -> String {
+    let suffix = match part {
+        Part::Value => "",
+        Part::First => ".first",
+        Part::Second => ".second",
+    };
+    format!("{}{suffix}", role.path(layer.index))
+}
+
+/// Writes a checkpoint, whole or not at all, one tensor at a time.
+///
+/// # Errors
+/// [`Error::File`] where it cannot be written, [`Error::NotFinite`] where a tensor holds a value that is not finite;
+/// what was at `path` before is then still there.
+pub fn write<B: Backend>(
+    path: &Path,
+    backend: &B,
+    config: &Config,
+    place: &Place,
+    epoch: u64,
+    model: &Model<B::Tensor>,
+) -> Result<(), Error> {
+    let spec = &model.spec;
+    let mut tensors = Vec::new();
     for layer in spec.layers() {
-        let mut values = LayerValues::default();
         for (role, shape) in spec.tensors(layer) {
-            let name = role.path(layer.index);
-            let tensor = tensors.tensor(&name).map_err(|_| format!("tensor {name} is missing"))?;
-            if tensor.dtype() != Dtype::F32 || tensor.shape() != shape {
-                return Err(format!(
-                    "tensor {name} is {:?} {:?}, expected F32 {shape:?}",
-                    tensor.dtype(),
-                    tensor.shape()
-                ));
-            }
-            let (words, _) = tensor.data().as_chunks::<4>();
-            *values.get_mut(role) = words.iter().map(|word| f32::from_le_bytes(*word)).collect();
-            if values.get(role).iter().any(|value| !value.is_finite()) {
-                return Err(format!("tensor {name} holds a value that is not finite"));
+            for part in Part::kept(spec, &config.optimizer, layer, role, place.step) {
+                tensors.push((layer, role, part, shape.clone()));
             }
         }
-        layers.push(values);
     }
-    Ok(layers)
+    let entry = Entry {
+        format: FORMAT.into(),
+        epoch,
+        step: Some(place.step),
+        data: Some(place.data.clone()),
+        config: config.to_toml()?,
+    };
+    let failed = |error: std::io::Error| Error::file("write", path)(error);
+    let entry = serde_json::to_string(&entry).map_err(|error| failed(error.into()))?;
+    write_with(path, |file| {
+        let names = tensors.iter().map(|(layer, role, part, shape)| (name(layer, *role, *part), shape.clone()));
+        write_header(file, (ENTRY, entry), names).map_err(failed)?;
+        for (layer, role, part, shape) in &tensors {
+            let values = download(backend, model, layer, *role, *part);
+            let wrong = |message| Error::Checkpoint { path: path.into(), message };
+            let expected: usize = shape.iter().product();
+            if values.len() != expected {
+                let tensor = name(layer, *role, *part);
+                return Err(wrong(format!("tensor {tensor} has {} values, expected {shape:?}", values.len())));
+            }
+            if !values.iter().all(|value| value.is_finite()) {
+                return Err(Error::NotFinite { tensor: name(layer, *role, *part), step: place.step });
+            }
+            write_values(file, &values).map_err(failed)?;
+        }
+        Ok(())
+    })
+}
+
+fn download<B: Backend>(
+    backend: &B,
+    model: &Model<B::Tensor>,
+    layer: &Layer,
+    role: TensorRole,
+    part: Part,
+) -> Vec<f32> {
+    let Some(parameter) = model.layers.get(layer.index).and_then(|layer| layer.get(role)) else { return Vec::new() };
+    match role {
+        TensorRole::Weight => backend.download_weights(layer, part.of(parameter)),
+        _ => backend.download(part.of(parameter)),
+    }
+}
+
+/// Reads the state of a run, from which [`crate::trainer::train`] goes on; one tensor at a time is on the host.
+///
+/// # Errors
+/// As [`Checkpoint::read`], and [`Error::Checkpoint`] where the file holds no state of the optimiser.
+pub fn resume<B: Backend>(path: &Path, backend: &B) -> Result<(Header, State<B::Tensor>), Error> {
+    let mut file = TensorFile::open(path)?;
+    let header = Header::of(path, &file)?;
+    let step = header.place(path)?.step;
+    let spec = header.config.network()?;
+    let mut layers = Vec::with_capacity(spec.layers().len());
+    for layer in spec.layers() {
+        let empty =
+            || Parameter { value: backend.upload(&[]), first: backend.upload(&[]), second: backend.upload(&[]) };
+        let mut parameters =
+            LayerParameters { weight: empty(), bias: empty(), projection: None, feedback: None, head: None };
+        for (role, shape) in spec.tensors(layer) {
+            let mut parameter = empty();
+            for part in Part::kept(&spec, &header.config.optimizer, layer, role, step) {
+                let values = file.read(&name(layer, role, part), &shape)?;
+                let tensor = match role {
+                    TensorRole::Weight => backend.upload_weights(layer, &values),
+                    _ => backend.upload(&values),
+                };
+                match part {
+                    Part::Value => parameter.value = tensor,
+                    Part::First => parameter.first = tensor,
+                    Part::Second => parameter.second = tensor,
+                }
+            }
+            match role {
+                TensorRole::Weight => parameters.weight = parameter,
+                TensorRole::Bias => parameters.bias = parameter,
+                TensorRole::Projection => parameters.projection = Some(parameter),
+                TensorRole::Feedback => parameters.feedback = Some(parameter),
+                TensorRole::Head => parameters.head = Some(parameter),
+            }
+        }
+        layers.push(parameters);
+    }
+    Ok((header, State { model: Model { spec, layers }, step }))
+}
+
+impl Header {
+    /// Where training goes on.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] where the file at `path` holds no state of the optimiser.
+    pub fn place(&self, path: &Path) -> Result<&Place, Error> {
+        self.place.as_ref().ok_or_else(|| Error::Checkpoint {
+            path: path.into(),
+            message: format!(
+                "format is `{FORMAT_WITHOUT_STATE}`, which holds no state of the optimiser: it can be evaluated, but \
+                 training cannot go on from it; expected `{FORMAT}`"
+            ),
+        })
+    }
 }

@@ -70,6 +70,30 @@ pub enum Error {
         /// The system's reason.
         source: std::io::Error,
     },
+    /// Another run is at work in a folder.
+    #[error("{path}: another run is at work in this folder")]
+    Busy {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A run would write over another one.
+    #[error(
+        "{path}: exists already; go on with --resume, begin anew with --overwrite, or name another folder with --out"
+    )]
+    Exists {
+        /// The checkpoint.
+        path: PathBuf,
+    },
+    /// Configuration or images are not those of the checkpoint.
+    #[error("{origin} and {path} do not agree: {differences}")]
+    Differs {
+        /// What the checkpoint is held against: a file, a preset, the command line or the data set.
+        origin: String,
+        /// The checkpoint.
+        path: PathBuf,
+        /// The fields, and both values of each.
+        differences: String,
+    },
     /// Standard output could not be written to.
     #[error("cannot write to standard output: {0}")]
     Output(std::io::Error),
@@ -102,6 +126,14 @@ pub enum Error {
         /// Epoch, from 0.
         epoch: u64,
     },
+    /// Parameters have left the numbers.
+    #[error("tensor {tensor} is not finite after step {step}: training has diverged; try a smaller learning rate")]
+    NotFinite {
+        /// Name of the tensor.
+        tensor: String,
+        /// Steps done, over all epochs.
+        step: u64,
+    },
 }
 
 impl Error {
@@ -113,7 +145,7 @@ impl Error {
     /// 1 where the input was right but the work failed, 2 where the input was wrong.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Diverged { .. } => 1,
+            Self::Diverged { .. } | Self::NotFinite { .. } => 1,
             _ => 2,
         }
     }

@@ -1,8 +1,13 @@
-//! Output files that appear whole or not at all.
+//! Output files that appear whole or not at all, and survive a power cut.
 
 use crate::error::Error;
-use std::io::{ErrorKind, Write};
+use std::ffi::OsStr;
+use std::fs::{File, TryLockError};
+use std::io::{BufWriter, ErrorKind, Write};
 use std::path::Path;
+
+/// How the names of unfinished files begin and end: a run that was killed leaves at most one of them.
+const TEMPORARY: [&str; 2] = [".clapp-", ".tmp"];
 
 /// Makes a folder and those above it.
 ///
@@ -36,15 +41,75 @@ fn parent(path: &Path) -> &Path {
 /// # Errors
 /// [`Error::File`] where it cannot be written; what was at `path` before is then still there.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    write_with(path, |file| file.write_all(bytes).map_err(Error::file("write", path)))
+}
+
+/// As [`write_atomically`], with bytes that `write` hands over piece by piece.
+///
+/// The bytes are on the disk before the name changes, and the name before this returns.
+///
+/// # Errors
+/// [`Error::File`] where the file cannot be written, or what `write` gives; what was at `path` before is then still
+/// there.
+pub fn write_with(path: &Path, write: impl FnOnce(&mut BufWriter<&File>) -> Result<(), Error>) -> Result<(), Error> {
     let folder = parent(path);
     make_folder(folder)?;
     let mut builder = tempfile::Builder::new();
+    builder.prefix(TEMPORARY[0]).suffix(TEMPORARY[1]);
     // Temporary files are private by default; outputs are as readable as any other file of the user's.
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    let mut file = builder.tempfile_in(folder).map_err(Error::file("write", path))?;
-    file.write_all(bytes).map_err(Error::file("write", path))?;
+    let file = builder.tempfile_in(folder).map_err(Error::file("write", path))?;
+    let mut buffer = BufWriter::new(file.as_file());
+    write(&mut buffer)?;
+    buffer.flush().map_err(Error::file("write", path))?;
+    drop(buffer);
     file.as_file().sync_all().map_err(Error::file("write", path))?;
-    file.persist(path).map_err(|error| Error::File { action: "write", path: path.into(), source: error.error })?;
+    file.persist(path).map_err(|error| Error::file("write", path)(error.error))?;
+    sync_folder(folder)
+}
+
+/// Waits until the names in a folder are on the disk.
+fn sync_folder(folder: &Path) -> Result<(), Error> {
+    // Other systems do not open folders as files; there the rename is as safe as the system makes it.
+    if cfg!(unix) {
+        File::open(folder).and_then(|folder| folder.sync_all()).map_err(Error::file("write", folder))?;
+    }
     Ok(())
+}
+
+/// Removes what killed runs have left unfinished in a folder that nobody else writes to (see [`lock_folder`]).
+///
+/// # Errors
+/// [`Error::File`] where the folder cannot be read or a file cannot be removed.
+pub fn remove_unfinished(folder: &Path) -> Result<(), Error> {
+    remove_files(folder, |name| name.starts_with(TEMPORARY[0]) && name.ends_with(TEMPORARY[1]))
+}
+
+/// Removes the files of a folder whose names are `unwanted`.
+///
+/// # Errors
+/// [`Error::File`] where the folder cannot be read or a file cannot be removed.
+pub fn remove_files(folder: &Path, unwanted: impl Fn(&str) -> bool) -> Result<(), Error> {
+    for entry in std::fs::read_dir(folder).map_err(Error::file("read", folder))? {
+        let path = entry.map_err(Error::file("read", folder))?.path();
+        if path.file_name().and_then(OsStr::to_str).is_some_and(&unwanted) {
+            std::fs::remove_file(&path).map_err(Error::file("remove", &path))?;
+        }
+    }
+    Ok(())
+}
+
+/// Keeps other runs out of a folder for as long as the value lives; the system lets go of it when the program ends,
+/// however it ends. `None` where the file system knows no locks.
+///
+/// # Errors
+/// [`Error::Busy`] where another run holds the folder.
+pub fn lock_folder(folder: &Path) -> Result<Option<File>, Error> {
+    let Ok(file) = File::open(folder) else { return Ok(None) };
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Err(Error::Busy { path: folder.into() }),
+        Err(TryLockError::Error(_)) => Ok(None),
+    }
 }

@@ -1,6 +1,6 @@
 //! Batches of augmented images, made ahead of time by background threads.
 //!
-//! Batch `k` is made by thread `k mod T` and taken from that thread's own bounded queue, so batches come in order, at
+//! Batch `k` (counted from the first that is made) is made by thread `k mod T` and taken from that thread's own bounded queue, so batches come in order, at
 //! most [`AHEAD`] of them wait for each thread, and what is in them depends on `(seed, epoch)` alone: each view has its
 //! own stream of random numbers ([`crate::rng::stream`]).
 
@@ -65,8 +65,18 @@ pub enum LoaderError {
 pub struct Loader<B> {
     queues: Vec<Receiver<Result<B, LoaderError>>>,
     threads: Vec<JoinHandle<()>>,
+    first: usize,
     next: usize,
     batches: usize,
+}
+
+/// Where in a run a loader begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Start {
+    /// Epoch, from 0.
+    pub epoch: u64,
+    /// First batch of the epoch that is made; those before it are skipped, not made and thrown away.
+    pub batch: usize,
 }
 
 /// What all threads of a loader share.
@@ -78,6 +88,12 @@ struct Source {
     /// All images of the epoch, in the order in which they are used.
     order: Vec<usize>,
     batch: usize,
+}
+
+/// Batches of [`pairs`] in an epoch over so many images.
+pub fn pair_batches(images: usize, batch: usize) -> usize {
+    let batch = batch.max(1);
+    (images - usize::from(images % batch == 1)).div_ceil(batch)
 }
 
 /// Two augmented views of each image of `split`, in an order shuffled anew for each `epoch`, in
@@ -95,17 +111,32 @@ pub fn pairs(
     epoch: u64,
     threads: usize,
 ) -> Result<Loader<Batch>, LoaderError> {
+    pairs_from(split, augment, batch, seed, Start { epoch, batch: 0 }, threads)
+}
+
+/// As [`pairs`], from any batch of the epoch on: the batches are those that [`pairs`] gives there.
+///
+/// # Errors
+/// As [`pairs`].
+pub fn pairs_from(
+    split: Arc<Split>,
+    augment: &ViewAugment,
+    batch: usize,
+    seed: u64,
+    start: Start,
+    threads: usize,
+) -> Result<Loader<Batch>, LoaderError> {
     if batch < 2 || split.len() < 2 {
         return Err(LoaderError::Request(format!(
             "pairs need batches and sets of at least 2 images, found batches of {batch} from {} images",
             split.len()
         )));
     }
-    let mut source = Source::new(split, augment, batch, seed, epoch, Purpose::Shuffle)?;
+    let mut source = Source::new(split, augment, batch, seed, start.epoch, Purpose::Shuffle)?;
     if source.order.len() % batch == 1 {
         source.order.pop();
     }
-    Loader::start(source, threads, |source, images| {
+    Loader::start(source, start.batch, threads, |source, images| {
         let x = source.views(images, &[Purpose::View(0), Purpose::View(1)])?;
         Ok(Batch { x, images: images.to_vec() })
     })
@@ -132,7 +163,7 @@ pub fn singles(
         return Err(LoaderError::Request("a probe needs labels, found images without".into()));
     }
     let source = Source::new(split, augment, batch, seed, epoch, Purpose::ProbeShuffle)?;
-    Loader::start(source, threads, |source, images| {
+    Loader::start(source, 0, threads, |source, images| {
         let x = source.views(images, &[Purpose::ProbeView])?;
         let labels = images.iter().map(|&image| source.split.labels()[image]).collect();
         Ok(LabelledBatch { x, labels, images: images.to_vec() })
@@ -177,22 +208,24 @@ impl Source {
 }
 
 impl<B: Send + 'static> Loader<B> {
-    /// Starts `threads` threads that make the batches of `source` with `make`.
+    /// Starts `threads` threads that make the batches of `source` from `first` on with `make`.
     fn start(
         source: Source,
+        first: usize,
         threads: usize,
         make: fn(&Source, &[usize]) -> Result<B, LoaderError>,
     ) -> Result<Self, LoaderError> {
         let source = Arc::new(source);
         let batches = source.batches();
         // More threads than batches would have nothing to do.
-        let count = threads.clamp(1, batches.max(1));
-        let mut loader = Self { queues: Vec::new(), threads: Vec::new(), next: 0, batches };
-        for first in 0..count {
+        let first = first.min(batches);
+        let count = threads.clamp(1, (batches - first).max(1));
+        let mut loader = Self { queues: Vec::new(), threads: Vec::new(), first, next: first, batches };
+        for number in 0..count {
             let (queue, received) = sync_channel(AHEAD);
             let source = Arc::clone(&source);
-            let work = move || run(&source, first, count, make, &queue);
-            let thread = Builder::new().name(format!("loader-{first}")).spawn(work);
+            let work = move || run(&source, first + number, count, make, &queue);
+            let thread = Builder::new().name(format!("loader-{number}")).spawn(work);
             // Where one fails, dropping the loader stops those that run.
             loader.threads.push(thread.map_err(|error| LoaderError::Thread(error.to_string()))?);
             loader.queues.push(received);
@@ -219,7 +252,7 @@ fn run<B>(
 }
 
 impl<B> Loader<B> {
-    /// Batches of the whole epoch.
+    /// Batches of the whole epoch, skipped ones included.
     pub fn batches(&self) -> usize {
         self.batches
     }
@@ -232,7 +265,7 @@ impl<B> Iterator for Loader<B> {
         if self.next >= self.batches {
             return None;
         }
-        let queue = self.queues.get(self.next % self.queues.len().max(1))?;
+        let queue = self.queues.get((self.next - self.first) % self.queues.len().max(1))?;
         // A thread that panics drops its end of the queue, which wakes us here.
         let batch = queue.recv().unwrap_or(Err(LoaderError::Lost { batch: self.next }));
         self.next = if batch.is_ok() { self.next + 1 } else { self.batches };
@@ -269,7 +302,7 @@ mod tests {
     #[test]
     fn panic_of_a_thread_is_an_error_of_its_batch() {
         for threads in [1, 2, 5] {
-            let mut loader = Loader::start(source(), threads, |source, images| {
+            let mut loader = Loader::start(source(), 0, threads, |source, images| {
                 assert!(images != &source.order[4..6], "this panic belongs to the test");
                 Ok(images.to_vec())
             })
@@ -281,9 +314,23 @@ mod tests {
     }
 
     #[test]
+    fn batches_before_the_first_are_not_made() {
+        for threads in [1, 2, 5, 9] {
+            let loader = Loader::start(source(), 2, threads, |source, images| {
+                assert!(!source.order[..4].contains(&images[0]), "a batch to be skipped");
+                Ok(images.to_vec())
+            })
+            .unwrap();
+            assert_eq!(loader.batches(), 5);
+            let order = source().order;
+            assert_eq!(loader.map(Result::unwrap).collect::<Vec<_>>(), order[4..].chunks(2).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
     fn error_of_a_batch_ends_the_epoch() {
         for threads in [1, 2, 5] {
-            let mut loader = Loader::start(source(), threads, |source, images| {
+            let mut loader = Loader::start(source(), 0, threads, |source, images| {
                 if images == &source.order[2..4] {
                     return Err(LoaderError::Request("of the test".into()));
                 }

@@ -1,11 +1,12 @@
-//! The course of a training run: mean losses and speed over a few steps at a time.
+//! The course of a training run: losses, scores, learning rate and speed, as means over a few steps at a time.
 
 use crate::error::Error;
 use crate::files::write_atomically;
 use crate::trainer::StepMetrics;
 use std::path::Path;
+use std::time::Duration;
 
-/// Steps whose mean is one row.
+/// A row ends with each of these many steps of an epoch.
 const STEPS_PER_ROW: u64 = 50;
 
 /// Means over a few steps.
@@ -19,16 +20,31 @@ pub struct Row {
     pub images_per_second: f64,
     /// Loss of each layer; `None` where a layer has none.
     pub losses: Vec<Option<f64>>,
+    /// Learning rate of the last of the steps.
+    pub learning_rate: f32,
+    /// Mean score of the positives of each layer.
+    pub u_pos: Vec<Option<f64>>,
+    /// Mean score of the negatives of each layer.
+    pub u_neg: Vec<Option<f64>>,
+}
+
+/// The steps that will make the next row.
+#[derive(Debug, Clone, Default)]
+struct Pending {
+    /// Sums of losses, of scores of positives, and of negatives.
+    sums: [Vec<Option<f64>>; 3],
+    steps: u64,
+    images: usize,
+    elapsed: Duration,
+    /// Epoch, number and learning rate of the last step.
+    last: (u64, u64, f32),
 }
 
 /// The rows so far, and the steps that will make the next one.
 #[derive(Debug, Clone, Default)]
 pub struct Metrics {
     rows: Vec<Row>,
-    sums: Vec<Option<f64>>,
-    steps: u64,
-    images: usize,
-    seconds: f64,
+    pending: Pending,
 }
 
 impl Metrics {
@@ -37,33 +53,74 @@ impl Metrics {
         &self.rows
     }
 
-    /// Takes a step in. A row ends after 50 steps and with each epoch.
-    pub fn step(&mut self, metrics: &StepMetrics) {
-        self.sums.resize(metrics.losses.len(), None);
-        for (sum, loss) in self.sums.iter_mut().zip(&metrics.losses) {
-            if let Some(loss) = loss {
-                *sum = Some(sum.unwrap_or(0.0) + loss);
+    /// Takes a step in. A row ends with every 50th step of an epoch and with each epoch; gives it where one has ended.
+    pub fn step(&mut self, metrics: &StepMetrics) -> Option<&Row> {
+        let pending = &mut self.pending;
+        for (sums, values) in pending.sums.iter_mut().zip([&metrics.losses, &metrics.u_pos, &metrics.u_neg]) {
+            sums.resize(values.len(), None);
+            for (sum, value) in sums.iter_mut().zip(values) {
+                if let Some(value) = value {
+                    *sum = Some(sum.unwrap_or(0.0) + value);
+                }
             }
         }
-        self.steps += 1;
-        self.images += metrics.images;
-        self.seconds += metrics.elapsed.as_secs_f64();
-        let ends_epoch = metrics.step.is_multiple_of(metrics.steps_per_epoch as u64);
-        if self.steps < STEPS_PER_ROW && !ends_epoch {
-            return;
-        }
-        let rows = std::mem::take(&mut self.rows);
-        let Self { sums, steps, images, seconds, .. } = std::mem::take(self);
-        self.rows = rows;
-        self.rows.push(Row {
-            epoch: metrics.epoch,
-            step: metrics.step,
-            images_per_second: images as f64 / seconds,
-            losses: sums.into_iter().map(|sum| sum.map(|sum| sum / steps as f64)).collect(),
-        });
+        pending.steps += 1;
+        pending.images += metrics.images;
+        pending.elapsed += metrics.elapsed;
+        pending.last = (metrics.epoch, metrics.step, metrics.learning_rate);
+        let in_epoch = (metrics.step - 1) % metrics.steps_per_epoch as u64 + 1;
+        if in_epoch.is_multiple_of(STEPS_PER_ROW) || metrics.ends_epoch() { self.end_row() } else { None }
     }
 
-    /// Writes the rows as CSV: epoch, step, images_per_second, one loss a layer (empty where it has none).
+    /// Ends the row that is under way, as before a checkpoint: what goes on from there has not seen its steps.
+    pub fn end_row(&mut self) -> Option<&Row> {
+        let Pending { sums, steps, images, elapsed, last: (epoch, step, learning_rate) } =
+            std::mem::take(&mut self.pending);
+        if steps == 0 {
+            return None;
+        }
+        let mean = |sum: Option<f64>| sum.map(|sum| sum / steps as f64);
+        let [losses, u_pos, u_neg] = sums.map(|sums| sums.into_iter().map(mean).collect());
+        let images_per_second = images as f64 / elapsed.as_secs_f64().max(f64::EPSILON);
+        self.rows.push(Row { epoch, step, images_per_second, losses, learning_rate, u_pos, u_neg });
+        self.rows.last()
+    }
+
+    /// Reads the rows up to `step` of a file that [`Metrics::write_csv`] wrote for so many layers: those after it will
+    /// be made again. No file is no rows.
+    ///
+    /// # Errors
+    /// [`Error::File`] where it cannot be read, [`Error::Config`] where it is not such a file.
+    pub fn read_csv(path: &Path, layers: usize, step: u64) -> Result<Self, Error> {
+        if !path.exists() {
+            return Ok(Self::default());
+        }
+        let wrong = |message: String| Error::Config { origin: path.display().to_string(), message };
+        let mut reader =
+            csv::Reader::from_path(path).map_err(|error| Error::file("read", path)(std::io::Error::other(error)))?;
+        let expected = names(layers);
+        let found = reader.headers().map_err(|error| wrong(error.to_string()))?;
+        // A run without a row yet knows no layers.
+        if !found.iter().eq(&expected) && !found.iter().eq(&names(0)) {
+            let found: Vec<&str> = found.iter().collect();
+            return Err(wrong(format!("columns are {}, expected {}", found.join(","), expected.join(","))));
+        }
+        let mut rows = Vec::new();
+        for (line, record) in reader.records().enumerate() {
+            let record = record.map_err(|error| wrong(error.to_string()))?;
+            let row = parse(&record, layers).ok_or_else(|| {
+                let text: Vec<&str> = record.iter().collect();
+                wrong(format!("row {}: `{}` is not {}", line + 1, text.join(","), expected.join(",")))
+            })?;
+            if row.step <= step {
+                rows.push(row);
+            }
+        }
+        Ok(Self { rows, pending: Pending::default() })
+    }
+
+    /// Writes the rows as CSV: `epoch`, `step`, `images_per_second`, the losses `loss_layer{l}`, `learning_rate`, and
+    /// the mean scores `u_pos_layer{l}` and `u_neg_layer{l}`; empty where a layer has no loss.
     ///
     /// # Errors
     /// [`Error::File`] where the file cannot be written.
@@ -71,16 +128,40 @@ impl Metrics {
         let csv_error = |error: csv::Error| Error::file("write", path)(std::io::Error::other(error));
         let layers = self.rows.first().map_or(0, |row| row.losses.len());
         let mut writer = csv::Writer::from_writer(Vec::new());
-        let names = ["epoch", "step", "images_per_second"].map(String::from);
-        writer
-            .write_record(names.into_iter().chain((0..layers).map(|layer| format!("loss_layer{layer}"))))
-            .map_err(csv_error)?;
+        writer.write_record(names(layers)).map_err(csv_error)?;
         for row in &self.rows {
-            let fixed = [row.epoch.to_string(), row.step.to_string(), format!("{:.1}", row.images_per_second)];
-            let loss = |loss: &Option<f64>| loss.map_or(String::new(), |loss| format!("{loss:.6}"));
-            writer.write_record(fixed.into_iter().chain(row.losses.iter().map(loss))).map_err(csv_error)?;
+            let mut fields = vec![row.epoch.to_string(), row.step.to_string(), format!("{:.1}", row.images_per_second)];
+            let text = |value: &Option<f64>| value.map_or(String::new(), |value| format!("{value:.6}"));
+            fields.extend(row.losses.iter().map(text));
+            fields.push(row.learning_rate.to_string());
+            fields.extend(row.u_pos.iter().chain(&row.u_neg).map(text));
+            writer.write_record(fields).map_err(csv_error)?;
         }
         let bytes = writer.into_inner().map_err(|error| Error::file("write", path)(error.into_error()))?;
         write_atomically(path, &bytes)
     }
+}
+
+/// The names of the columns.
+fn names(layers: usize) -> Vec<String> {
+    let of_layers = |name: &'static str| (0..layers).map(move |layer| format!("{name}_layer{layer}"));
+    let mut names: Vec<String> = ["epoch", "step", "images_per_second"].map(String::from).into();
+    names.extend(of_layers("loss"));
+    names.push("learning_rate".into());
+    names.extend(of_layers("u_pos").chain(of_layers("u_neg")));
+    names
+}
+
+fn parse(record: &csv::StringRecord, layers: usize) -> Option<Row> {
+    let mut fields = record.iter();
+    let (epoch, step) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
+    let images_per_second = fields.next()?.parse().ok()?;
+    let series = |fields: &mut dyn Iterator<Item = &str>| -> Option<Vec<Option<f64>>> {
+        let value = |field: &str| if field.is_empty() { Some(None) } else { field.parse().ok().map(Some) };
+        (0..layers).map(|_| value(fields.next()?)).collect()
+    };
+    let losses = series(&mut fields)?;
+    let learning_rate = fields.next()?.parse().ok()?;
+    let (u_pos, u_neg) = (series(&mut fields)?, series(&mut fields)?);
+    Some(Row { epoch, step, images_per_second, losses, learning_rate, u_pos, u_neg })
 }

@@ -145,6 +145,14 @@ impl NetworkSpec {
         list
     }
 
+    /// Whether learning changes a tensor of a layer.
+    pub fn learns(&self, layer: &Layer, role: TensorRole) -> bool {
+        match role {
+            TensorRole::Weight | TensorRole::Bias | TensorRole::Head => true,
+            TensorRole::Projection | TensorRole::Feedback => self.projections_learn(layer),
+        }
+    }
+
     /// Cuts parameters in the flat order of [`clapp_core::plan`] into tensors.
     pub fn values_from_flat(&self, flat: &[f32]) -> Vec<LayerValues> {
         self.pieces(flat.len())

@@ -123,6 +123,13 @@ impl Optimizer {
         }
     }
 
+    /// The learning rate.
+    pub fn learning_rate(&self) -> f32 {
+        match *self {
+            Self::Sgd { lr, .. } | Self::AdamW { lr, .. } | Self::Lars { lr, .. } => lr,
+        }
+    }
+
     /// Whether first moments are kept.
     pub fn has_first(&self) -> bool {
         match self {

@@ -4,10 +4,11 @@ use crate::backend::{Backend, Pairing};
 use crate::config::{Config, Negatives};
 use crate::data::Split;
 use crate::error::Error;
-use crate::loader;
+use crate::loader::{self, Start};
 use crate::model::LayerValues;
 use crate::rng::{Purpose, stream};
-use crate::step::{Mode, Model, StepReport, step};
+use crate::step::{LayerReport, Mode, Model, Scores, StepReport, step};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -24,8 +25,21 @@ pub struct StepMetrics {
     pub images: usize,
     /// Loss of each layer; `None` where a layer has none (below the top in global learning).
     pub losses: Vec<Option<f64>>,
+    /// Mean score of the positives of each layer, over its contexts; `None` where a layer has no loss.
+    pub u_pos: Vec<Option<f64>>,
+    /// Mean score of the negatives of each layer, likewise.
+    pub u_neg: Vec<Option<f64>>,
+    /// Learning rate of this step.
+    pub learning_rate: f32,
     /// Time since the step before it, loading included.
     pub elapsed: Duration,
+}
+
+impl StepMetrics {
+    /// Whether this step is the last of its epoch.
+    pub fn ends_epoch(&self) -> bool {
+        self.step.is_multiple_of(self.steps_per_epoch as u64)
+    }
 }
 
 /// The indices of the negatives of a batch of `rows` rows (spec 1.3), `[K][rows]` flattened.
@@ -51,45 +65,78 @@ pub fn initial_values(config: &Config) -> Result<Vec<LayerValues>, Error> {
     Ok(spec.values_from_flat(&flat))
 }
 
-/// Trains from the configuration's first values over all its epochs; `observe` hears of each step,
-/// `epoch_done` of each epoch with the number of epochs done.
+/// A run between two steps. The order of the images, their views and the negatives are functions of the seed and of
+/// the number of the step, so there is nothing else to it.
+#[derive(Debug)]
+pub struct State<T> {
+    /// The parameters, with the state of their optimiser.
+    pub model: Model<T>,
+    /// Steps done, over all epochs.
+    pub step: u64,
+}
+
+impl<T> State<T> {
+    /// The configuration's first values, before the first step.
+    ///
+    /// # Errors
+    /// [`Error::Network`] where the configuration does not fit together.
+    pub fn first<B: Backend<Tensor = T>>(backend: &B, config: &Config) -> Result<Self, Error> {
+        Ok(Self { model: Model::upload(backend, config.network()?, &initial_values(config)?), step: 0 })
+    }
+}
+
+/// Trains from `state` to the end of the configuration's epochs, or until `after_step` breaks, which hears of each
+/// step and sees the state after it.
 ///
 /// # Errors
-/// Where batches cannot be made, a loss is not finite, or `epoch_done` fails.
+/// Where batches cannot be made, a loss is not finite, or `after_step` fails.
 pub fn train<B: Backend>(
     backend: &B,
     config: &Config,
     images: &Arc<Split>,
     loader_threads: usize,
-    mut observe: impl FnMut(&StepMetrics),
-    epoch_done: impl Fn(u64, &Model<B::Tensor>) -> Result<(), Error>,
-) -> Result<Model<B::Tensor>, Error> {
-    let spec = config.network()?;
-    let input = spec.input();
-    let mut model = Model::upload(backend, spec, &initial_values(config)?);
-    let mut count = 0;
-    for epoch in 0..config.epochs {
-        let batches = loader::pairs(images.clone(), &config.augment, config.batch, config.seed, epoch, loader_threads)?;
-        let steps_per_epoch = batches.batches();
+    state: &mut State<B::Tensor>,
+    mut after_step: impl FnMut(&StepMetrics, &State<B::Tensor>) -> Result<ControlFlow<()>, Error>,
+) -> Result<(), Error> {
+    let input = state.model.spec.input();
+    let steps_per_epoch = loader::pair_batches(images.len(), config.batch).max(1);
+    let begun = state.step / steps_per_epoch as u64;
+    for epoch in begun..config.epochs {
+        let start = Start { epoch, batch: (state.step % steps_per_epoch as u64) as usize };
+        let batches =
+            loader::pairs_from(images.clone(), &config.augment, config.batch, config.seed, start, loader_threads)?;
         let mut before = Instant::now();
         for batch in batches {
             let batch = batch?;
-            count += 1;
+            let count = state.step + 1;
             let rows = 2 * batch.images.len();
             let negatives = draw_negatives(config.negatives, rows, config.seed, count);
             let pairing = Pairing { negatives: &negatives, keep_positive: None };
             let x = backend.upload_frames(input, &batch.x);
             let mode = Mode::Update { optimizer: &config.optimizer, step: count };
-            let report = step(backend, &mut model, x, rows, pairing, mode);
+            let report = step(backend, &mut state.model, x, rows, pairing, mode);
+            state.step = count;
             let losses = losses(&report, epoch, count)?;
             let elapsed = before.elapsed();
             before = Instant::now();
             let images = batch.images.len();
-            observe(&StepMetrics { epoch, step: count, steps_per_epoch, images, losses, elapsed });
+            let metrics = StepMetrics {
+                epoch,
+                step: count,
+                steps_per_epoch,
+                images,
+                losses,
+                u_pos: means(&report, |scores| &scores.u_pos),
+                u_neg: means(&report, |scores| &scores.u_neg),
+                learning_rate: config.optimizer.learning_rate(),
+                elapsed,
+            };
+            if after_step(&metrics, state)?.is_break() {
+                return Ok(());
+            }
         }
-        epoch_done(epoch + 1, &model)?;
     }
-    Ok(model)
+    Ok(())
 }
 
 fn losses(report: &StepReport, epoch: u64, step: u64) -> Result<Vec<Option<f64>>, Error> {
@@ -105,4 +152,14 @@ fn losses(report: &StepReport, epoch: u64, step: u64) -> Result<Vec<Option<f64>>
             }
         })
         .collect()
+}
+
+/// The mean of some scores of each layer, over all its contexts.
+fn means(report: &StepReport, scores: impl Fn(&Scores) -> &Vec<f32>) -> Vec<Option<f64>> {
+    let mean = |layer: &LayerReport| {
+        let count: usize = layer.scores.iter().map(|context| scores(context).len()).sum();
+        let sum: f64 = layer.scores.iter().flat_map(&scores).map(|score| f64::from(*score)).sum();
+        (count > 0).then(|| sum / count as f64)
+    };
+    report.iter().map(mean).collect()
 }

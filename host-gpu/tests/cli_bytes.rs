@@ -3,9 +3,10 @@
 
 mod cli_common;
 
-use clapp_host_gpu::checkpoint::Checkpoint;
+use clapp_host_gpu::backend::cpu::Cpu;
+use clapp_host_gpu::checkpoint::{Checkpoint, DataIdentity, Place, write};
 use clapp_host_gpu::config::Config;
-use clapp_host_gpu::trainer::initial_values;
+use clapp_host_gpu::trainer::State;
 use cli_common::CONFIG;
 use proptest::prelude::*;
 use std::fs;
@@ -83,8 +84,9 @@ fn checkpoint_bytes() -> Vec<u8> {
     let place = tempfile::tempdir().expect("a folder");
     let path = place.path().join("checkpoint.safetensors");
     let config = Config::parse(CONFIG, "tiny").expect("a configuration");
-    let layers = initial_values(&config).expect("values");
-    Checkpoint { config, epoch: 1, layers }.write(&path).expect("a checkpoint");
+    let state = State::first(&Cpu, &config).expect("values");
+    let data = DataIdentity { name: "cifar10".into(), images: 20, channels: 3, size: Some([32, 32]) };
+    write(&path, &Cpu, &config, &Place { step: 0, data }, 0, &state.model).expect("a checkpoint");
     fs::read(&path).expect("a checkpoint")
 }
 

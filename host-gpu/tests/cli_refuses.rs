@@ -273,8 +273,8 @@ fn a_checkpoint_that_is_not_whole_or_not_ours_is_refused_by_file_and_tensor() {
         (|parts| drop(parts.metadata.remove("clapp")), &["clapp", "metadata"]),
         (|parts| header(parts, |fields| drop(fields.remove("format"))), &["format"]),
         (
-            |parts| header(parts, |fields| drop(fields.insert("format".into(), "clapp-checkpoint/2".into()))),
-            &["format", "clapp-checkpoint/2"],
+            |parts| header(parts, |fields| drop(fields.insert("format".into(), "clapp-checkpoint/3".into()))),
+            &["format", "clapp-checkpoint/3"],
         ),
         (|parts| header(parts, |fields| drop(fields.remove("config"))), &["config"]),
         (

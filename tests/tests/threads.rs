@@ -7,8 +7,9 @@ use clapp_host_gpu::data::Dataset;
 use clapp_host_gpu::model::LayerValues;
 use clapp_host_gpu::probe::{ProbeReport, ProbeTask, features, probe};
 use clapp_host_gpu::step::Model;
-use clapp_host_gpu::trainer::{StepMetrics, initial_values, train};
+use clapp_host_gpu::trainer::{State, StepMetrics, initial_values, train};
 use clapp_tests::{SHAPE, numbers, small_config, stripes, uniform};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 /// Computing threads and loading threads.
@@ -23,9 +24,13 @@ fn trained(config: &Config, data: &Dataset, [computing, loading]: [usize; 2]) ->
     let images = Arc::new(data.train.clone());
     on(computing, || {
         let mut losses = Vec::new();
-        let observe = |step: &StepMetrics| losses.extend(step.losses.clone());
-        let model = train(&Cpu, config, &images, loading, observe, |_, _| Ok(())).expect("training");
-        (model.download(&Cpu), losses)
+        let mut state = State::first(&Cpu, config).expect("first values");
+        let observe = |step: &StepMetrics, _: &State<_>| {
+            losses.extend(step.losses.clone());
+            Ok(ControlFlow::Continue(()))
+        };
+        train(&Cpu, config, &images, loading, &mut state, observe).expect("training");
+        (state.model.download(&Cpu), losses)
     })
 }
 

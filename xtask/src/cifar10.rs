@@ -40,8 +40,8 @@ pub fn run(data: &str) -> Result<(), Failed> {
         let checkpoint = format!("{out}/checkpoint.safetensors");
         let probe = format!("{out}/probe.json");
         if !root().join(&out).join("done").is_file() {
-            let train =
-                ["run", "--release", "--quiet", "--", "train", "--preset", "cifar10", "--data", data, "--out", &out];
+            let train = ["run", "--release", "--quiet", "--", "train", "--preset", "cifar10", "--data", data];
+            let train = [&train[..], &["--out", &out, "--resume"]].concat();
             let settings = ["--rule", rule, "--epochs", epochs, "--images", IMAGES, "--width", WIDTH];
             cargo(&[&train[..], &settings[..]].concat())?;
             write(&root().join(&out).join("done"), "")?;

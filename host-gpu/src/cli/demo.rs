@@ -4,6 +4,7 @@ use super::output::say;
 use super::progress::Progress;
 use super::{GENERATED_TEST, GENERATED_TRAIN};
 use crate::backend::cpu::Cpu;
+use crate::checkpoint::DataIdentity;
 use crate::config::{Config, RuleName, preset};
 use crate::data::{Dataset, generated};
 use crate::error::Error;
@@ -11,9 +12,11 @@ use crate::files::write_atomically;
 use crate::metrics::Row;
 use crate::plot::{Bar, Curve, draw};
 use crate::probe::{ProbeReport, ProbeTask, probe};
-use crate::run::{loader_threads, train_in_folder};
+use crate::run::{Begin, Interval, Outcome, Run, loader_threads};
+use crate::run_info::{DataInfo, RunInfo};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 /// Folder for what the demonstration writes.
@@ -67,8 +70,20 @@ fn entry(name: &'static str, config: Config, data: &Dataset) -> Result<Entry, Er
         _ => PathBuf::from(FOLDER).join(config.rule.name()),
     };
     let mut progress = Progress::new(name, config.epochs);
-    let images = Arc::new(data.train.clone());
-    let (model, metrics) = train_in_folder(&config, &images, &folder, |step| progress.step(step, config.epochs))?;
+    let images = Arc::new(data.pretrain.clone());
+    let known = DataInfo { name: data.name.clone(), train_images: images.len(), test_images: data.test.len() };
+    let info = RunInfo::collect(&config, known);
+    let run = Run {
+        config: &config,
+        images: &images,
+        data: DataIdentity::of(&data.name, &images),
+        info: &info,
+        folder: &folder,
+        begin: Begin::Overwrite,
+        interval: Interval { steps: None, time: None },
+        stop: &AtomicBool::new(false),
+    };
+    let Outcome { model, metrics, .. } = run.train(|step| progress.step(step, config.epochs))?;
     progress.finish();
     let pooled = config.probe_network()?;
     let task = ProbeTask {

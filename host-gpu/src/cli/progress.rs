@@ -12,6 +12,7 @@ pub struct Progress {
     bar: ProgressBar,
     losses: Vec<Option<f64>>,
     seconds_per_image: Option<f64>,
+    begun: bool,
 }
 
 impl Progress {
@@ -25,7 +26,7 @@ impl Progress {
             bar.set_style(style);
         }
         bar.set_prefix(name.to_string());
-        Self { bar, losses: Vec::new(), seconds_per_image: None }
+        Self { bar, losses: Vec::new(), seconds_per_image: None, begun: false }
     }
 
     /// Shows a step.
@@ -41,6 +42,12 @@ impl Progress {
         self.seconds_per_image = mix(self.seconds_per_image, metrics.elapsed.as_secs_f64() / metrics.images as f64);
         let losses: Vec<String> = self.losses.iter().flatten().map(|loss| format!("{loss:.3}")).collect();
         let speed = self.seconds_per_image.map_or(0.0, |seconds| 1.0 / seconds);
+        if !self.begun {
+            // A resumed run begins further on: what is left is reckoned from there.
+            self.bar.set_position(metrics.step - 1);
+            self.bar.reset_eta();
+            self.begun = true;
+        }
         self.bar.set_message(format!("loss {}  {speed:.0} images/s", losses.join(" ")));
         self.bar.set_position(metrics.step);
     }

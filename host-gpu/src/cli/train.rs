@@ -3,13 +3,19 @@
 use super::output::say;
 use super::progress::Progress;
 use super::{check_channels, open_data};
+use crate::checkpoint::{DataIdentity, Header};
 use crate::config::{Config, PRESETS, RuleName, preset};
 use crate::error::Error;
-use crate::run::{CHECKPOINT, train_in_folder};
+use crate::run::{Begin, CHECKPOINT, CONFIG, Interval, Run, check_config};
+use crate::run_info::{DataInfo, RunInfo};
 use clap::Args;
 use clap::builder::PossibleValuesParser;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag::{register, register_conditional_shutdown};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 /// Arguments that name a configuration and change it.
 #[derive(Debug, Clone, Args)]
@@ -51,6 +57,19 @@ pub struct TrainArguments {
     /// Folder for checkpoint, configuration and metrics [default: out/NAME].
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
+    /// Go on with the run in the folder, to the same bits as if it had never stopped. Its configuration need not be
+    /// named again; where it is, it must be the same, but for more epochs. A folder without a run begins one.
+    #[arg(long, conflicts_with = "overwrite")]
+    resume: bool,
+    /// Throw away the run that lies in the folder.
+    #[arg(long)]
+    overwrite: bool,
+    /// Write a checkpoint after each of these many steps, besides those at the end of each epoch.
+    #[arg(long, value_name = "STEPS", value_parser = clap::value_parser!(u64).range(1..))]
+    checkpoint_every: Option<u64>,
+    /// Write a checkpoint after this many minutes without one; 0 for never.
+    #[arg(long, value_name = "MINUTES", default_value_t = 10)]
+    checkpoint_minutes: u64,
 }
 
 impl ConfigArguments {
@@ -73,7 +92,7 @@ impl ConfigArguments {
     /// # Errors
     /// [`Error::Config`] or [`Error::File`] where there is none, or it makes no sense.
     pub fn configuration(&self) -> Result<Config, Error> {
-        let mut config = match (&self.config, &self.preset) {
+        let config = match (&self.config, &self.preset) {
             (Some(path), _) => Config::read(path)?,
             (None, None) => {
                 let message = format!("name a configuration: --config FILE or --preset {}", PRESETS.join("|"));
@@ -87,6 +106,19 @@ impl ConfigArguments {
                 preset(name).ok_or_else(unknown)?
             }
         };
+        self.changed(config)
+    }
+
+    /// Whether a file or a preset is named.
+    pub fn is_named(&self) -> bool {
+        self.config.is_some() || self.preset.is_some()
+    }
+
+    /// A configuration with the options that change it.
+    ///
+    /// # Errors
+    /// [`Error::Config`] where it then makes no sense.
+    pub fn changed(&self, mut config: Config) -> Result<Config, Error> {
         config.width = self.width.unwrap_or(config.width);
         config.rule = self.rule.unwrap_or(config.rule);
         config.epochs = self.epochs.unwrap_or(config.epochs);
@@ -98,20 +130,103 @@ impl ConfigArguments {
     }
 }
 
-/// Runs `clapp train`.
+/// Exit code of a run that was stopped by a signal.
+const INTERRUPTED: u8 = 130;
+
+/// Runs `clapp train`: exit code 0 where all epochs are done, 130 where a signal has stopped it.
 ///
 /// # Errors
 /// Where the input is wrong, an output cannot be written, or training diverges.
 pub fn run(arguments: &TrainArguments) -> Result<u8, Error> {
-    let config = arguments.configuration.configuration()?;
+    let (config, out) = configuration(arguments)?;
+    let path = out.join(CHECKPOINT);
+    let resumed = arguments.resume && path.exists();
+    if resumed && check_resumed(&config, &out)? {
+        say(format!("{}: finished already, {} epochs", path.display(), config.epochs))?;
+        return Ok(0);
+    }
+    let begin = match (resumed, arguments.overwrite) {
+        (true, _) => Begin::Resume,
+        (false, true) => Begin::Overwrite,
+        (false, false) if path.exists() => return Err(Error::Exists { path }),
+        (false, false) => Begin::New,
+    };
     let data = open_data(arguments.data.as_deref(), &config)?;
     check_channels(&data, config.input_shape(), &arguments.configuration.origin())?;
-    let out = arguments.out.clone().unwrap_or_else(|| Path::new("out").join(&config.name));
     say(format!("{}: {} on {}", config.name, config.rule.name(), data.source))?;
     let images = Arc::new(config.images.map_or_else(|| data.pretrain.clone(), |count| data.pretrain.take(count)));
+    let stop = stop_by_signal()?;
+    let known = DataInfo { name: data.name.clone(), train_images: images.len(), test_images: data.test.len() };
+    let info = RunInfo::collect(&config, known);
+    let run = Run {
+        config: &config,
+        images: &images,
+        data: DataIdentity::of(&data.name, &images),
+        info: &info,
+        folder: &out,
+        begin,
+        interval: Interval {
+            steps: arguments.checkpoint_every,
+            time: (arguments.checkpoint_minutes > 0).then(|| Duration::from_secs(60 * arguments.checkpoint_minutes)),
+        },
+        stop: &stop,
+    };
     let mut progress = Progress::new(config.rule.name(), config.epochs);
-    train_in_folder(&config, &images, &out, |step| progress.step(step, config.epochs))?;
+    let outcome = run.train(|step| progress.step(step, config.epochs));
     progress.finish();
-    say(format!("wrote {}", out.join(CHECKPOINT).display()))?;
-    Ok(0)
+    let outcome = outcome?;
+    say(format!("wrote {}", path.display()))?;
+    if outcome.finished {
+        return Ok(0);
+    }
+    let data = arguments.data.as_ref().map_or(String::new(), |path| format!(" --data {}", path.display()));
+    say(format!(
+        "stopped after step {}; go on with: clapp train --resume --out {}{data}",
+        outcome.step,
+        out.display()
+    ))?;
+    Ok(INTERRUPTED)
+}
+
+/// The configuration and the folder of the run: where it is resumed and nothing else is named, the folder's own.
+fn configuration(arguments: &TrainArguments) -> Result<(Config, PathBuf), Error> {
+    let named = &arguments.configuration;
+    if named.is_named() || !arguments.resume {
+        let config = named.configuration()?;
+        let out = arguments.out.clone().unwrap_or_else(|| Path::new("out").join(&config.name));
+        return Ok((config, out));
+    }
+    let Some(out) = arguments.out.clone() else {
+        let message = "name the folder of the run with --out, or its configuration with --config or --preset".into();
+        return Err(Error::Config { origin: "--resume".into(), message });
+    };
+    let header = Header::read(&out.join(CHECKPOINT))?;
+    let file = out.join(CONFIG);
+    let config = if file.exists() { Config::read(&file)? } else { header.config };
+    Ok((named.changed(config)?, out))
+}
+
+/// Holds the checkpoint in a folder against the configuration asked for and that in the folder; `true` where there is
+/// nothing left to do.
+fn check_resumed(config: &Config, out: &Path) -> Result<bool, Error> {
+    let path = out.join(CHECKPOINT);
+    let header = Header::read(&path)?;
+    header.place(&path)?;
+    check_config(&header, config, &path, "the command line")?;
+    let file = out.join(CONFIG);
+    if file.exists() {
+        check_config(&header, &Config::read(&file)?, &path, &file.display().to_string())?;
+    }
+    Ok(header.epoch >= config.epochs)
+}
+
+/// A flag that Ctrl-C and a request to end set; a second one ends the program at once.
+fn stop_by_signal() -> Result<Arc<AtomicBool>, Error> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        register_conditional_shutdown(signal, INTERRUPTED.into(), Arc::clone(&stop))
+            .and_then(|_| register(signal, Arc::clone(&stop)))
+            .map_err(Error::file("handle", Path::new("signals")))?;
+    }
+    Ok(stop)
 }

@@ -1,8 +1,10 @@
 //! The configuration of a training run: what a TOML file holds, and what a checkpoint keeps of it.
 
+mod compare;
 mod presets;
 mod rule;
 
+pub use compare::{Difference, differences};
 pub use presets::{PRESETS, preset};
 pub use rule::RuleName;
 

@@ -11,7 +11,7 @@ mod record;
 
 pub use features::{Features, features};
 pub use head::Head;
-pub use record::{ProbeRecord, beside};
+pub use record::{PROBE, PROBE_CACHED, ProbeRecord, beside};
 
 use crate::augment::normalise;
 use crate::backend::Backend;

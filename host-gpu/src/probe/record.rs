@@ -26,9 +26,15 @@ pub struct ProbeRecord {
     pub report: ProbeReport,
 }
 
-/// Where the probe of a checkpoint is kept: `probe.json` beside it, `probe-cached.json` for cached features.
+/// Name of a probe's outcome in a run's folder.
+pub const PROBE: &str = "probe.json";
+
+/// The same for cached features.
+pub const PROBE_CACHED: &str = "probe-cached.json";
+
+/// Where the probe of a checkpoint is kept: [`PROBE`] beside it, or [`PROBE_CACHED`].
 pub fn beside(checkpoint: &Path, cached: bool) -> PathBuf {
-    checkpoint.with_file_name(if cached { "probe-cached.json" } else { "probe.json" })
+    checkpoint.with_file_name(if cached { PROBE_CACHED } else { PROBE })
 }
 
 impl ProbeRecord {

@@ -1,0 +1,134 @@
+//! Safetensors files of `f32`, written and read one tensor at a time: the parameters of a wide network with the state
+//! of their optimiser are gigabytes, and a copy of them all would not fit beside them.
+
+use crate::error::Error;
+use safetensors::tensor::{Dtype, Metadata, TensorInfo};
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{BufReader, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+/// Values that are turned into bytes, or back, at a time.
+const PIECE: usize = 1 << 14;
+
+/// The header's length is a multiple of this, so that the tensors are aligned.
+const ALIGNMENT: usize = 8;
+
+/// Writes everything before the first tensor: the length of the header, and the header with one entry of metadata and
+/// the names and shapes of all tensors in the order in which they follow.
+///
+/// # Errors
+/// What the library or `out` refuses.
+pub fn write_header(
+    out: &mut impl Write,
+    entry: (&str, String),
+    tensors: impl IntoIterator<Item = (String, Vec<usize>)>,
+) -> std::io::Result<()> {
+    let mut end = 0;
+    let infos = tensors.into_iter().map(|(name, shape)| {
+        let start = end;
+        end += shape.iter().product::<usize>() * size_of::<f32>();
+        (name, TensorInfo { dtype: Dtype::F32, shape, data_offsets: (start, end) })
+    });
+    // One entry, because the format does not order several: the same run must write the same bytes.
+    let entry = HashMap::from([(entry.0.to_string(), entry.1)]);
+    let metadata = Metadata::new(Some(entry), infos.collect()).map_err(std::io::Error::other)?;
+    let mut json = serde_json::to_vec(&metadata)?;
+    json.resize(json.len().next_multiple_of(ALIGNMENT), b' ');
+    out.write_all(&(json.len() as u64).to_le_bytes())?;
+    out.write_all(&json)
+}
+
+/// Writes the values of one tensor, little-endian.
+///
+/// # Errors
+/// What `out` refuses.
+pub fn write_values(out: &mut impl Write, values: &[f32]) -> std::io::Result<()> {
+    let mut bytes = Vec::with_capacity(PIECE * size_of::<f32>());
+    for piece in values.chunks(PIECE) {
+        bytes.clear();
+        bytes.extend(piece.iter().flat_map(|value| value.to_le_bytes()));
+        out.write_all(&bytes)?;
+    }
+    Ok(())
+}
+
+/// An open file whose header has been read and fits its length.
+#[derive(Debug)]
+pub struct TensorFile {
+    path: PathBuf,
+    file: BufReader<File>,
+    metadata: Metadata,
+    /// Where the tensors begin.
+    start: u64,
+}
+
+impl TensorFile {
+    /// Opens a file and reads its header.
+    ///
+    /// # Errors
+    /// [`Error::File`] where it cannot be read, [`Error::Checkpoint`] where it is not a whole safetensors file.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        let broken = |reason: &dyn std::fmt::Display| Error::Checkpoint {
+            path: path.into(),
+            message: format!("not a whole safetensors file: {reason}"),
+        };
+        let failed = |error: std::io::Error| match error.kind() {
+            ErrorKind::UnexpectedEof => broken(&"it ends inside its header"),
+            _ => Error::file("read", path)(error),
+        };
+        let mut file = BufReader::new(File::open(path).map_err(Error::file("read", path))?);
+        let file_len = file.get_ref().metadata().map_err(failed)?.len();
+        let mut length = [0; 8];
+        file.read_exact(&mut length).map_err(failed)?;
+        let header_len = u64::from_le_bytes(length);
+        let start = header_len.saturating_add(length.len() as u64);
+        if start > file_len {
+            return Err(broken(&format!("{file_len} bytes, but a header of {header_len}")));
+        }
+        let mut header = vec![0; header_len as usize];
+        file.read_exact(&mut header).map_err(failed)?;
+        let metadata: Metadata = serde_json::from_slice(&header).map_err(|error| broken(&error))?;
+        let expected = start.saturating_add(metadata.data_len() as u64);
+        if file_len != expected {
+            return Err(broken(&format!("{file_len} bytes, expected {expected} by its header")));
+        }
+        Ok(Self { path: path.into(), file, metadata, start })
+    }
+
+    /// An entry of the metadata.
+    pub fn entry(&self, name: &str) -> Option<&str> {
+        self.metadata.metadata().as_ref().and_then(|entries| entries.get(name)).map(String::as_str)
+    }
+
+    /// Reads one tensor, which must be `f32` of that shape and finite.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] with its name and what was expected; [`Error::File`] where it cannot be read.
+    pub fn read(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>, Error> {
+        let wrong = |message: String| Error::Checkpoint { path: self.path.clone(), message };
+        let info = self.metadata.info(name).ok_or_else(|| wrong(format!("tensor {name} is missing")))?;
+        if info.dtype != Dtype::F32 || info.shape != shape {
+            let found = format!("{:?} {:?}", info.dtype, info.shape);
+            return Err(wrong(format!("tensor {name} is {found}, expected F32 {shape:?}")));
+        }
+        let len = (info.data_offsets.1 - info.data_offsets.0) / size_of::<f32>();
+        let place = self.start + info.data_offsets.0 as u64;
+        let failed = |error| Error::file("read", &self.path)(error);
+        self.file.seek(SeekFrom::Start(place)).map_err(failed)?;
+        let mut values = Vec::with_capacity(len);
+        let mut bytes = vec![0; PIECE.min(len) * size_of::<f32>()];
+        while values.len() < len {
+            let count = PIECE.min(len - values.len());
+            let piece = &mut bytes[..count * size_of::<f32>()];
+            self.file.read_exact(piece).map_err(failed)?;
+            let (words, _) = piece.as_chunks::<4>();
+            values.extend(words.iter().map(|word| f32::from_le_bytes(*word)));
+        }
+        if values.iter().all(|value| value.is_finite()) {
+            Ok(values)
+        } else {
+            Err(wrong(format!("tensor {name} holds a value that is not finite")))
+        }
+    }
+}
