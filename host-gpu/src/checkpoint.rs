@@ -15,6 +15,7 @@ use crate::config::Config;
 use crate::data::Split;
 use crate::error::Error;
 use crate::files::write_with;
+use crate::loader::pair_batches;
 use crate::model::{LayerValues, NetworkSpec, TensorRole};
 use crate::optimizer::Optimizer;
 use crate::step::{LayerParameters, Model};
@@ -111,6 +112,16 @@ impl Header {
             _ => return Err(wrong(format!("format is `{format}`, expected `{FORMAT}`"))),
         };
         let config = Config::parse(&config, &format!("{}: config", path.display()))?;
+        if let Some(Place { step, data }) = &place {
+            let each = pair_batches(data.images, config.batch) as u64;
+            if each == 0 || step / each != epoch {
+                return Err(wrong(format!(
+                    "`{ENTRY}` in the metadata: `step` is {step} and `epoch` is {epoch}, but an epoch of {} images in \
+                     batches of {} has {each} steps",
+                    data.images, config.batch
+                )));
+            }
+        }
         Ok(Self { config, epoch, place })
     }
 }

@@ -4,10 +4,9 @@
 mod cli_common;
 
 use clapp_host_gpu::data::{cifar, idx};
+use cli_common::parts::Parts;
 use cli_common::{CONFIG, cifar_file, grey_config, idx_file, refuses, spoilt, succeeds, write_cifar, write_idx};
-use safetensors::SafeTensors;
-use safetensors::tensor::{Dtype, TensorView, serialize};
-use std::collections::{BTreeMap, HashMap};
+use safetensors::Dtype;
 use std::fs;
 use std::path::Path;
 
@@ -226,33 +225,6 @@ fn an_output_folder_that_cannot_be_made_is_refused_before_training() {
 
 type Change = fn(&mut Parts);
 
-/// A checkpoint taken apart, to be put together again in a wrong way.
-struct Parts {
-    metadata: HashMap<String, String>,
-    tensors: BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)>,
-}
-
-impl Parts {
-    fn of(bytes: &[u8]) -> Self {
-        let (_, header) = SafeTensors::read_metadata(bytes).expect("a header");
-        let file = SafeTensors::deserialize(bytes).expect("a file");
-        let tensor = |(name, view): (String, TensorView<'_>)| {
-            (name, (view.dtype(), view.shape().to_vec(), view.data().to_vec()))
-        };
-        Self {
-            metadata: header.metadata().clone().expect("metadata"),
-            tensors: file.tensors().into_iter().map(tensor).collect(),
-        }
-    }
-
-    fn bytes(&self) -> Vec<u8> {
-        let views = self.tensors.iter().map(|(name, (dtype, shape, bytes))| {
-            (name, TensorView::new(*dtype, shape.clone(), bytes).expect("a tensor"))
-        });
-        serialize(views, Some(self.metadata.clone())).expect("a file")
-    }
-}
-
 #[test]
 fn a_checkpoint_that_is_not_whole_or_not_ours_is_refused_by_file_and_tensor() {
     let place = place();
@@ -271,26 +243,26 @@ fn a_checkpoint_that_is_not_whole_or_not_ours_is_refused_by_file_and_tensor() {
     refused(CONFIG.as_bytes(), &["not a whole safetensors file"]);
     let changes: [(Change, &[&str]); 10] = [
         (|parts| drop(parts.metadata.remove("clapp")), &["clapp", "metadata"]),
-        (|parts| header(parts, |fields| drop(fields.remove("format"))), &["format"]),
+        (|parts| parts.header(|fields| drop(fields.remove("format"))), &["format"]),
         (
-            |parts| header(parts, |fields| drop(fields.insert("format".into(), "clapp-checkpoint/3".into()))),
+            |parts| parts.header(|fields| drop(fields.insert("format".into(), "clapp-checkpoint/3".into()))),
             &["format", "clapp-checkpoint/3"],
         ),
-        (|parts| header(parts, |fields| drop(fields.remove("config"))), &["config"]),
+        (|parts| parts.header(|fields| drop(fields.remove("config"))), &["config"]),
         (
             |parts| {
-                header(parts, |fields| drop(fields.insert("config".into(), spoilt("batch = 4", "batch = 1").into())))
+                parts.header(|fields| drop(fields.insert("config".into(), spoilt("batch = 4", "batch = 1").into())))
             },
             &["config", "batch is 1"],
         ),
-        (|parts| header(parts, |fields| drop(fields.insert("epoch".into(), "two".into()))), &["metadata", "two"]),
+        (|parts| parts.header(|fields| drop(fields.insert("epoch".into(), "two".into()))), &["metadata", "two"]),
         (|parts| drop(parts.tensors.remove("layer1.bias")), &["layer1.bias", "missing"]),
         (
             |parts| parts.tensors.get_mut("layer0.weight").expect("it").1 = vec![4, 27],
             &["layer0.weight", "[4, 27]", "[4, 3, 3, 3]"],
         ),
         (|parts| parts.tensors.get_mut("layer0.bias").expect("it").0 = Dtype::I32, &["layer0.bias", "I32"]),
-        (|parts| nan(parts, "layer1.projection"), &["layer1.projection", "not finite"]),
+        (|parts| parts.nan("layer1.projection"), &["layer1.projection", "not finite"]),
     ];
     for (change, parts) in changes {
         let mut file = Parts::of(&whole);
@@ -302,19 +274,6 @@ fn a_checkpoint_that_is_not_whole_or_not_ours_is_refused_by_file_and_tensor() {
     // The parts themselves are sound: unchanged, they are read.
     fs::write(&bad, Parts::of(&whole).bytes()).expect("a file");
     succeeds(place.path(), &["eval", "bad.safetensors", "--data", "data", "--cached", "--epochs", "1"]);
-}
-
-/// Changes the fields of the checkpoint's entry in the metadata.
-fn header(parts: &mut Parts, change: impl FnOnce(&mut serde_json::Map<String, serde_json::Value>)) {
-    let entry = parts.metadata.get_mut("clapp").expect("the entry");
-    let mut fields = serde_json::from_str(entry).expect("its fields");
-    change(&mut fields);
-    *entry = serde_json::to_string(&fields).expect("text");
-}
-
-fn nan(parts: &mut Parts, name: &str) {
-    let (_, _, bytes) = parts.tensors.get_mut(name).expect("it");
-    bytes[4..8].copy_from_slice(&f32::NAN.to_le_bytes());
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! What the tests of the command line share: the program, a tiny configuration, tiny data sets.
 #![allow(dead_code, reason = "every test file uses its own part")]
 
+pub mod parts;
+
 use clapp_host_gpu::data::{cifar, idx};
 use std::path::Path;
 use std::process::{Command, Output};
