@@ -2,7 +2,9 @@
 
 mod cifar10;
 mod results;
+mod tools;
 
+use crate::tools::Tool;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
@@ -26,6 +28,8 @@ const LINK: [&str; 7] = [
 const HELP: &str = "cargo xtask COMMAND
 
   test      format, lints, documentation, embedded builds, no panicking path, all tests, golden vectors
+            --without chromium,mpi  leaves out the tests that need these tools
+  tools     installs what the tests need and is not there: Chromium, Open MPI, libclang (Debian's packages)
   no-panic  only: a firmware that calls all of clapp-core links without a panicking path
   results   runs the demonstration, the golden vectors, info and parity, and keeps what they print in benches/results
   cifar10 DATA  trains and probes every rule on CIFAR-10 at width 0.25 (an hour or more on two cores; what
@@ -36,7 +40,8 @@ struct Failed(String);
 
 fn main() -> ExitCode {
     let outcome = match std::env::args().nth(1).as_deref() {
-        Some("test") => test(),
+        Some("test") => without().and_then(|without| test(&without)),
+        Some("tools") => tools::install(),
         Some("no-panic") => install().and_then(|()| no_panic()),
         Some("results") => results::run(),
         Some("cifar10") => match std::env::args().nth(2) {
@@ -88,7 +93,17 @@ fn install() -> Result<(), Failed> {
         .map_err(|Failed(step)| Failed(format!("{step}; {reason}")))
 }
 
-fn test() -> Result<(), Failed> {
+/// The tools whose tests are to be left out.
+fn without() -> Result<Vec<Tool>, Failed> {
+    match std::env::args().skip(2).collect::<Vec<_>>().as_slice() {
+        [] => Ok(Vec::new()),
+        [option, list] if option == "--without" => tools::parse(list),
+        other => Err(Failed(format!("test {}: expected nothing or --without TOOL,TOOL", other.join(" ")))),
+    }
+}
+
+fn test(without: &[Tool]) -> Result<(), Failed> {
+    tools::check(without)?;
     install()?;
     cargo(&["fmt", "--all", "--check"])?;
     cargo(&["fmt", "--manifest-path", "tests/no-panic/Cargo.toml", "--check"])?;
@@ -96,9 +111,24 @@ fn test() -> Result<(), Failed> {
     run("cargo", &["doc", "--workspace", "--no-deps"], &[("RUSTDOCFLAGS", "-D warnings")])?;
     embedded_builds()?;
     no_panic()?;
-    cargo(&["test", "--workspace"])?;
+    let skipped: &[&str] = if without.contains(&Tool::Chromium) { &["--", "--skip", "chromium_"] } else { &[] };
+    cargo(&[&["test", "--workspace"], skipped].concat())?;
     cargo(&["test", "--package", "clapp-core", "--features", "micromath"])?;
-    golden()
+    if !without.contains(&Tool::Mpi) {
+        mpi()?;
+    }
+    golden()?;
+    for tool in without {
+        println!("\nNOT RUN, as asked: the tests that need {}", tool.name());
+    }
+    Ok(())
+}
+
+/// Processes that train together; the tests start `mpirun` themselves.
+fn mpi() -> Result<(), Failed> {
+    let feature = ["--package", "clapp-host-gpu", "--features", "mpi"];
+    cargo(&[&["clippy"], &feature[..], &["--all-targets", "--", "-D", "warnings"]].concat())?;
+    cargo(&[&["test"], &feature[..], &["--test", "mpi"]].concat())
 }
 
 /// `clapp-core` on each embedded target, with and without its features.
