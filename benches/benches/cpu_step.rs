@@ -1,7 +1,8 @@
 //! One training step of the CPU backend: beside textbook loops for a small network, beside back-propagation for
 //! the paper's.
 
-use clapp_benches::{apart, naive, numbers};
+use clapp_benches::step_work::StepWork;
+use clapp_benches::{apart, naive};
 use clapp_core::network::{Block, LossPool, Rule};
 use clapp_core::shape::Shape;
 use clapp_host_gpu::backend::cpu::Cpu;
@@ -13,34 +14,6 @@ use clapp_host_gpu::step::{Mode, Model, StepReport, step};
 use clapp_host_gpu::trainer::{draw_negatives, initial_values};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use std::hint::black_box;
-
-/// A network on the CPU backend with a batch for it.
-struct Work {
-    model: Model<Vec<f32>>,
-    frames: Vec<f32>,
-    rows: usize,
-    negatives: Vec<usize>,
-    optimizer: Optimizer,
-    steps: u64,
-}
-
-impl Work {
-    fn new(model: Model<Vec<f32>>, images: usize, optimizer: Optimizer) -> Self {
-        let rows = 2 * images;
-        let frames = numbers(1, rows * model.spec.input().len(), 1.0);
-        let negatives = draw_negatives(clapp_host_gpu::config::Negatives::Ring, rows, 0, 0);
-        Self { model, frames, rows, negatives, optimizer, steps: 0 }
-    }
-
-    /// The upload counts: a step starts with frames as they come from the loader.
-    fn step(&mut self) -> StepReport {
-        self.steps += 1;
-        let x = Cpu.upload_frames(self.model.spec.input(), &self.frames);
-        let pairing = Pairing { negatives: &self.negatives, keep_positive: None };
-        let mode = Mode::Update { optimizer: &self.optimizer, step: self.steps };
-        step(&Cpu, &mut self.model, x, self.rows, pairing, mode)
-    }
-}
 
 /// Three layers on images of 16 x 16, four images a batch, plain SGD.
 fn beside_plain_loops(c: &mut Criterion) {
@@ -66,7 +39,7 @@ fn beside_plain_loops(c: &mut Criterion) {
         .collect();
     let layers = spec.layers().to_vec();
     let optimizer = Optimizer::Sgd { lr, momentum: 0.0, weight_decay: 0.0 };
-    let mut work = Work::new(Model::upload(&Cpu, spec, &values), IMAGES, optimizer);
+    let mut work = StepWork::new(Model::upload(&Cpu, spec, &values), IMAGES, optimizer);
     let frames = work.frames.clone();
     let mut plain_step = || naive::local_step(&layers, &mut plain, &frames, 2 * IMAGES, lr);
     // The same step on both sides: two of them, so that the first one's updates count.
@@ -89,7 +62,7 @@ fn beside_back_propagation(c: &mut Criterion) {
         let config = Config { rule, width: 0.125, ..base.clone() };
         let model =
             Model::upload(&Cpu, config.network().expect("a network"), &initial_values(&config).expect("values"));
-        Work::new(model, IMAGES, config.optimizer)
+        StepWork::new(model, IMAGES, config.optimizer)
     };
     for rule in [RuleName::ClappPp, RuleName::ClappPpDfb] {
         let (mut local, mut global) = (work(rule), work(RuleName::BpClappPp));

@@ -2,6 +2,7 @@
 //! they stand beside.
 
 pub mod naive;
+pub mod step_work;
 
 use clapp_host_gpu::rng::{Purpose, stream};
 use criterion::Criterion;

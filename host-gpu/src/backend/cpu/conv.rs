@@ -2,6 +2,7 @@
 //! and its gradients (spec 2.5).
 
 use super::pool::Spreader;
+use super::winograd::{self, Tiling};
 use crate::backend::{Activity, BlockGradient};
 use crate::matmul::{Matrix, matmul, vectorised};
 use clapp_core::network::Activation;
@@ -84,7 +85,8 @@ fn col2im(layer: &Layer, windows: &[f32], dx: &mut [f32]) {
 }
 
 /// `max(a, 0)` that lets a NaN through, so that a diverged network cannot look like a silent one.
-fn rectified(a: f32) -> f32 {
+#[inline(always)]
+pub fn rectified(a: f32) -> f32 {
     if a < 0.0 { 0.0 } else { a }
 }
 
@@ -160,9 +162,14 @@ impl pulp::NullaryFnOnce for MaxPool<'_> {
 
 /// Output of a block for `rows` frames.
 pub fn forward(layer: &Layer, weight: &[f32], bias: &[f32], x: &[f32], rows: usize) -> Activity<Vec<f32>> {
-    let group = rows_at_a_time(layer, rows);
     let mut z = vec![0.0; rows * layer.output.len()];
     let mut argmax = vec![0_u8; if layer.block.max_pool.is_some() { z.len() } else { 0 }];
+    if let Some(tiling) = Tiling::of(layer) {
+        let u = winograd::transform_weights(weight);
+        winograd::convolve(tiling, &u, x, winograd::finish_of(layer, bias), &mut z, &mut argmax);
+        return Activity { rows, z, argmax };
+    }
+    let group = rows_at_a_time(layer, rows);
     let weight = Matrix::new(weight, layer.fan_in(), layer.block.out_channels);
     let inputs = x.par_chunks(group * layer.input.len());
     let outputs = z.par_chunks_mut(group * layer.output.len());
@@ -301,68 +308,91 @@ impl pulp::NullaryFnOnce for Unpool<'_> {
     }
 }
 
-/// One row's part of the bias's gradient where that of its maps, before the activation, is at hand.
-fn add_positions(channels: usize, da: &[f32], bias: &mut [f64]) {
-    for da in da.chunks_exact(channels) {
-        for (bias, da) in bias.iter_mut().zip(da) {
-            *bias += f64::from(*da);
-        }
-    }
-}
-
 /// Gradients of weights and biases.
 pub fn gradient(layer: &Layer, x: &[f32], activity: &Activity<Vec<f32>>, error: Error<'_>) -> BlockGradient<Vec<f32>> {
+    let weight = match Tiling::of(layer) {
+        Some(tiling) => winograd::weight_gradient(tiling, x, |first, count, da| {
+            pre_activation_gradient(layer, activity, error, first, count, &mut Vec::new(), da);
+        }),
+        None => weight_gradient(layer, x, activity, error),
+    };
+    BlockGradient { weight, bias: bias_gradient(layer, activity, error) }
+}
+
+/// Sum of equally long vectors, in their order.
+fn sum_in_order<T: Copy + Send + Sync + std::ops::AddAssign>(mut parts: Vec<Vec<T>>) -> Vec<T> {
+    let more = parts.split_off(parts.len().min(1));
+    let mut sum = parts.pop().unwrap_or_default();
+    for more in &more {
+        sum.par_iter_mut().with_min_len(1 << 14).zip(more).for_each(|(sum, more)| *sum += *more);
+    }
+    sum
+}
+
+/// Gradient of the weights as a product with the windows.
+fn weight_gradient(layer: &Layer, x: &[f32], activity: &Activity<Vec<f32>>, error: Error<'_>) -> Vec<f32> {
     let rows = activity.rows;
     let (fan_in, channels) = (layer.fan_in(), layer.block.out_channels);
-    let relu = layer.block.activation == Activation::Relu;
     let len = layer.weight_len();
     let [many, few] = PARTIAL_SUMS;
-    let partial_sums = if len <= SMALL_GRADIENT { many } else { few };
-    let rows_each = rows.div_ceil(partial_sums);
+    let rows_each = rows.div_ceil(if len <= SMALL_GRADIENT { many } else { few });
     let group = rows_at_a_time(layer, rows).min(rows_each);
-    let mut partial: Vec<(Vec<f32>, Vec<f64>)> = (0..rows.div_ceil(rows_each))
-        .into_par_iter()
-        .map(|part| {
-            let mut weight = vec![0.0; len];
-            let mut bias = vec![0.0; layer.bias_len()];
-            let (mut windows, mut spread, mut da, mut active) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-            let end = rows.min((part + 1) * rows_each);
-            for first in (part * rows_each..end).step_by(group) {
-                let count = group.min(end - first);
-                im2col(layer, &x[first * layer.input.len()..(first + count) * layer.input.len()], &mut windows);
-                pre_activation_gradient(layer, activity, error, first, count, &mut spread, &mut da);
-                let positions = count * layer.conv.area();
-                let windows = Matrix::new(&windows, positions, fan_in).transposed();
-                matmul(&mut weight, windows, Matrix::new(&da, positions, channels), first > part * rows_each);
-                match error {
-                    Error::Maps(_) => add_positions(channels, &da, &mut bias),
-                    Error::Pooled { spreader, pooled } => {
-                        let dimension = layer.pooled.len();
-                        let pooled = pooled[first * dimension..].chunks_exact(dimension);
-                        let z = activity.z[first * layer.output.len()..].chunks_exact(layer.output.len());
-                        for (dp, z) in pooled.zip(z).take(count) {
-                            spreader.bias_gradient(dp, z, relu, &mut active, &mut bias);
-                        }
+    let partial = (0..rows.div_ceil(rows_each)).into_par_iter().map(|part| {
+        let mut weight = vec![0.0; len];
+        let (mut windows, mut spread, mut da) = (Vec::new(), Vec::new(), Vec::new());
+        let end = rows.min((part + 1) * rows_each);
+        for first in (part * rows_each..end).step_by(group) {
+            let count = group.min(end - first);
+            im2col(layer, &x[first * layer.input.len()..(first + count) * layer.input.len()], &mut windows);
+            pre_activation_gradient(layer, activity, error, first, count, &mut spread, &mut da);
+            let positions = count * layer.conv.area();
+            let windows = Matrix::new(&windows, positions, fan_in).transposed();
+            matmul(&mut weight, windows, Matrix::new(&da, positions, channels), first > part * rows_each);
+        }
+        weight
+    });
+    sum_in_order(partial.collect())
+}
+
+/// Gradient of the biases, in double precision: what a channel receives cancels over the batch wherever all rows are
+/// active alike, and this gradient is what is left over.
+fn bias_gradient(layer: &Layer, activity: &Activity<Vec<f32>>, error: Error<'_>) -> Vec<f32> {
+    if !layer.block.bias {
+        return Vec::new();
+    }
+    let relu = layer.block.activation == Activation::Relu;
+    let rows_each = activity.rows.div_ceil(PARTIAL_SUMS[0]);
+    let of_rows = |first: usize| {
+        let mut bias = vec![0.0_f64; layer.block.out_channels];
+        let (mut spread, mut da, mut active) = (Vec::new(), Vec::new(), Vec::new());
+        for row in first..activity.rows.min(first + rows_each) {
+            match error {
+                Error::Maps(_) => {
+                    pre_activation_gradient(layer, activity, error, row, 1, &mut spread, &mut da);
+                    for da in da.chunks_exact(bias.len()) {
+                        bias.iter_mut().zip(da).for_each(|(bias, da)| *bias += f64::from(*da));
                     }
                 }
+                Error::Pooled { spreader, pooled } => {
+                    let dp = &pooled[row * layer.pooled.len()..(row + 1) * layer.pooled.len()];
+                    let z = &activity.z[row * layer.output.len()..(row + 1) * layer.output.len()];
+                    spreader.bias_gradient(dp, z, relu, &mut active, &mut bias);
+                }
             }
-            (weight, bias)
-        })
-        .collect();
-    let mut rest = partial.split_off(1);
-    let (mut weight, mut bias) = partial.swap_remove(0);
-    for (more_weight, more_bias) in rest.drain(..) {
-        weight.par_iter_mut().with_min_len(1 << 14).zip(&more_weight).for_each(|(sum, more)| *sum += more);
-        for (sum, more) in bias.iter_mut().zip(more_bias) {
-            *sum += more;
         }
-    }
-    BlockGradient { weight, bias: bias.into_iter().map(|sum| sum as f32).collect() }
+        bias
+    };
+    let firsts: Vec<usize> = (0..activity.rows).step_by(rows_each).collect();
+    let sum = sum_in_order(firsts.into_par_iter().map(of_rows).collect());
+    sum.into_iter().map(|sum: f64| sum as f32).collect()
 }
 
 /// Gradient of a block's input from the gradient of its output maps: needed by back-propagation only.
 pub fn input_gradient(layer: &Layer, weight: &[f32], activity: &Activity<Vec<f32>>, dz: &[f32]) -> Vec<f32> {
     let rows = activity.rows;
+    if let Some(tiling) = Tiling::of(layer).and_then(Tiling::transposed) {
+        return input_gradient_by_tiles(layer, tiling, weight, activity, dz);
+    }
     let (fan_in, channels) = (layer.fan_in(), layer.block.out_channels);
     let group = rows_at_a_time(layer, rows);
     let weight = Matrix::new(weight, fan_in, channels).transposed();
@@ -378,5 +408,26 @@ pub fn input_gradient(layer: &Layer, weight: &[f32], activity: &Activity<Vec<f32
             col2im(layer, windows, dx);
         },
     );
+    dx
+}
+
+/// [`input_gradient`] as the convolution with the kernels turned round.
+fn input_gradient_by_tiles(
+    layer: &Layer,
+    tiling: Tiling,
+    weight: &[f32],
+    activity: &Activity<Vec<f32>>,
+    dz: &[f32],
+) -> Vec<f32> {
+    let rows = activity.rows;
+    let mut da = vec![0.0; rows * layer.conv.len()];
+    da.par_chunks_mut(layer.conv.len()).enumerate().for_each_init(Vec::new, |row_da, (row, da)| {
+        pre_activation_gradient(layer, activity, Error::Maps(dz), row, 1, &mut Vec::new(), row_da);
+        da.copy_from_slice(row_da);
+    });
+    let u = winograd::transform_weights(&winograd::turned(weight, layer.input.channels, layer.block.out_channels));
+    let mut dx = vec![0.0; rows * layer.input.len()];
+    let plain = winograd::Finish { bias: &[], relu: false, max_pool: false };
+    winograd::convolve(tiling, &u, &da, plain, &mut dx, &mut []);
     dx
 }

@@ -11,6 +11,7 @@ mod layout;
 mod matching;
 mod pool;
 mod projection;
+mod winograd;
 
 use super::{Activity, Backend, BlockGradient, Factors, InfoNce, Matching, Pairing, Parameter};
 use crate::optimizer::{self, Optimizer};
