@@ -16,7 +16,17 @@ fn main() {
     let mut x = Cpu.upload_frames(work.model.spec.input(), &work.frames);
     let layers = work.model.spec.layers().to_vec();
     let rule = work.model.spec.rule();
-    let med = |f: &mut dyn FnMut()| { let mut t: Vec<f64> = (0..7).map(|_| { let b = Instant::now(); f(); b.elapsed().as_secs_f64() * 1e3 }).collect(); t.sort_by(f64::total_cmp); t[3] };
+    let med = |f: &mut dyn FnMut()| {
+        let mut t: Vec<f64> = (0..7)
+            .map(|_| {
+                let b = Instant::now();
+                f();
+                b.elapsed().as_secs_f64() * 1e3
+            })
+            .collect();
+        t.sort_by(f64::total_cmp);
+        t[3]
+    };
     for layer in &layers {
         let p = &mut work.model.layers[layer.index];
         let macs = (layer.weight_len() * layer.conv.area() * rows) as f64;
@@ -24,7 +34,9 @@ fn main() {
         let tf = med(&mut || act = Some(Cpu.forward(layer, &p.weight.value, &p.bias.value, &x, rows)));
         let act = act.unwrap();
         let pooled = Cpu.pool(layer, &act);
-        let tp = med(&mut || { Cpu.pool(layer, &act); });
+        let tp = med(&mut || {
+            Cpu.pool(layer, &act);
+        });
         let b = p.projection.as_mut().unwrap();
         let mut f = None;
         let tc = med(&mut || f = Some(Cpu.contrast(&rule, pairing, &pooled, &pooled, Some(&b.value), rows)));
@@ -35,10 +47,18 @@ fn main() {
         let mut g = None;
         let tg = med(&mut || g = Some(Cpu.local_gradient(layer, &x, &act, &dp)));
         let g = g.unwrap();
-        let tu = med(&mut || Cpu.update_projection(pairing, &pooled, &pooled, &f, rows, b, &config.optimizer, 2));
+        let tu = med(&mut || {
+            let e = Cpu.projection_errors(pairing, &pooled, &f, rows);
+            Cpu.update_projection(&e, &pooled, rows, b, &config.optimizer, 2)
+        });
         let tw = med(&mut || Cpu.update(&mut p.weight, &g.weight, &config.optimizer, 2));
-        println!("layer {} fwd {tf:7.2} ms ({:6.1} eff GF/s) grad {tg:7.2} ms ({:6.1}) pool {tp:5.2} contrast {tc:6.2} dp {td:5.2} proj {tu:7.2} ({:5.1} GB/s) adam {tw:5.2}",
-            layer.index, 2e-6 * macs / tf, 2e-6 * macs / tg, b.value.len() as f64 * 24e-6 / tu);
+        println!(
+            "layer {} fwd {tf:7.2} ms ({:6.1} eff GF/s) grad {tg:7.2} ms ({:6.1}) pool {tp:5.2} contrast {tc:6.2} dp {td:5.2} proj {tu:7.2} ({:5.1} GB/s) adam {tw:5.2}",
+            layer.index,
+            2e-6 * macs / tf,
+            2e-6 * macs / tg,
+            b.value.len() as f64 * 24e-6 / tu
+        );
         x = act.z;
     }
 }

@@ -78,10 +78,12 @@ fn export(config: &Config, work: &StepWork, path: &Path) -> Result<(), Box<dyn E
     let layers: Vec<_> = spec
         .layers()
         .iter()
-        .map(|layer| json!({
-            "max_pool": layer.block.max_pool.is_some(),
-            "cell": (layer.pooled.area() > 1).then_some(layer.output.height / layer.pooled.height),
-        }))
+        .map(|layer| {
+            json!({
+                "max_pool": layer.block.max_pool.is_some(),
+                "cell": (layer.pooled.area() > 1).then_some(layer.output.height / layer.pooled.height),
+            })
+        })
         .collect();
     let learning = if spec.learning() == Learning::Local { "local" } else { "global" };
     let peer = json!({ "learning": learning, "lr": lr, "layers": layers });

@@ -6,7 +6,7 @@ use clapp_core::network::{Contrast, Rule};
 use rayon::prelude::*;
 
 /// Rows of a projection whose predictions one task computes at a time.
-const PROJECTION_ROWS: usize = 64;
+const PROJECTION_ROWS: usize = 256;
 
 /// The row of the other view of the same image: `pi(j)`.
 pub fn partner(row: usize, rows: usize) -> usize {

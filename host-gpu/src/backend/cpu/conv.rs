@@ -1,7 +1,7 @@
 //! Convolution as a product with the windows of the input (im2col), its fused activation and max-pool,
 //! and its gradients (spec 2.5).
 
-use super::pool::Spreader;
+use super::pool::{Spreader, mask};
 use super::winograd::{self, Tiling};
 use crate::backend::{Activity, BlockGradient};
 use crate::matmul::{Matrix, matmul, vectorised};
@@ -165,8 +165,14 @@ pub fn forward(layer: &Layer, weight: &[f32], bias: &[f32], x: &[f32], rows: usi
     let mut z = vec![0.0; rows * layer.output.len()];
     let mut argmax = vec![0_u8; if layer.block.max_pool.is_some() { z.len() } else { 0 }];
     if let Some(tiling) = Tiling::of(layer) {
-        let u = winograd::transform_weights(weight);
-        winograd::convolve(tiling, &u, x, winograd::finish_of(layer, bias), &mut z, &mut argmax);
+        winograd::convolve(
+            tiling,
+            &winograd::Weights::new(weight),
+            x,
+            winograd::finish_of(layer, bias),
+            &mut z,
+            &mut argmax,
+        );
         return Activity { rows, z, argmax };
     }
     let group = rows_at_a_time(layer, rows);
@@ -213,41 +219,36 @@ fn pre_activation_gradient(
     error: Error<'_>,
     first: usize,
     rows: usize,
-    spread: &mut Vec<f32>,
+    masked: &mut Vec<f32>,
     da: &mut Vec<f32>,
 ) {
     let len = layer.output.len();
     let range = first * len..(first + rows) * len;
-    let dz = match error {
-        Error::Maps(dz) => &dz[range.clone()],
-        Error::Pooled { spreader, pooled } => {
-            spread.resize(rows * len, 0.0);
-            let dimension = layer.pooled.len();
-            let pooled = &pooled[first * dimension..(first + rows) * dimension];
-            for (dp, dz) in pooled.chunks_exact(dimension).zip(spread.chunks_exact_mut(len)) {
-                spreader.spread(dp, dz);
-            }
-            spread.as_slice()
-        }
-    };
     let z = &activity.z[range.clone()];
-    let relu = layer.block.activation == Activation::Relu;
-    da.resize(rows * layer.conv.len(), 0.0);
-    match layer.block.max_pool {
-        None => vectorised(Mask { relu, dz, z, out: da }),
-        Some(window) => {
-            let mut masked = vec![0.0; dz.len()];
-            vectorised(Mask { relu, dz, z, out: &mut masked });
-            vectorised(Unpool { layer, window, dz: &masked, argmax: &activity.argmax[range], da });
+    let active = (layer.block.activation == Activation::Relu).then_some(z);
+    // Without max-pool the outputs are the maps themselves.
+    let out = if layer.block.max_pool.is_some() { &mut *masked } else { &mut *da };
+    out.resize(rows * len, 0.0);
+    match error {
+        Error::Maps(dz) => vectorised(Mask { dz: &dz[range.clone()], z: active, out }),
+        Error::Pooled { spreader, pooled } => {
+            let dimension = layer.pooled.len();
+            let pooled = pooled[first * dimension..(first + rows) * dimension].chunks_exact(dimension);
+            for ((dp, z), dz) in pooled.zip(z.chunks_exact(len)).zip(out.chunks_exact_mut(len)) {
+                spreader.spread(dp, active.map(|_| z), dz);
+            }
         }
+    }
+    if let Some(window) = layer.block.max_pool {
+        da.resize(rows * layer.conv.len(), 0.0);
+        vectorised(Unpool { layer, window, dz: masked, argmax: &activity.argmax[range], da });
     }
 }
 
 /// Lets through what the activation let through.
 struct Mask<'a> {
-    relu: bool,
     dz: &'a [f32],
-    z: &'a [f32],
+    z: Option<&'a [f32]>,
     out: &'a mut [f32],
 }
 
@@ -256,12 +257,10 @@ impl pulp::NullaryFnOnce for Mask<'_> {
 
     #[inline(always)]
     fn call(self) {
-        let Self { relu, dz, z, out } = self;
-        if !relu {
-            return out.copy_from_slice(dz);
-        }
-        for ((out, dz), z) in out.iter_mut().zip(dz).zip(z) {
-            *out = if *z > 0.0 { *dz } else { 0.0 };
+        let Self { dz, z, out } = self;
+        match z {
+            Some(z) => mask(dz, z, out),
+            None => out.copy_from_slice(dz),
         }
     }
 }
@@ -320,7 +319,7 @@ pub fn gradient(layer: &Layer, x: &[f32], activity: &Activity<Vec<f32>>, error: 
 }
 
 /// Sum of equally long vectors, in their order.
-fn sum_in_order<T: Copy + Send + Sync + std::ops::AddAssign>(mut parts: Vec<Vec<T>>) -> Vec<T> {
+pub fn sum_in_order<T: Copy + Send + Sync + std::ops::AddAssign>(mut parts: Vec<Vec<T>>) -> Vec<T> {
     let more = parts.split_off(parts.len().min(1));
     let mut sum = parts.pop().unwrap_or_default();
     for more in &more {
@@ -425,9 +424,9 @@ fn input_gradient_by_tiles(
         pre_activation_gradient(layer, activity, Error::Maps(dz), row, 1, &mut Vec::new(), row_da);
         da.copy_from_slice(row_da);
     });
-    let u = winograd::transform_weights(&winograd::turned(weight, layer.input.channels, layer.block.out_channels));
+    let weights = winograd::Weights::new(&winograd::turned(weight, layer.input.channels, layer.block.out_channels));
     let mut dx = vec![0.0; rows * layer.input.len()];
     let plain = winograd::Finish { bias: &[], relu: false, max_pool: false };
-    winograd::convolve(tiling, &u, &da, plain, &mut dx, &mut []);
+    winograd::convolve(tiling, &weights, &da, plain, &mut dx, &mut []);
     dx
 }

@@ -161,7 +161,7 @@ impl Backend for Cpu {
         let mut dz = vec![0.0; rows * layer.output.len()];
         dz.par_chunks_mut(layer.output.len())
             .zip(pooled.par_chunks(layer.pooled.len()))
-            .for_each(|(dz, dp)| spreader.spread(dp, dz));
+            .for_each(|(dz, dp)| spreader.spread(dp, None, dz));
         dz
     }
 

@@ -1,5 +1,6 @@
 //! Loss pooling of maps `[row, y, x, channel]` to vectors `[row, channel, cell]`, and the way back (spec 2.4).
 
+use crate::matmul::vectorised;
 use clapp_core::network::LossPool;
 use clapp_core::plan::Layer;
 use clapp_core::shape::Shape;
@@ -18,6 +19,7 @@ fn cells(size: usize, pooled: usize, pool: LossPool, axis: usize) -> Vec<Range<u
 }
 
 /// Calls `visit(cell, position)` for every position of every cell, cells in order.
+#[inline(always)]
 fn visit_cells(output: Shape, pooled: Shape, pool: LossPool, mut visit: impl FnMut(usize, usize, f64)) {
     let columns = cells(output.width, pooled.width, pool, 1);
     for (cell_y, ys) in cells(output.height, pooled.height, pool, 0).into_iter().enumerate() {
@@ -32,6 +34,31 @@ fn visit_cells(output: Shape, pooled: Shape, pool: LossPool, mut visit: impl FnM
     }
 }
 
+/// Adds up the means of each cell of one map, `[cell, channel]`.
+struct CellMeans<'a> {
+    output: Shape,
+    pooled: Shape,
+    pool: LossPool,
+    z: &'a [f32],
+    by_cell: &'a mut [f32],
+}
+
+impl pulp::NullaryFnOnce for CellMeans<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let Self { output, pooled, pool, z, by_cell } = self;
+        let channels = output.channels;
+        visit_cells(output, pooled, pool, |cell, position, weight| {
+            let sums = &mut by_cell[cell * channels..(cell + 1) * channels];
+            for (sum, z) in sums.iter_mut().zip(&z[position * channels..]) {
+                *sum += z * weight as f32;
+            }
+        });
+    }
+}
+
 /// Means over the cells, channel-major: `[rows, D]`.
 pub fn pool(layer: &Layer, z: &[f32], rows: usize) -> Vec<f32> {
     let (output, pooled) = (layer.output, layer.pooled);
@@ -41,12 +68,7 @@ pub fn pool(layer: &Layer, z: &[f32], rows: usize) -> Vec<f32> {
         || vec![0.0_f32; pooled.len()],
         |by_cell, (p, z)| {
             by_cell.fill(0.0);
-            visit_cells(output, pooled, layer.block.loss_pool, |cell, position, weight| {
-                let sums = &mut by_cell[cell * channels..(cell + 1) * channels];
-                for (sum, z) in sums.iter_mut().zip(&z[position * channels..]) {
-                    *sum += z * weight as f32;
-                }
-            });
+            vectorised(CellMeans { output, pooled, pool: layer.block.loss_pool, z, by_cell });
             for (channel, p) in p.chunks_exact_mut(pooled.area()).enumerate() {
                 for (p, sum) in p.iter_mut().zip(by_cell.iter().skip(channel).step_by(channels)) {
                     *p = *sum;
@@ -61,44 +83,33 @@ pub fn pool(layer: &Layer, z: &[f32], rows: usize) -> Vec<f32> {
 #[derive(Debug)]
 pub struct Spreader {
     channels: usize,
-    cells: usize,
-    /// For each position of the output map, the cells that cover it and its share in each.
-    covers: Vec<Vec<(usize, f64)>>,
+    /// Share of each element in its cell.
+    shares: Vec<f64>,
+    /// For each position of the output map, the cells that cover it.
+    covers: Vec<Vec<usize>>,
 }
 
 impl Spreader {
     /// The shares of a layer's loss pooling.
     pub fn new(layer: &Layer) -> Self {
         let mut covers = vec![Vec::new(); layer.output.area()];
+        let mut shares = vec![0.0; layer.pooled.area()];
         visit_cells(layer.output, layer.pooled, layer.block.loss_pool, |cell, position, weight| {
-            covers[position].push((cell, weight));
+            covers[position].push(cell);
+            shares[cell] = weight;
         });
-        Self { channels: layer.output.channels, cells: layer.pooled.area(), covers }
+        Self { channels: layer.output.channels, shares, covers }
     }
 
-    /// One row: `dp` `[channel, cell]` to `dz` `[position, channel]`.
-    pub fn spread(&self, dp: &[f64], dz: &mut [f32]) {
+    /// One row: `dp` `[channel, cell]` to `dz` `[position, channel]`; zero where a map `z` is given and not above zero.
+    pub fn spread(&self, dp: &[f64], z: Option<&[f32]>, dz: &mut [f32]) {
         let mut by_cell = vec![0.0_f32; dp.len()];
-        for (channel, dp) in dp.chunks_exact(self.cells).enumerate() {
-            for (cell, dp) in dp.iter().enumerate() {
-                by_cell[cell * self.channels + channel] = *dp as f32;
+        for (channel, dp) in dp.chunks_exact(self.shares.len()).enumerate() {
+            for ((cell, dp), share) in dp.iter().enumerate().zip(&self.shares) {
+                by_cell[cell * self.channels + channel] = *dp as f32 * *share as f32;
             }
         }
-        for (dz, covers) in dz.chunks_exact_mut(self.channels).zip(&self.covers) {
-            match covers.as_slice() {
-                [] => dz.fill(0.0),
-                [(cell, share), more @ ..] => {
-                    for (dz, dp) in dz.iter_mut().zip(&by_cell[cell * self.channels..]) {
-                        *dz = dp * *share as f32;
-                    }
-                    for (cell, share) in more {
-                        for (dz, dp) in dz.iter_mut().zip(&by_cell[cell * self.channels..]) {
-                            *dz += dp * *share as f32;
-                        }
-                    }
-                }
-            }
-        }
+        vectorised(Spread { spreader: self, by_cell: &by_cell, z, dz });
     }
 
     /// One row of the distance between an error `dz` of the output map and the spread error `dp` (spec 3): its square,
@@ -125,19 +136,86 @@ impl Spreader {
     ///
     /// The same sum as over the spread gradient, but in double precision and with the large terms that cancel
     /// between rows kept whole; `active` is scratch of `dp`'s length.
-    pub fn bias_gradient(&self, dp: &[f64], z: &[f32], relu: bool, active: &mut Vec<f64>, bias: &mut [f64]) {
+    pub fn bias_gradient(&self, dp: &[f64], z: &[f32], relu: bool, active: &mut Vec<f32>, bias: &mut [f64]) {
         active.clear();
         active.resize(dp.len(), 0.0);
-        for (z, covers) in z.chunks_exact(self.channels).zip(&self.covers) {
-            for (cell, share) in covers {
-                for (active, z) in active[cell * self.channels..].iter_mut().zip(z) {
-                    *active += if !relu || *z > 0.0 { *share } else { 0.0 };
+        vectorised(CountActive { spreader: self, z, relu, active });
+        for ((channel, bias), dp) in bias.iter_mut().enumerate().zip(dp.chunks_exact(self.shares.len())) {
+            let active = active.iter().skip(channel).step_by(self.channels);
+            for ((dp, active), share) in dp.iter().zip(active).zip(&self.shares) {
+                *bias += dp * (f64::from(*active) * share);
+            }
+        }
+    }
+}
+
+/// [`Spreader::spread`] of what each element of a cell gets, `[cell, channel]`.
+struct Spread<'a> {
+    spreader: &'a Spreader,
+    by_cell: &'a [f32],
+    z: Option<&'a [f32]>,
+    dz: &'a mut [f32],
+}
+
+impl pulp::NullaryFnOnce for Spread<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let Self { spreader, by_cell, z, dz } = self;
+        let channels = spreader.channels;
+        for (position, (dz, covers)) in dz.chunks_exact_mut(channels).zip(&spreader.covers).enumerate() {
+            let Some((cell, more)) = covers.split_first() else {
+                dz.fill(0.0);
+                continue;
+            };
+            let first = &by_cell[cell * channels..][..channels];
+            match z.filter(|_| more.is_empty()) {
+                Some(z) => mask(first, &z[position * channels..][..channels], dz),
+                None => dz.copy_from_slice(first),
+            }
+            for cell in more {
+                for (dz, dp) in dz.iter_mut().zip(&by_cell[cell * channels..]) {
+                    *dz += dp;
+                }
+            }
+            if let Some(z) = z.filter(|_| !more.is_empty()) {
+                for (dz, z) in dz.iter_mut().zip(&z[position * channels..]) {
+                    *dz = if *z > 0.0 { *dz } else { 0.0 };
                 }
             }
         }
-        for ((channel, bias), dp) in bias.iter_mut().enumerate().zip(dp.chunks_exact(self.cells)) {
-            for (dp, active) in dp.iter().zip(active.iter().skip(channel).step_by(self.channels)) {
-                *bias += dp * active;
+    }
+}
+
+/// `dz` where `z` is above zero, and zero elsewhere.
+#[inline(always)]
+pub fn mask(dz: &[f32], z: &[f32], out: &mut [f32]) {
+    for ((out, dz), z) in out.iter_mut().zip(dz).zip(z) {
+        *out = if *z > 0.0 { *dz } else { 0.0 };
+    }
+}
+
+/// Counts the active elements of each cell, `[cell, channel]`; as `f32`, which holds such counts exactly.
+struct CountActive<'a> {
+    spreader: &'a Spreader,
+    z: &'a [f32],
+    relu: bool,
+    active: &'a mut [f32],
+}
+
+impl pulp::NullaryFnOnce for CountActive<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let Self { spreader, z, relu, active } = self;
+        let channels = spreader.channels;
+        for (z, covers) in z.chunks_exact(channels).zip(&spreader.covers) {
+            for cell in covers {
+                for (active, z) in active[cell * channels..].iter_mut().zip(z) {
+                    *active += if !relu || *z > 0.0 { 1.0 } else { 0.0 };
+                }
             }
         }
     }

@@ -7,11 +7,12 @@
 //! where the time goes. The transforms are sums and halves: results differ from the direct sum by rounding alone.
 //! A tile of 2x2 is also a window of the usual max-pool, which is taken before anything is written.
 
-use super::conv::rectified;
+use super::conv::{rectified, sum_in_order};
 use crate::matmul::{Matrix, matmul, vectorised};
 use clapp_core::network::Activation;
 use clapp_core::plan::Layer;
 use rayon::prelude::*;
+use std::cell::Cell;
 
 /// Elements of a transformed tile: 4x4.
 const ELEMENTS: usize = 16;
@@ -29,7 +30,7 @@ const CHANNELS: usize = 16;
 const TILES: [usize; 2] = [256, 1024];
 
 /// Elements of weights above which a product is large enough to be a task of its own.
-const LARGE_WEIGHTS: usize = 1 << 17;
+const LARGE_WEIGHTS: usize = 1 << 15;
 
 /// Pieces of a batch whose weight gradients are summed apart where the weights are few.
 const PARTIAL_SUMS: usize = 8;
@@ -450,21 +451,39 @@ impl pulp::NullaryFnOnce for WeightGradient<'_> {
     }
 }
 
-/// Cuts a slice into `N` equal parts.
-fn parts<const N: usize>(values: &[f32]) -> [&[f32]; N] {
-    let len = values.len() / N;
-    std::array::from_fn(|part| &values[part * len..(part + 1) * len])
+/// From one part to the next of sixteen, in elements: one cache line more than the parts are long. With lengths that
+/// are powers of two they would all fall into the same few sets of the cache.
+fn stride(len: usize) -> usize {
+    len.next_multiple_of(LANES) + LANES
 }
 
-/// Cuts a slice into `N` equal parts.
-fn parts_mut<const N: usize>(values: &mut [f32]) -> [&mut [f32]; N] {
-    let len = values.len() / N;
-    let mut rest = values;
-    std::array::from_fn(|_| {
-        let (part, more) = std::mem::take(&mut rest).split_at_mut(len);
-        rest = more;
-        part
-    })
+/// Elements that sixteen parts of `len` take.
+fn parts_len(len: usize) -> usize {
+    ELEMENTS * stride(len)
+}
+
+/// Sixteen parts of `len`.
+fn parts(values: &[f32], len: usize) -> [&[f32]; ELEMENTS] {
+    let stride = stride(len);
+    std::array::from_fn(|part| &values[part * stride..part * stride + len])
+}
+
+/// Sixteen parts of `len`.
+fn parts_mut(values: &mut [f32], len: usize) -> [&mut [f32]; ELEMENTS] {
+    let mut pieces = values.chunks_mut(stride(len));
+    std::array::from_fn(|_| pieces.next().map_or(Default::default(), |piece| &mut piece[..len]))
+}
+
+/// The nine `[ky, kx]` matrices of some weights.
+fn kernel_parts(weight: &[f32]) -> [&[f32]; 9] {
+    let len = weight.len() / 9;
+    std::array::from_fn(|part| &weight[part * len..(part + 1) * len])
+}
+
+/// The nine `[ky, kx]` matrices of some weights.
+fn kernel_parts_mut(weight: &mut [f32]) -> [&mut [f32]; 9] {
+    let mut pieces = weight.chunks_mut(weight.len() / 9);
+    std::array::from_fn(|_| pieces.next().unwrap_or_default())
 }
 
 /// Kernels that one task transforms.
@@ -477,23 +496,31 @@ fn pieces_mut<const N: usize>(parts: [&mut [f32]; N], len: usize) -> Vec<[&mut [
     (0..count).map(|_| chunks.each_mut().map(|chunks| chunks.next().unwrap_or_default())).collect()
 }
 
-/// Transformed weights `[element][in, out]` of weights `[ky, kx, in, out]`.
-pub fn transform_weights(weight: &[f32]) -> Vec<f32> {
-    let mut u = vec![0.0; weight.len() / 9 * ELEMENTS];
-    let weight: [&[f32]; 9] = parts(weight);
-    pieces_mut(parts_mut::<ELEMENTS>(&mut u), KERNELS).into_par_iter().enumerate().for_each(|(index, out)| {
-        let first = index * KERNELS;
-        let last = first + out[0].len();
-        vectorised(WeightTransform { w: weight.map(|w| &w[first..last]), out });
-    });
-    u
+/// Weights `[ky, kx, in, out]` transformed, to be used many times.
+pub struct Weights {
+    u: Vec<f32>,
+    len: usize,
+}
+
+impl Weights {
+    /// Transforms weights.
+    pub fn new(weight: &[f32]) -> Self {
+        let len = weight.len() / 9;
+        let mut u = vec![0.0; parts_len(len)];
+        let weight = kernel_parts(weight);
+        pieces_mut(parts_mut(&mut u, len), KERNELS).into_par_iter().enumerate().for_each(|(index, out)| {
+            let range = index * KERNELS..index * KERNELS + out[0].len();
+            vectorised(WeightTransform { w: weight.map(|w| &w[range.clone()]), out });
+        });
+        Self { u, len }
+    }
 }
 
 /// Weights `[ky, kx, in, out]` of the convolution that gives the gradient of the input: turned round, in and out
 /// exchanged.
 pub fn turned(weight: &[f32], channels_in: usize, channels_out: usize) -> Vec<f32> {
     let mut out = super::layout::transpose_each(weight, channels_in, channels_out);
-    let mut slices: [&mut [f32]; 9] = parts_mut(&mut out);
+    let mut slices = kernel_parts_mut(&mut out);
     let (front, back) = slices.split_at_mut(4);
     for (a, b) in front.iter_mut().zip(back[1..].iter_mut().rev()) {
         a.swap_with_slice(b);
@@ -501,100 +528,111 @@ pub fn turned(weight: &[f32], channels_in: usize, channels_out: usize) -> Vec<f3
     out
 }
 
-/// Buffers of one group of frames: transformed on the side of the inputs and of the outputs.
+/// Scratch of one group of frames: transformed on the side of the inputs and of the outputs, and the gradient of the
+/// outputs. Kept from group to group: fresh memory costs as much as a transform.
 #[derive(Default)]
-struct Buffers {
+struct Scratch {
     v: Vec<f32>,
     m: Vec<f32>,
+    da: Vec<f32>,
 }
 
-impl Buffers {
-    fn resize(&mut self, tiling: Tiling, frames: usize) {
-        let tiles = frames * tiling.tiles_a_frame();
-        self.v.resize(ELEMENTS * tiles * tiling.channels_in, 0.0);
-        self.m.resize(ELEMENTS * tiles * tiling.channels_out, 0.0);
+thread_local! {
+    static SCRATCH: Cell<Scratch> = Cell::default();
+}
+
+/// Runs `work` with this thread's scratch.
+fn with_scratch<R>(tiling: Tiling, frames: usize, work: impl FnOnce(&mut Scratch) -> R) -> R {
+    let mut scratch = SCRATCH.take();
+    let tiles = frames * tiling.tiles_a_frame();
+    for (buffer, channels) in [(&mut scratch.v, tiling.channels_in), (&mut scratch.m, tiling.channels_out)] {
+        let len = parts_len(tiles * channels);
+        if buffer.len() < len {
+            buffer.resize(len, 0.0);
+        }
     }
+    let result = work(&mut scratch);
+    SCRATCH.set(scratch);
+    result
 }
 
-/// Frames that one task transforms where a group is shared between the threads.
-fn frames_a_task(tiling: Tiling) -> usize {
-    (64 / tiling.tiles_a_frame()).max(1)
+/// Frames that one task transforms: few where a group is `shared` between the threads.
+fn frames_a_task(tiling: Tiling, frames: usize, shared: bool) -> usize {
+    if shared { (64 / tiling.tiles_a_frame()).max(1) } else { frames }
 }
 
 /// [`InputTransform`] of a group, in parallel where `shared`.
-fn transform_input(tiling: Tiling, x: &[f32], v: &mut [f32], shared: bool) {
-    let frames = if shared { frames_a_task(tiling) } else { x.len() / tiling.input_len() };
-    let out = pieces_mut(parts_mut(v), frames * tiling.tiles_a_frame() * tiling.channels_in);
+fn transform_input(tiling: Tiling, x: &[f32], v: [&mut [f32]; ELEMENTS], shared: bool) {
+    let frames = frames_a_task(tiling, x.len() / tiling.input_len(), shared);
+    let out = pieces_mut(v, frames * tiling.tiles_a_frame() * tiling.channels_in);
     let tasks = x.par_chunks(frames * tiling.input_len()).zip(out);
     tasks.for_each(|(x, out)| vectorised(InputTransform { tiling, x, out }));
 }
 
 /// [`GradientTransform`] of a group, in parallel where `shared`.
-fn transform_gradient(tiling: Tiling, da: &[f32], m: &mut [f32], shared: bool) {
-    let frames = if shared { frames_a_task(tiling) } else { da.len() / tiling.output_len() };
-    let out = pieces_mut(parts_mut(m), frames * tiling.tiles_a_frame() * tiling.channels_out);
+fn transform_gradient(tiling: Tiling, da: &[f32], m: [&mut [f32]; ELEMENTS], shared: bool) {
+    let frames = frames_a_task(tiling, da.len() / tiling.output_len(), shared);
+    let out = pieces_mut(m, frames * tiling.tiles_a_frame() * tiling.channels_out);
     let tasks = da.par_chunks(frames * tiling.output_len()).zip(out);
     tasks.for_each(|(da, out)| vectorised(GradientTransform { tiling, da, out }));
 }
 
+/// A group's outputs: finished maps, and the place of each maximum (empty without max-pool).
+struct Outputs<'a> {
+    frames: usize,
+    z: &'a mut [f32],
+    argmax: &'a mut [u8],
+}
+
 /// [`OutputTransform`] of a group, in parallel where `shared`.
-fn transform_output(
-    tiling: Tiling,
-    finish: Finish<'_>,
-    m: &[f32],
-    z: &mut [f32],
-    argmax: &mut [u8],
-    rows: usize,
-    shared: bool,
-) {
-    let frames = if shared { frames_a_task(tiling) } else { rows };
-    let (len, tiles) = (z.len() / rows, frames * tiling.tiles_a_frame() * tiling.channels_out);
-    let m: [&[f32]; ELEMENTS] = parts(m);
+fn transform_output(tiling: Tiling, finish: Finish<'_>, m: [&[f32]; ELEMENTS], outputs: Outputs<'_>, shared: bool) {
+    let Outputs { frames, z, argmax } = outputs;
+    let len = z.len() / frames;
+    let frames = frames_a_task(tiling, frames, shared);
+    let elements = frames * tiling.tiles_a_frame() * tiling.channels_out;
     let mut argmax = argmax.chunks_mut(frames * len);
     let tasks: Vec<_> = z.chunks_mut(frames * len).map(|z| (z, argmax.next().unwrap_or_default())).collect();
     tasks.into_par_iter().enumerate().for_each(|(index, (z, argmax))| {
-        let m = m.map(|m| &m[index * tiles..m.len().min((index + 1) * tiles)]);
+        let m = m.map(|m| &m[index * elements..m.len().min((index + 1) * elements)]);
         vectorised(OutputTransform { tiling, finish, m, z, argmax });
     });
 }
 
 /// Runs `work` on the sixteen parts, in parallel where `shared`.
-fn each_element(out: &mut [f32], shared: bool, work: impl Fn(usize, &mut [f32]) + Sync) {
-    let out: [&mut [f32]; ELEMENTS] = parts_mut(out);
+fn each_element(out: [&mut [f32]; ELEMENTS], shared: bool, work: impl Fn(usize, &mut [f32]) + Sync) {
     let at_least = if shared { 1 } else { ELEMENTS };
     out.into_par_iter().enumerate().with_min_len(at_least).for_each(|(element, out)| work(element, out));
 }
 
-/// Convolution of frames `x` `[rows, y, x, in]` with transformed weights; writes finished maps into `z`, and the place
-/// of each maximum into `argmax` (empty without max-pool).
-pub fn convolve(tiling: Tiling, u: &[f32], x: &[f32], finish: Finish<'_>, z: &mut [f32], argmax: &mut [u8]) {
+/// Convolution of frames `x` `[rows, y, x, in]`; writes finished maps into `z`, and the place of each maximum into
+/// `argmax` (empty without max-pool).
+pub fn convolve(tiling: Tiling, weights: &Weights, x: &[f32], finish: Finish<'_>, z: &mut [f32], argmax: &mut [u8]) {
     let rows = x.len() / tiling.input_len();
     let (group, shared) = (tiling.group(rows), tiling.is_large());
     let (channels_in, channels_out) = (tiling.channels_in, tiling.channels_out);
-    let u: [&[f32]; ELEMENTS] = parts(u);
+    let u = parts(&weights.u, weights.len);
     let len = z.len() / rows;
-    let one_group = |buffers: &mut Buffers, x: &[f32], z: &mut [f32], argmax: &mut [u8]| {
+    let one_group = |(x, z, argmax): (&[f32], &mut [f32], &mut [u8])| {
         let frames = x.len() / tiling.input_len();
-        buffers.resize(tiling, frames);
-        transform_input(tiling, x, &mut buffers.v, shared);
-        let v: [&[f32]; ELEMENTS] = parts(&buffers.v);
-        each_element(&mut buffers.m, shared, |element, m| {
-            let tiles = m.len() / channels_out;
-            let u = Matrix::new(u[element], channels_in, channels_out);
-            matmul(m, Matrix::new(v[element], tiles, channels_in), u, false);
+        let tiles = frames * tiling.tiles_a_frame();
+        with_scratch(tiling, frames, |Scratch { v, m, .. }| {
+            transform_input(tiling, x, parts_mut(v, tiles * channels_in), shared);
+            let v = parts(v, tiles * channels_in);
+            each_element(parts_mut(m, tiles * channels_out), shared, |element, m| {
+                let u = Matrix::new(u[element], channels_in, channels_out);
+                matmul(m, Matrix::new(v[element], tiles, channels_in), u, false);
+            });
+            let outputs = Outputs { frames, z, argmax };
+            transform_output(tiling, finish, parts(m, tiles * channels_out), outputs, shared);
         });
-        transform_output(tiling, finish, &buffers.m, z, argmax, frames, shared);
     };
     let mut argmax = argmax.chunks_mut(group * len);
-    let pieces = x.chunks(group * tiling.input_len()).zip(z.chunks_mut(group * len));
-    let pieces = pieces.map(|(x, z)| (x, z, argmax.next().unwrap_or_default()));
+    let groups = x.chunks(group * tiling.input_len()).zip(z.chunks_mut(group * len));
+    let groups = groups.map(|(x, z)| (x, z, argmax.next().unwrap_or_default()));
     if shared {
-        let mut buffers = Buffers::default();
-        pieces.for_each(|(x, z, argmax)| one_group(&mut buffers, x, z, argmax));
+        groups.for_each(one_group);
     } else {
-        let pieces: Vec<_> = pieces.collect();
-        let tasks = pieces.into_par_iter();
-        tasks.for_each_init(Buffers::default, |buffers, (x, z, argmax)| one_group(buffers, x, z, argmax));
+        groups.collect::<Vec<_>>().into_par_iter().for_each(one_group);
     }
 }
 
@@ -606,47 +644,38 @@ pub fn weight_gradient(tiling: Tiling, x: &[f32], fill: impl Fn(usize, usize, &m
     let (channels_in, channels_out) = (tiling.channels_in, tiling.channels_out);
     let rows_each = if shared { rows } else { rows.div_ceil(PARTIAL_SUMS) };
     let group = tiling.group(rows_each);
+    let kernels = channels_in * channels_out;
     let one_part = |part: usize| {
-        let mut du = vec![0.0; ELEMENTS * channels_in * channels_out];
-        let (mut buffers, mut da) = (Buffers::default(), Vec::new());
+        let mut du = vec![0.0; parts_len(kernels)];
         let end = rows.min((part + 1) * rows_each);
         for first in (part * rows_each..end).step_by(group) {
-            let count = group.min(end - first);
-            buffers.resize(tiling, count);
-            let x = &x[first * tiling.input_len()..(first + count) * tiling.input_len()];
-            transform_input(tiling, x, &mut buffers.v, shared);
-            fill(first, count, &mut da);
-            transform_gradient(tiling, &da, &mut buffers.m, shared);
-            let (v, dm): ([&[f32]; ELEMENTS], [&[f32]; ELEMENTS]) = (parts(&buffers.v), parts(&buffers.m));
-            each_element(&mut du, shared, |element, du| {
-                let tiles = v[element].len() / channels_in;
-                let v = Matrix::new(v[element], tiles, channels_in).transposed();
-                matmul(du, v, Matrix::new(dm[element], tiles, channels_out), first > part * rows_each);
+            let frames = group.min(end - first);
+            let tiles = frames * tiling.tiles_a_frame();
+            let x = &x[first * tiling.input_len()..(first + frames) * tiling.input_len()];
+            with_scratch(tiling, frames, |Scratch { v, m, da }| {
+                transform_input(tiling, x, parts_mut(v, tiles * channels_in), shared);
+                fill(first, frames, da);
+                transform_gradient(tiling, da, parts_mut(m, tiles * channels_out), shared);
+                let (v, dm) = (parts(v, tiles * channels_in), parts(m, tiles * channels_out));
+                each_element(parts_mut(&mut du, kernels), shared, |element, du| {
+                    let v = Matrix::new(v[element], tiles, channels_in).transposed();
+                    matmul(du, v, Matrix::new(dm[element], tiles, channels_out), first > part * rows_each);
+                });
             });
         }
         du
     };
-    let mut partial: Vec<Vec<f32>> = (0..rows.div_ceil(rows_each)).into_par_iter().map(one_part).collect();
-    let more = partial.split_off(1);
-    let mut du = partial.swap_remove(0);
-    for more in &more {
-        du.par_iter_mut().with_min_len(1 << 14).zip(more).for_each(|(sum, more)| *sum += more);
-    }
-    let mut gradient = vec![0.0; 9 * channels_in * channels_out];
-    let u: [&[f32]; ELEMENTS] = parts(&du);
-    pieces_mut(parts_mut::<9>(&mut gradient), KERNELS).into_par_iter().enumerate().for_each(|(index, out)| {
-        let first = index * KERNELS;
-        let last = first + out[0].len();
-        vectorised(WeightGradient { u: u.map(|u| &u[first..last]), out });
+    let du = sum_in_order((0..rows.div_ceil(rows_each)).into_par_iter().map(one_part).collect());
+    let mut gradient = vec![0.0; 9 * kernels];
+    let u = parts(&du, kernels);
+    pieces_mut(kernel_parts_mut(&mut gradient), KERNELS).into_par_iter().enumerate().for_each(|(index, out)| {
+        let range = index * KERNELS..index * KERNELS + out[0].len();
+        vectorised(WeightGradient { u: u.map(|u| &u[range.clone()]), out });
     });
     gradient
 }
 
 /// How a layer's block finishes its outputs.
 pub fn finish_of<'a>(layer: &Layer, bias: &'a [f32]) -> Finish<'a> {
-    Finish {
-        bias,
-        relu: layer.block.activation == Activation::Relu,
-        max_pool: layer.block.max_pool.is_some(),
-    }
+    Finish { bias, relu: layer.block.activation == Activation::Relu, max_pool: layer.block.max_pool.is_some() }
 }
