@@ -23,6 +23,15 @@ impl<'a> Matrix<'a> {
         Self { data, rows, columns, row_stride: columns, column_stride: 1 }
     }
 
+    /// The columns of a range.
+    ///
+    /// # Panics
+    /// Where the range goes beyond the matrix, or the view is a transposed one.
+    pub fn columns(self, range: std::ops::Range<usize>) -> Self {
+        assert!(self.column_stride == 1 && range.end <= self.columns, "columns {range:?} of {}", self.columns);
+        Self { data: &self.data[range.start..], columns: range.len(), ..self }
+    }
+
     /// The transposed view.
     pub fn transposed(self) -> Self {
         Self {
@@ -43,8 +52,8 @@ pub fn matmul(out: &mut [f32], a: Matrix<'_>, b: Matrix<'_>, accumulate: bool) {
     assert_eq!(a.columns, b.rows, "inner dimensions of a product");
     assert_eq!(out.len(), a.rows * b.columns, "elements of a product");
     let beta_of_out = if accumulate { 1.0 } else { 0.0 };
-    // SAFETY: `Matrix::new` has checked that each view's last element lies within its slice, `out` was
-    // checked above, and `out` cannot overlap `a` or `b` because it is borrowed mutably.
+    // SAFETY: `Matrix::new` and `columns` have checked that each view's last element lies within its slice, `out`
+    // was checked above, and `out` cannot overlap `a` or `b` because it is borrowed mutably.
     unsafe {
         gemm::gemm(
             a.rows,

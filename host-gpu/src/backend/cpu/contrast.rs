@@ -6,7 +6,7 @@ use clapp_core::network::{Contrast, Rule};
 use rayon::prelude::*;
 
 /// Rows of a projection whose predictions one task computes at a time.
-const PROJECTION_ROWS: usize = 256;
+const PROJECTION_ROWS: usize = 64;
 
 /// The row of the other view of the same image: `pi(j)`.
 pub fn partner(row: usize, rows: usize) -> usize {
@@ -29,9 +29,11 @@ fn sigmoid(x: f64) -> f64 {
 fn predictions(projection: &[f32], c: &[f32], rows: usize) -> Vec<f32> {
     let source = c.len() / rows;
     let dimension = projection.len() / source;
-    // Computed as [D, rows], so that each task writes one piece of memory.
+    // Computed as [D, rows], so that each task writes one piece of memory; from contexts as [D_src, rows], which the
+    // product reads as they are, and the projection, much larger than they, just once.
     let mut by_unit = vec![0.0; dimension * rows];
-    let contexts = Matrix::new(c, rows, source).transposed();
+    let contexts = super::layout::transpose_each(c, rows, source);
+    let contexts = Matrix::new(&contexts, source, rows);
     by_unit
         .par_chunks_mut(PROJECTION_ROWS * rows)
         .zip(projection.par_chunks(PROJECTION_ROWS * source))

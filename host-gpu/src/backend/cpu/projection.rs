@@ -8,8 +8,8 @@ use crate::matmul::{Matrix, matmul};
 use crate::optimizer::{self, Optimizer};
 use rayon::prelude::*;
 
-/// Elements of a projection that one task works on at a time, about.
-const TILE: usize = 1 << 16;
+/// Rows and columns of a projection's tile: it and the contexts' columns should stay in the second-level cache.
+const TILE: [usize; 2] = [32, 2048];
 
 /// `Q_j = (g+_j zpos_j + sum_k g-_jk zneg_jk) / rows`, `[rows, D]`.
 ///
@@ -44,31 +44,23 @@ pub fn errors(pairing: Pairing<'_>, p: &[f32], factors: &Factors<Vec<f32>>, rows
     errors
 }
 
-/// Rows of a `[D, D_src]` matrix that make a tile.
-fn tile_rows(source: usize) -> usize {
-    (TILE / source).max(1)
-}
-
-/// Columns `first..first + count` of the errors as a `[count, rows]` matrix times the contexts.
-fn outer(errors: &[f32], c: &[f32], rows: usize, first: usize, out: &mut [f32]) {
-    let source = c.len() / rows;
-    let dimension = errors.len() / rows;
-    let count = out.len() / source;
+/// Columns `first..first + count` of the errors, `[rows, count]`.
+fn columns(errors: &[f32], rows: usize, first: usize, count: usize) -> Vec<f32> {
     let mut columns = Vec::with_capacity(rows * count);
-    for errors in errors.chunks_exact(dimension) {
+    for errors in errors.chunks_exact(errors.len() / rows) {
         columns.extend_from_slice(&errors[first..first + count]);
     }
-    matmul(out, Matrix::new(&columns, rows, count).transposed(), Matrix::new(c, rows, source), false);
+    columns
 }
 
 /// `dL/dB = Q^T C`, `[D, D_src]`.
 pub fn gradient(errors: &[f32], c: &[f32], rows: usize, gradient: &mut [f32]) {
     let source = c.len() / rows;
-    let tile = tile_rows(source);
-    gradient
-        .par_chunks_mut(tile * source)
-        .enumerate()
-        .for_each(|(index, out)| outer(errors, c, rows, index * tile, out));
+    gradient.par_chunks_mut(TILE[0] * source).enumerate().for_each(|(index, out)| {
+        let count = out.len() / source;
+        let errors = columns(errors, rows, index * TILE[0], count);
+        matmul(out, Matrix::new(&errors, rows, count).transposed(), Matrix::new(c, rows, source), false);
+    });
 }
 
 /// The gradient and the optimiser's step, tile by tile.
@@ -81,17 +73,29 @@ pub fn update(
     step: u64,
 ) {
     let source = c.len() / rows;
-    let tile = tile_rows(source);
+    let contexts = Matrix::new(c, rows, source);
     let Parameter { value, first, second } = projection;
-    let count = value.len().div_ceil(tile * source);
-    let first = state_chunks(first, tile * source, count);
-    let second = state_chunks(second, tile * source, count);
-    (value.par_chunks_mut(tile * source), first, second).into_par_iter().enumerate().for_each_init(
-        Vec::new,
+    let len = TILE[0] * source;
+    let count = value.len().div_ceil(len);
+    let (first, second) = (state_chunks(first, len, count), state_chunks(second, len, count));
+    (value.par_chunks_mut(len), first, second).into_par_iter().enumerate().for_each_init(
+        || vec![0.0; TILE[0] * TILE[1]],
         |gradient, (index, (value, first, second))| {
-            gradient.resize(value.len(), 0.0);
-            outer(errors, c, rows, index * tile, gradient);
-            optimizer::apply(optimizer, step, value, first, second, gradient);
+            let count = value.len() / source;
+            let errors = columns(errors, rows, index * TILE[0], count);
+            let errors = Matrix::new(&errors, rows, count).transposed();
+            for left in (0..source).step_by(TILE[1]) {
+                let width = TILE[1].min(source - left);
+                let gradient = &mut gradient[..count * width];
+                matmul(gradient, errors, contexts.columns(left..left + width), false);
+                for (row, gradient) in gradient.chunks_exact(width).enumerate() {
+                    let range = row * source + left..row * source + left + width;
+                    // Empty where the optimiser does not keep them.
+                    let first = first.get_mut(range.clone()).unwrap_or_default();
+                    let second = second.get_mut(range.clone()).unwrap_or_default();
+                    optimizer::apply(optimizer, step, &mut value[range], first, second, gradient);
+                }
+            }
         },
     );
 }
