@@ -27,7 +27,7 @@ const CHANNELS: usize = 16;
 
 /// Tiles that are transformed and multiplied at a time, about: as many as keep the operands in the cache, and enough
 /// to be worth reading the transformed weights, which is what the larger number is for.
-const TILES: [usize; 2] = [256, 1024];
+const TILES: [usize; 2] = [256, 512];
 
 /// Elements of weights above which a product is large enough to be a task of its own.
 const LARGE_WEIGHTS: usize = 1 << 15;
