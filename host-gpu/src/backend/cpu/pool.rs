@@ -120,12 +120,13 @@ impl Spreader {
         for (dz, covers) in dz.chunks_exact(self.channels).zip(&self.covers) {
             for (channel, dz) in dz.iter().enumerate() {
                 let dz = f64::from(*dz);
-                let spread: f64 = covers.iter().map(|(cell, share)| share * dp[channel * self.cells + cell]).sum();
+                let first = channel * self.shares.len();
+                let spread: f64 = covers.iter().map(|cell| self.shares[*cell] * dp[first + cell]).sum();
                 let missing = dz - spread;
                 distance += missing * missing;
                 ideal += dz * dz;
-                for (cell, share) in covers {
-                    slope[channel * self.cells + cell] -= 2.0 * share * missing;
+                for cell in covers {
+                    slope[first + cell] -= 2.0 * self.shares[*cell] * missing;
                 }
             }
         }

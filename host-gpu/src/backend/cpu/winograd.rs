@@ -219,7 +219,9 @@ impl pulp::NullaryFnOnce for InputTransform<'_> {
                         let y = (2 * ty + i).wrapping_sub(tiling.padding[0]);
                         for (j, pixel) in row.iter_mut().enumerate() {
                             let x = (2 * tx + j).wrapping_sub(tiling.padding[1]);
-                            *pixel = (y < height && x < width).then_some((y * width + x) * channels);
+                            if y < height && x < width {
+                                *pixel = Some((y * width + x) * channels);
+                            }
                         }
                     }
                     for first in (0..channels).step_by(LANES) {
