@@ -6,12 +6,10 @@ use clapp_benches::{apart, naive};
 use clapp_core::network::{Block, LossPool, Rule};
 use clapp_core::shape::Shape;
 use clapp_host_gpu::backend::cpu::Cpu;
-use clapp_host_gpu::backend::{Backend, Pairing};
 use clapp_host_gpu::config::{Config, RuleName, preset};
 use clapp_host_gpu::model::{Learning, NetworkSpec};
 use clapp_host_gpu::optimizer::Optimizer;
-use clapp_host_gpu::step::{Mode, Model, StepReport, step};
-use clapp_host_gpu::trainer::{draw_negatives, initial_values};
+use clapp_host_gpu::step::Model;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use std::hint::black_box;
 
@@ -58,12 +56,7 @@ fn beside_plain_loops(c: &mut Criterion) {
 fn beside_back_propagation(c: &mut Criterion) {
     const IMAGES: usize = 16;
     let base = preset("cifar10").expect("a preset");
-    let work = |rule: RuleName| {
-        let config = Config { rule, width: 0.125, ..base.clone() };
-        let model =
-            Model::upload(&Cpu, config.network().expect("a network"), &initial_values(&config).expect("values"));
-        StepWork::new(model, IMAGES, config.optimizer)
-    };
+    let work = |rule: RuleName| StepWork::of(&Config { rule, width: 0.125, ..base.clone() }, IMAGES);
     for rule in [RuleName::ClappPp, RuleName::ClappPpDfb] {
         let (mut local, mut global) = (work(rule), work(RuleName::BpClappPp));
         let mut group = c.benchmark_group(format!("cpu step, VGG-6 width 0.125, 16 images, {}", rule.name()));

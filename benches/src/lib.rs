@@ -1,6 +1,7 @@
 //! Criterion benchmarks of the workspace; the benchmarks themselves lie in `benches/`, here are the references that
 //! they stand beside.
 
+pub mod measured;
 pub mod naive;
 pub mod step_work;
 

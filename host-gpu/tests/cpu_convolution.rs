@@ -56,7 +56,7 @@ fn plain(case: &Case, argmax: &[u8]) -> Plain {
     };
     let [pool_h, pool_w] = block.max_pool.unwrap_or([1, 1]);
     for row in 0..*rows {
-        for o in 0..block.out_channels {
+        for (o, (bias, db)) in bias.iter().zip(&mut out.db).enumerate() {
             for cy in 0..conv.height {
                 for cx in 0..conv.width {
                     let (py, px) = (cy / pool_h, cx / pool_w);
@@ -77,14 +77,14 @@ fn plain(case: &Case, argmax: &[u8]) -> Plain {
                         })
                     };
                     let sum: f64 = taps().map(|(w, at)| f64::from(weight[w]) * f64::from(x[at])).sum();
-                    let a = (sum + f64::from(bias[o])).max(0.0);
+                    let a = (sum + f64::from(*bias)).max(0.0);
                     let at = ((row * block.out_channels + o) * output.height + py) * output.width + px;
                     out.z[at] = out.z[at].max(a);
                     let within = (cy % pool_h) * pool_w + cx % pool_w;
                     let chosen = block.max_pool.is_none() || usize::from(argmax[at]) == within;
                     if chosen && a > 0.0 {
                         let da = f64::from(dz[at]);
-                        out.db[o] += da;
+                        *db += da;
                         for (w, at) in taps() {
                             out.dw[w] += da * f64::from(x[at]);
                             out.dx[at] += da * f64::from(weight[w]);

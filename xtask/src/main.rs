@@ -1,6 +1,7 @@
 //! Developer chores of the workspace: `cargo xtask test` runs everything that must hold before a change lands.
 
 mod cifar10;
+mod peers;
 mod results;
 mod tools;
 
@@ -32,6 +33,8 @@ const HELP: &str = "cargo xtask COMMAND
   tools     installs what the tests need and is not there: Chromium, Open MPI, libclang (Debian's packages)
   no-panic  only: a firmware that calls all of clapp-core links without a panicking path
   results   runs the demonstration, the golden vectors, info and parity, and keeps what they print in benches/results
+  peers     the CPU step beside PyTorch's in one run (installs it from PyPI into target/), benches/results/pytorch.md
+  cost      speed and memory over depth and batch, benches/results/cost.md and cost.svg
   cifar10 DATA  trains and probes every rule on CIFAR-10 at width 0.25 (an hour or more on two cores; what
             out/cifar10 already holds is kept) and writes benches/results/cifar10.md";
 
@@ -44,6 +47,8 @@ fn main() -> ExitCode {
         Some("tools") => tools::install(),
         Some("no-panic") => install().and_then(|()| no_panic()),
         Some("results") => results::run(),
+        Some("peers") => peers::peers(),
+        Some("cost") => peers::cost(),
         Some("cifar10") => match std::env::args().nth(2) {
             Some(data) => cifar10::run(&data),
             None => Err(Failed("cifar10 needs the folder or archive of CIFAR-10 (binary version)".into())),

@@ -7,7 +7,7 @@ use clapp_host_gpu::backend::cpu::Cpu;
 use clapp_host_gpu::config::{Config, Pool, RuleName, preset};
 use clapp_host_gpu::model::Learning;
 use clapp_host_gpu::optimizer::Optimizer;
-use clapp_host_gpu::step::layer_loss;
+
 use safetensors::tensor::{Dtype, TensorView, serialize_to_file};
 use serde_json::json;
 use std::collections::HashMap;
@@ -106,8 +106,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         let report = work.step();
         let elapsed = begin.elapsed();
         if step < 3 {
-            let with_loss = report.iter().filter(|scores| !scores.is_empty());
-            losses.push(with_loss.map(|scores| layer_loss(scores)).collect::<Vec<f64>>());
+            let with_loss = report.iter().filter(|layer| !layer.scores.is_empty());
+            losses.push(with_loss.map(|layer| layer.loss()).collect::<Vec<f64>>());
         }
         if step >= arguments.warm_up {
             seconds.push(elapsed.as_secs_f64());
