@@ -45,7 +45,7 @@ impl StepWork {
     pub fn step(&mut self) -> StepReport {
         self.steps += 1;
         let x = Cpu.upload_frames(self.model.spec.input(), &self.frames);
-        let pairing = Pairing { negatives: &self.negatives, keep_positive: None };
+        let pairing = Pairing::views(&self.negatives, None);
         let mode = Mode::Update { optimizer: &self.optimizer, step: self.steps };
         step(&Cpu, &mut self.model, x, self.negatives.len(), pairing, mode)
     }

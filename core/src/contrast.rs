@@ -25,12 +25,22 @@ fn attract(contrast: Contrast, u: f32) -> (f32, f32) {
         Contrast::SoftHinge => (softplus(1.0 - u), -sigmoid(1.0 - u)),
         Contrast::Phyll { theta } => (softplus(-theta * u), -theta * sigmoid(-theta * u)),
         Contrast::Linear => (-u, -1.0),
+        Contrast::Goodness { theta } => (softplus(theta - u), -sigmoid(theta - u)),
     }
 }
 
-/// Contrast of one frame of a stream: `f(u)` at a fixation, `f(-u)` at a saccade, and its derivative by `u`.
+/// Cost of one negative score and its derivative: `f(-u)`, but for goodness, whose threshold does not change its sign.
+fn repel(contrast: Contrast, u: f32) -> (f32, f32) {
+    if let Contrast::Goodness { theta } = contrast {
+        return (softplus(u - theta), sigmoid(u - theta));
+    }
+    let (value, slope) = attract(contrast, -u);
+    (value, -slope)
+}
+
+/// Contrast of one frame of a stream: the positive term at a fixation, the negative one at a saccade, and its derivative by `u`.
 ///
-/// `pos_coeff` weighs the fixations of hinge and soft hinge.
+/// `pos_coeff` weighs the fixations of contrasts with separate terms.
 pub fn stream(rule: &Rule, phase: Phase, u: f32) -> (f32, f32) {
     match phase {
         Phase::Fixation => {
@@ -38,24 +48,21 @@ pub fn stream(rule: &Rule, phase: Phase, u: f32) -> (f32, f32) {
             let (value, slope) = attract(rule.contrast, u);
             (weight * value, weight * slope)
         }
-        Phase::Saccade => {
-            let (value, slope) = attract(rule.contrast, -u);
-            (value, -slope)
-        }
+        Phase::Saccade => repel(rule.contrast, u),
     }
 }
 
 fn positive_weight(rule: &Rule) -> f32 {
     match rule.contrast {
-        Contrast::Hinge | Contrast::SoftHinge => rule.pos_coeff,
+        Contrast::Hinge | Contrast::SoftHinge | Contrast::Goodness { .. } => rule.pos_coeff,
         Contrast::Phyll { .. } | Contrast::Linear => 1.0,
     }
 }
 
 /// Whether a contrast is a sum of a positive and a negative term that can be kept apart
-/// (`keep_positive`): hinge and soft hinge.
+/// (`keep_positive`): hinge, soft hinge and goodness.
 pub const fn has_separate_terms(contrast: Contrast) -> bool {
-    matches!(contrast, Contrast::Hinge | Contrast::SoftHinge)
+    matches!(contrast, Contrast::Hinge | Contrast::SoftHinge | Contrast::Goodness { .. })
 }
 
 /// Contrast of one row of a batch: the score of its positive, `u`, against those of its negatives.
@@ -65,7 +72,7 @@ pub const fn has_separate_terms(contrast: Contrast) -> bool {
 ///
 /// Writes the derivative by each negative score, times the number of negatives, to `negative_factors` (as long
 /// as `negatives`) and returns the value and its derivative by `u`. Derivatives at a kink of the hinge are 0.
-/// `keep` leaves only the positive (`true`) or only the negative term (`false`) of hinge and soft hinge.
+/// `keep` leaves only the positive (`true`) or only the negative term (`false`) of contrasts with separate terms.
 pub fn pairs(
     rule: &Rule,
     u: f32,
@@ -75,7 +82,7 @@ pub fn pairs(
     negative_factors: &mut [f32],
 ) -> (f32, f32) {
     match rule.contrast {
-        Contrast::Hinge | Contrast::SoftHinge => {
+        Contrast::Hinge | Contrast::SoftHinge | Contrast::Goodness { .. } => {
             let (mut value, mut factor) = (0.0, 0.0);
             if keep != Some(false) {
                 let (cost, slope) = attract(rule.contrast, u);
@@ -83,10 +90,10 @@ pub fn pairs(
             }
             let mut repelled = 0.0;
             for (out, u) in negative_factors.iter_mut().zip(negatives) {
-                let (cost, slope) = attract(rule.contrast, -u);
+                let (cost, slope) = repel(rule.contrast, *u);
                 let kept = keep != Some(true);
                 repelled += if kept { cost } else { 0.0 };
-                *out = if kept { -slope } else { 0.0 };
+                *out = if kept { slope } else { 0.0 };
             }
             (value + repelled / negatives.len().max(1) as f32, factor)
         }

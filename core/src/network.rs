@@ -142,6 +142,12 @@ pub enum Contrast {
     },
     /// `mean u- - u+`.
     Linear,
+    /// `log(1 + exp(theta - u+))` and `log(1 + exp(u- - theta))`: scores as the goodness of Forward-Forward, above a
+    /// threshold for positives and below it for negatives.
+    Goodness {
+        /// Threshold, above zero.
+        theta: f32,
+    },
 }
 
 /// Whose activity is the context of a layer (spec 1.4).
@@ -190,7 +196,8 @@ pub struct Rule {
     pub context: Context,
     /// The kind of projection.
     pub projection: Projection,
-    /// Factor on the positive term of [`Contrast::Hinge`] and [`Contrast::SoftHinge`]; 1 in the paper.
+    /// Factor on the positive term of [`Contrast::Hinge`], [`Contrast::SoftHinge`] and [`Contrast::Goodness`]; 1 in
+    /// the paper.
     pub pos_coeff: f32,
 }
 

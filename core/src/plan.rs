@@ -257,7 +257,7 @@ impl NetworkView<'_> {
             return Err(NetworkError::TooLarge { layer: 0 });
         }
         let theta = match self.rule.contrast {
-            Contrast::Phyll { theta } => theta,
+            Contrast::Phyll { theta } | Contrast::Goodness { theta } => theta,
             Contrast::Hinge | Contrast::SoftHinge | Contrast::Linear => 1.0,
         };
         if !(theta.is_finite() && theta > 0.0 && self.rule.pos_coeff.is_finite() && self.rule.pos_coeff >= 0.0) {

@@ -38,6 +38,18 @@ pub enum Feedback {
     Matched,
 }
 
+/// What the rows of a batch are made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Inputs {
+    /// Two views of each image: each is the other's positive.
+    #[default]
+    Views,
+    /// An image and a hybrid of two others' parts, cut out by a mask: the negatives of Forward-Forward.
+    Hybrids,
+    /// An image with itself and with another one, halved: the pairs of SCFF.
+    Sums,
+}
+
 /// What a network's rule is beyond the part that `clapp-core` knows.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Options {
@@ -45,6 +57,10 @@ pub struct Options {
     pub head: Option<Head>,
     /// What the projections below the top learn from.
     pub feedback: Feedback,
+    /// What the rows of a batch are.
+    pub inputs: Inputs,
+    /// Whether a layer sees the output of the one below with a mean square of 1 in each row.
+    pub normalise: bool,
 }
 
 /// A checked network description with a number of blocks known at run time.

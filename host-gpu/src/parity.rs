@@ -65,7 +65,7 @@ pub fn parity(config: &Config, data: &Dataset, steps: u64) -> Result<Vec<Differe
             let for_core: Vec<u32> = negatives.iter().map(|&negative| negative as u32).collect();
             let frames = Batch { frames: &batch.x, negatives: &for_core, keep_positive: None };
             learner.step(&frames, 1.0, &mut ()).map_err(|error| refused(error.to_string()))?;
-            let pairing = Pairing { negatives: &negatives, keep_positive: None };
+            let pairing = Pairing::views(&negatives, None);
             let x = Cpu.upload_frames(spec.input(), &batch.x);
             step(&Cpu, &mut model, x, rows, pairing, Mode::Update { optimizer: &config.optimizer, step: count });
             let core = spec.values_from_flat(learner.parameters());

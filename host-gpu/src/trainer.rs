@@ -111,7 +111,7 @@ pub fn train<B: Backend>(
             let count = state.step + 1;
             let rows = 2 * batch.images.len();
             let negatives = draw_negatives(config.negatives, rows, config.seed, count);
-            let pairing = Pairing { negatives: &negatives, keep_positive: None };
+            let pairing = Pairing::views(&negatives, None);
             let x = backend.upload_frames(input, &batch.x);
             let mode = Mode::Update { optimizer: &config.optimizer, step: count };
             let report = step(backend, &mut state.model, x, rows, pairing, mode);

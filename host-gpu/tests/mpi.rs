@@ -142,7 +142,7 @@ fn learn(
 ) {
     let rows = frames.len() / config.input_shape().len();
     let x = backend.upload_frames(config.input_shape(), frames);
-    step(backend, model, x, rows, Pairing { negatives, keep_positive: None }, mode);
+    step(backend, model, x, rows, Pairing::views(negatives, None), mode);
 }
 
 /// Gradients at the first values.

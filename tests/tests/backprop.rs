@@ -65,7 +65,8 @@ fn rule() -> impl Strategy<Value = Rule> {
         Just(Contrast::Hinge),
         Just(Contrast::SoftHinge),
         Just(Contrast::Linear),
-        Just(Contrast::Phyll { theta: 1.5 })
+        Just(Contrast::Phyll { theta: 1.5 }),
+        Just(Contrast::Goodness { theta: 0.4 })
     ];
     let context = prop_oneof![Just(Context::Same), Just(Context::Top), Just(Context::Both)];
     (contrast, context, 0.5_f32..2.0).prop_map(|(contrast, context, pos_coeff)| Rule {
@@ -111,7 +112,7 @@ fn draw(case: &Case) -> (Vec<LayerValues>, Vec<f32>) {
 fn recorded(case: &Case, values: &[LayerValues], frames: &[f32]) -> Vec<LayerValues> {
     let mut model = Model::upload(&Cpu, case.spec.clone(), values);
     let mut gradients = Vec::new();
-    let pairing = Pairing { negatives: &case.negatives, keep_positive: case.keep.as_deref() };
+    let pairing = Pairing::views(&case.negatives, case.keep.as_deref());
     let x = Cpu.upload_frames(case.spec.input(), frames);
     step(&Cpu, &mut model, x, 2 * case.pairs, pairing, Mode::Record(&mut gradients));
     gradients

@@ -112,7 +112,13 @@ fn ideal(spec: &NetworkSpec, values: &[Values], at: usize, outputs: &[Rows], tas
 
 #[test]
 fn matching_gradients_are_the_slopes_of_the_mismatch_for_every_contrast() {
-    let contrasts = [Contrast::Hinge, Contrast::SoftHinge, Contrast::Linear, Contrast::Phyll { theta: 1.5 }];
+    let contrasts = [
+        Contrast::Hinge,
+        Contrast::SoftHinge,
+        Contrast::Linear,
+        Contrast::Phyll { theta: 1.5 },
+        Contrast::Goodness { theta: 0.4 },
+    ];
     let options = Options { feedback: Feedback::Matched, ..Options::default() };
     let mut seed = 0;
     let mut compared = 0;
@@ -128,7 +134,7 @@ fn matching_gradients_are_the_slopes_of_the_mismatch_for_every_contrast() {
                 let keeps = keeps && clapp_core::contrast::has_separate_terms(contrast);
                 let keep: Option<Vec<bool>> = keeps.then(|| (0..6).map(|_| rng.chance(0.5)).collect());
                 let (values, frames) = draw(&spec, 3, seed);
-                let pairing = Pairing { negatives: &negatives, keep_positive: keep.as_deref() };
+                let pairing = Pairing::views(&negatives, keep.as_deref());
                 let (report, gradients) = recorded(&spec, &values, &frames, pairing);
 
                 let task = plain::Task { rule, negatives: &negatives, keep: keep.as_deref() };
@@ -171,7 +177,7 @@ fn matched_feedback_changes_what_the_projections_below_the_top_learn_and_nothing
     let rule = Rule { contrast: Contrast::SoftHinge, ..Rule::clapp_pp_dfb() };
     let spec = NetworkSpec::new(Shape::new(2, 7, 6), blocks(), rule, Learning::Local).expect("fits");
     let (values, frames) = draw(&spec, 3, 9);
-    let pairing = Pairing { negatives: &[1, 2, 3, 4, 5, 0], keep_positive: None };
+    let pairing = Pairing::views(&[1, 2, 3, 4, 5, 0], None);
     let under = |feedback: Feedback| {
         let spec = spec.clone().with_options(Options { feedback, ..Options::default() });
         recorded(&spec, &values, &frames, pairing).1
@@ -200,7 +206,7 @@ fn info_nce_gradients_are_the_slopes_of_its_loss_through_all_layers() {
         let spec = NetworkSpec::new(Shape::new(2, 7, 6), blocks(), rule, Learning::Global).expect("fits");
         let spec = spec.with_options(Options { head: Some(head), ..Options::default() });
         let (values, frames) = draw(&spec, pairs, seed);
-        let pairing = Pairing { negatives: &[], keep_positive: None };
+        let pairing = Pairing::views(&[], None);
         let (report, gradients) = recorded(&spec, &values, &frames, pairing);
 
         let mut wide: Vec<Values> = values.iter().map(plain::wide).collect();
@@ -238,7 +244,7 @@ fn info_nce_of_vectors_without_length_is_finite() {
     let spec = spec.with_options(Options { head: Some(head), ..Options::default() });
     let (mut values, frames) = draw(&spec, 3, 4);
     values[2].head.fill(0.0);
-    let (report, gradients) = recorded(&spec, &values, &frames, Pairing { negatives: &[], keep_positive: None });
+    let (report, gradients) = recorded(&spec, &values, &frames, Pairing::views(&[], None));
     assert!((report[2].loss() - 3.0_f64.ln()).abs() < 1e-12);
     assert!(gradients.iter().all(|values| values.weight.iter().all(|gradient| *gradient == 0.0)));
     assert!(gradients[2].head.iter().all(|gradient| gradient.is_finite()));

@@ -41,7 +41,7 @@ fn peak_of_a_step(spec: &NetworkSpec) -> f64 {
     let mut peak = 0;
     // The first step also fills buffers that live as long as the thread; the second is the one that counts.
     for number in 1..=2 {
-        let pairing = Pairing { negatives: &negatives, keep_positive: None };
+        let pairing = Pairing::views(&negatives, None);
         let x = Cpu.upload_frames(MAP, &frames);
         let before = ALLOCATOR.current_usage();
         ALLOCATOR.reset_peak_usage();

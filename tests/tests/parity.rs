@@ -133,7 +133,7 @@ fn with_a(fault: Fault, config: &Config, data: &Dataset) -> f64 {
     let rows = 2 * batch.images.len();
     let negatives = draw_negatives(config.negatives, rows, config.seed, 1);
     let x = Cpu.upload_frames(spec.input(), &batch.x);
-    let pairing = Pairing { negatives: &negatives, keep_positive: None };
+    let pairing = Pairing::views(&negatives, None);
     step(&Cpu, &mut model, x, rows, pairing, Mode::Update { optimizer: &config.optimizer, step: 1 });
     let mut frames = batch.x;
     let mut negatives: Vec<u32> = negatives.iter().map(|negative| *negative as u32).collect();

@@ -214,19 +214,33 @@ fn cost(contrast: Contrast, u: f64) -> (f64, f64) {
         Contrast::SoftHinge => (softplus(1.0 - u), -1.0 / (1.0 + (u - 1.0).exp())),
         Contrast::Phyll { .. } => (softplus(-theta * u), -theta / (1.0 + (theta * u).exp())),
         Contrast::Linear => (-u, -1.0),
+        Contrast::Goodness { theta } => {
+            let theta = f64::from(theta);
+            (softplus(theta - u), -1.0 / (1.0 + (u - theta).exp()))
+        }
     }
+}
+
+/// Cost of a negative score and its derivative.
+fn cost_of_negative(contrast: Contrast, u: f64) -> (f64, f64) {
+    if let Contrast::Goodness { theta } = contrast {
+        let theta = f64::from(theta);
+        return (softplus(u - theta), 1.0 / (1.0 + (theta - u).exp()));
+    }
+    let (value, slope) = cost(contrast, -u);
+    (value, -slope)
 }
 
 /// Loss of a row with its derivatives.
 fn contrast(rule: &Rule, u: f64, negatives: &[f64], keep: Option<bool>) -> (f64, f64, Vec<f64>) {
     let count = negatives.len() as f64;
-    if matches!(rule.contrast, Contrast::Hinge | Contrast::SoftHinge) {
+    if clapp_core::contrast::has_separate_terms(rule.contrast) {
         let (on_positive, on_negative) = (f64::from(keep != Some(false)), f64::from(keep != Some(true)));
         let on_positive = on_positive * f64::from(rule.pos_coeff);
         let (value, slope) = cost(rule.contrast, u);
-        let repelled: Vec<(f64, f64)> = negatives.iter().map(|u| cost(rule.contrast, -u)).collect();
+        let repelled: Vec<(f64, f64)> = negatives.iter().map(|u| cost_of_negative(rule.contrast, *u)).collect();
         let sum: f64 = repelled.iter().map(|(value, _)| value).sum();
-        let slopes = repelled.iter().map(|(_, slope)| -slope / count * on_negative).collect();
+        let slopes = repelled.iter().map(|(_, slope)| slope / count * on_negative).collect();
         (value * on_positive + sum / count * on_negative, slope * on_positive, slopes)
     } else {
         // Both are a function of the mean difference.
@@ -302,7 +316,7 @@ pub fn learn(
             Task::Stream(phase) => {
                 let u = dot(&rows[0].pooled, &predict(&context[0]));
                 let weight = match rule.contrast {
-                    Contrast::Hinge | Contrast::SoftHinge => f64::from(rule.pos_coeff),
+                    Contrast::Hinge | Contrast::SoftHinge | Contrast::Goodness { .. } => f64::from(rule.pos_coeff),
                     Contrast::Phyll { .. } | Contrast::Linear => 1.0,
                 };
                 if *phase == Phase::Fixation {
@@ -311,9 +325,9 @@ pub fn learn(
                     terms.push((0, 0, weight * slope));
                     positives.push(u);
                 } else {
-                    let (value, slope) = cost(rule.contrast, -u);
+                    let (value, slope) = cost_of_negative(rule.contrast, u);
                     total += value;
-                    terms.push((0, 0, -slope));
+                    terms.push((0, 0, slope));
                     negatives_scored.push(u);
                 }
             }
@@ -445,6 +459,7 @@ pub fn case() -> impl Strategy<Value = Case> {
         1 => Just(Contrast::SoftHinge),
         1 => Just(Contrast::Phyll { theta: 2.0 }),
         1 => Just(Contrast::Linear),
+        1 => Just(Contrast::Goodness { theta: 0.5 }),
     ];
     let context = prop_oneof![Just(Context::Same), Just(Context::Top), Just(Context::Both)];
     let projection = prop_oneof![

@@ -6,6 +6,7 @@
 
 pub mod cpu;
 
+use crate::model::TensorRole;
 use crate::optimizer::Optimizer;
 use clapp_core::network::Rule;
 use clapp_core::plan::Layer;
@@ -33,13 +34,53 @@ pub struct Parameter<T> {
     pub second: T,
 }
 
+/// Whose activity is a row's positive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Partner {
+    /// That of the other view of the same image (spec 1.3).
+    OtherView,
+    /// Its own, so that its score is its goodness, the mean square of its activity: the projection is the identity over
+    /// `D`, and as activity and context are the same, both are live and the gradient is twice as large.
+    Itself,
+}
+
 /// Which rows a batch contrasts with which.
 #[derive(Debug, Clone, Copy)]
 pub struct Pairing<'a> {
-    /// Index `n_k(j)` into the list of positives, `[K][rows]` flattened (spec 1.3).
+    /// Whose activity is the positive of each row.
+    pub partner: Partner,
+    /// Index `n_k(j)` into the list of positives, `[lists][K][rows]` flattened (spec 1.3).
     pub negatives: &'a [usize],
+    /// Number of lists of negatives: 1, which all losses share, or two a layer, the first for the loss whose context is
+    /// the same layer, the second for the one whose context is the top.
+    pub lists: usize,
     /// For each row, whether only its positive (`true`) or only its negative term counts; `None` for both.
     pub keep_positive: Option<&'a [bool]>,
+}
+
+impl<'a> Pairing<'a> {
+    /// Two views of each image, with one list of negatives for all losses.
+    pub fn views(negatives: &'a [usize], keep_positive: Option<&'a [bool]>) -> Self {
+        Self { partner: Partner::OtherView, negatives, lists: 1, keep_positive }
+    }
+
+    /// The pairing of one loss, which has one list of negatives.
+    pub fn of(self, layer: usize, role: TensorRole) -> Self {
+        if self.lists <= 1 {
+            return self;
+        }
+        let list = 2 * layer + usize::from(role == TensorRole::Feedback);
+        let len = self.negatives.len() / self.lists;
+        Self { negatives: &self.negatives[list * len..(list + 1) * len], lists: 1, ..self }
+    }
+
+    /// The row whose activity is the positive of `row` among `rows`: `pi(j)`. Its inverse is itself.
+    pub fn partner(&self, row: usize, rows: usize) -> usize {
+        match self.partner {
+            Partner::OtherView => (row + rows / 2) % rows,
+            Partner::Itself => row,
+        }
+    }
 }
 
 /// What a contrast gives for one layer, one context, and all rows.
@@ -140,13 +181,12 @@ pub trait Backend {
         rows: usize,
     ) -> Factors<Self::Tensor>;
 
-    /// Gradient of the losses with respect to `p`, summed over `factors` (spec 2.3), `[rows, D]`.
-    fn pooled_gradient(
-        &self,
-        pairing: Pairing<'_>,
-        factors: &[&Factors<Self::Tensor>],
-        rows: usize,
-    ) -> Self::PooledGradient;
+    /// Gradient of `losses` with respect to `p`, summed over them (spec 2.3), `[rows, D]`.
+    fn pooled_gradient(&self, losses: &[(Pairing<'_>, &Factors<Self::Tensor>)], rows: usize) -> Self::PooledGradient;
+
+    /// Maps whose elements have a mean square of 1 in each of `rows` rows: what the next layer sees where lengths must
+    /// not tell it what this layer's goodness was. A silent row stays silent.
+    fn normalise(&self, z: &Self::Tensor, rows: usize) -> Self::Tensor;
 
     /// The rows `Q` of the projection's gradient `Q^T C` (spec 2.2), `[rows, D]`: that gradient is a sum of outer
     /// products, one a row, and its rows are much smaller than it.
@@ -185,15 +225,14 @@ pub trait Backend {
     ) -> InfoNce<Self::Tensor, Self::PooledGradient>;
 
     /// The distance of the error `pooled`, spread over the output maps, from the error `ideal` of those maps, and its
-    /// gradient with respect to the predictions of each of the losses `factors` (spec 3).
+    /// gradient with respect to the predictions of each of the `losses` (spec 3).
     #[expect(clippy::too_many_arguments, reason = "one layer's losses and both of its errors")]
     fn matching(
         &self,
         rule: &Rule,
         layer: &Layer,
-        pairing: Pairing<'_>,
         p: &Self::Tensor,
-        factors: &[&Factors<Self::Tensor>],
+        losses: &[(Pairing<'_>, &Factors<Self::Tensor>)],
         pooled: &Self::PooledGradient,
         ideal: &Self::Tensor,
         rows: usize,

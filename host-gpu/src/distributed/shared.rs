@@ -166,8 +166,12 @@ impl<B: Backend> Backend for Shared<'_, B> {
         self.backend.contrast(rule, pairing, p, c, projection, rows)
     }
 
-    fn pooled_gradient(&self, pairing: Pairing<'_>, factors: &[&Factors<B::Tensor>], rows: usize) -> B::PooledGradient {
-        self.backend.pooled_gradient(pairing, factors, rows)
+    fn pooled_gradient(&self, losses: &[(Pairing<'_>, &Factors<B::Tensor>)], rows: usize) -> B::PooledGradient {
+        self.backend.pooled_gradient(losses, rows)
+    }
+
+    fn normalise(&self, z: &B::Tensor, rows: usize) -> B::Tensor {
+        self.backend.normalise(z, rows)
     }
 
     fn projection_errors(
@@ -184,14 +188,13 @@ impl<B: Backend> Backend for Shared<'_, B> {
         &self,
         rule: &Rule,
         layer: &Layer,
-        pairing: Pairing<'_>,
         p: &B::Tensor,
-        factors: &[&Factors<B::Tensor>],
+        losses: &[(Pairing<'_>, &Factors<B::Tensor>)],
         pooled: &B::PooledGradient,
         ideal: &B::Tensor,
         rows: usize,
     ) -> Matching<B::Tensor> {
-        self.backend.matching(rule, layer, pairing, p, factors, pooled, ideal, rows)
+        self.backend.matching(rule, layer, p, losses, pooled, ideal, rows)
     }
 
     fn spread(&self, layer: &Layer, pooled: &B::PooledGradient, rows: usize) -> B::Tensor {

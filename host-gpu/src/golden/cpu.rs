@@ -17,7 +17,7 @@ pub fn compute(case: &Case) -> Result<Computed, GoldenError> {
     let mut computed = Computed::default();
     match &case.task {
         Task::Batch { negatives, keep_positive, trials } => {
-            let pairing = Pairing { negatives, keep_positive: keep_positive.as_deref() };
+            let pairing = Pairing::views(negatives, keep_positive.as_deref());
             batch(case, pairing, trials, &mut computed);
         }
         Task::Stream { fixation, lr } => stream(case, fixation, *lr, &mut computed),
@@ -88,7 +88,7 @@ fn info_nce(case: &Case, head: &[f32], temperature: f32, computed: &mut Computed
     }
     let mut model = Model::upload(&Cpu, network.clone(), &values);
     maps(case, &model, computed);
-    let pairing = Pairing { negatives: &[], keep_positive: None };
+    let pairing = Pairing::views(&[], None);
     let mut gradients = Vec::new();
     let report = step(&Cpu, &mut model, frames(case), case.rows, pairing, Mode::Record(&mut gradients));
     scores(&report, computed);

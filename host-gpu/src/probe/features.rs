@@ -2,7 +2,7 @@
 
 use crate::backend::Backend;
 use crate::model::NetworkSpec;
-use crate::step::{Model, forward};
+use crate::step::{Model, forward, passed_on};
 
 /// Features of some images: for each layer a matrix `[images, D]`.
 #[derive(Debug, Clone, PartialEq)]
@@ -55,7 +55,7 @@ pub fn features<B: Backend>(
     for layer in pooled.layers() {
         let activity = forward(backend, model, layer, &x, rows);
         layers.push((layer.pooled.len(), backend.download(&backend.pool(layer, &activity))));
-        x = activity.z;
+        x = passed_on(backend, model, activity);
     }
     Features { layers }
 }

@@ -146,7 +146,6 @@ fn match_feedback<B: Backend>(
     dp: &B::PooledGradient,
     ideal: &B::Tensor,
 ) -> Matching<B::Tensor> {
-    let factors: Vec<_> = losses.iter().map(|(_, factors)| factors).collect();
-    let Lesson { backend, layer, pairing, rows, p, .. } = *lesson;
-    backend.matching(&model.spec.rule(), layer, pairing, p, &factors, dp, ideal, rows)
+    let Lesson { backend, layer, rows, p, .. } = *lesson;
+    backend.matching(&model.spec.rule(), layer, p, &lesson.paired(losses), dp, ideal, rows)
 }

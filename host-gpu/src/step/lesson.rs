@@ -23,7 +23,7 @@ pub(super) struct Lesson<'a, B: Backend> {
     pub top: &'a B::Tensor,
 }
 
-impl<B: Backend> Lesson<'_, B> {
+impl<'a, B: Backend> Lesson<'a, B> {
     fn context(&self, role: TensorRole) -> &B::Tensor {
         if role == TensorRole::Feedback { self.top } else { self.same }
     }
@@ -35,7 +35,8 @@ impl<B: Backend> Lesson<'_, B> {
         let roles = [(rule.context.has_same(), TensorRole::Projection), (rule.context.has_top(), TensorRole::Feedback)];
         let score = |role: TensorRole| {
             let projection = parameters.get(role).map(|parameter| &parameter.value);
-            let factors = self.backend.contrast(&rule, self.pairing, self.p, self.context(role), projection, self.rows);
+            let pairing = self.pairing.of(self.layer.index, role);
+            let factors = self.backend.contrast(&rule, pairing, self.p, self.context(role), projection, self.rows);
             (role, factors)
         };
         roles.into_iter().filter(|(has, _)| *has).map(|(_, role)| score(role)).collect()
@@ -43,8 +44,15 @@ impl<B: Backend> Lesson<'_, B> {
 
     /// Gradient of all losses with respect to the pooled activity.
     pub fn pooled_gradient(&self, losses: &Losses<B::Tensor>) -> B::PooledGradient {
-        let factors: Vec<&Factors<B::Tensor>> = losses.iter().map(|(_, factors)| factors).collect();
-        self.backend.pooled_gradient(self.pairing, &factors, self.rows)
+        self.backend.pooled_gradient(&self.paired(losses), self.rows)
+    }
+
+    /// The losses, each with its pairing.
+    pub fn paired<'b>(&self, losses: &'b Losses<B::Tensor>) -> Vec<(Pairing<'b>, &'b Factors<B::Tensor>)>
+    where
+        'a: 'b,
+    {
+        losses.iter().map(|(role, factors)| (self.pairing.of(self.layer.index, *role), factors)).collect()
     }
 
     /// Updates the layer's projections, or keeps their gradients. `matched` has the rows of the gradient of each
@@ -67,7 +75,8 @@ impl<B: Backend> Lesson<'_, B> {
             let errors = match matched.and_then(|matched| matched.get(index)) {
                 Some(errors) => errors,
                 None => {
-                    own = backend.projection_errors(self.pairing, self.p, factors, self.rows);
+                    let pairing = self.pairing.of(self.layer.index, *role);
+                    own = backend.projection_errors(pairing, self.p, factors, self.rows);
                     &own
                 }
             };

@@ -1,7 +1,7 @@
 //! Local learning: one layer after the other, each from its own loss, with nothing kept of the layers below.
 
 use super::lesson::{Lesson, report};
-use super::{LayerReport, Mode, Model, StepReport, forward};
+use super::{LayerReport, Mode, Model, StepReport, forward, passed_on};
 use crate::backend::{Backend, Pairing};
 use crate::model::LayerValues;
 use clapp_core::plan::Layer;
@@ -44,13 +44,14 @@ pub fn stream_step<B: Backend>(
     let mut pooled = Vec::with_capacity(layers.len());
     let mut x = x;
     // With one row, that row is its own partner: its positive and its negative, of which one counts.
-    let pairing = Pairing { negatives: &[0], keep_positive: Some(&[fixation]) };
+    let pairing = Pairing::views(&[0], Some(std::slice::from_ref(&fixation)));
     for layer in &layers {
         let (report, p, z) = match (previous.get(layer.index), previous.last()) {
             (Some(same), top) => learn_layer(backend, model, layer, &x, 1, pairing, Some(same), top, &mut mode),
             (None, _) => {
                 let activity = forward(backend, model, layer, &x, 1);
-                (LayerReport::default(), backend.pool(layer, &activity), activity.z)
+                let p = backend.pool(layer, &activity);
+                (LayerReport::default(), p, passed_on(backend, model, activity))
             }
         };
         reports.push(report);
@@ -88,7 +89,7 @@ fn learn_layer<B: Backend>(
     if let Mode::Record(gradients) = mode {
         gradients.push(kept);
     }
-    (report(losses), p, activity.z)
+    (report(losses), p, passed_on(backend, model, activity))
 }
 
 /// Pooled activity of the top layer, by a forward pass that keeps nothing else.
@@ -106,7 +107,7 @@ fn top_activity<B: Backend>(
         if layer.index + 1 == layers.len() {
             p = Some(backend.pool(layer, &activity));
         }
-        below = Some(activity.z);
+        below = Some(passed_on(backend, model, activity));
     }
     p.unwrap_or_else(|| backend.upload(&[]))
 }

@@ -94,6 +94,11 @@ pub fn step<B: Backend>(
     }
 }
 
+/// What the layer above sees of a layer's output.
+pub fn passed_on<B: Backend>(backend: &B, model: &Model<B::Tensor>, activity: Activity<B::Tensor>) -> B::Tensor {
+    if model.spec.options().normalise { backend.normalise(&activity.z, activity.rows) } else { activity.z }
+}
+
 /// Output of layer `index` for the maps below it.
 pub fn forward<B: Backend>(
     backend: &B,

@@ -182,6 +182,10 @@ fn cost(rule: &Rule, positive: f64, negatives: &[f64], keep: Option<bool>) -> f6
     let (attract, repel) = match rule.contrast {
         Contrast::Hinge => ((1.0 - positive).max(0.0), mean(&|u| (1.0 + u).max(0.0))),
         Contrast::SoftHinge => (softplus(1.0 - positive), mean(&|u| softplus(1.0 + u))),
+        Contrast::Goodness { theta } => {
+            let theta = f64::from(theta);
+            (softplus(theta - positive), mean(&|u| softplus(u - theta)))
+        }
         Contrast::Linear => return mean(&|u| u) - positive,
         Contrast::Phyll { theta } => return softplus(f64::from(theta) * (mean(&|u| u) - positive)),
     };
@@ -248,6 +252,10 @@ fn slopes(rule: &Rule, positive: f64, negatives: &[f64], keep: Option<bool>) -> 
     let (attract, repel): (f64, Vec<f64>) = match rule.contrast {
         Contrast::Hinge => (-weight * step(positive < 1.0), negatives.iter().map(|u| step(*u > -1.0)).collect()),
         Contrast::SoftHinge => (-weight * sigma(1.0 - positive), negatives.iter().map(|u| sigma(1.0 + u)).collect()),
+        Contrast::Goodness { theta } => {
+            let theta = f64::from(theta);
+            (-weight * sigma(theta - positive), negatives.iter().map(|u| sigma(u - theta)).collect())
+        }
         Contrast::Linear => (-1.0, vec![1.0; negatives.len()]),
         Contrast::Phyll { theta } => {
             let theta = f64::from(theta);

@@ -1,17 +1,12 @@
 //! Scores, third factors and losses, and the gradient that they send to the pooled activity (spec 1.2, 2.1, 2.3).
 
-use crate::backend::{Factors, Pairing};
+use crate::backend::{Factors, Pairing, Partner};
 use crate::matmul::{Matrix, dot, matmul};
 use clapp_core::network::{Contrast, Rule};
 use rayon::prelude::*;
 
 /// Rows of a projection whose predictions one task computes at a time.
 const PROJECTION_ROWS: usize = 64;
-
-/// The row of the other view of the same image: `pi(j)`.
-pub fn partner(row: usize, rows: usize) -> usize {
-    (row + rows / 2) % rows
-}
 
 /// `log(1 + exp(x))` without overflow.
 fn softplus(x: f64) -> f64 {
@@ -67,6 +62,13 @@ fn contrast_row(rule: &Rule, keep: Option<bool>, u_pos: f64, u_neg: &[f64]) -> (
             let g_neg = u_neg.iter().map(|u| on(negative, share * sigmoid(1.0 + u))).collect();
             (loss, on(positive, -pos_coeff * sigmoid(1.0 - u_pos)), g_neg)
         }
+        Contrast::Goodness { theta } => {
+            let theta = f64::from(theta);
+            let loss_neg: f64 = u_neg.iter().map(|u| softplus(u - theta)).sum();
+            let loss = on(positive, pos_coeff * softplus(theta - u_pos)) + on(negative, share * loss_neg);
+            let g_neg = u_neg.iter().map(|u| on(negative, share * sigmoid(u - theta))).collect();
+            (loss, on(positive, -pos_coeff * sigmoid(theta - u_pos)), g_neg)
+        }
         Contrast::Linear => (difference(), on(positive, -1.0), vec![on(negative, share); u_neg.len()]),
         Contrast::Phyll { theta } => {
             let theta = f64::from(theta);
@@ -87,7 +89,7 @@ pub fn curvature(rule: &Rule, g: &[f64], direction: &[f64]) -> Vec<f64> {
     let logistic = |factor: f64, weight: f64| if weight > 0.0 { factor * (1.0 - factor / weight) } else { 0.0 };
     match rule.contrast {
         Contrast::Hinge | Contrast::Linear => vec![0.0; g.len()],
-        Contrast::SoftHinge => {
+        Contrast::SoftHinge | Contrast::Goodness { .. } => {
             let share = 1.0 / (g.len() - 1) as f64;
             let weight = |index: usize| if index == 0 { f64::from(rule.pos_coeff) } else { share };
             let terms = g.iter().zip(direction).enumerate();
@@ -115,8 +117,10 @@ pub fn contrast(
     projection: Option<&[f32]>,
     rows: usize,
 ) -> Factors<Vec<f32>> {
+    let own = pairing.partner == Partner::Itself;
     let prediction = match projection {
         Some(projection) => predictions(projection, c, rows),
+        None if own => c.iter().map(|value| value * (rows as f32 / c.len() as f32)).collect(),
         None => c.to_vec(),
     };
     let dimension = p.len() / rows;
@@ -126,12 +130,14 @@ pub fn contrast(
         .par_chunks(dimension)
         .enumerate()
         .map(|(row, s)| {
-            let u_pos = dot(row_of(partner(row, rows)), s);
+            let u_pos = dot(row_of(pairing.partner(row, rows)), s);
             let u_neg: Vec<f64> =
-                (0..count).map(|k| dot(row_of(partner(pairing.negatives[k * rows + row], rows)), s)).collect();
+                (0..count).map(|k| dot(row_of(pairing.partner(pairing.negatives[k * rows + row], rows)), s)).collect();
             let keep = pairing.keep_positive.map(|keep| keep[row]);
             let (loss, g_pos, g_neg) = contrast_row(rule, keep, u_pos, &u_neg);
-            (u_pos, u_neg, loss, g_pos, g_neg)
+            // Where activity and context are the same vector, the score changes with both.
+            let live = if own { 2.0 } else { 1.0 };
+            (u_pos, u_neg, loss, live * g_pos, g_neg.into_iter().map(|g| live * g).collect::<Vec<f64>>())
         })
         .collect();
     let mut factors = Factors {
@@ -160,12 +166,19 @@ pub fn contrast(
 ///
 /// In double precision: what a row receives as a positive and as a negative cancels over the batch wherever all
 /// rows are active alike, and the bias's gradient is what is left over.
-pub fn pooled_gradient(pairing: Pairing<'_>, factors: &[&Factors<Vec<f32>>], rows: usize) -> Vec<f64> {
-    let mut uses: Vec<Vec<(usize, usize)>> = vec![Vec::new(); rows]; // (context row, index into g_neg)
-    for (at, negative) in pairing.negatives.iter().enumerate() {
-        uses[partner(*negative, rows)].push((at % rows, at));
-    }
-    let dimension = factors.first().map_or(0, |factors| factors.prediction.len() / rows);
+pub fn pooled_gradient(losses: &[(Pairing<'_>, &Factors<Vec<f32>>)], rows: usize) -> Vec<f64> {
+    // For each loss and row, the contexts that it is a negative of: context row, index into g_neg.
+    let uses: Vec<Vec<Vec<(usize, usize)>>> = losses
+        .iter()
+        .map(|(pairing, _)| {
+            let mut uses = vec![Vec::new(); rows];
+            for (at, negative) in pairing.negatives.iter().enumerate() {
+                uses[pairing.partner(*negative, rows)].push((at % rows, at));
+            }
+            uses
+        })
+        .collect();
+    let dimension = losses.first().map_or(0, |(_, factors)| factors.prediction.len() / rows);
     let mut dp = vec![0.0; rows * dimension];
     dp.par_chunks_mut(dimension).enumerate().for_each(|(row, dp)| {
         let mut add = |factor: f64, s: &[f32]| {
@@ -176,9 +189,9 @@ pub fn pooled_gradient(pairing: Pairing<'_>, factors: &[&Factors<Vec<f32>>], row
                 }
             }
         };
-        for factors in factors {
+        for ((pairing, factors), uses) in losses.iter().zip(&uses) {
             let prediction = |row: usize| &factors.prediction[row * dimension..(row + 1) * dimension];
-            let positive = partner(row, rows);
+            let positive = pairing.partner(row, rows);
             add(factors.g_pos[positive], prediction(positive));
             for (context, at) in &uses[row] {
                 add(factors.g_neg[*at], prediction(*context));

@@ -1,5 +1,6 @@
-//! Between the layouts of files (`[C, H, W]`, `[out, in, kh, kw]`) and of this backend.
+//! Between the layouts of files (`[C, H, W]`, `[out, in, kh, kw]`) and of this backend, and rows of unit length.
 
+use crate::matmul::dot;
 use clapp_core::plan::Layer;
 use rayon::prelude::*;
 
@@ -44,4 +45,20 @@ fn weight_positions(layer: &Layer) -> impl Iterator<Item = (usize, usize)> {
         let (o, c, k) = (from / (ins * area), from / area % ins, from % area);
         (from, (k * ins + c) * outs + o)
     })
+}
+
+/// Each of `rows` rows over the root of the mean of its squares; a row that is all zero stays so.
+pub fn normalise(values: &[f32], rows: usize) -> Vec<f32> {
+    let len = values.len() / rows;
+    let mut out = vec![0.0; values.len()];
+    out.par_chunks_mut(len).zip(values.par_chunks(len)).for_each(|(out, values)| {
+        let square = dot(values, values) / len as f64;
+        if square > 0.0 || square.is_nan() {
+            let scale = (1.0 / square.sqrt()) as f32;
+            for (out, value) in out.iter_mut().zip(values) {
+                *out = value * scale;
+            }
+        }
+    });
+    out
 }

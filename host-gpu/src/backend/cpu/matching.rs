@@ -5,7 +5,7 @@
 //! predictions `s`. With `r = dF/dq`, a prediction changes `F` directly, by `g r`, and through the scores that the
 //! factors hang on: `dF/dg` is `s . r`, times the second derivatives of the contrast, times the scored activity.
 
-use super::contrast::{curvature, partner};
+use super::contrast::curvature;
 use super::pool::Spreader;
 use crate::backend::{Factors, Matching, Pairing};
 use clapp_core::network::Rule;
@@ -13,13 +13,11 @@ use clapp_core::plan::Layer;
 use rayon::prelude::*;
 
 /// Distance and errors of one layer; `ideal` is `[rows, position, channel]`, the rest `[rows, D]`.
-#[expect(clippy::too_many_arguments, reason = "one layer's losses and both of its errors")]
 pub fn matching(
     rule: &Rule,
     layer: &Layer,
-    pairing: Pairing<'_>,
     p: &[f32],
-    factors: &[&Factors<Vec<f32>>],
+    losses: &[(Pairing<'_>, &Factors<Vec<f32>>)],
     pooled: &[f64],
     ideal: &[f32],
     rows: usize,
@@ -34,7 +32,7 @@ pub fn matching(
         .map(|((slope, pooled), ideal)| spreader.distance(ideal, pooled, slope))
         .collect();
     let sum = |which: usize| parts.iter().map(|part| part[which]).sum();
-    let errors = factors.iter().map(|factors| errors(rule, pairing, p, factors, &slope, rows)).collect();
+    let errors = losses.iter().map(|(pairing, factors)| errors(rule, *pairing, p, factors, &slope, rows)).collect();
     Matching { distance: sum(0), ideal: sum(1), errors }
 }
 
@@ -55,8 +53,10 @@ fn errors(
         |sum, (row, errors)| {
             let prediction = &factors.prediction[range(row)];
             // What is scored against the prediction: the positive, then the negatives.
-            let mut scored = vec![partner(row, rows)];
-            scored.extend(pairing.negatives.iter().skip(row).step_by(rows).map(|negative| partner(*negative, rows)));
+            let mut scored = vec![pairing.partner(row, rows)];
+            scored.extend(
+                pairing.negatives.iter().skip(row).step_by(rows).map(|negative| pairing.partner(*negative, rows)),
+            );
             let mut g = vec![factors.g_pos[row]];
             g.extend(factors.g_neg.iter().skip(row).step_by(rows));
             let along = |row: &usize| {

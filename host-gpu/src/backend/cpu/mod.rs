@@ -101,8 +101,12 @@ impl Backend for Cpu {
         contrast::contrast(rule, pairing, p, c, projection.map(Vec::as_slice), rows)
     }
 
-    fn pooled_gradient(&self, pairing: Pairing<'_>, factors: &[&Factors<Vec<f32>>], rows: usize) -> Vec<f64> {
-        contrast::pooled_gradient(pairing, factors, rows)
+    fn pooled_gradient(&self, losses: &[(Pairing<'_>, &Factors<Vec<f32>>)], rows: usize) -> Vec<f64> {
+        contrast::pooled_gradient(losses, rows)
+    }
+
+    fn normalise(&self, z: &Vec<f32>, rows: usize) -> Vec<f32> {
+        layout::normalise(z, rows)
     }
 
     fn projection_errors(
@@ -146,14 +150,13 @@ impl Backend for Cpu {
         &self,
         rule: &Rule,
         layer: &Layer,
-        pairing: Pairing<'_>,
         p: &Vec<f32>,
-        factors: &[&Factors<Vec<f32>>],
+        losses: &[(Pairing<'_>, &Factors<Vec<f32>>)],
         pooled: &Vec<f64>,
         ideal: &Vec<f32>,
         rows: usize,
     ) -> Matching<Vec<f32>> {
-        matching::matching(rule, layer, pairing, p, factors, pooled, ideal, rows)
+        matching::matching(rule, layer, p, losses, pooled, ideal, rows)
     }
 
     fn spread(&self, layer: &Layer, pooled: &Vec<f64>, rows: usize) -> Vec<f32> {

@@ -1,7 +1,6 @@
 //! The projection's gradient (spec 2.2), and its update that never writes the gradient out: the outer
 //! product of a few rows is made in a small buffer and stepped at once.
 
-use super::contrast::partner;
 use super::state_chunks;
 use crate::backend::{Factors, Pairing, Parameter};
 use crate::matmul::{Matrix, matmul};
@@ -20,13 +19,13 @@ pub fn errors(pairing: Pairing<'_>, p: &[f32], factors: &Factors<Vec<f32>>, rows
     let row_of = |row: usize| &p[row * dimension..(row + 1) * dimension];
     let mut errors = vec![0.0; p.len()];
     errors.par_chunks_mut(dimension).enumerate().for_each(|(row, errors)| {
-        let positive = row_of(partner(row, rows));
+        let positive = row_of(pairing.partner(row, rows));
         let mut rest = factors.g_pos[row];
         for (negative, factor) in pairing.negatives.iter().zip(&factors.g_neg).skip(row).step_by(rows) {
             rest += factor;
             if *factor != 0.0 {
                 let factor = (factor / rows as f64) as f32;
-                let negative = row_of(partner(*negative, rows));
+                let negative = row_of(pairing.partner(*negative, rows));
                 for ((error, negative), positive) in errors.iter_mut().zip(negative).zip(positive) {
                     *error += factor * (negative - positive);
                 }
