@@ -114,10 +114,11 @@ impl Header {
         let config = Config::parse(&config, &format!("{}: config", path.display()))?;
         if let Some(Place { step, data }) = &place {
             let each = pair_batches(data.images, config.batch) as u64;
-            if each == 0 || step / each != epoch {
+            let epochs = config.epochs;
+            if each == 0 || step / each != epoch || *step > each * epochs {
                 return Err(wrong(format!(
-                    "`{ENTRY}` in the metadata: `step` is {step} and `epoch` is {epoch}, but an epoch of {} images in \
-                     batches of {} has {each} steps",
+                    "`{ENTRY}` in the metadata: `step` is {step} and `epoch` is {epoch}, but the run is {epochs} epochs \
+                     of {each} steps: {} images in batches of {}",
                     data.images, config.batch
                 )));
             }
@@ -138,7 +139,7 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Reads the parameters of a file that [`write`] wrote; the state of the optimiser stays where it is.
+    /// Reads the parameters of a file that [`write()`] wrote; the state of the optimiser stays where it is.
     ///
     /// # Errors
     /// As [`Header::read`], and [`Error::Checkpoint`] where a tensor is missing, has another shape, or holds values

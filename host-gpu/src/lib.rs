@@ -25,5 +25,6 @@ pub mod rng;
 pub mod run;
 pub mod run_info;
 pub mod step;
+pub mod sweep;
 pub mod tensor_file;
 pub mod trainer;

@@ -10,7 +10,7 @@ use crate::files::{lock_folder, make_folder, remove_files, remove_unfinished, wr
 use crate::loader::{self, LoaderError};
 use crate::metrics::Metrics;
 use crate::probe::{PROBE, PROBE_CACHED};
-use crate::run_info::{RUN, RunInfo};
+use crate::run_info::{FAILURE, RUN, RunInfo};
 use crate::step::Model;
 use crate::trainer::{State, StepMetrics, train};
 use std::ops::ControlFlow;
@@ -121,10 +121,11 @@ impl Run<'_> {
             }
             Ok(if stopped { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
         });
-        if let Err(Error::Diverged { .. } | Error::NotFinite { .. }) = trained {
+        if let Err(error @ (Error::Diverged { .. } | Error::NotFinite { .. })) = &trained {
             // How it came to that is in the metrics.
             metrics.end_row();
             metrics.write_csv(&self.folder.join(METRICS))?;
+            write_atomically(&self.folder.join(FAILURE), format!("{error}\n").as_bytes())?;
         }
         trained?;
         let all = self.config.epochs * loader::pair_batches(self.images.len(), self.config.batch) as u64;
@@ -142,6 +143,7 @@ impl Run<'_> {
             let layers = state.model.layers.len();
             let metrics = Metrics::read_csv(&self.folder.join(METRICS), layers, state.step)?;
             write_config()?;
+            remove_files(self.folder, |name| name == FAILURE)?;
             // A run keeps the beginning that it had.
             if !self.folder.join(RUN).exists() {
                 self.info.write(self.folder)?;
@@ -151,7 +153,7 @@ impl Run<'_> {
         let state = State::first(&Cpu, self.config)?;
         // In this order, a run that is killed in between never leaves a configuration, or results, beside another's
         // checkpoint.
-        let files = [CONFIG, RUN, PROBE, PROBE_CACHED];
+        let files = [CONFIG, RUN, FAILURE, PROBE, PROBE_CACHED];
         remove_files(self.folder, |name| files.contains(&name) || name.starts_with(EVENTS))?;
         self.save(path, 0, &state, &Metrics::default())?;
         write_config()?;

@@ -8,6 +8,7 @@ mod output;
 pub mod parity;
 mod progress;
 pub mod report;
+pub mod sweep;
 pub mod train;
 
 use crate::augment::TestTransform;
@@ -39,6 +40,8 @@ pub enum Command {
     Train(train::TrainArguments),
     /// Linear probe of a checkpoint.
     Eval(eval::EvalArguments),
+    /// Many runs: every rule at every width with every seed.
+    Sweep(Box<sweep::SweepArguments>),
     /// A page that compares runs.
     Report(report::ReportArguments),
     /// What a network needs: parameters, operations, memory.
@@ -67,6 +70,7 @@ pub fn run(arguments: &Arguments) -> Result<u8, Error> {
         None => demo::run(),
         Some(Command::Train(arguments)) => train::run(arguments),
         Some(Command::Eval(arguments)) => eval::run(arguments),
+        Some(Command::Sweep(arguments)) => sweep::run(arguments),
         Some(Command::Report(arguments)) => report::run(arguments),
         Some(Command::Info(arguments)) => info::run(arguments),
         Some(Command::Golden(arguments)) => golden::run(arguments),

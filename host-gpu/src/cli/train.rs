@@ -221,7 +221,7 @@ fn check_resumed(config: &Config, out: &Path) -> Result<bool, Error> {
 }
 
 /// A flag that Ctrl-C and a request to end set; a second one ends the program at once.
-fn stop_by_signal() -> Result<Arc<AtomicBool>, Error> {
+pub(super) fn stop_by_signal() -> Result<Arc<AtomicBool>, Error> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
         register_conditional_shutdown(signal, INTERRUPTED.into(), Arc::clone(&stop))

@@ -1,11 +1,11 @@
 //! A run's folder, read for the report.
 
 use super::course::Course;
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::Header;
 use crate::config::Config;
 use crate::error::Error;
 use crate::probe::{ProbeRecord, beside};
-use crate::run::CHECKPOINT;
+use crate::run::{CHECKPOINT, CONFIG, METRICS};
 use crate::run_info::{FAILURE, RUN, RunInfo};
 use std::path::{Path, PathBuf};
 
@@ -52,9 +52,9 @@ impl Run {
         Ok(Self {
             folder: folder.into(),
             info: RunInfo::read(folder)?,
-            config: Config::read(&folder.join("config.toml"))?,
-            course: there(&folder.join("metrics.csv"), Course::read)?,
-            epochs_done: there(&checkpoint, |path| Checkpoint::read(path).map(|checkpoint| checkpoint.epoch))?,
+            config: Config::read(&folder.join(CONFIG))?,
+            course: there(&folder.join(METRICS), Course::read)?,
+            epochs_done: there(&checkpoint, |path| Header::read(path).map(|header| header.epoch))?,
             failure: there(&failure, |path| std::fs::read_to_string(path).map_err(Error::file("read", path)))?,
             probe: there(&beside(&checkpoint, false), ProbeRecord::read)?,
             cached_probe: there(&beside(&checkpoint, true), ProbeRecord::read)?,

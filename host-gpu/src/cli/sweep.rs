@@ -1,0 +1,217 @@
+//! `clapp sweep`: every rule at every width with every seed, one after the other, or as a SLURM array.
+
+mod child;
+
+use super::output::say;
+use super::train::ConfigArguments;
+use crate::config::{Config, RuleName};
+use crate::error::Error;
+use crate::files::{check_writable, write_atomically};
+use crate::report::{Run, render};
+use crate::run_info::RUN;
+use crate::sweep::slurm::{Resources, script};
+use crate::sweep::{Axes, Cell, Done};
+use child::{Ended, run_child};
+use clap::Args;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+/// Arguments of `clapp sweep`.
+#[derive(Debug, Args)]
+pub struct SweepArguments {
+    #[command(flatten)]
+    configuration: ConfigArguments,
+    /// Learning rules [default: the configuration's].
+    #[arg(long, value_name = "RULE,RULE", value_delimiter = ',', conflicts_with = "rule")]
+    rules: Vec<RuleName>,
+    /// Factors on the channels of every block [default: the configuration's].
+    #[arg(long, value_name = "WIDTH,WIDTH", value_delimiter = ',', conflicts_with = "width")]
+    widths: Vec<f32>,
+    /// Seeds [default: the configuration's].
+    #[arg(long, value_name = "SEED,SEED", value_delimiter = ',', conflicts_with = "seed")]
+    seeds: Vec<u64>,
+    /// Data set as downloaded (folder or archive); not needed where the configuration generates its images.
+    #[arg(long, value_name = "PATH")]
+    data: Option<PathBuf>,
+    /// Folder for the runs, each in its own, and the report.
+    #[arg(long, value_name = "FOLDER")]
+    out: PathBuf,
+    /// Probe cached features: fast, but not the paper's protocol.
+    #[arg(long)]
+    cached: bool,
+    /// Passes of the probe over the labelled images.
+    #[arg(long, value_name = "EPOCHS", value_parser = clap::value_parser!(u64).range(1..))]
+    probe_epochs: Option<u64>,
+    /// Only the run with that index, counted from 0, without a report.
+    #[arg(long, value_name = "INDEX")]
+    only: Option<usize>,
+    /// Run nothing; write a SLURM array script whose tasks are the runs.
+    #[arg(long, value_name = "FILE", conflicts_with = "only")]
+    slurm: Option<PathBuf>,
+    #[command(flatten)]
+    resources: Resources,
+}
+
+/// Name of the sweep's configuration in its folder, and of the folder of those of its runs.
+const BASE: &str = "sweep.toml";
+const CONFIGS: &str = "configs";
+
+/// Exit code of a sweep that was stopped by a signal.
+const INTERRUPTED: u8 = 130;
+
+/// Runs `clapp sweep`: exit code 0 where all runs are done, 1 where some have failed, 130 where a signal has stopped it.
+///
+/// # Errors
+/// Where the input is wrong, a folder holds a run with another configuration, or an output cannot be written.
+pub fn run(arguments: &SweepArguments) -> Result<u8, Error> {
+    let mut base = arguments.configuration.configuration()?;
+    base.probe.epochs = arguments.probe_epochs.unwrap_or(base.probe.epochs);
+    base.check(&arguments.configuration.origin())?;
+    let axes =
+        Axes { rules: arguments.rules.clone(), widths: arguments.widths.clone(), seeds: arguments.seeds.clone() };
+    let cells = axes.cells(&base)?;
+    // What a run would find out after hours, or each of them anew, is found out now.
+    if let Some(path) = &arguments.data {
+        path.metadata().map_err(Error::file("read", path))?;
+    }
+    if let Some(path) = &arguments.slurm {
+        return write_script(arguments, &base, &cells, path);
+    }
+    let chosen = match arguments.only {
+        None => cells.as_slice(),
+        Some(index) => std::slice::from_ref(cells.get(index).ok_or_else(|| Error::Config {
+            origin: "--only".into(),
+            message: format!("is {index}, but the sweep has {} runs, counted from 0", cells.len()),
+        })?),
+    };
+    check_writable(&arguments.out.join("report.html"))?;
+    let done: Vec<Done> =
+        chosen.iter().map(|cell| cell.done(&arguments.out, arguments.cached)).collect::<Result<_, _>>()?;
+    let stop = super::train::stop_by_signal()?;
+    let mut failed: Vec<(&Cell, String)> = Vec::new();
+    for (index, (cell, done)) in chosen.iter().zip(done).enumerate() {
+        say(format!("[{}/{}] {}", index + 1, chosen.len(), cell.name))?;
+        match make(arguments, cell, done, &stop)? {
+            Ended::Well => {}
+            Ended::Badly(reason) => failed.push((cell, reason)),
+            Ended::Stopped => {
+                say("stopped; the same command goes on")?;
+                return Ok(INTERRUPTED);
+            }
+        }
+    }
+    if arguments.only.is_none() {
+        close(arguments, chosen, &mut failed)?;
+    }
+    for (cell, reason) in &failed {
+        say(format!("FAILED: {}: {reason}", cell.name))?;
+    }
+    Ok(u8::from(!failed.is_empty()))
+}
+
+/// Trains and probes one run, as far as that is not done.
+fn make(arguments: &SweepArguments, cell: &Cell, done: Done, stop: &Arc<AtomicBool>) -> Result<Ended, Error> {
+    let out = &arguments.out;
+    let config = out.join(CONFIGS).join(format!("{}.toml", cell.name));
+    let mut steps: Vec<(&str, Vec<&OsStr>)> = Vec::new();
+    let (folder, checkpoint) = (cell.folder(out), cell.checkpoint(out));
+    if !done.trained {
+        write_atomically(&config, cell.config.to_toml()?.as_bytes())?;
+        let options =
+            ["--resume".as_ref(), "--config".as_ref(), config.as_os_str(), "--out".as_ref(), folder.as_os_str()];
+        steps.push(("train", options.into()));
+    }
+    if !done.probed {
+        let mut options = vec![checkpoint.as_os_str()];
+        options.extend(arguments.cached.then_some(OsStr::new("--cached")));
+        steps.push(("eval", options));
+    }
+    if steps.is_empty() {
+        say("finished already")?;
+    }
+    for (command, mut options) in steps {
+        if let Some(data) = &arguments.data {
+            options.extend([OsStr::new("--data"), data.as_os_str()]);
+        }
+        match run_child(command, &options, stop)? {
+            Ended::Well => {}
+            ended => return Ok(ended),
+        }
+    }
+    Ok(Ended::Well)
+}
+
+/// The table and the page.
+fn close<'a>(arguments: &SweepArguments, cells: &'a [Cell], failed: &mut Vec<(&'a Cell, String)>) -> Result<(), Error> {
+    let percent = |share: f64| format!("{:.2} %", 100.0 * share);
+    let mut runs = Vec::new();
+    say(format!("\n{:<32} {:>12} {:>12}", "linear probe, all layers", "final epoch", "best epoch*"))?;
+    for cell in cells {
+        let folder = cell.folder(&arguments.out);
+        // A run that has failed may have left nothing, or what cannot be read.
+        let run = match folder.join(RUN).is_file().then(|| Run::read(&folder)).transpose() {
+            Ok(run) => run,
+            Err(error) => {
+                failed.push((cell, error.to_string()));
+                None
+            }
+        };
+        let probe =
+            run.as_ref().and_then(|run| if arguments.cached { run.cached_probe.as_ref() } else { run.probe.as_ref() });
+        let has_failed = failed.iter().any(|(other, _)| other.name == cell.name);
+        let [last, best] = match probe.filter(|_| !has_failed) {
+            Some(probe) => [probe.report.all.last, probe.report.all.best].map(percent),
+            None => ["failed".to_string(), String::new()],
+        };
+        say(format!("{:<32} {last:>12} {best:>12}", cell.name))?;
+        runs.extend(run);
+    }
+    say("* selected on the test images")?;
+    if !runs.is_empty() {
+        let page = arguments.out.join("report.html");
+        write_atomically(&page, render(&runs)?.as_bytes())?;
+        say(format!("wrote {}", page.display()))?;
+    }
+    Ok(())
+}
+
+/// Writes the array script, and the configuration that its tasks read.
+fn write_script(arguments: &SweepArguments, base: &Config, cells: &[Cell], path: &Path) -> Result<u8, Error> {
+    let text = |path: &Path| -> Result<String, Error> {
+        let absolute = std::path::absolute(path).map_err(Error::file("find", path))?;
+        let wrong = || Error::Config { origin: path.display().to_string(), message: "is not UTF-8".into() };
+        Ok(absolute.to_str().ok_or_else(wrong)?.to_string())
+    };
+    let join = |values: Vec<String>| values.join(",");
+    let program = std::env::current_exe().map_err(Error::file("find", Path::new("clapp")))?;
+    let mut command = vec![text(&program)?, "sweep".into(), "--config".into(), text(&arguments.out.join(BASE))?];
+    let lists = [
+        ("--rules", join(arguments.rules.iter().map(|rule| rule.name().into()).collect())),
+        ("--widths", join(arguments.widths.iter().map(f32::to_string).collect())),
+        ("--seeds", join(arguments.seeds.iter().map(u64::to_string).collect())),
+    ];
+    for (option, list) in lists.into_iter().filter(|(_, list)| !list.is_empty()) {
+        command.extend([option.into(), list]);
+    }
+    if let Some(data) = &arguments.data {
+        command.extend(["--data".into(), text(data)?]);
+    }
+    command.extend(["--out".into(), text(&arguments.out)?]);
+    command.extend(arguments.cached.then(|| "--cached".into()));
+    let script = script(&base.name, cells, &arguments.resources, &command)?;
+    for cell in cells {
+        cell.done(&arguments.out, arguments.cached)?;
+    }
+    check_writable(path)?;
+    write_atomically(&arguments.out.join(BASE), base.to_toml()?.as_bytes())?;
+    write_atomically(path, script.as_bytes())?;
+    say(format!(
+        "wrote {} ({} tasks); submit it with sbatch, and when they are done: clapp report {}",
+        path.display(),
+        cells.len(),
+        arguments.out.display()
+    ))?;
+    Ok(0)
+}

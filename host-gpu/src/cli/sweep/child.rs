@@ -1,0 +1,66 @@
+//! One command of this program in a process of its own, so that whatever happens to it ends nothing else.
+
+use crate::error::Error;
+use std::ffi::OsStr;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// How a command has ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ended {
+    /// With exit code 0.
+    Well,
+    /// Otherwise; says how.
+    Badly(String),
+    /// Because the sweep is to stop.
+    Stopped,
+}
+
+/// How often the process and the signal to stop are looked at.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Runs a command of this program to its end. Where `stop` is set it is told to end, and waited for.
+///
+/// # Errors
+/// [`Error::File`] where it cannot be started.
+pub fn run_child(command: &str, options: &[&OsStr], stop: &AtomicBool) -> Result<Ended, Error> {
+    let program = std::env::current_exe().map_err(Error::file("find", Path::new("clapp")))?;
+    let failed = |error| Error::file("run", &program)(error);
+    let mut started = Command::new(&program);
+    started.arg(command).args(options).stdin(Stdio::null());
+    // In a group of its own, the terminal's signal reaches only the sweep: two of them would end training at once,
+    // before it has written its checkpoint.
+    #[cfg(unix)]
+    std::os::unix::process::CommandExt::process_group(&mut started, 0);
+    let mut child = started.spawn().map_err(failed)?;
+    let mut told = false;
+    loop {
+        if let Some(status) = child.try_wait().map_err(failed)? {
+            return Ok(match status.success() {
+                _ if stop.load(Ordering::Relaxed) => Ended::Stopped,
+                true => Ended::Well,
+                false => Ended::Badly(format!("clapp {command}: {status}")),
+            });
+        }
+        if !told && stop.load(Ordering::Relaxed) {
+            tell_to_end(&mut child);
+            told = true;
+        }
+        std::thread::sleep(PAUSE);
+    }
+}
+
+/// Asks a process to end: training then writes a checkpoint first.
+#[cfg(unix)]
+fn tell_to_end(child: &mut Child) {
+    // Where it has ended meanwhile, there is nobody to ask.
+    let _ = rustix::process::kill_process(rustix::process::Pid::from_child(child), rustix::process::Signal::TERM);
+}
+
+/// Ends a process.
+#[cfg(not(unix))]
+fn tell_to_end(child: &mut Child) {
+    let _ = child.kill();
+}

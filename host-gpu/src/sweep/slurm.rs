@@ -1,0 +1,73 @@
+//! A sweep as a SLURM array: one task a run. The scheduler is SLURM's; this writes its script.
+
+use super::Cell;
+use crate::error::Error;
+use std::fmt::Write;
+
+/// What a task asks the scheduler for.
+#[derive(Debug, Clone, Default, PartialEq, Eq, clap::Args)]
+#[group(requires = "slurm")]
+pub struct Resources {
+    /// Time limit of a task, such as 12:00:00; training then goes on when the script is submitted again.
+    #[arg(long = "slurm-time", value_name = "TIME")]
+    pub time: Option<String>,
+    /// Processors of a task.
+    #[arg(long = "slurm-cpus", value_name = "COUNT")]
+    pub cpus: Option<String>,
+    /// Memory of a task, such as 8G.
+    #[arg(long = "slurm-mem", value_name = "SIZE")]
+    pub mem: Option<String>,
+    /// Generic resources of a task.
+    #[arg(long = "slurm-gres", value_name = "LIST")]
+    pub gres: Option<String>,
+    /// Partition.
+    #[arg(long = "slurm-partition", value_name = "NAME")]
+    pub partition: Option<String>,
+}
+
+/// Seconds before the time limit at which a task is told to stop: it then writes a checkpoint.
+const NOTICE: u32 = 120;
+
+/// The script: `command` (a program and its arguments) is called with `--only` and the task's index.
+///
+/// # Errors
+/// [`Error::Config`] where a value cannot stand in a directive or an argument.
+pub fn script(name: &str, cells: &[Cell], resources: &Resources, command: &[String]) -> Result<String, Error> {
+    let mut directives = vec![
+        format!("--job-name=clapp-{name}"),
+        format!("--array=0-{}", cells.len().saturating_sub(1)),
+        "--ntasks=1".into(),
+        format!("--signal=B:TERM@{NOTICE}"),
+    ];
+    let Resources { time, cpus, mem, gres, partition } = resources;
+    for (option, key, value) in [
+        ("--slurm-time", "time", time),
+        ("--slurm-cpus", "cpus-per-task", cpus),
+        ("--slurm-mem", "mem", mem),
+        ("--slurm-gres", "gres", gres),
+        ("--slurm-partition", "partition", partition),
+    ] {
+        let Some(value) = value else { continue };
+        // Directives know no quoting that all versions agree on.
+        if value.is_empty() || !value.chars().all(|c| c.is_ascii_alphanumeric() || "_-.,:=+/".contains(c)) {
+            let message = format!("is {value:?}, expected letters, digits and _-.,:=+/");
+            return Err(Error::Config { origin: option.into(), message });
+        }
+        directives.push(format!("--{key}={value}"));
+    }
+    let mut text = String::from("#!/usr/bin/env bash\n");
+    for directive in directives {
+        let _ = writeln!(text, "#SBATCH {directive}");
+    }
+    text.push_str(
+        "#\n# Written by `clapp sweep`. A task trains and probes the run with its index, or goes on with it:\n",
+    );
+    for (index, cell) in cells.iter().enumerate() {
+        let _ = writeln!(text, "# {index:>5}  {}", cell.name);
+    }
+    let quoted = shlex::try_join(command.iter().map(String::as_str))
+        .map_err(|error| Error::Config { origin: "--slurm".into(), message: format!("an argument: {error}") })?;
+    text.push_str("set -eu\n");
+    let _ = writeln!(text, "exec {quoted} --only \"${{SLURM_ARRAY_TASK_ID:?submit this script with sbatch}}\"");
+    Ok(text)
+}
