@@ -43,6 +43,13 @@ struct Floor {
     gbytes: f64,
 }
 
+#[derive(Deserialize)]
+struct Loader {
+    preset: String,
+    size: usize,
+    images_per_second: f64,
+}
+
 /// Images in a batch.
 const IMAGES: usize = 32;
 
@@ -151,6 +158,8 @@ fn main() -> Result<(), Box<dyn Error>> {
             1e3 * seconds,
         ));
     }
+    let presets = ["--presets", "cifar10,tiny-imagenet,stl10", "--threads", &threads];
+    let loader: Vec<Loader> = json(Command::new(sibling("loader_rate")?).args(presets))?;
     println!("| width | program | images/s, median step | peak memory, MiB | steps timed |");
     println!("|---|---|---|---|---|");
     println!("{}", rows.join("\n"));
@@ -164,5 +173,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     );
     println!("|---|---|---|---|---|---|---|---|---|");
     println!("{}", floors.join("\n"));
+    println!("\nThe loader alone on {} threads (two augmented views an image, from memory):\n", arguments.threads);
+    println!("| preset | size | images/s |");
+    println!("|---|---|---|");
+    for Loader { preset, size, images_per_second } in loader {
+        println!("| {preset} | {size} | {images_per_second:.0} |");
+    }
     Ok(())
 }
