@@ -42,7 +42,7 @@ pub fn render(runs: &[Run]) -> Result<String, Error> {
                         (results(runs))
                         p.small {
                             "Probe: share of test images that a linear classifier on the frozen encoder's layers, all \
-                             together, classifies rightly. * The best epoch is selected on the test images themselves: \
+                             together, classifies rightly. * The best epoch is selected on the test images themselves, \
                              which flatters it; the final epoch is the result."
                         }
                         @if runs.len() > 1 {
