@@ -1,8 +1,8 @@
 //! Developer chores of the workspace: `cargo xtask test` runs everything that must hold before a change lands.
 
-mod cifar10;
 mod peers;
 mod results;
+mod tables;
 mod tools;
 
 use crate::tools::Tool;
@@ -35,8 +35,9 @@ const HELP: &str = "cargo xtask COMMAND
   results   runs the demonstration, the golden vectors, info and parity, and keeps what they print in benches/results
   peers     the CPU step beside PyTorch's in one run (installs it from PyPI into target/), benches/results/pytorch.md
   cost      speed and memory over depth and batch, benches/results/cost.md and cost.svg
-  cifar10 DATA  trains and probes every rule on CIFAR-10 at width 0.25 (an hour or more on two cores; what
-            out/cifar10 already holds is kept) and writes benches/results/cifar10.md";
+  table NAME DATA  trains and probes rules on a data set (what out/tables already holds is kept) and writes
+            benches/results/NAME.md; names: cifar10 (an hour or more on two cores), cifar10-short, stl10-short,
+            tiny-imagenet-short";
 
 /// A step that did not succeed.
 struct Failed(String);
@@ -49,9 +50,9 @@ fn main() -> ExitCode {
         Some("results") => results::run(),
         Some("peers") => peers::peers(),
         Some("cost") => peers::cost(),
-        Some("cifar10") => match std::env::args().nth(2) {
-            Some(data) => cifar10::run(&data),
-            None => Err(Failed("cifar10 needs the folder or archive of CIFAR-10 (binary version)".into())),
+        Some("table") => match [2, 3].map(|at| std::env::args().nth(at)) {
+            [Some(name), Some(data)] => tables::run(&name, &data),
+            _ => Err(Failed(format!("table needs a name ({}) and the folder or archive of its set", tables::names()))),
         },
         _ => {
             eprintln!("{HELP}");
