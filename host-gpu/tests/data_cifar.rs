@@ -217,15 +217,72 @@ fn other_things_are_not_recognised() {
     assert_all_in(&error(place.path()), &["the Python version of CIFAR-10", "binary version", cifar::WHERE]);
     let file = place.path().join("notes.txt");
     fs::write(&file, "notes").unwrap();
-    assert_all_in(&error(&file), &["notes.txt", "not gzipped"]);
+    assert_all_in(&error(&file), &["notes.txt", "not gzipped, nor a zip or tar"]);
     fs::write(&file, "").unwrap();
-    assert_all_in(&error(&file), &["notes.txt", "not gzipped"]);
+    assert_all_in(&error(&file), &["notes.txt", "not gzipped, nor a zip or tar"]);
     assert_all_in(&error(&place.path().join("nowhere")), &["nowhere", "cannot read"]);
     let other = tempfile::tempdir().unwrap();
     for name in ["a", "b", "c", "d", "e"] {
         fs::write(other.path().join(name), "").unwrap();
     }
     assert_all_in(&error(other.path()), &["5 entries (a, b, c, d, ...)"]);
+}
+
+/// CIFAR-100's files: superclass, class, pixels.
+fn files_100() -> Vec<(String, Vec<u8>)> {
+    let records = |start: usize, count: usize| {
+        let record = |record: usize| [&[(record % 20) as u8, (record % 100) as u8], &batch(record, 1)[1..]].concat();
+        (start..start + count).flat_map(record).collect::<Vec<u8>>()
+    };
+    vec![("train.bin".into(), records(90, 20)), ("test.bin".into(), records(0, 3))]
+}
+
+#[test]
+fn cifar_100_is_read_by_its_classes() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path().join(cifar::CIFAR100.folder);
+    let names: String = (0..100).map(|class| format!("name{class}\n")).collect();
+    let mut files = files_100();
+    files.push(("fine_label_names.txt".into(), names.into()));
+    write_folder(&folder, &files);
+    let other = tempfile::tempdir().unwrap();
+    let archive = other.path().join(cifar::CIFAR100.archive);
+    fs::write(&archive, tar_gz(&files)).unwrap();
+    let unpacked = other.path().join("cifar-100.tar");
+    let mut plain = Vec::new();
+    std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(&tar_gz(&files)[..]), &mut plain).unwrap();
+    fs::write(&unpacked, plain).unwrap();
+    for path in [folder.as_path(), place.path(), &archive, other.path(), &unpacked] {
+        let set = data::open(path).unwrap();
+        assert_eq!((set.name.as_str(), set.train.len(), set.test.len()), ("cifar100", 20, 3));
+        assert_eq!((set.classes.len(), set.classes[99].as_str()), (100, "name99"));
+        assert_eq!(set.train.labels()[8..12], [98, 99, 0, 1]);
+        assert_eq!(set.test.image(2).unwrap(), &batch(2, 1)[1..]);
+        assert_all_in(&set.source, &["CIFAR-100", "20 training", "the official set has 50000 and 10000"]);
+    }
+}
+
+#[test]
+fn what_is_wrong_with_cifar_100_is_named() {
+    let whole = files_100();
+    let with = |at: usize, value: u8| {
+        let mut bytes = whole[0].1.clone();
+        bytes[3 * 3074 + at] = value;
+        bytes
+    };
+    let cases: [(Vec<u8>, &[&str]); 3] = [
+        (with(0, 20), &["train.bin", "label 20 in record 3", "0 to 19"]),
+        (with(1, 100), &["train.bin", "label 100 in record 3", "0 to 99"]),
+        (whole[0].1[1..].to_vec(), &["train.bin", "61479 bytes", "3074", "153700000 bytes"]),
+    ];
+    for (bytes, parts) in cases {
+        let place = tempfile::tempdir().unwrap();
+        write_folder(place.path(), &[("train.bin".into(), bytes), whole[1].clone()]);
+        assert_all_in(&error(place.path()), &[parts, &[cifar::CIFAR100.hint]].concat());
+    }
+    let place = tempfile::tempdir().unwrap();
+    write_folder(place.path(), &whole[1..]);
+    assert_all_in(&error(place.path()), &["lacks train.bin"]);
 }
 
 proptest! {

@@ -67,6 +67,24 @@ fn plain_and_gzipped_files_are_read() {
 }
 
 #[test]
+fn mnist_and_fashion_mnist_are_told_apart_by_their_labels() {
+    for (name, labels, class) in [
+        ("mnist", [5, 0, 4, 1, 9, 2, 1, 3, 1, 4, 3], "9"),
+        ("fashion-mnist", [9, 0, 0, 3, 0, 2, 7, 2, 5, 5, 0], "ankle boot"),
+        ("idx", [9, 0, 0, 3, 0, 2, 7, 2, 5, 6, 0], "9"),
+        ("idx", [5, 0, 4, 1, 9, 2, 1, 3, 1, 4, 10], "9"),
+    ] {
+        let place = tempfile::tempdir().unwrap();
+        let mut files = files();
+        files[0] = file(&[11, 3, 4], &[7; 132]);
+        files[1] = file(&[11], &labels);
+        write(&place.path().join("FashionMNIST/raw"), &files, "");
+        let set = data::open(place.path()).unwrap();
+        assert_eq!((set.name.as_str(), set.classes[9].as_str()), (name, class));
+    }
+}
+
+#[test]
 fn malformed_files_are_named() {
     let long = |mut bytes: Vec<u8>| {
         bytes.push(0);

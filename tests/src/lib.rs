@@ -49,6 +49,7 @@ pub fn stripes(train: usize, test: usize) -> Dataset {
         pretrain: train.clone(),
         train,
         test: split(test, 2),
+        folds: Vec::new(),
     }
 }
 

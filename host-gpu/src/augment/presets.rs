@@ -1,6 +1,7 @@
 //! The settings of the paper, and of the sets that it does not have.
 
 use super::{BlurRange, CropRange, JitterRange, ViewAugment};
+use crate::data::{cifar, class_folders, stl10, tiny_imagenet};
 
 impl ViewAugment {
     /// The paper's pre-training views: colour jitter (0.8, 0.8, 0.8, 0.2), grey-scale, blur with a kernel of a tenth
@@ -20,9 +21,27 @@ impl ViewAugment {
 
     /// Pre-training views of CIFAR-10, with the paper's mean and deviation.
     pub fn cifar10() -> Self {
-        let mean = [125.3 / 255.0, 123.0 / 255.0, 113.9 / 255.0];
-        let std = [63.0 / 255.0, 62.1 / 255.0, 66.7 / 255.0];
-        Self::pretraining(32, 0.25, &mean, &std)
+        Self::pretraining(32, 0.25, &cifar::CIFAR10.mean, &cifar::CIFAR10.std)
+    }
+
+    /// Pre-training views of STL-10.
+    pub fn stl10() -> Self {
+        Self::pretraining(96, 0.08, &stl10::MEAN, &stl10::STD)
+    }
+
+    /// Pre-training views of Tiny ImageNet.
+    pub fn tiny_imagenet() -> Self {
+        Self::pretraining(64, 0.08, &tiny_imagenet::MEAN, &tiny_imagenet::STD)
+    }
+
+    /// Pre-training views of ImageNet.
+    pub fn imagenet() -> Self {
+        Self::pretraining(224, 0.08, &class_folders::MEAN, &class_folders::STD)
+    }
+
+    /// Pre-training views of CIFAR-100, as those of CIFAR-10: the paper does not use it.
+    pub fn cifar100() -> Self {
+        Self::pretraining(32, 0.25, &cifar::CIFAR100.mean, &cifar::CIFAR100.std)
     }
 
     /// Pre-training views of grey images: no mirror images (a mirrored digit is another sign), brightness and

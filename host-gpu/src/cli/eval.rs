@@ -1,5 +1,6 @@
 //! `clapp eval`: the linear probe of a checkpoint.
 
+use super::data::CacheArguments;
 use super::output::say;
 use super::{check_test_shape, open_data};
 use crate::backend::cpu::Cpu;
@@ -21,6 +22,8 @@ pub struct EvalArguments {
     /// Data set as downloaded (folder or archive); not needed where the configuration generates its images.
     #[arg(long)]
     pub data: Option<PathBuf>,
+    #[command(flatten)]
+    cache: CacheArguments,
     /// Compute the features once, from the images without augmentation: fast, but not the paper's protocol.
     #[arg(long)]
     pub cached: bool,
@@ -50,7 +53,7 @@ pub fn run(arguments: &EvalArguments) -> Result<u8, Error> {
     // Found out now rather than after the whole evaluation.
     check_writable(&path)?;
     let mut config = checkpoint.config;
-    let mut data = open_data(arguments.data.as_deref(), &config)?;
+    let mut data = open_data(arguments.data.as_deref(), arguments.cache.cache.as_deref(), &config)?;
     check_test_shape(&data, &config, &arguments.checkpoint.display().to_string())?;
     config.probe.epochs = arguments.epochs.unwrap_or(config.probe.epochs);
     if let Some(images) = arguments.images.or(config.images) {

@@ -1,5 +1,6 @@
 //! The command line: one file a command.
 
+pub mod data;
 pub mod demo;
 pub mod eval;
 pub mod golden;
@@ -13,7 +14,7 @@ pub mod train;
 
 use crate::augment::TestTransform;
 use crate::config::{Config, DataSource};
-use crate::data::{self, Dataset};
+use crate::data::{Dataset, generated, open_with};
 use crate::error::Error;
 use clap::{Parser, Subcommand, ValueEnum};
 use clapp_core::shape::Shape;
@@ -44,6 +45,8 @@ pub enum Command {
     Sweep(Box<sweep::SweepArguments>),
     /// A page that compares runs.
     Report(report::ReportArguments),
+    /// Data sets: whether one is whole, and what it looks like.
+    Data(data::DataArguments),
     /// What a network needs: parameters, operations, memory.
     Info(info::InfoArguments),
     /// A backend against golden vectors.
@@ -72,6 +75,7 @@ pub fn run(arguments: &Arguments) -> Result<u8, Error> {
         Some(Command::Eval(arguments)) => eval::run(arguments),
         Some(Command::Sweep(arguments)) => sweep::run(arguments),
         Some(Command::Report(arguments)) => report::run(arguments),
+        Some(Command::Data(arguments)) => data::run(arguments),
         Some(Command::Info(arguments)) => info::run(arguments),
         Some(Command::Golden(arguments)) => golden::run(arguments),
         Some(Command::Parity(arguments)) => parity::run(arguments),
@@ -79,10 +83,11 @@ pub fn run(arguments: &Arguments) -> Result<u8, Error> {
 }
 
 /// The images of a run: the folder or archive given, or the generated set where the configuration says so.
-pub(crate) fn open_data(path: Option<&Path>, config: &Config) -> Result<Dataset, Error> {
+/// `cache` is the folder for unpacked copies, where the user has chosen one.
+pub(crate) fn open_data(path: Option<&Path>, cache: Option<&Path>, config: &Config) -> Result<Dataset, Error> {
     match (path, config.data) {
-        (Some(path), _) => Ok(data::open(path)?),
-        (None, DataSource::Generated) => Ok(data::generated::shapes(config.seed, GENERATED_TRAIN, GENERATED_TEST)),
+        (Some(path), _) => Ok(open_with(path, cache)?),
+        (None, DataSource::Generated) => Ok(generated::shapes(config.seed, GENERATED_TRAIN, GENERATED_TEST)),
         (None, DataSource::Files) => Err(Error::Config {
             origin: config.name.clone(),
             message: "no images; name the data set with --data PATH, as downloaded (folder or official archive)".into(),

@@ -62,7 +62,7 @@ pub fn run(arguments: &ParityArguments) -> Result<u8, Error> {
     if arguments.optimizer == OptimizerName::Sgd {
         config.optimizer = Optimizer::Sgd { lr: SGD_RATE, momentum: 0.0, weight_decay: 0.0 };
     }
-    let data = open_data(arguments.data.as_deref(), &config)?;
+    let data = open_data(arguments.data.as_deref(), None, &config)?;
     check_channels(&data, config.input_shape(), &asked.origin())?;
     let differences = parity(&config, &data, arguments.steps)?;
     let mut lines = Vec::new();

@@ -1,5 +1,6 @@
 //! `clapp train`: an encoder from images, with checkpoints and metrics.
 
+use super::data::CacheArguments;
 use super::output::say;
 use super::progress::Progress;
 use super::{check_channels, open_data};
@@ -54,6 +55,8 @@ pub struct TrainArguments {
     /// Data set as downloaded (folder or archive); not needed where the configuration generates its images.
     #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
+    #[command(flatten)]
+    cache: CacheArguments,
     /// Folder for checkpoint, configuration and metrics [default: out/NAME].
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
@@ -151,7 +154,7 @@ pub fn run(arguments: &TrainArguments) -> Result<u8, Error> {
         (false, false) if path.exists() => return Err(Error::Exists { path }),
         (false, false) => Begin::New,
     };
-    let data = open_data(arguments.data.as_deref(), &config)?;
+    let data = open_data(arguments.data.as_deref(), arguments.cache.cache.as_deref(), &config)?;
     check_channels(&data, config.input_shape(), &arguments.configuration.origin())?;
     say(format!("{}: {} on {}", config.name, config.rule.name(), data.source))?;
     let images = Arc::new(config.images.map_or_else(|| data.pretrain.clone(), |count| data.pretrain.take(count)));
@@ -179,7 +182,10 @@ pub fn run(arguments: &TrainArguments) -> Result<u8, Error> {
     if outcome.finished {
         return Ok(0);
     }
-    let data = arguments.data.as_ref().map_or(String::new(), |path| format!(" --data {}", path.display()));
+    let option = |name: &str, path: &Option<PathBuf>| {
+        path.as_ref().map_or(String::new(), |path| format!(" --{name} {}", path.display()))
+    };
+    let data = option("data", &arguments.data) + &option("cache", &arguments.cache.cache);
     say(format!(
         "stopped after step {}; go on with: clapp train --resume --out {}{data}",
         outcome.step,

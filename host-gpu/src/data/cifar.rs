@@ -1,8 +1,9 @@
-//! CIFAR-10 in its official binary version (Krizhevsky 2009), from its folder or straight from the archive.
+//! CIFAR-10 and CIFAR-100 in their official binary versions (Krizhevsky 2009), from the folder or straight from the
+//! archive.
 //!
-//! Each of the six batch files holds records of 3073 bytes: one label, then the red, green and blue plane of
-//! 32x32 values. Official files hold 10,000 records; any other whole number is accepted (a cut-down copy for a
-//! quick try), and [`Dataset::source`] says how many were read.
+//! A record is its labels, a byte each (CIFAR-10: the class; CIFAR-100: superclass, then class), then the red, green and
+//! blue plane of 32x32 values. Official files hold 10,000 records (CIFAR-100's training file 50,000); any other whole
+//! number is accepted (a cut-down copy for a quick try), and [`Dataset::source`] says how many were read.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};
@@ -11,15 +12,44 @@ use std::path::Path;
 use clapp_core::shape::Shape;
 use flate2::bufread::MultiGzDecoder;
 
-use super::files::io_error;
+use super::files::{io_error, is_gzip};
 use super::images::Images;
 use super::{DataError, Dataset, Split};
 
-/// Folder in the official archive.
-pub const FOLDER: &str = "cifar-10-batches-bin";
-/// Name of the official archive.
-pub const ARCHIVE: &str = "cifar-10-binary.tar.gz";
-/// The batch files: five to train on, then the test batch.
+/// What tells the two sets apart.
+#[derive(Debug)]
+pub struct Layout {
+    /// Short name of the set.
+    pub name: &'static str,
+    /// Its name in messages.
+    title: &'static str,
+    /// Folder in the official archive.
+    pub folder: &'static str,
+    /// Name of the official archive.
+    pub archive: &'static str,
+    /// The files: those to train on, and last the one to test on.
+    pub files: &'static [&'static str],
+    /// How many different labels each label byte of a record may hold; the last byte is the class.
+    labels: &'static [u8],
+    /// File with the names of the classes.
+    names: &'static str,
+    /// Their names where that file is not there; numbers where they are too many.
+    classes: &'static [&'static str],
+    /// Records of the official training files together.
+    official: usize,
+    /// Where the official archive is.
+    pub hint: &'static str,
+    /// Mean of each channel, of values in `[0, 1]`.
+    pub mean: [f32; 3],
+    /// Standard deviation of each channel, of values in `[0, 1]`.
+    pub std: [f32; 3],
+}
+
+/// Folder in the official archive of CIFAR-10.
+pub const FOLDER: &str = CIFAR10.folder;
+/// Name of the official archive of CIFAR-10.
+pub const ARCHIVE: &str = CIFAR10.archive;
+/// The batch files of CIFAR-10: five to train on, then the test batch.
 pub const FILES: [&str; 6] = [
     "data_batch_1.bin",
     "data_batch_2.bin",
@@ -28,62 +58,109 @@ pub const FILES: [&str; 6] = [
     "data_batch_5.bin",
     "test_batch.bin",
 ];
-/// Where the official archive is.
-pub const WHERE: &str = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz";
+/// Where the official archive of CIFAR-10 is.
+pub const WHERE: &str = CIFAR10.hint;
 
-/// Mean of each channel as the paper's code has it.
-const MEAN: [f32; 3] = [125.3 / 255.0, 123.0 / 255.0, 113.9 / 255.0];
-/// Standard deviation of each channel as the paper's code has it.
-const STD: [f32; 3] = [63.0 / 255.0, 62.1 / 255.0, 66.7 / 255.0];
-/// Class names where `batches.meta.txt` is not there.
-const CLASSES: [&str; 10] = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"];
-const NAMES_FILE: &str = "batches.meta.txt";
+/// CIFAR-10, with mean and deviation as the paper's code has them (spec 5.2).
+pub const CIFAR10: Layout = Layout {
+    name: "cifar10",
+    title: "CIFAR-10",
+    folder: "cifar-10-batches-bin",
+    archive: "cifar-10-binary.tar.gz",
+    files: &FILES,
+    labels: &[10],
+    names: "batches.meta.txt",
+    classes: &["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"],
+    official: 50_000,
+    hint: "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
+    mean: [125.3 / 255.0, 123.0 / 255.0, 113.9 / 255.0],
+    std: [63.0 / 255.0, 62.1 / 255.0, 66.7 / 255.0],
+};
+
+/// CIFAR-100 by its 100 classes, with mean and deviation of its own training images; the paper does not use it.
+pub const CIFAR100: Layout = Layout {
+    name: "cifar100",
+    title: "CIFAR-100",
+    folder: "cifar-100-binary",
+    archive: "cifar-100-binary.tar.gz",
+    files: &["train.bin", "test.bin"],
+    labels: &[20, 100],
+    names: "fine_label_names.txt",
+    classes: &[],
+    official: 50_000,
+    hint: "https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz",
+    mean: [0.5071, 0.4865, 0.4409],
+    std: [0.2673, 0.2564, 0.2762],
+};
+
 const SHAPE: Shape = Shape::new(3, 32, 32);
 const IMAGE: usize = SHAPE.len();
-const RECORD: usize = 1 + IMAGE;
-/// Most bytes of a batch file that are read: 10,000 official records ten times over. A larger file is refused, so
-/// that a wrong or hostile archive cannot fill the memory.
-const MOST: u64 = 10 * 10_000 * RECORD as u64;
+/// Most records of a file that are read, ten times the official 10,000 or 50,000. A larger file is refused, so that a
+/// wrong or hostile archive cannot fill the memory.
+const TIMES: usize = 10;
 /// Most bytes that may follow the last file in an archive (the official one ends within a few KiB).
 const MOST_AFTER: u64 = 64 << 20;
+/// Most bytes of the file with the names.
+const MOST_NAMES: u64 = 4096;
 
-/// Reads the batch files in `folder`.
+impl Layout {
+    /// Classes of the set.
+    fn class_count(&self) -> usize {
+        self.labels.last().map_or(0, |&count| usize::from(count))
+    }
+
+    /// Bytes of a record.
+    fn record(&self) -> usize {
+        self.labels.len() + IMAGE
+    }
+
+    /// Records of an official training file.
+    fn official_records(&self) -> usize {
+        self.official / (self.files.len() - 1)
+    }
+
+    /// Most bytes of a file that are read.
+    fn most(&self) -> u64 {
+        (TIMES * self.official_records() * self.record()) as u64
+    }
+}
+
+/// Reads the files of the set in `folder`.
 ///
 /// # Errors
 /// [`DataError`] where a file is missing, unreadable, empty, not a whole number of records, too large, or has a
-/// label above 9.
-pub fn read_folder(folder: &Path) -> Result<Dataset, DataError> {
-    let mut parts: [Option<Records>; 6] = Default::default();
-    let mut names = None;
-    for (name, part) in FILES.iter().zip(&mut parts) {
+/// label that is none.
+pub fn read_folder(layout: &Layout, folder: &Path) -> Result<Dataset, DataError> {
+    let mut parts = Parts::new(layout);
+    for (at, name) in layout.files.iter().enumerate() {
         let path = folder.join(name);
         let file = match File::open(&path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(io_error(&path, error, WHERE)),
+            Err(error) => return Err(io_error(&path, error, layout.hint)),
         };
-        let bytes = read_at_most(file, MOST).map_err(|error| io_error(&path, error, WHERE))?;
-        *part = Some(Records::parse(bytes, &path.display().to_string())?);
+        let bytes = read_at_most(file, layout.most()).map_err(|error| io_error(&path, error, layout.hint))?;
+        parts.add(at, bytes, &path.display().to_string())?;
     }
     // The names are a courtesy: a set without them, or with strange ones, is read all the same.
-    if let Ok(file) = File::open(folder.join(NAMES_FILE))
-        && let Ok(bytes) = read_at_most(file, 4096)
+    if let Ok(file) = File::open(folder.join(layout.names))
+        && let Ok(bytes) = read_at_most(file, MOST_NAMES)
     {
-        names = class_names(&bytes);
+        parts.names(&bytes);
     }
-    assemble(folder, parts, names)
+    parts.assemble(folder)
 }
 
-/// Reads the official archive as a stream, without unpacking it.
+/// Reads the official archive (or the same tar without gzip) as a stream, without unpacking it.
 ///
 /// # Errors
 /// [`DataError`] as for [`read_folder`], and where the gzip or tar stream is damaged or cut short.
-pub fn read_archive(archive: &Path) -> Result<Dataset, DataError> {
-    let failed = |error| io_error(archive, error, WHERE);
-    let file = File::open(archive).map_err(failed)?;
-    let mut tar = tar::Archive::new(MultiGzDecoder::new(BufReader::with_capacity(1 << 16, file)));
-    let mut parts: [Option<Records>; 6] = Default::default();
-    let mut names = None;
+pub fn read_archive(layout: &Layout, archive: &Path) -> Result<Dataset, DataError> {
+    let failed = |error| io_error(archive, error, layout.hint);
+    let file = BufReader::with_capacity(1 << 16, File::open(archive).map_err(failed)?);
+    let source: Box<dyn Read> = if is_gzip(archive)? { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) };
+    let mut tar = tar::Archive::new(source);
+    let mut parts = Parts::new(layout);
     for entry in tar.entries().map_err(failed)? {
         let entry = entry.map_err(failed)?;
         if !entry.header().entry_type().is_file() {
@@ -92,115 +169,145 @@ pub fn read_archive(archive: &Path) -> Result<Dataset, DataError> {
         let path = entry.path().map_err(failed)?.into_owned();
         let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
         let shown = format!("{}: {}", archive.display(), path.display());
-        if let Some(at) = FILES.iter().position(|known| *known == name) {
+        if let Some(at) = layout.files.iter().position(|known| *known == name) {
             let size = entry.size();
-            let bytes = read_at_most(entry, MOST).map_err(failed)?;
+            let bytes = read_at_most(entry, layout.most()).map_err(failed)?;
             // A cut entry ends early without an error from the tar reader.
-            if size <= MOST && bytes.len() as u64 != size {
-                return Err(malformed(
+            if size <= layout.most() && bytes.len() as u64 != size {
+                return Err(layout.malformed(
                     &shown,
                     format!("{} bytes", bytes.len()),
                     format!("{size} bytes, as the archive's header says"),
                 ));
             }
-            if parts[at].replace(Records::parse(bytes, &shown)?).is_some() {
-                return Err(malformed(&shown, "a second file of this name".into(), "each batch once".into()));
+            if parts.files[at].is_some() {
+                return Err(layout.malformed(&shown, "a second file of this name".into(), "each file once".into()));
             }
-        } else if name == NAMES_FILE {
-            names = class_names(&read_at_most(entry, 4096).map_err(failed)?);
+            parts.add(at, bytes, &shown)?;
+        } else if name == layout.names {
+            parts.names(&read_at_most(entry, MOST_NAMES).map_err(failed)?);
         }
     }
     // The checksum of the gzip stream is at its very end, and is checked only by reading up to there.
     let mut rest = tar.into_inner().take(MOST_AFTER + 1);
     if io::copy(&mut rest, &mut io::sink()).map_err(failed)? > MOST_AFTER {
-        return Err(malformed(
+        return Err(layout.malformed(
             &archive.display().to_string(),
             format!("more than {MOST_AFTER} bytes after the last file"),
             "the end of the archive".into(),
         ));
     }
-    assemble(archive, parts, names)
+    parts.assemble(archive)
 }
 
-/// The records of one batch file.
+/// The records of one file.
+#[derive(Default)]
 struct Records {
     pixels: Vec<u8>,
     labels: Vec<u16>,
 }
 
-impl Records {
-    /// Takes the bytes of a batch file apart; `file` names it in errors.
-    fn parse(bytes: Vec<u8>, file: &str) -> Result<Self, DataError> {
-        if bytes.len() as u64 > MOST {
-            return Err(malformed(file, format!("more than {MOST} bytes"), format!("{} bytes", 10_000 * RECORD)));
+/// What has been read so far.
+struct Parts<'a> {
+    layout: &'a Layout,
+    files: Vec<Option<Records>>,
+    names: Option<Vec<String>>,
+}
+
+impl<'a> Parts<'a> {
+    fn new(layout: &'a Layout) -> Self {
+        Self { layout, files: layout.files.iter().map(|_| None).collect(), names: None }
+    }
+
+    /// Takes the bytes of file `at` apart; `file` names it in errors.
+    fn add(&mut self, at: usize, bytes: Vec<u8>, file: &str) -> Result<(), DataError> {
+        let layout = self.layout;
+        let (record, most) = (layout.record(), layout.most());
+        let official = layout.official_records() * record;
+        if bytes.len() as u64 > most {
+            return Err(layout.malformed(file, format!("more than {most} bytes"), format!("{official} bytes")));
         }
-        if bytes.is_empty() || !bytes.len().is_multiple_of(RECORD) {
-            return Err(malformed(
+        if bytes.is_empty() || !bytes.len().is_multiple_of(record) {
+            return Err(layout.malformed(
                 file,
                 format!("{} bytes", bytes.len()),
-                format!(
-                    "whole records of {RECORD} bytes, at least one (the official files have {} bytes)",
-                    10_000 * RECORD
-                ),
+                format!("whole records of {record} bytes, at least one (the official files have {official} bytes)"),
             ));
         }
-        let count = bytes.len() / RECORD;
-        let (mut pixels, mut labels) = (Vec::with_capacity(count * IMAGE), Vec::with_capacity(count));
-        for (number, record) in bytes.chunks_exact(RECORD).enumerate() {
-            if record[0] > 9 {
-                return Err(malformed(
+        let mut records = Records::default();
+        records.pixels.reserve_exact(bytes.len() / record * IMAGE);
+        for (number, record) in bytes.chunks_exact(record).enumerate() {
+            let (labels, pixels) = record.split_at(layout.labels.len());
+            if let Some((label, count)) = labels.iter().zip(layout.labels).find(|(label, count)| label >= count) {
+                return Err(layout.malformed(
                     file,
-                    format!("label {} in record {number}", record[0]),
-                    "a label from 0 to 9".into(),
+                    format!("label {label} in record {number}"),
+                    format!("a label from 0 to {}", count - 1),
                 ));
             }
-            labels.push(u16::from(record[0]));
-            pixels.extend_from_slice(&record[1..]);
+            records.labels.extend(labels.last().map(|&label| u16::from(label)));
+            records.pixels.extend_from_slice(pixels);
         }
-        Ok(Self { pixels, labels })
+        self.files[at] = Some(records);
+        Ok(())
+    }
+
+    /// The names of the classes, one a line; nothing where there are more or fewer than classes.
+    fn names(&mut self, bytes: &[u8]) {
+        let Ok(text) = std::str::from_utf8(bytes) else { return };
+        let names: Vec<String> =
+            text.lines().map(str::trim).filter(|line| !line.is_empty()).map(String::from).collect();
+        self.names = (names.len() == self.layout.class_count()).then_some(names);
+    }
+
+    /// Joins the files, or says which are missing.
+    fn assemble(mut self, place: &Path) -> Result<Dataset, DataError> {
+        let layout = self.layout;
+        let missing: Vec<&str> =
+            layout.files.iter().zip(&self.files).filter(|(_, part)| part.is_none()).map(|(name, _)| *name).collect();
+        if !missing.is_empty() {
+            let missing = missing.join(", ");
+            return Err(DataError::Missing { place: place.into(), missing, hint: layout.hint.into() });
+        }
+        let test = self.files.pop().flatten().unwrap_or_default();
+        let mut parts = self.files.into_iter().flatten();
+        let mut train = parts.next().unwrap_or_default();
+        for part in parts {
+            train.pixels.extend_from_slice(&part.pixels);
+            train.labels.extend_from_slice(&part.labels);
+        }
+        let train = Split::of(Images::Memory { shape: SHAPE, pixels: train.pixels }, train.labels);
+        let test = Split::of(Images::Memory { shape: SHAPE, pixels: test.pixels }, test.labels);
+        let official = train.len() == layout.official && test.len() == 10_000;
+        let given = || match layout.classes {
+            [] => (0..layout.class_count()).map(|class| class.to_string()).collect(),
+            classes => classes.iter().map(ToString::to_string).collect(),
+        };
+        Ok(Dataset {
+            name: layout.name.into(),
+            source: format!(
+                "{} from {}: {} training and {} test images{}",
+                layout.title,
+                place.display(),
+                train.len(),
+                test.len(),
+                if official { "" } else { " (the official set has 50000 and 10000)" }
+            ),
+            classes: self.names.unwrap_or_else(given),
+            mean: layout.mean.to_vec(),
+            std: layout.std.to_vec(),
+            pretrain: train.clone(),
+            train,
+            test,
+            folds: Vec::new(),
+        })
     }
 }
 
-/// Joins the six parts, or says which are missing.
-fn assemble(place: &Path, parts: [Option<Records>; 6], names: Option<Vec<String>>) -> Result<Dataset, DataError> {
-    let missing: Vec<&str> =
-        FILES.iter().zip(&parts).filter(|(_, part)| part.is_none()).map(|(name, _)| *name).collect();
-    let mut pixels = Vec::new();
-    let mut labels = Vec::new();
-    let [a, b, c, d, e, Some(test)] = parts else {
-        return Err(lacks(place, &missing));
-    };
-    for part in [a, b, c, d, e] {
-        let Some(part) = part else { return Err(lacks(place, &missing)) };
-        pixels.extend_from_slice(&part.pixels);
-        labels.extend_from_slice(&part.labels);
+impl Layout {
+    fn malformed(&self, file: &str, found: String, expected: String) -> DataError {
+        DataError::Malformed { file: file.into(), found, expected, hint: self.hint.into() }
     }
-    let train = Split::of(Images::Memory { shape: SHAPE, pixels }, labels);
-    let test = Split::of(Images::Memory { shape: SHAPE, pixels: test.pixels }, test.labels);
-    let official = train.len() == 50_000 && test.len() == 10_000;
-    Ok(Dataset {
-        name: "cifar10".into(),
-        source: format!(
-            "CIFAR-10 from {}: {} training and {} test images{}",
-            place.display(),
-            train.len(),
-            test.len(),
-            if official { "" } else { " (the official set has 50000 and 10000)" }
-        ),
-        classes: names.unwrap_or_else(|| CLASSES.map(String::from).to_vec()),
-        mean: MEAN.to_vec(),
-        std: STD.to_vec(),
-        pretrain: train.clone(),
-        train,
-        test,
-    })
-}
-
-/// The ten names of `batches.meta.txt`, one a line; `None` where there are not ten.
-fn class_names(bytes: &[u8]) -> Option<Vec<String>> {
-    let text = std::str::from_utf8(bytes).ok()?;
-    let names: Vec<String> = text.lines().map(str::trim).filter(|line| !line.is_empty()).map(String::from).collect();
-    (names.len() == CLASSES.len()).then_some(names)
 }
 
 /// Reads to the end, or one byte past `most`, so that the caller can tell that there was more.
@@ -208,12 +315,4 @@ fn read_at_most(source: impl Read, most: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     source.take(most + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
-}
-
-fn lacks(place: &Path, missing: &[&str]) -> DataError {
-    DataError::Missing { place: place.into(), missing: missing.join(", "), hint: WHERE.into() }
-}
-
-fn malformed(file: &str, found: String, expected: String) -> DataError {
-    DataError::Malformed { file: file.into(), found, expected, hint: WHERE.into() }
 }

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use super::{cifar, idx};
+use super::{cifar, idx, stl10, tiny_imagenet};
 
 /// Why a data set could not be read. The message names the file, what was found and what was expected.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +28,14 @@ pub enum DataError {
         /// Where to get a whole copy.
         hint: String,
     },
+    /// The unpacked copy of an archive could not be written.
+    #[error("cannot write an unpacked copy to {path}: {source}. --cache FOLDER chooses another place for it")]
+    Cache {
+        /// The folder or file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// An image could not be decoded.
     #[error("{file} is not a usable image: {why}")]
     Image {
@@ -36,11 +44,25 @@ pub enum DataError {
         /// What the decoder said.
         why: String,
     },
+    /// Images could not be used.
+    #[error("{bad} of {all} images cannot be used; the first: {first}")]
+    Images {
+        /// How many.
+        bad: usize,
+        /// Of how many.
+        all: usize,
+        /// Why the first of them could not be used.
+        first: Box<DataError>,
+    },
     /// Nothing at the path looks like a known data set.
     #[error(
-        "{path} is not a data set that I know: found {found}; expected CIFAR-10 in its binary version ({cifar}) or the \
-         four files of MNIST ({idx})",
-        cifar = cifar::WHERE,
+        "{path} is not a data set that I know: found {found}; expected, as downloaded or unpacked, CIFAR-10 or CIFAR-100 \
+         in its binary version ({cifar10}, {cifar100}), STL-10 ({stl10}), Tiny ImageNet ({tiny}), the four files of MNIST \
+         or Fashion-MNIST ({idx}), or images in train/CLASS and val/CLASS",
+        cifar10 = cifar::WHERE,
+        cifar100 = cifar::CIFAR100.hint,
+        stl10 = stl10::WHERE,
+        tiny = tiny_imagenet::WHERE,
         idx = idx::WHERE
     )]
     Unrecognised {

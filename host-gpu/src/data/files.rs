@@ -5,6 +5,29 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use super::DataError;
+use super::encoded::is_image;
+
+/// Reads some bytes of `file` from `position` on; the file has no position of its own that threads could dispute.
+pub fn read_at(file: &File, out: &mut [u8], position: u64) -> io::Result<usize> {
+    #[cfg(unix)]
+    return std::os::unix::fs::FileExt::read_at(file, out, position);
+    #[cfg(windows)]
+    return std::os::windows::fs::FileExt::seek_read(file, out, position);
+}
+
+/// As [`read_at`], until `out` is full.
+pub fn read_exact_at(file: &File, out: &mut [u8], position: u64) -> io::Result<()> {
+    let mut done = 0;
+    while done < out.len() {
+        match read_at(file, &mut out[done..], position + done as u64) {
+            Ok(0) => return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file ends too early")),
+            Ok(read) => done += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
 
 /// Error of an operation on `path`.
 pub fn io_error(path: &Path, source: io::Error, hint: &str) -> DataError {
@@ -39,13 +62,45 @@ pub fn holds_any(folder: &Path, names: &[&str]) -> Result<bool, DataError> {
     Ok(false)
 }
 
-/// Whether the file at `path` starts as gzip does.
-pub fn is_gzip(path: &Path) -> Result<bool, DataError> {
+/// What a file is packed as, by its first bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Packing {
+    /// gzip.
+    Gzip,
+    /// zip.
+    Zip,
+    /// tar, not compressed.
+    Tar,
+    /// None of these.
+    None,
+}
+
+/// What the file at `path` is packed as.
+pub fn packing(path: &Path) -> Result<Packing, DataError> {
     let mut start = Vec::new();
     File::open(path)
-        .and_then(|file| file.take(2).read_to_end(&mut start))
+        .and_then(|file| file.take(512).read_to_end(&mut start))
         .map_err(|source| io_error(path, source, "see the set's official page"))?;
-    Ok(start == [0x1f, 0x8b])
+    Ok(if start.starts_with(&[0x1f, 0x8b]) {
+        Packing::Gzip
+    } else if start.starts_with(b"PK") {
+        Packing::Zip
+    } else if start.get(257..262) == Some(b"ustar") {
+        Packing::Tar
+    } else {
+        Packing::None
+    })
+}
+
+/// Whether the file at `path` starts as gzip does.
+pub fn is_gzip(path: &Path) -> Result<bool, DataError> {
+    Ok(packing(path)? == Packing::Gzip)
+}
+
+/// Whether an image is among the first entries of `folder`, as far as that can be told.
+fn holds_image(folder: &Path) -> bool {
+    let Ok(entries) = fs::read_dir(folder) else { return false };
+    entries.flatten().take(64).any(|entry| entry.file_name().to_str().is_some_and(is_image))
 }
 
 /// Names a few entries of `folder`, for a message.
@@ -58,6 +113,9 @@ pub fn describe(folder: &Path) -> Result<String, DataError> {
     names.sort();
     if names.iter().any(|name| name == "cifar-10-batches-py" || name == "data_batch_1") {
         return Ok("the Python version of CIFAR-10".into());
+    }
+    if names.iter().take(8).any(|name| holds_image(&folder.join(name))) {
+        return Ok("class folders without train and val".into());
     }
     Ok(match names.len() {
         0 => "an empty folder".into(),

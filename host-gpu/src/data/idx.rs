@@ -20,6 +20,41 @@ pub const WHERE: &str = "http://yann.lecun.com/exdb/mnist/ or https://ossci-data
 /// The four files: training images and labels, test images and labels. Each may end in `.gz`.
 pub const FILES: [&str; 4] =
     ["train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"];
+/// Sets that look alike but for their labels.
+const KNOWN: [Known; 2] = [
+    Known {
+        name: "mnist",
+        title: "MNIST",
+        start: [5, 0, 4, 1, 9, 2, 1, 3, 1, 4],
+        classes: &["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"],
+    },
+    Known {
+        name: "fashion-mnist",
+        title: "Fashion-MNIST",
+        start: [9, 0, 0, 3, 0, 2, 7, 2, 5, 5],
+        classes: &[
+            "t-shirt/top",
+            "trouser",
+            "pullover",
+            "dress",
+            "coat",
+            "sandal",
+            "shirt",
+            "sneaker",
+            "bag",
+            "ankle boot",
+        ],
+    },
+];
+
+/// A set by the labels of its first ten training images.
+struct Known {
+    name: &'static str,
+    title: &'static str,
+    start: [u16; 10],
+    classes: &'static [&'static str],
+}
+
 /// Most values of a file that are read (MNIST has 47 million).
 const MOST: u64 = 1 << 30;
 
@@ -63,15 +98,21 @@ pub fn read_folder(folder: &Path) -> Result<Dataset, DataError> {
     let train = Split::of(Images::Memory { shape, pixels: train.pixels }, train.labels);
     let test = Split::of(Images::Memory { shape, pixels: test.pixels }, test.labels);
     let classes = train.labels().iter().chain(test.labels()).max().map_or(0, |&label| usize::from(label) + 1);
+    let (name, title, names) = match KNOWN.iter().find(|known| train.labels().starts_with(&known.start)) {
+        Some(known) if classes <= known.classes.len() => (known.name, known.title, known.classes),
+        _ => ("idx", "IDX files", &[][..]),
+    };
+    let class_name = |class: usize| names.get(class).map_or_else(|| class.to_string(), ToString::to_string);
     Ok(Dataset {
-        name: "idx".into(),
-        source: format!("IDX files from {}: {} training and {} test images", folder.display(), train.len(), test.len()),
-        classes: (0..classes).map(|class| class.to_string()).collect(),
+        name: name.into(),
+        source: format!("{title} from {}: {} training and {} test images", folder.display(), train.len(), test.len()),
+        classes: (0..classes).map(class_name).collect(),
         mean,
         std,
         pretrain: train.clone(),
         train,
         test,
+        folds: Vec::new(),
     })
 }
 

@@ -3,6 +3,8 @@
 use clapp_core::shape::Shape;
 
 use super::DataError;
+use super::encoded::Encoded;
+use super::records::Records;
 
 /// The images of one part of a set. Any thread may read any of them.
 #[derive(Debug)]
@@ -14,6 +16,10 @@ pub(super) enum Images {
         /// Planes `[C, H, W]` of each image.
         pixels: Vec<u8>,
     },
+    /// All of one shape, in a file of records of equal length; read when asked for.
+    Records(Records),
+    /// JPEG and PNG files of any size; read and decoded when asked for.
+    Encoded(Encoded),
 }
 
 impl Images {
@@ -21,6 +27,8 @@ impl Images {
     pub(super) fn len(&self) -> usize {
         match self {
             Self::Memory { shape, pixels } => pixels.len() / shape.len().max(1),
+            Self::Records(records) => records.len(),
+            Self::Encoded(encoded) => encoded.len(),
         }
     }
 
@@ -28,6 +36,8 @@ impl Images {
     pub(super) fn shape(&self) -> Option<Shape> {
         match self {
             Self::Memory { shape, .. } => Some(*shape),
+            Self::Records(records) => Some(records.shape()),
+            Self::Encoded(_) => None,
         }
     }
 
@@ -47,6 +57,8 @@ impl Images {
                 out.extend_from_slice(&pixels[i * shape.len()..][..shape.len()]);
                 Ok(*shape)
             }
+            Self::Records(records) => records.read(i, out),
+            Self::Encoded(encoded) => encoded.read(i, out),
         }
     }
 }

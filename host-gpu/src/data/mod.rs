@@ -2,22 +2,33 @@
 //!
 //! A [`Split`] gives any of its images to any thread, from memory or from files of any size.
 //!
-//! [`open`] recognises what lies at a path; each format is one file of this module. A new format is a new
-//! file and one line in [`open`].
-
-use std::path::Path;
+//! [`open()`] recognises what lies at a path; each format is one file of this module. A new format is a new file and a
+//! few lines in `open.rs`.
 
 use clapp_core::shape::Shape;
 
+mod cache;
 pub mod cifar;
+pub mod class_folders;
+mod encoded;
 mod error;
 mod files;
 pub mod generated;
 pub mod idx;
 mod images;
+mod open;
+pub mod published;
+mod records;
+mod sheet;
 mod split;
+pub mod stl10;
+mod store;
+mod text;
+pub mod tiny_imagenet;
 
 pub use error::DataError;
+pub use open::{open, open_with};
+pub use sheet::contact_sheet;
 pub use split::Split;
 
 /// An image set with its parts.
@@ -39,6 +50,8 @@ pub struct Dataset {
     pub train: Split,
     /// Labelled images to evaluate on.
     pub test: Split,
+    /// Indices of `train` that belong together, where the set has such a division (STL-10: ten folds of 1000).
+    pub folds: Vec<Vec<usize>>,
 }
 
 impl Dataset {
@@ -51,37 +64,4 @@ impl Dataset {
     pub fn channels(&self) -> usize {
         self.train.channels()
     }
-}
-
-/// Reads the data set at `path`, whatever its format.
-///
-/// Recognised are a folder with the CIFAR-10 binary batches (or its parent), the official
-/// `cifar-10-binary.tar.gz` (or a folder that holds it), and a folder with the four IDX files of MNIST and its
-/// kin, plain or gzipped (or the root of torchvision's copy, with the files in `MNIST/raw`).
-///
-/// # Errors
-/// [`DataError`]; the message says what was found, what was expected, and where the official files are.
-pub fn open(path: &Path) -> Result<Dataset, DataError> {
-    if !files::is_folder(path)? {
-        return if files::is_gzip(path)? {
-            cifar::read_archive(path)
-        } else {
-            Err(DataError::Unrecognised { path: path.into(), found: "a file that is not gzipped".into() })
-        };
-    }
-    for folder in [path.to_path_buf(), path.join(cifar::FOLDER)] {
-        if files::holds_any(&folder, &cifar::FILES)? {
-            return cifar::read_folder(&folder);
-        }
-    }
-    let archive = path.join(cifar::ARCHIVE);
-    if files::exists(&archive)? {
-        return cifar::read_archive(&archive);
-    }
-    for folder in [path.to_path_buf(), path.join("MNIST/raw"), path.join("FashionMNIST/raw")] {
-        if idx::is_here(&folder)? {
-            return idx::read_folder(&folder);
-        }
-    }
-    Err(DataError::Unrecognised { path: path.into(), found: files::describe(path)? })
 }

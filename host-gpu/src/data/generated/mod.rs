@@ -88,6 +88,7 @@ pub fn shapes_with(seed: u64, train: usize, test: usize, nuisance: &Nuisance) ->
         pretrain: train.clone(),
         train,
         test,
+        folds: Vec::new(),
     }
 }
 

@@ -1,0 +1,100 @@
+//! Unpacked copies of archives that cannot be read by position.
+//!
+//! A `tar.gz` has to be read from its start. It is decompressed once into a plain tar, whose files are then read where
+//! they lie; nothing in the archive names a file on the disk. The copy appears whole or not at all: it is written
+//! under a temporary name, checked by the gzip stream's own checksums, and renamed. Its name holds the archive's
+//! length and time of change, so that a changed archive is unpacked anew.
+
+use std::fs::{self, File};
+use std::io::{self, BufReader, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
+
+use flate2::bufread::MultiGzDecoder;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::DataError;
+use super::files::io_error;
+
+/// The plain tar of the archive `path` (`tar.gz`), from `cache` or newly made there. Without `cache` it lies beside the
+/// archive where that folder may be written to, and else in the user's folder for such files.
+///
+/// # Errors
+/// [`DataError::Io`] where the archive is damaged, [`DataError::Cache`] where the copy cannot be written.
+pub(super) fn unpacked(path: &Path, cache: Option<&Path>, hint: &'static str) -> Result<PathBuf, DataError> {
+    let failed = |error| io_error(path, error, hint);
+    let found = fs::metadata(path).map_err(failed)?;
+    let changed =
+        found.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok()).map_or(0, |t| t.as_secs());
+    let stem = path.file_name().map_or_else(|| "archive".into(), |name| name.to_string_lossy());
+    let name = format!("{stem}.{}.{changed}.tar", found.len());
+    let beside = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folders: Vec<PathBuf> = match cache {
+        Some(folder) => vec![folder.into()],
+        None => [Some(beside.into()), of_user()].into_iter().flatten().collect(),
+    };
+    if let Some(copy) = folders.iter().map(|folder| folder.join(&name)).find(|copy| copy.is_file()) {
+        return Ok(copy);
+    }
+    let mut refused = None;
+    for folder in folders {
+        let begun = fs::create_dir_all(&folder).and_then(|()| tempfile::NamedTempFile::new_in(&folder));
+        match begun {
+            Ok(temporary) => return unpack(path, temporary, folder.join(name), found.len(), hint),
+            Err(source) => refused = Some(DataError::Cache { path: folder, source }),
+        }
+    }
+    Err(refused.unwrap_or(DataError::Cache { path: beside.into(), source: io::ErrorKind::PermissionDenied.into() }))
+}
+
+/// The user's folder for files that can be made again.
+fn of_user() -> Option<PathBuf> {
+    let folder = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|folder| folder.is_absolute());
+    folder.or_else(|| Some(std::env::home_dir()?.join(".cache"))).map(|folder| folder.join("clapp"))
+}
+
+fn unpack(
+    path: &Path,
+    temporary: tempfile::NamedTempFile,
+    copy: PathBuf,
+    len: u64,
+    hint: &'static str,
+) -> Result<PathBuf, DataError> {
+    let cannot_write = |source| DataError::Cache { path: copy.clone(), source };
+    let file = File::open(path).map_err(|error| io_error(path, error, hint))?;
+    let bar = ProgressBar::new(len);
+    if let Ok(style) = ProgressStyle::with_template("unpacking {prefix} {bar:24} {bytes}/{total_bytes} ({eta} left)") {
+        bar.set_style(style);
+    }
+    bar.set_prefix(path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned()));
+    let mut packed = MultiGzDecoder::new(BufReader::with_capacity(1 << 20, bar.wrap_read(file)));
+    let mut out = BufWriter::with_capacity(1 << 20, temporary);
+    copy_all(&mut packed, &mut out).map_err(|error| match error {
+        Side::Read(error) => io_error(path, error, hint),
+        Side::Write(error) => cannot_write(error),
+    })?;
+    bar.finish_and_clear();
+    let temporary = out.into_inner().map_err(|error| cannot_write(error.into_error()))?;
+    temporary.as_file().sync_all().map_err(cannot_write)?;
+    temporary.persist(&copy).map_err(|error| cannot_write(error.error))?;
+    Ok(copy)
+}
+
+/// Which side of a copy failed.
+enum Side {
+    Read(io::Error),
+    Write(io::Error),
+}
+
+/// As [`io::copy`], which does not say which side failed.
+fn copy_all(from: &mut impl io::Read, to: &mut impl Write) -> Result<(), Side> {
+    let mut buffer = vec![0; 1 << 18];
+    loop {
+        match from.read(&mut buffer) {
+            Ok(0) => return to.flush().map_err(Side::Write),
+            Ok(read) => to.write_all(&buffer[..read]).map_err(Side::Write)?,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(Side::Read(error)),
+        }
+    }
+}

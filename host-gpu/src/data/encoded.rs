@@ -1,0 +1,94 @@
+//! JPEG and PNG images in a [`Store`], decoded when asked for.
+
+use std::io::Cursor;
+use std::sync::Arc;
+
+use clapp_core::shape::Shape;
+use image::{DynamicImage, ImageDecoder, ImageReader, Limits};
+
+use super::DataError;
+use super::store::Store;
+
+/// Longest side of an image.
+const MOST_SIDE: u32 = 1 << 14;
+/// Most pixels of an image: 200 MB as red, green and blue bytes.
+const MOST_PIXELS: u64 = 1 << 26;
+
+/// Some of the files of a store, each an image.
+#[derive(Debug)]
+pub(super) struct Encoded {
+    store: Arc<Store>,
+    files: Vec<u32>,
+}
+
+/// Whether a file of that name is taken for an image.
+pub(super) fn is_image(name: &str) -> bool {
+    let suffix = name.rsplit_once('.').map_or("", |(_, suffix)| suffix);
+    ["jpg", "jpeg", "png"].iter().any(|known| suffix.eq_ignore_ascii_case(known))
+}
+
+impl Encoded {
+    /// The images in the files of `store` with these indices, in this order.
+    pub(super) fn new(store: Arc<Store>, files: Vec<u32>) -> Self {
+        Self { store, files }
+    }
+
+    /// Number of images.
+    pub(super) fn len(&self) -> usize {
+        self.files.len()
+    }
+
+    /// Image `i` as planes `[3, H, W]`, in place of what `out` held. Grey is repeated in all three channels,
+    /// transparency is dropped, 16 bits are cut to 8.
+    ///
+    /// # Errors
+    /// [`DataError`], with the file's name, where it cannot be read, is not a whole JPEG or PNG, or is too large.
+    ///
+    /// # Panics
+    /// Like a slice, where there is no image `i`.
+    pub(super) fn read(&self, i: usize, out: &mut Vec<u8>) -> Result<Shape, DataError> {
+        let file = self.files[i] as usize;
+        let mut bytes = Vec::new();
+        self.store.read(file, &mut bytes)?;
+        decode(&bytes, out).map_err(|why| DataError::Image { file: self.store.shown(file), why })
+    }
+}
+
+/// Decodes a JPEG or PNG into planes `[3, H, W]`, in place of what `out` held.
+fn decode(bytes: &[u8], out: &mut Vec<u8>) -> Result<Shape, String> {
+    let text = |error: image::ImageError| error.to_string();
+    if bytes.is_empty() {
+        return Err("the file is empty".into());
+    }
+    if bytes.starts_with(&[0xff, 0xd8]) && !ends(bytes) {
+        return Err("the JPEG is cut short".into());
+    }
+    let mut reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|error| error.to_string())?;
+    if reader.format().is_none() {
+        return Err("neither a JPEG nor a PNG".into());
+    }
+    let mut limits = Limits::default();
+    (limits.max_image_width, limits.max_image_height) = (Some(MOST_SIDE), Some(MOST_SIDE));
+    reader.limits(limits);
+    let decoder = reader.into_decoder().map_err(text)?;
+    let (width, height) = decoder.dimensions();
+    if u64::from(width) * u64::from(height) > MOST_PIXELS {
+        return Err(format!("{width}x{height} pixels, expected at most {MOST_PIXELS} in all"));
+    }
+    let pixels = DynamicImage::from_decoder(decoder).map_err(text)?.into_rgb8().into_raw();
+    let area = width as usize * height as usize;
+    out.resize(3 * area, 0);
+    let (red, rest) = out.split_at_mut(area);
+    let (green, blue) = rest.split_at_mut(area);
+    for ((pixel, red), (green, blue)) in pixels.chunks_exact(3).zip(red).zip(green.iter_mut().zip(blue)) {
+        (*red, *green, *blue) = (pixel[0], pixel[1], pixel[2]);
+    }
+    Ok(Shape::new(3, height as usize, width as usize))
+}
+
+/// Whether a JPEG's last scan is followed by the mark of its end. The decoder fills what is missing with grey, and
+/// nobody would know.
+fn ends(jpeg: &[u8]) -> bool {
+    let last = |mark: u8| jpeg.windows(2).rposition(|pair| pair == [0xff, mark]);
+    last(0xd9).is_some_and(|end| last(0xda).is_some_and(|scan| scan < end))
+}

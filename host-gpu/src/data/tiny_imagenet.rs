@@ -1,0 +1,156 @@
+//! Tiny ImageNet (Stanford CS231n) as its official zip has it: 64x64 JPEGs, 200 classes.
+//!
+//! Training images lie in `train/WNID/images/`, validation images in `val/images/` with their classes in
+//! `val/val_annotations.txt`; the latter are what everybody tests on, since labels of `test/` were never published.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::encoded::{Encoded, is_image};
+use super::images::Images;
+use super::store::Store;
+use super::text::{in_turn, lines};
+use super::{DataError, Dataset, Split};
+
+/// Folder in the official archive.
+pub const FOLDER: &str = "tiny-imagenet-200";
+/// Name of the official archive.
+pub const ARCHIVE: &str = "tiny-imagenet-200.zip";
+/// Where the official archive is.
+pub const WHERE: &str = "http://cs231n.stanford.edu/tiny-imagenet-200.zip";
+/// Identifiers of the classes, one a line.
+pub const CLASSES: &str = "wnids.txt";
+/// Identifier, tab, names, for more classes than there are.
+pub const WORDS: &str = "words.txt";
+/// Class of each validation image.
+pub const ANNOTATIONS: &str = "val/val_annotations.txt";
+/// What the set is made of.
+pub(super) const TOPS: [&str; 4] = [CLASSES, WORDS, "train", "val"];
+
+/// Mean and deviation of each channel as the paper's code has them (spec 5.2).
+pub const MEAN: [f32; 3] = [0.4802, 0.4481, 0.3975];
+/// See [`MEAN`].
+pub const STD: [f32; 3] = [0.2302, 0.2265, 0.2262];
+
+/// Opens the set in the folder `prefix` (empty or ending in `/`) of a store.
+pub(super) fn read(store: Store, prefix: &str, place: &Path) -> Result<Dataset, DataError> {
+    let missing = |name: &str| DataError::Missing { place: place.into(), missing: name.into(), hint: WHERE.into() };
+    let find = |name: &str| store.find(&format!("{prefix}{name}")).ok_or_else(|| missing(name));
+    let (classes_file, annotations_file) = (find(CLASSES)?, find(ANNOTATIONS)?);
+    let classes = lines(&store, classes_file)?;
+    let number: HashMap<&str, u16> = classes.iter().map(String::as_str).zip(0..).collect();
+    if number.len() != classes.len() || classes.is_empty() || classes.len() > usize::from(u16::MAX) {
+        let found = format!("{} lines, {} of them different", classes.len(), number.len());
+        return Err(malformed(store.shown(classes_file), found, "one class a line, each once".into()));
+    }
+    let (files, labels) = train_images(&store, prefix, &number, &classes)?;
+    let (test_files, test_labels) = test_images(&store, prefix, annotations_file, &number)?;
+    let words = find(WORDS).ok().map(|file| lines(&store, file)).transpose()?.unwrap_or_default();
+    let names = names(&classes, &words);
+    let official = files.len() == 100_000 && test_files.len() == 10_000 && classes.len() == 200;
+    let store = Arc::new(store);
+    let train = Split::of(Images::Encoded(Encoded::new(store.clone(), files)), labels);
+    let test = Split::of(Images::Encoded(Encoded::new(store, test_files)), test_labels);
+    Ok(Dataset {
+        name: "tiny-imagenet".into(),
+        source: format!(
+            "Tiny ImageNet from {}: {} training and {} validation images of {} classes{}",
+            place.display(),
+            train.len(),
+            test.len(),
+            names.len(),
+            if official { "" } else { " (the official set has 100000, 10000 and 200)" }
+        ),
+        classes: names,
+        mean: MEAN.to_vec(),
+        std: STD.to_vec(),
+        pretrain: train.clone(),
+        train,
+        test,
+        folds: Vec::new(),
+    })
+}
+
+/// Files and labels of the training images, classes in turn.
+fn train_images(
+    store: &Store,
+    prefix: &str,
+    number: &HashMap<&str, u16>,
+    classes: &[String],
+) -> Result<(Vec<u32>, Vec<u16>), DataError> {
+    let mut groups = vec![Vec::new(); classes.len()];
+    for file in 0..store.len() {
+        let Some(rest) = store.name(file).strip_prefix(prefix).and_then(|name| name.strip_prefix("train/")) else {
+            continue;
+        };
+        if let Some((class, _)) = rest.split_once('/')
+            && is_image(rest)
+        {
+            let Some(label) = number.get(class) else {
+                let expected = format!("a class of {CLASSES}");
+                return Err(malformed(store.shown(file), format!("class {class}"), expected));
+            };
+            groups[usize::from(*label)].push(file as u32);
+        }
+    }
+    if let Some(empty) = groups.iter().position(Vec::is_empty) {
+        let folder = store.path().join(prefix).join("train").join(&classes[empty]);
+        return Err(malformed(folder.display().to_string(), "no image".into(), "images of every class".into()));
+    }
+    Ok(in_turn(groups))
+}
+
+/// Files and labels of the validation images, in the order of the annotations.
+fn test_images(
+    store: &Store,
+    prefix: &str,
+    annotations: usize,
+    number: &HashMap<&str, u16>,
+) -> Result<(Vec<u32>, Vec<u16>), DataError> {
+    let (mut files, mut labels) = (Vec::new(), Vec::new());
+    for (line, text) in lines(store, annotations)?.iter().enumerate() {
+        let wrong = |found: String, expected: &str| {
+            malformed(store.shown(annotations), format!("{found} in line {}", line + 1), expected.into())
+        };
+        let mut words = text.split('\t');
+        let (Some(name), Some(class)) = (words.next(), words.next()) else {
+            return Err(wrong(format!("`{text}`"), "file name, tab, class"));
+        };
+        let Some(file) = store.find(&format!("{prefix}val/images/{name}")) else {
+            return Err(wrong(format!("image {name}"), "a file of val/images"));
+        };
+        let Some(label) = number.get(class) else {
+            return Err(wrong(format!("class {class}"), &format!("a class of {CLASSES}")));
+        };
+        files.push(file as u32);
+        labels.push(*label);
+    }
+    let images = format!("{prefix}val/images/");
+    let there =
+        (0..store.len()).map(|file| store.name(file)).filter(|name| name.starts_with(&images) && is_image(name));
+    let there = there.count();
+    if files.is_empty() || there != files.len() {
+        let expected = format!("one for each of the {there} images of val/images, at least one");
+        return Err(malformed(store.shown(annotations), format!("{} annotations", files.len()), expected));
+    }
+    Ok((files, labels))
+}
+
+/// The first name of each class; its identifier where there is none, and added where two classes share it.
+fn names(classes: &[String], words: &[String]) -> Vec<String> {
+    let words: HashMap<&str, &str> = words.iter().filter_map(|line| line.split_once('\t')).collect();
+    let first = |class: &String| {
+        let names = words.get(class.as_str()).copied().unwrap_or(class);
+        names.split(',').next().unwrap_or(names).trim().to_string()
+    };
+    let firsts: Vec<String> = classes.iter().map(first).collect();
+    let mut counts = HashMap::new();
+    firsts.iter().for_each(|name| *counts.entry(name.clone()).or_insert(0) += 1);
+    let unique = |(name, class): (String, &String)| if counts[&name] > 1 { format!("{name} ({class})") } else { name };
+    firsts.into_iter().zip(classes).map(unique).collect()
+}
+
+fn malformed(file: String, found: String, expected: String) -> DataError {
+    DataError::Malformed { file, found, expected, hint: WHERE.into() }
+}
