@@ -95,7 +95,7 @@ fn broken_sets_are_refused_in_one_line() {
 /// Trains and evaluates, twice by the paper's protocol and once on cached features; gives what `eval` says.
 fn train_and_eval(folder: &Path, config: &str, data: &[&str]) -> String {
     fs::write(folder.join("run.toml"), config).unwrap();
-    let train = ["train", "--config", "run.toml", "--out", "run"];
+    let train = ["train", "--config", "run.toml", "--out", "run", "--overwrite"];
     succeeds(folder, &[&train[..], data].concat());
     let eval = ["eval", "run/checkpoint.safetensors"];
     let first = succeeds(folder, &[&eval[..], data].concat());
@@ -116,6 +116,10 @@ fn stl_10_trains_on_its_unlabelled_images_and_is_probed_on_the_others() {
     let metrics = fs::read_to_string(place.path().join("run/metrics.csv")).unwrap();
     let last = metrics.lines().last().unwrap();
     assert!(last.starts_with("1,4,") || last.starts_with("2,4,"), "{metrics}");
+    let eval = ["eval", "run/checkpoint.safetensors", "--data", ".", "--cache", "copies", "--fold"];
+    let said = succeeds(place.path(), &[&eval[..], &["1"]].concat());
+    assert!(said.contains("2 epochs on 3 images"), "{said}");
+    refuses(place.path(), &[&eval[..], &["2"]].concat(), &["--fold", "is 2", "stl10 has 2 folds"]);
     // As they are, they do not fit.
     fs::write(place.path().join("plain.toml"), CONFIG).unwrap();
     succeeds(place.path(), &["train", "--config", "plain.toml", "--data", ".", "--cache", "copies", "--out", "plain"]);

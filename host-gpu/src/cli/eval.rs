@@ -33,6 +33,9 @@ pub struct EvalArguments {
     /// Use only the first so many labelled images [default: as many as the encoder was trained on].
     #[arg(long)]
     pub images: Option<usize>,
+    /// Use only the labelled images of this fold, counted from 0 (STL-10 has ten) [default: all of them].
+    #[arg(long, value_name = "NUMBER")]
+    pub fold: Option<usize>,
     /// File for the result as JSON [default: probe.json beside the checkpoint, probe-cached.json with --cached].
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
@@ -56,6 +59,13 @@ pub fn run(arguments: &EvalArguments) -> Result<u8, Error> {
     let mut data = open_data(arguments.data.as_deref(), arguments.cache.cache.as_deref(), &config)?;
     check_test_shape(&data, &config, &arguments.checkpoint.display().to_string())?;
     config.probe.epochs = arguments.epochs.unwrap_or(config.probe.epochs);
+    if let Some(fold) = arguments.fold {
+        let Some(indices) = data.folds.get(fold) else {
+            let message = format!("is {fold}, but {} has {} folds, counted from 0", data.name, data.folds.len());
+            return Err(Error::Config { origin: "--fold".into(), message });
+        };
+        data.train = data.train.select(indices);
+    }
     if let Some(images) = arguments.images.or(config.images) {
         data.train = data.train.take(images);
     }
