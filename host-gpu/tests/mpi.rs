@@ -10,7 +10,7 @@ use clapp_host_gpu::backend::cpu::Cpu;
 use clapp_host_gpu::backend::{Backend, Pairing};
 use clapp_host_gpu::config::{Config, Negatives, RuleName};
 use clapp_host_gpu::distributed::{Ranks, Shared};
-use clapp_host_gpu::model::{LayerValues, TensorRole};
+use clapp_host_gpu::model::{Feedback, Head, LayerValues, Options, TensorRole};
 use clapp_host_gpu::optimizer::Optimizer;
 use clapp_host_gpu::rng::{Purpose, stream};
 use clapp_host_gpu::step::{Mode, Model, step};
@@ -43,6 +43,11 @@ fn two_ranks_give_the_gradients_of_one_with_the_batch_of_both() {
 #[test]
 fn three_ranks_give_the_gradients_of_one_with_the_batch_of_all() {
     on_ranks(3, "rank_compares_gradients");
+}
+
+#[test]
+fn three_ranks_average_info_nce() {
+    on_ranks(3, "rank_compares_info_nce");
 }
 
 #[test]
@@ -127,8 +132,48 @@ fn configuration(rule: RuleName, negatives: Negatives) -> Config {
     Config { rule, negatives, ..config }
 }
 
-fn upload(config: &Config) -> Model<Vec<f32>> {
-    Model::upload(&Cpu, config.network().expect("a network"), &initial_values(config).expect("values"))
+/// What is learnt.
+struct Case {
+    name: String,
+    config: Config,
+    options: Options,
+}
+
+impl Case {
+    /// All rules with their variants.
+    fn all(negatives: Negatives) -> Vec<Self> {
+        let case = |rule: RuleName, feedback: Feedback| Self {
+            name: format!("{}, {feedback:?}, {negatives:?}", rule.name()),
+            config: configuration(rule, negatives),
+            options: Options { feedback, ..Options::default() },
+        };
+        let local = [RuleName::ClappPp, RuleName::ClappPpDfb, RuleName::ClappPpBoth];
+        RULES
+            .map(|rule| case(rule, Feedback::Trained))
+            .into_iter()
+            .chain(local.map(|rule| case(rule, Feedback::Matched)))
+            .chain(local.map(|rule| case(rule, Feedback::Frozen)))
+            .collect()
+    }
+
+    fn info_nce() -> Self {
+        Self {
+            name: "InfoNCE".into(),
+            config: configuration(RuleName::BpClappPp, Negatives::Ring),
+            options: Options { head: Some(Head { outputs: 5, temperature: 0.5 }), ..Options::default() },
+        }
+    }
+
+    fn upload(&self) -> Model<Vec<f32>> {
+        let spec = self.config.network().expect("a network").with_options(self.options);
+        let mut values = initial_values(&self.config).expect("values");
+        if let (Some(head), Some(top)) = (self.options.head, spec.layers().last()) {
+            let mut rng = stream(5, Purpose::Other(9), 0, 0);
+            let len = head.outputs * top.pooled.len();
+            values.last_mut().expect("a layer").head = (0..len).map(|_| rng.uniform(-0.4, 0.4)).collect();
+        }
+        Model::upload(&Cpu, spec, &values)
+    }
 }
 
 /// One step on `frames`.
@@ -148,12 +193,12 @@ fn learn(
 /// Gradients at the first values.
 fn gradients(
     backend: &impl Backend<Tensor = Vec<f32>>,
-    config: &Config,
+    case: &Case,
     frames: &[f32],
     negatives: &[usize],
 ) -> Vec<LayerValues> {
     let mut gradients = Vec::new();
-    learn(backend, config, &mut upload(config), frames, negatives, Mode::Record(&mut gradients));
+    learn(backend, &case.config, &mut case.upload(), frames, negatives, Mode::Record(&mut gradients));
     gradients
 }
 
@@ -197,26 +242,53 @@ fn all_counts(ranks: usize) -> [Vec<usize>; 3] {
 #[ignore = "a rank's part, which mpirun starts"]
 fn rank_compares_gradients() {
     let ranks = Ranks::start(true).expect("MPI");
+    let rank = ranks.rank();
     let mut worst = 0.0_f64;
-    for rule in RULES {
-        for negatives in [Negatives::Ring, Negatives::Uniform(3)] {
-            let config = configuration(rule, negatives);
-            for counts in all_counts(ranks.size()) {
-                let batches = Batches::draw(&config, &counts, 0);
-                let shared = Shared { backend: &Cpu, ranks: &ranks, counts: &counts };
-                let rank = ranks.rank();
-                let found = gradients(&shared, &config, &batches.frames[rank], &batches.negatives[rank]);
-                let (frames, negatives) = batches.merged();
-                let expected = gradients(&Cpu, &config, &frames, &negatives);
-                worst = worst.max(compare(&found, &expected, &format!("{} {counts:?}", rule.name())));
-                let own = gradients(&Cpu, &config, &batches.frames[rank], &batches.negatives[rank]);
-                let alone = counts.iter().filter(|count| **count > 0).count() == 1 && counts[rank] > 0;
-                assert_eq!(own[1].weight == found[1].weight, alone, "what the other ranks add");
-                check_same(&ranks, &found);
-            }
+    for case in [Negatives::Ring, Negatives::Uniform(3)].into_iter().flat_map(Case::all) {
+        for counts in all_counts(ranks.size()) {
+            let batches = Batches::draw(&case.config, &counts, 0);
+            let shared = Shared { backend: &Cpu, ranks: &ranks, counts: &counts };
+            let found = gradients(&shared, &case, &batches.frames[rank], &batches.negatives[rank]);
+            let (frames, negatives) = batches.merged();
+            let expected = gradients(&Cpu, &case, &frames, &negatives);
+            worst = worst.max(compare(&found, &expected, &format!("{} {counts:?}", case.name)));
+            let own = gradients(&Cpu, &case, &batches.frames[rank], &batches.negatives[rank]);
+            let alone = counts.iter().filter(|count| **count > 0).count() == 1 && counts[rank] > 0;
+            assert_eq!(own[1].weight == found[1].weight, alone, "what the other ranks add");
+            check_same(&ranks, &found);
         }
     }
     println!("largest relative difference of a gradient: {worst:e}");
+}
+
+/// InfoNCE contrasts an image with all others of its rank, so that one batch of all would be another loss: the mean is
+/// held against the mean of the ranks' gradients, each computed by one process.
+#[test]
+#[ignore = "a rank's part, which mpirun starts"]
+fn rank_compares_info_nce() {
+    let ranks = Ranks::start(true).expect("MPI");
+    let case = Case::info_nce();
+    for counts in all_counts(ranks.size()) {
+        let batches = Batches::draw(&case.config, &counts, 0);
+        let shared = Shared { backend: &Cpu, ranks: &ranks, counts: &counts };
+        let found = gradients(&shared, &case, &batches.frames[ranks.rank()], &[]);
+        let mut expected: Vec<LayerValues> = Vec::new();
+        for (frames, count) in batches.frames.iter().zip(&counts) {
+            let share = *count as f32 / counts.iter().sum::<usize>() as f32;
+            let own = gradients(&Cpu, &case, frames, &[]);
+            expected.resize(own.len(), LayerValues::default());
+            for (sum, own) in expected.iter_mut().zip(&own) {
+                for role in TensorRole::ALL {
+                    let (sum, own) = (sum.get_mut(role), own.get(role));
+                    sum.resize(own.len(), 0.0);
+                    sum.iter_mut().zip(own).for_each(|(sum, own)| *sum += share * own);
+                }
+            }
+        }
+        compare(&found, &expected, &format!("{} {counts:?}", case.name));
+        assert!(!found[1].head.is_empty());
+        check_same(&ranks, &found);
+    }
 }
 
 /// Bit by bit, on all ranks.
@@ -239,27 +311,27 @@ fn rank_compares_steps() {
         Optimizer::adamw(0.001),
         Optimizer::Lars { lr: 0.5, momentum: 0.9, weight_decay: 0.0, trust: 0.001 },
     ];
-    for rule in RULES {
+    for case in Case::all(Negatives::Ring) {
         for optimizer in &optimizers {
-            let config = configuration(rule, Negatives::Ring);
-            let (mut several, mut one) = (upload(&config), upload(&config));
+            let Case { name, config, .. } = &case;
+            let (mut several, mut one) = (case.upload(), case.upload());
             for number in 1..=3 {
                 let counts = &all_counts(ranks.size())[number as usize % 3];
-                let batches = Batches::draw(&config, counts, number);
+                let batches = Batches::draw(config, counts, number);
                 let shared = Shared { backend: &Cpu, ranks: &ranks, counts };
                 let rank = ranks.rank();
                 let mode = || Mode::Update { optimizer, step: number };
-                learn(&shared, &config, &mut several, &batches.frames[rank], &batches.negatives[rank], mode());
+                learn(&shared, config, &mut several, &batches.frames[rank], &batches.negatives[rank], mode());
                 let (frames, negatives) = batches.merged();
-                learn(&Cpu, &config, &mut one, &frames, &negatives, mode());
+                learn(&Cpu, config, &mut one, &frames, &negatives, mode());
             }
             let (several, one) = (several.download(&Cpu), one.download(&Cpu));
             check_same(&ranks, &several);
-            assert!(several[0].weight != initial_values(&config).expect("values")[0].weight);
+            assert!(several[0].weight != initial_values(config).expect("values")[0].weight);
             // Where a gradient is near zero, AdamW makes its sign a whole step: no bound holds there.
             if !matches!(optimizer, Optimizer::AdamW { .. }) {
-                let worst = compare(&several, &one, &format!("{} {optimizer:?}", rule.name()));
-                println!("{} {optimizer:?}: largest relative difference {worst:e}", rule.name());
+                let worst = compare(&several, &one, &format!("{name}, {optimizer:?}"));
+                println!("{name}, {optimizer:?}: largest relative difference {worst:e}");
             }
         }
     }
