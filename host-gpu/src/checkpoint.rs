@@ -4,8 +4,8 @@
 //! Tensors are `layer{l}.weight`, `.bias`, `.projection`, `.feedback` and `head` as far as the rule has them, and for
 //! those that learn the moments that the optimiser keeps, `layer{l}.weight.first`, `layer{l}.weight.second` and so on;
 //! all `f32`, row-major, moments in the layout of their parameter. The metadata has one entry, `clapp`: JSON with
-//! `format`, the epochs done (`epoch`), the steps done (`step`), what the images are (`data`), and the configuration as
-//! TOML (`config`). Random numbers come from streams named by seed, epoch, step and image ([`crate::rng`]), so the
+//! `format`, the epochs done (`epoch`), the steps done (`step`), what the images are (`data`), the number of ranks where
+//! there are several (`ranks`), and the configuration as TOML (`config`). Random numbers come from streams named by seed, epoch, step and image ([`crate::rng`]), so the
 //! count of steps is their whole state. Nothing in the file depends on the clock.
 //!
 //! Files of format 1 have neither moments nor `step` nor `data`: they can be evaluated, but not trained further.
@@ -13,9 +13,9 @@
 use crate::backend::{Backend, Parameter};
 use crate::config::Config;
 use crate::data::Split;
+use crate::distributed::steps_per_epoch;
 use crate::error::Error;
 use crate::files::write_with;
-use crate::loader::pair_batches;
 use crate::model::{LayerValues, NetworkSpec, TensorRole};
 use crate::optimizer::Optimizer;
 use crate::step::{LayerParameters, Model};
@@ -23,6 +23,7 @@ use crate::tensor_file::{TensorFile, write_header, write_values};
 use crate::trainer::State;
 use clapp_core::plan::Layer;
 use serde::{Deserialize, Serialize};
+use std::num::NonZeroUsize;
 use std::path::Path;
 
 /// The value of `format` in the metadata.
@@ -44,11 +45,14 @@ struct Entry {
     step: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     data: Option<DataIdentity>,
+    /// Left out for one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ranks: Option<NonZeroUsize>,
     config: String,
 }
 
 /// What tells one set of training images from another.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DataIdentity {
     /// Name of the set, such as `cifar10`.
@@ -87,6 +91,8 @@ pub struct Place {
     pub step: u64,
     /// The images of the run.
     pub data: DataIdentity,
+    /// Processes that train together.
+    pub ranks: usize,
 }
 
 impl Header {
@@ -103,22 +109,22 @@ impl Header {
         let wrong = |message: String| Error::Checkpoint { path: path.into(), message };
         let entry = file.entry(ENTRY);
         let entry = entry.ok_or_else(|| wrong(format!("no `{ENTRY}` in the metadata: not a checkpoint of clapp")))?;
-        let Entry { format, epoch, step, data, config } =
+        let Entry { format, epoch, step, data, ranks, config } =
             serde_json::from_str(entry).map_err(|error| wrong(format!("`{ENTRY}` in the metadata: {error}")))?;
         let place = match (format.as_str(), step, data) {
-            (FORMAT, Some(step), Some(data)) => Some(Place { step, data }),
+            (FORMAT, Some(step), Some(data)) => Some(Place { step, data, ranks: ranks.map_or(1, NonZeroUsize::get) }),
             (FORMAT, ..) => return Err(wrong(format!("`{ENTRY}` in the metadata: no `step` or no `data`"))),
             (FORMAT_WITHOUT_STATE, None, None) => None,
             _ => return Err(wrong(format!("format is `{format}`, expected `{FORMAT}`"))),
         };
         let config = Config::parse(&config, &format!("{}: config", path.display()))?;
-        if let Some(Place { step, data }) = &place {
-            let each = pair_batches(data.images, config.batch) as u64;
+        if let Some(Place { step, data, ranks }) = &place {
+            let each = steps_per_epoch(data.images, config.batch, *ranks) as u64;
             let epochs = config.epochs;
             if each == 0 || step / each != epoch || *step > each * epochs {
                 return Err(wrong(format!(
                     "`{ENTRY}` in the metadata: `step` is {step} and `epoch` is {epoch}, but the run is {epochs} epochs \
-                     of {each} steps: {} images in batches of {}",
+                     of {each} steps: {} images in batches of {}, on {ranks} ranks",
                     data.images, config.batch
                 )));
             }
@@ -224,6 +230,7 @@ pub fn write<B: Backend>(
         epoch,
         step: Some(place.step),
         data: Some(place.data.clone()),
+        ranks: NonZeroUsize::new(place.ranks).filter(|ranks| ranks.get() > 1),
         config: config.to_toml()?,
     };
     let failed = |error: std::io::Error| Error::file("write", path)(error);

@@ -12,6 +12,7 @@ use clapp_core::shape::Shape;
 
 use crate::augment::{AugmentError, ViewAugment};
 use crate::data::{DataError, Split};
+use crate::distributed::Part;
 use crate::rng::{Purpose, stream};
 
 /// Finished batches that wait for each thread; a thread with that many pauses.
@@ -77,6 +78,8 @@ pub struct Start {
     pub epoch: u64,
     /// First batch of the epoch that is made; those before it are skipped, not made and thrown away.
     pub batch: usize,
+    /// Whose batches of the epoch; they are counted from 0 for each rank.
+    pub part: Part,
 }
 
 /// What all threads of a loader share.
@@ -111,7 +114,7 @@ pub fn pairs(
     epoch: u64,
     threads: usize,
 ) -> Result<Loader<Batch>, LoaderError> {
-    pairs_from(split, augment, batch, seed, Start { epoch, batch: 0 }, threads)
+    pairs_from(split, augment, batch, seed, Start { epoch, batch: 0, part: Part::WHOLE }, threads)
 }
 
 /// As [`pairs`], from any batch of the epoch on: the batches are those that [`pairs`] gives there.
@@ -136,6 +139,7 @@ pub fn pairs_from(
     if source.order.len() % batch == 1 {
         source.order.pop();
     }
+    source.order = start.part.of_order(&source.order, batch);
     Loader::start(source, start.batch, threads, |source, images| {
         let x = source.views(images, &[Purpose::View(0), Purpose::View(1)])?;
         Ok(Batch { x, images: images.to_vec() })

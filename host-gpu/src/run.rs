@@ -4,15 +4,19 @@ use crate::backend::cpu::Cpu;
 use crate::checkpoint::{self, DataIdentity, Header, Place};
 use crate::config::{Config, differences};
 use crate::data::Split;
+use crate::distributed::{Ranks, steps_per_epoch};
 use crate::error::Error;
 use crate::events::{EVENTS, EventFile};
 use crate::files::{lock_folder, make_folder, remove_files, remove_unfinished, write_atomically};
-use crate::loader::{self, LoaderError};
+use crate::loader::{LoaderError, pair_batches};
 use crate::metrics::Metrics;
+use crate::model::TensorRole;
 use crate::probe::{PROBE, PROBE_CACHED};
 use crate::run_info::{FAILURE, RUN, RunInfo};
 use crate::step::Model;
 use crate::trainer::{State, StepMetrics, train};
+use std::fs::File;
+use std::hash::Hasher;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
@@ -29,7 +33,7 @@ pub const CONFIG: &str = "config.toml";
 pub const METRICS: &str = "metrics.csv";
 
 /// What a run does with a folder that holds a run already.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Begin {
     /// Refuses.
     New,
@@ -67,6 +71,8 @@ pub struct Run<'a> {
     pub interval: Interval,
     /// Set from outside to end the run after the step under way, with a checkpoint.
     pub stop: &'a AtomicBool,
+    /// The processes that train together; the first of them writes. All see the same folder.
+    pub ranks: &'a Ranks,
 }
 
 /// What a run has come to.
@@ -83,37 +89,38 @@ pub struct Outcome {
 }
 
 impl Run<'_> {
-    /// Trains on the CPU; `progress` hears of each step.
+    /// Trains on the CPU; `progress` hears of each step, on all ranks.
     ///
     /// # Errors
     /// Where an output cannot be written, batches cannot be made, training diverges, or the checkpoint to go on from is
     /// another run's. The checkpoint of the folder is then the last that was whole.
     pub fn train(&self, mut progress: impl FnMut(&StepMetrics)) -> Result<Outcome, Error> {
-        // Before anything is written: what the loader would refuse later.
-        if self.images.len() < 2 {
-            let found = format!("pairs need at least 2 images, found {}", self.images.len());
-            return Err(LoaderError::Request(found).into());
-        }
         let path = self.folder.join(CHECKPOINT);
-        if self.begin == Begin::New && path.exists() {
-            return Err(Error::Exists { path });
-        }
-        make_folder(self.folder)?;
-        let _lock = lock_folder(self.folder)?;
-        remove_unfinished(self.folder)?;
-        let (mut state, mut metrics) = self.begin(&path)?;
-        let mut events = EventFile::create(self.folder, state.step)?;
+        let ranks = self.ranks;
+        // All ranks have looked at the folder before one of them writes there.
+        ranks.agree(self.check(&path))?;
+        let _lock = ranks.agree(if ranks.is_root() { self.take_folder() } else { Ok(None) })?;
+        let (mut state, mut metrics) = ranks.agree(self.begin(&path))?;
+        self.compare_parameters(&state)?;
+        let mut events = ranks.agree(if ranks.is_root() {
+            EventFile::create(self.folder, state.step).map(Some)
+        } else {
+            Ok(None)
+        })?;
         let mut saved = Instant::now();
-        let trained = train(&Cpu, self.config, self.images, loader_threads(), &mut state, |step, state| {
+        let trained = train(&Cpu, ranks, self.config, self.images, loader_threads(), &mut state, |step, state| {
             progress(step);
-            if let Some(row) = metrics.step(step) {
+            if let (Some(row), Some(events)) = (metrics.step(step), &mut events) {
                 events.row(row)?;
             }
-            let stopped = self.stop.load(Ordering::Relaxed);
+            let stopped = ranks.any(self.stop.load(Ordering::Relaxed));
+            if step.ends_epoch() {
+                self.compare_parameters(state)?;
+            }
             let due = self.interval.steps.is_some_and(|steps| step.step.is_multiple_of(steps.max(1)))
                 || self.interval.time.is_some_and(|time| saved.elapsed() >= time);
             if step.ends_epoch() || due || stopped {
-                if let Some(row) = metrics.end_row() {
+                if let (Some(row), Some(events)) = (metrics.end_row(), &mut events) {
                     events.row(row)?;
                 }
                 self.save(&path, step.epoch + u64::from(step.ends_epoch()), state, &metrics)?;
@@ -128,19 +135,64 @@ impl Run<'_> {
             write_atomically(&self.folder.join(FAILURE), format!("{error}\n").as_bytes())?;
         }
         trained?;
-        let all = self.config.epochs * loader::pair_batches(self.images.len(), self.config.batch) as u64;
+        let all = self.config.epochs * steps_per_epoch(self.images.len(), self.config.batch, ranks.size()) as u64;
         Ok(Outcome { finished: state.step == all, step: state.step, model: state.model, metrics })
     }
 
-    /// The state to begin with: that of the checkpoint, or the first values, which then are the first checkpoint.
+    /// Before anything is written: what would be refused later.
+    fn check(&self, path: &Path) -> Result<(), Error> {
+        if self.images.len() < 2 {
+            let found = format!("pairs need at least 2 images, found {}", self.images.len());
+            return Err(LoaderError::Request(found).into());
+        }
+        let (batches, ranks) = (pair_batches(self.images.len(), self.config.batch), self.ranks.size());
+        if batches < ranks {
+            return Err(Error::Mpi(format!(
+                "{} images in batches of {} are {batches} batches, too few for {ranks} ranks",
+                self.images.len(),
+                self.config.batch
+            )));
+        }
+        if self.begin == Begin::New && path.exists() {
+            return Err(Error::Exists { path: path.into() });
+        }
+        Ok(())
+    }
+
+    /// The folder is this run's as long as the file is open.
+    fn take_folder(&self) -> Result<Option<File>, Error> {
+        make_folder(self.folder)?;
+        let lock = lock_folder(self.folder)?;
+        remove_unfinished(self.folder)?;
+        Ok(lock)
+    }
+
+    /// The ranks compute the same steps, each for itself; processors of another kind, or faulty ones, would make them
+    /// drift apart.
+    fn compare_parameters(&self, state: &State<Vec<f32>>) -> Result<(), Error> {
+        self.ranks.same(&format!("the network after step {}", state.step), |hasher| {
+            for layer in &state.model.layers {
+                for parameter in TensorRole::ALL.iter().filter_map(|role| layer.get(*role)) {
+                    parameter.value.iter().for_each(|value| hasher.write_u32(value.to_bits()));
+                }
+            }
+        })
+    }
+
+    /// The state to begin with: that of the checkpoint, or the first values, which then are the first checkpoint. All
+    /// ranks come to it by themselves.
     fn begin(&self, path: &Path) -> Result<(State<Vec<f32>>, Metrics), Error> {
         let write_config = || write_atomically(&self.folder.join(CONFIG), self.config.to_toml()?.as_bytes());
         if self.begin == Begin::Resume && path.exists() {
             let header = Header::read(path)?;
             check_config(&header, self.config, path, "the configuration given")?;
             check_data(&header, &self.data, path)?;
+            check_ranks(&header, self.ranks.size(), path)?;
             let (_, state) = checkpoint::resume(path, &Cpu)?;
             let layers = state.model.layers.len();
+            if !self.ranks.is_root() {
+                return Ok((state, Metrics::default()));
+            }
             let metrics = Metrics::read_csv(&self.folder.join(METRICS), layers, state.step)?;
             write_config()?;
             remove_files(self.folder, |name| name == FAILURE)?;
@@ -151,6 +203,9 @@ impl Run<'_> {
             return Ok((state, metrics));
         }
         let state = State::first(&Cpu, self.config)?;
+        if !self.ranks.is_root() {
+            return Ok((state, Metrics::default()));
+        }
         // In this order, a run that is killed in between never leaves a configuration, or results, beside another's
         // checkpoint.
         let files = [CONFIG, RUN, FAILURE, PROBE, PROBE_CACHED];
@@ -162,9 +217,12 @@ impl Run<'_> {
     }
 
     fn save(&self, path: &Path, epoch: u64, state: &State<Vec<f32>>, metrics: &Metrics) -> Result<(), Error> {
+        if !self.ranks.is_root() {
+            return Ok(());
+        }
         // The metrics first: rows after the checkpoint are made again, rows before it would be lost.
         metrics.write_csv(&self.folder.join(METRICS))?;
-        let place = Place { step: state.step, data: self.data.clone() };
+        let place = Place { step: state.step, data: self.data.clone(), ranks: self.ranks.size() };
         checkpoint::write(path, &Cpu, self.config, &place, epoch, &state.model)
     }
 }
@@ -204,6 +262,16 @@ pub fn check_data(header: &Header, data: &DataIdentity, path: &Path) -> Result<(
     let differences = fields.into_iter().filter(|(_, known, found)| known != found);
     let text = |(field, known, found)| format!("{field}: checkpoint has {known}, the data set has {found}");
     refuse(differences.map(text).collect(), path, "the data set")
+}
+
+/// A run goes on only with as many ranks as it began with: they are part of what a step is.
+///
+/// # Errors
+/// [`Error::Differs`] where the number is another; [`Error::Checkpoint`] where the checkpoint does not know it.
+fn check_ranks(header: &Header, ranks: usize, path: &Path) -> Result<(), Error> {
+    let known = header.place(path)?.ranks;
+    let text = format!("ranks: checkpoint has {known}, this run has {ranks}");
+    refuse(if known == ranks { Vec::new() } else { vec![text] }, path, "the number of processes")
 }
 
 fn refuse(differences: Vec<String>, path: &Path, origin: &str) -> Result<(), Error> {

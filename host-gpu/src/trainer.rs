@@ -3,6 +3,7 @@
 use crate::backend::{Backend, Pairing};
 use crate::config::{Config, Negatives};
 use crate::data::Split;
+use crate::distributed::{Ranks, Shared, images_of_ranks, steps_per_epoch};
 use crate::error::Error;
 use crate::loader::{self, Start};
 use crate::model::LayerValues;
@@ -86,12 +87,14 @@ impl<T> State<T> {
 }
 
 /// Trains from `state` to the end of the configuration's epochs, or until `after_step` breaks, which hears of each
-/// step and sees the state after it.
+/// step and sees the state after it. With several ranks, each has batches of its own and all go through the same
+/// states; what `after_step` hears of are means over the ranks, and it must break on all of them or on none.
 ///
 /// # Errors
 /// Where batches cannot be made, a loss is not finite, or `after_step` fails.
 pub fn train<B: Backend>(
     backend: &B,
+    ranks: &Ranks,
     config: &Config,
     images: &Arc<Split>,
     loader_threads: usize,
@@ -99,10 +102,10 @@ pub fn train<B: Backend>(
     mut after_step: impl FnMut(&StepMetrics, &State<B::Tensor>) -> Result<ControlFlow<()>, Error>,
 ) -> Result<(), Error> {
     let input = state.model.spec.input();
-    let steps_per_epoch = loader::pair_batches(images.len(), config.batch).max(1);
+    let steps_per_epoch = steps_per_epoch(images.len(), config.batch, ranks.size()).max(1);
     let begun = state.step / steps_per_epoch as u64;
     for epoch in begun..config.epochs {
-        let start = Start { epoch, batch: (state.step % steps_per_epoch as u64) as usize };
+        let start = Start { epoch, batch: (state.step % steps_per_epoch as u64) as usize, part: ranks.part() };
         let batches =
             loader::pairs_from(images.clone(), &config.augment, config.batch, config.seed, start, loader_threads)?;
         let mut before = Instant::now();
@@ -110,24 +113,32 @@ pub fn train<B: Backend>(
             let batch = batch?;
             let count = state.step + 1;
             let rows = 2 * batch.images.len();
-            let negatives = draw_negatives(config.negatives, rows, config.seed, count);
+            // A number of its own for each rank, and the step's where there is one.
+            let draw = state.step * ranks.size() as u64 + ranks.rank() as u64 + 1;
+            let negatives = draw_negatives(config.negatives, rows, config.seed, draw);
             let pairing = Pairing::views(&negatives, None);
             let x = backend.upload_frames(input, &batch.x);
             let mode = Mode::Update { optimizer: &config.optimizer, step: count };
-            let report = step(backend, &mut state.model, x, rows, pairing, mode);
+            let place = (state.step % steps_per_epoch as u64) as usize;
+            let counts = images_of_ranks(images.len(), config.batch, place, ranks.size());
+            let shared = Shared { backend, ranks, counts: &counts };
+            let report = step(&shared, &mut state.model, x, rows, pairing, mode);
             state.step = count;
-            let losses = losses(&report, epoch, count)?;
+            let own = [losses(&report), means(&report, |scores| &scores.u_pos), means(&report, |scores| &scores.u_neg)];
+            let means = ranks.mean(&own.concat(), &counts);
+            let [losses, u_pos, u_neg] = [0, 1, 2].map(|part| means[part * report.len()..][..report.len()].to_vec());
+            // The means are the same on all ranks, and so is the error.
+            check_losses(&losses, epoch, count).or_else(|error| ranks.agree(Err(error)))?;
             let elapsed = before.elapsed();
             before = Instant::now();
-            let images = batch.images.len();
             let metrics = StepMetrics {
                 epoch,
                 step: count,
                 steps_per_epoch,
-                images,
+                images: counts.iter().sum(),
                 losses,
-                u_pos: means(&report, |scores| &scores.u_pos),
-                u_neg: means(&report, |scores| &scores.u_neg),
+                u_pos,
+                u_neg,
                 learning_rate: config.optimizer.learning_rate(),
                 elapsed,
             };
@@ -139,19 +150,20 @@ pub fn train<B: Backend>(
     Ok(())
 }
 
-fn losses(report: &StepReport, epoch: u64, step: u64) -> Result<Vec<Option<f64>>, Error> {
-    report
+/// The loss of each layer that has one.
+fn losses(report: &StepReport) -> Vec<Option<f64>> {
+    report.iter().map(|report| (!report.scores.is_empty()).then(|| report.loss())).collect()
+}
+
+fn check_losses(losses: &[Option<f64>], epoch: u64, step: u64) -> Result<(), Error> {
+    match losses
         .iter()
         .enumerate()
-        .map(|(layer, report)| {
-            let loss = report.loss();
-            if loss.is_finite() {
-                Ok((!report.scores.is_empty()).then_some(loss))
-            } else {
-                Err(Error::Diverged { layer, loss, step, epoch })
-            }
-        })
-        .collect()
+        .find_map(|(layer, loss)| loss.filter(|loss| !loss.is_finite()).map(|loss| (layer, loss)))
+    {
+        Some((layer, loss)) => Err(Error::Diverged { layer, loss, step, epoch }),
+        None => Ok(()),
+    }
 }
 
 /// The mean of some scores of each layer, over all its contexts.

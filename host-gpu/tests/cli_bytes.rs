@@ -86,7 +86,7 @@ fn checkpoint_bytes() -> Vec<u8> {
     let config = Config::parse(CONFIG, "tiny").expect("a configuration");
     let state = State::first(&Cpu, &config).expect("values");
     let data = DataIdentity { name: "cifar10".into(), images: 20, channels: 3, size: Some([32, 32]) };
-    write(&path, &Cpu, &config, &Place { step: 0, data }, 0, &state.model).expect("a checkpoint");
+    write(&path, &Cpu, &config, &Place { step: 0, data, ranks: 1 }, 0, &state.model).expect("a checkpoint");
     fs::read(&path).expect("a checkpoint")
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use clapp_core::shape::Shape;
 use clapp_host_gpu::augment::ViewAugment;
 use clapp_host_gpu::data::{Dataset, Split, generated};
+use clapp_host_gpu::distributed::Part;
 use clapp_host_gpu::loader::{Batch, LabelledBatch, LoaderError, Start, pair_batches, pairs, pairs_from, singles};
 use clapp_host_gpu::rng::{Purpose, stream};
 
@@ -47,7 +48,7 @@ fn a_loader_that_begins_inside_an_epoch_gives_the_rest_of_it() {
         let whole = all_pairs(&split, &augment, 8, 1, 2);
         assert_eq!(pair_batches(images, 8), whole.len());
         for first in [0, 1, 4, whole.len() - 1, whole.len(), whole.len() + 3] {
-            let start = Start { epoch: 1, batch: first };
+            let start = Start { part: Part::WHOLE, epoch: 1, batch: first };
             let rest = pairs_from(Arc::clone(&split), &augment, 8, 7, start, 3).unwrap();
             assert_eq!(rest.batches(), whole.len());
             let rest: Vec<Batch> = rest.map(Result::unwrap).collect();

@@ -5,6 +5,7 @@ mod cli_common;
 use clapp_host_gpu::checkpoint::DataIdentity;
 use clapp_host_gpu::config::Config;
 use clapp_host_gpu::data::{Split, generated};
+use clapp_host_gpu::distributed::Ranks;
 use clapp_host_gpu::run::{Begin, CHECKPOINT, Interval, Outcome, Run};
 use clapp_host_gpu::run_info::{DataInfo, RunInfo};
 use cli_common::CONFIG;
@@ -26,7 +27,17 @@ fn run(config: &Config, folder: &Path, begin: Begin, interval: Interval, stop_at
     let (images, stop) = (images(), AtomicBool::new(false));
     let info = RunInfo::collect(config, DataInfo { name: "shapes".into(), train_images: 18, test_images: 0 });
     let data = DataIdentity::of("shapes", &images);
-    let run = Run { config, images: &images, data, info: &info, folder, begin, interval, stop: &stop };
+    let run = Run {
+        config,
+        images: &images,
+        data,
+        info: &info,
+        folder,
+        begin,
+        interval,
+        stop: &stop,
+        ranks: &Ranks::alone(),
+    };
     run.train(|step| stop.store(Some(step.step) == stop_at, Ordering::Relaxed)).expect("training")
 }
 

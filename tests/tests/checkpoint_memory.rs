@@ -4,6 +4,7 @@
 use clapp_host_gpu::backend::cpu::Cpu;
 use clapp_host_gpu::checkpoint::{DataIdentity, Header, Place, resume, write};
 use clapp_host_gpu::config::{Config, RuleName};
+use clapp_host_gpu::distributed::Ranks;
 use clapp_host_gpu::trainer::{State, train};
 use clapp_tests::{small_config, stripes};
 use peak_alloc::PeakAlloc;
@@ -30,7 +31,7 @@ fn writing_and_reading_a_checkpoint_takes_the_room_of_one_tensor() {
     let config = Config { width: 20.0, ..small_config(RuleName::ClappPpBoth) };
     let images = Arc::new(data.pretrain.clone());
     let mut state = State::first(&Cpu, &config).expect("first values");
-    train(&Cpu, &config, &images, 1, &mut state, |_, _| Ok(ControlFlow::Break(()))).expect("a step");
+    train(&Cpu, &Ranks::alone(), &config, &images, 1, &mut state, |_, _| Ok(ControlFlow::Break(()))).expect("a step");
     let spec = config.network().expect("a network");
     let sizes: Vec<usize> = spec
         .layers()
@@ -44,7 +45,7 @@ fn writing_and_reading_a_checkpoint_takes_the_room_of_one_tensor() {
 
     let place = tempfile::tempdir().expect("a folder");
     let path = place.path().join("checkpoint.safetensors");
-    let at = Place { step: state.step, data: DataIdentity::of("stripes", &images) };
+    let at = Place { step: state.step, data: DataIdentity::of("stripes", &images), ranks: 1 };
     let (room, ()) = peak(|| write(&path, &Cpu, &config, &at, 0, &state.model).expect("written"));
     assert!(room <= largest + ROOM, "writing takes {room} bytes, the largest tensor has {largest}");
     assert!(std::fs::metadata(&path).expect("a file").len() > all as u64);

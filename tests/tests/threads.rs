@@ -4,6 +4,7 @@ use clapp_host_gpu::backend::Backend;
 use clapp_host_gpu::backend::cpu::Cpu;
 use clapp_host_gpu::config::{Config, Negatives, RuleName};
 use clapp_host_gpu::data::Dataset;
+use clapp_host_gpu::distributed::Ranks;
 use clapp_host_gpu::model::LayerValues;
 use clapp_host_gpu::probe::{ProbeReport, ProbeTask, features, probe};
 use clapp_host_gpu::step::Model;
@@ -29,7 +30,7 @@ fn trained(config: &Config, data: &Dataset, [computing, loading]: [usize; 2]) ->
             losses.extend(step.losses.clone());
             Ok(ControlFlow::Continue(()))
         };
-        train(&Cpu, config, &images, loading, &mut state, observe).expect("training");
+        train(&Cpu, &Ranks::alone(), config, &images, loading, &mut state, observe).expect("training");
         (state.model.download(&Cpu), losses)
     })
 }

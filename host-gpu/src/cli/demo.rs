@@ -7,6 +7,7 @@ use crate::backend::cpu::Cpu;
 use crate::checkpoint::DataIdentity;
 use crate::config::{Config, RuleName, preset};
 use crate::data::{Dataset, generated};
+use crate::distributed::Ranks;
 use crate::error::Error;
 use crate::files::write_atomically;
 use crate::metrics::Row;
@@ -74,6 +75,7 @@ fn entry(name: &'static str, config: Config, data: &Dataset) -> Result<Entry, Er
     let known = DataInfo { name: data.name.clone(), train_images: images.len(), test_images: data.test.len() };
     let info = RunInfo::collect(&config, known);
     let run = Run {
+        ranks: &Ranks::alone(),
         config: &config,
         images: &images,
         data: DataIdentity::of(&data.name, &images),

@@ -6,6 +6,7 @@ use super::progress::Progress;
 use super::{check_channels, open_data};
 use crate::checkpoint::{DataIdentity, Header};
 use crate::config::{Config, PRESETS, RuleName, preset};
+use crate::distributed::Ranks;
 use crate::error::Error;
 use crate::run::{Begin, CHECKPOINT, CONFIG, Interval, Run, check_config};
 use crate::run_info::{DataInfo, RunInfo};
@@ -13,6 +14,7 @@ use clap::Args;
 use clap::builder::PossibleValuesParser;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag::{register, register_conditional_shutdown};
+use std::hash::{Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -73,6 +75,10 @@ pub struct TrainArguments {
     /// Write a checkpoint after this many minutes without one; 0 for never.
     #[arg(long, value_name = "MINUTES", default_value_t = 10)]
     checkpoint_minutes: u64,
+    /// Train together with the other processes of an MPI launcher, each with batches of its own. Open MPI's and MPICH's
+    /// launchers are noticed without it. Needs a build with `--features mpi`.
+    #[arg(long)]
+    mpi: bool,
 }
 
 impl ConfigArguments {
@@ -141,30 +147,38 @@ const INTERRUPTED: u8 = 130;
 /// # Errors
 /// Where the input is wrong, an output cannot be written, or training diverges.
 pub fn run(arguments: &TrainArguments) -> Result<u8, Error> {
-    let (config, out) = configuration(arguments)?;
+    let ranks = Ranks::start(arguments.mpi)?;
+    let outcome = run_on(arguments, &ranks);
+    ranks.end(outcome)
+}
+
+fn run_on(arguments: &TrainArguments, ranks: &Ranks) -> Result<u8, Error> {
+    // One of several processes speaks for all.
+    let say = |text: String| if ranks.is_root() { say(text) } else { Ok(()) };
+    let (config, out) = ranks.agree(configuration(arguments))?;
     let path = out.join(CHECKPOINT);
-    let resumed = arguments.resume && path.exists();
-    if resumed && check_resumed(&config, &out)? {
+    let begin = ranks.agree(begin(arguments, &config, &out))?;
+    let text = config.to_toml()?;
+    ranks.same("the configuration", |hasher| hasher.write(text.as_bytes()))?;
+    ranks.same("what lies in the folder of the run", |hasher| begin.hash(hasher))?;
+    let Some(begin) = begin else {
         say(format!("{}: finished already, {} epochs", path.display(), config.epochs))?;
         return Ok(0);
-    }
-    let begin = match (resumed, arguments.overwrite) {
-        (true, _) => Begin::Resume,
-        (false, true) => Begin::Overwrite,
-        (false, false) if path.exists() => return Err(Error::Exists { path }),
-        (false, false) => Begin::New,
     };
-    let data = open_data(arguments.data.as_deref(), arguments.cache.cache.as_deref(), &config)?;
-    check_channels(&data, config.input_shape(), &arguments.configuration.origin())?;
+    // An archive is unpacked once, for all.
+    let data = ranks.first(|| open_data(arguments.data.as_deref(), arguments.cache.cache.as_deref(), &config))?;
+    ranks.agree(check_channels(&data, config.input_shape(), &arguments.configuration.origin()))?;
     say(format!("{}: {} on {}", config.name, config.rule.name(), data.source))?;
     let images = Arc::new(config.images.map_or_else(|| data.pretrain.clone(), |count| data.pretrain.take(count)));
+    let identity = DataIdentity::of(&data.name, &images);
+    ranks.same("the data set", |hasher| identity.hash(hasher))?;
     let stop = stop_by_signal()?;
     let known = DataInfo { name: data.name.clone(), train_images: images.len(), test_images: data.test.len() };
     let info = RunInfo::collect(&config, known);
     let run = Run {
         config: &config,
         images: &images,
-        data: DataIdentity::of(&data.name, &images),
+        data: identity,
         info: &info,
         folder: &out,
         begin,
@@ -173,9 +187,14 @@ pub fn run(arguments: &TrainArguments) -> Result<u8, Error> {
             time: (arguments.checkpoint_minutes > 0).then(|| Duration::from_secs(60 * arguments.checkpoint_minutes)),
         },
         stop: &stop,
+        ranks,
     };
     let mut progress = Progress::new(config.rule.name(), config.epochs);
-    let outcome = run.train(|step| progress.step(step, config.epochs));
+    let outcome = run.train(|step| {
+        if ranks.is_root() {
+            progress.step(step, config.epochs);
+        }
+    });
     progress.finish();
     let outcome = outcome?;
     say(format!("wrote {}", path.display()))?;
@@ -210,6 +229,17 @@ fn configuration(arguments: &TrainArguments) -> Result<(Config, PathBuf), Error>
     let file = out.join(CONFIG);
     let config = if file.exists() { Config::read(&file)? } else { header.config };
     Ok((named.changed(config)?, out))
+}
+
+/// How the run begins; `None` where nothing is left to do.
+fn begin(arguments: &TrainArguments, config: &Config, out: &Path) -> Result<Option<Begin>, Error> {
+    let path = out.join(CHECKPOINT);
+    match (path.exists(), arguments.resume, arguments.overwrite) {
+        (true, true, _) => Ok((!check_resumed(config, out)?).then_some(Begin::Resume)),
+        (true, false, false) => Err(Error::Exists { path }),
+        (_, _, true) => Ok(Some(Begin::Overwrite)),
+        (false, _, false) => Ok(Some(Begin::New)),
+    }
 }
 
 /// Holds the checkpoint in a folder against the configuration asked for and that in the folder; `true` where there is

@@ -13,5 +13,5 @@ mod share;
 mod shared;
 
 pub use ranks::Ranks;
-pub use share::{images_of_rank, images_of_ranks};
+pub use share::{Part, images_of_ranks, steps_per_epoch};
 pub use shared::Shared;

@@ -1,5 +1,6 @@
 //! The processes of a run, and what they do together.
 
+use super::Part;
 use super::link::Link;
 use crate::error::Error;
 use std::hash::{DefaultHasher, Hasher};
@@ -53,6 +54,11 @@ impl Ranks {
         self.link.as_ref().map_or(1, Link::size)
     }
 
+    /// This rank's part of the work.
+    pub fn part(&self) -> Part {
+        Part { rank: self.rank(), ranks: self.size() }
+    }
+
     /// Whether this process is the one that writes and prints.
     pub fn is_root(&self) -> bool {
         self.rank() == 0
@@ -79,17 +85,24 @@ impl Ranks {
         }
     }
 
-    /// The mean of numbers over the ranks, weighted by `counts`.
-    pub fn mean(&self, values: &[f64], counts: &[usize]) -> Vec<f64> {
+    /// The mean of numbers over the ranks, weighted by `counts`. The same of them are `None` on all ranks.
+    pub fn mean(&self, values: &[Option<f64>], counts: &[usize]) -> Vec<Option<f64>> {
         let Some(link) = self.others() else { return values.to_vec() };
-        let all = link.all_gather(values, &vec![values.len(); link.size()]);
-        let mut means = vec![0.0; values.len()];
-        for (values, weight) in all.chunks(values.len().max(1)).zip(weights(counts)) {
+        let own: Vec<f64> = values.iter().map(|value| value.unwrap_or(0.0)).collect();
+        let all = link.all_gather(&own, &vec![own.len(); link.size()]);
+        let mut means = vec![0.0; own.len()];
+        for (values, weight) in all.chunks(own.len().max(1)).zip(weights(counts)) {
             if weight > 0.0 {
                 means.iter_mut().zip(values).for_each(|(mean, value)| *mean += weight * value);
             }
         }
-        means
+        values.iter().zip(means).map(|(value, mean)| value.map(|_| mean)).collect()
+    }
+
+    /// Whether it holds on any rank.
+    pub fn any(&self, holds: bool) -> bool {
+        let Some(link) = self.others() else { return holds };
+        link.all_gather(&[u64::from(holds)], &vec![1; link.size()]).contains(&1)
     }
 
     /// The rows of all ranks, in the order of the ranks: `own` has rows of `columns` values each, `counts` says how many
@@ -115,15 +128,25 @@ impl Ranks {
         }
     }
 
-    /// Makes sure that all ranks have the same bytes; `what` names them.
+    /// `work` on rank 0, and then on the others: what it leaves on the disk, they find there. Errors as of
+    /// [`Ranks::agree`].
+    ///
+    /// # Errors
+    /// As said.
+    pub fn first<T>(&self, work: impl Fn() -> Result<T, Error>) -> Result<T, Error> {
+        let done = self.agree(if self.is_root() { work().map(Some) } else { Ok(None) })?;
+        self.agree(done.map_or_else(work, Ok))
+    }
+
+    /// Makes sure that all ranks have the same of something: `what` names it, `hash` feeds it to a hasher.
     ///
     /// # Errors
     /// [`Error::Mpi`] on the first rank that differs from rank 0, [`Error::Elsewhere`] on the others.
-    pub fn same<'a>(&self, what: &str, bytes: impl IntoIterator<Item = &'a [u8]>) -> Result<(), Error> {
+    pub fn same(&self, what: &str, hash: impl FnOnce(&mut DefaultHasher)) -> Result<(), Error> {
         let Some(link) = self.others() else { return Ok(()) };
         // The same program runs on all ranks, so the hash need not outlive a version of the standard library.
         let mut hasher = DefaultHasher::new();
-        bytes.into_iter().for_each(|bytes| hasher.write(bytes));
+        hash(&mut hasher);
         let hashes = link.all_gather(&[hasher.finish()], &vec![1; link.size()]);
         let differs = hashes[link.rank()] != hashes[0];
         self.agree(if differs { Err(Error::Mpi(format!("{what} is not that of rank 0"))) } else { Ok(()) })

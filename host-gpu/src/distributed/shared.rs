@@ -41,15 +41,19 @@ impl<B: Backend> Shared<'_, B> {
 
     /// `Q` and `C` of all ranks with the number of their rows: `Q` so weighted that `Q^T C` is the averaged gradient.
     fn gather(&self, errors: &B::Tensor, c: &B::Tensor, rows: usize) -> (B::Tensor, B::Tensor, usize) {
-        // A rank's rows are already divided by its own number of them.
-        let total: usize = self.counts.iter().sum();
-        let weight = self.counts[self.ranks.rank()] as f32 / total as f32;
         // Two views an image.
         let counts: Vec<usize> = self.counts.iter().map(|count| 2 * count).collect();
         let all = |own: &[f32]| self.backend.upload(&self.ranks.gather(own, own.len() / rows, &counts));
-        let mut errors = self.backend.download(errors);
-        errors.iter_mut().for_each(|error| *error *= weight);
-        (all(&errors), all(&self.backend.download(c)), 2 * total)
+        (all(&self.weighted(errors)), all(&self.backend.download(c)), counts.iter().sum())
+    }
+
+    /// Values that are a mean over this rank's images, times its share of all images of the step.
+    fn weighted(&self, values: &B::Tensor) -> Vec<f32> {
+        let total: usize = self.counts.iter().sum();
+        let weight = self.counts[self.ranks.rank()] as f32 / total as f32;
+        let mut values = self.backend.download(values);
+        values.iter_mut().for_each(|value| *value *= weight);
+        values
     }
 }
 
@@ -111,6 +115,26 @@ impl<B: Backend> Backend for Shared<'_, B> {
     ) -> InfoNce<B::Tensor, B::PooledGradient> {
         let own = self.backend.info_nce(p, head, temperature, rows);
         InfoNce { head: self.average(own.head), ..own }
+    }
+
+    /// `F` sums squares of errors, and an error is a mean over the batch: in the batch of all ranks a rank's errors are
+    /// smaller by its share, and so is their gradient (once more than by the share that [`Shared`] gives all gradients).
+    fn matching(
+        &self,
+        rule: &Rule,
+        layer: &Layer,
+        p: &B::Tensor,
+        losses: &[(Pairing<'_>, &Factors<B::Tensor>)],
+        pooled: &B::PooledGradient,
+        ideal: &B::Tensor,
+        rows: usize,
+    ) -> Matching<B::Tensor> {
+        let own = self.backend.matching(rule, layer, p, losses, pooled, ideal, rows);
+        if self.ranks.size() == 1 {
+            return own;
+        }
+        let errors = own.errors.iter().map(|errors| self.backend.upload(&self.weighted(errors))).collect();
+        Matching { errors, ..own }
     }
 
     // All else is a rank's own.
@@ -182,19 +206,6 @@ impl<B: Backend> Backend for Shared<'_, B> {
         rows: usize,
     ) -> B::Tensor {
         self.backend.projection_errors(pairing, p, factors, rows)
-    }
-
-    fn matching(
-        &self,
-        rule: &Rule,
-        layer: &Layer,
-        p: &B::Tensor,
-        losses: &[(Pairing<'_>, &Factors<B::Tensor>)],
-        pooled: &B::PooledGradient,
-        ideal: &B::Tensor,
-        rows: usize,
-    ) -> Matching<B::Tensor> {
-        self.backend.matching(rule, layer, p, losses, pooled, ideal, rows)
     }
 
     fn spread(&self, layer: &Layer, pooled: &B::PooledGradient, rows: usize) -> B::Tensor {
