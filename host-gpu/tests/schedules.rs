@@ -1,6 +1,8 @@
 //! Learning rates against the specification's formula (5.1), worked out by another program, and LARS against the same
 //! step in double precision.
 
+use clap::ValueEnum;
+use clapp_host_gpu::config::{PRESETS, RuleName, preset};
 use clapp_host_gpu::optimizer::{Optimizer, apply};
 use clapp_host_gpu::schedule::Schedule;
 
@@ -64,4 +66,22 @@ fn lars_takes_the_scaled_step_and_leaves_the_scale_alone_without_a_norm() {
     let (mut value, mut first) = ([0.0_f32; 3], [0.0_f32; 3]);
     apply(&optimizer, 1, &mut value, &mut first, &mut [], &[0.0; 3]);
     assert_eq!((value, first), ([0.0; 3], [0.0; 3]));
+}
+
+#[test]
+fn presets_have_the_schedule_and_the_decay_of_their_rule_and_fit_every_rule() {
+    for name in PRESETS {
+        let preset = preset(name).expect("a preset");
+        let schedule = if name == "imagenet" { Schedule::imagenet() } else { Schedule::Constant };
+        assert_eq!(preset.schedule, schedule, "{name}");
+        for rule in RuleName::value_variants() {
+            preset.clone().with_rule(*rule).check(name).unwrap_or_else(|error| panic!("{name}, {rule:?}: {error}"));
+        }
+    }
+    // Weight decay on Tiny ImageNet is not for BP-InfoNCE (spec 5.1).
+    let decay = |rule| match preset("tiny-imagenet").expect("a preset").with_rule(rule).optimizer {
+        Optimizer::AdamW { weight_decay, .. } => weight_decay,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!([decay(RuleName::ClappPp), decay(RuleName::BpClappPp), decay(RuleName::BpInfoNce)], [1e-5, 1e-5, 0.0]);
 }

@@ -131,6 +131,7 @@ fn imagenet() -> Config {
         batch: 64,
         input: [3, 224, 224],
         optimizer: Optimizer::Lars { lr: 0.3, momentum: 0.9, weight_decay: 1e-6, trust: 0.001 },
+        schedule: Schedule::imagenet(),
         augment,
         probe,
         blocks: vgg8.into(),
