@@ -6,9 +6,10 @@ use clapp_core::network::Contrast;
 use clapp_host_gpu::backend::cpu::Cpu;
 use clapp_host_gpu::backend::{Backend, Pairing};
 use clapp_host_gpu::config::{Config, Negatives};
+use clapp_host_gpu::draws::draw_negatives;
 use clapp_host_gpu::optimizer::Optimizer;
 use clapp_host_gpu::step::{Mode, Model, StepReport, step};
-use clapp_host_gpu::trainer::{draw_negatives, initial_values};
+use clapp_host_gpu::trainer::initial_values;
 
 /// A network on the CPU backend with a batch for it.
 pub struct StepWork {
@@ -35,7 +36,7 @@ impl StepWork {
     /// # Panics
     /// Where the configuration does not fit together.
     pub fn of(config: &Config, images: usize) -> Self {
-        assert!(matches!(Contrast::from(config.contrast), Contrast::Hinge), "the references use the hinge");
+        assert!(matches!(Contrast::from(config.contrast()), Contrast::Hinge), "the references use the hinge");
         let spec = config.network().expect("a network");
         let values = initial_values(config).expect("values");
         Self::new(Model::upload(&Cpu, spec, &values), images, config.optimizer)

@@ -101,8 +101,8 @@ impl EventFile {
         Ok(events)
     }
 
-    /// Appends a row of the metrics: `loss/layer{l}`, `u_pos/layer{l}`, `u_neg/layer{l}`, `learning_rate` and
-    /// `images_per_second`.
+    /// Appends a row of the metrics: `loss/layer{l}`, `u_pos/layer{l}`, `u_neg/layer{l}`, `mismatch/layer{l}`,
+    /// `learning_rate` and `images_per_second`.
     ///
     /// # Errors
     /// [`Error::File`] where the file cannot be written.
@@ -112,7 +112,8 @@ impl EventFile {
             scalar("images_per_second".into(), row.images_per_second),
             scalar("learning_rate".into(), row.learning_rate.into()),
         ];
-        for (name, series) in [("loss", &row.losses), ("u_pos", &row.u_pos), ("u_neg", &row.u_neg)] {
+        let all = [("loss", &row.losses), ("u_pos", &row.u_pos), ("u_neg", &row.u_neg), ("mismatch", &row.mismatch)];
+        for (name, series) in all {
             let layers = series.iter().enumerate();
             value.extend(layers.filter_map(|(layer, value)| Some(scalar(format!("{name}/layer{layer}"), (*value)?))));
         }

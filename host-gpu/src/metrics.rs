@@ -26,13 +26,15 @@ pub struct Row {
     pub u_pos: Vec<Option<f64>>,
     /// Mean score of the negatives of each layer.
     pub u_neg: Vec<Option<f64>>,
+    /// How far each layer's error is from back-propagation's, where the feedback is matched.
+    pub mismatch: Vec<Option<f64>>,
 }
 
 /// The steps that will make the next row.
 #[derive(Debug, Clone, Default)]
 struct Pending {
-    /// Sums of losses, of scores of positives, and of negatives.
-    sums: [Vec<Option<f64>>; 3],
+    /// Sums of losses, of scores of positives, of those of negatives, and of mismatches.
+    sums: [Vec<Option<f64>>; 4],
     steps: u64,
     images: usize,
     elapsed: Duration,
@@ -56,7 +58,9 @@ impl Metrics {
     /// Takes a step in. A row ends with every 50th step of an epoch and with each epoch; gives it where one has ended.
     pub fn step(&mut self, metrics: &StepMetrics) -> Option<&Row> {
         let pending = &mut self.pending;
-        for (sums, values) in pending.sums.iter_mut().zip([&metrics.losses, &metrics.u_pos, &metrics.u_neg]) {
+        for (sums, values) in
+            pending.sums.iter_mut().zip([&metrics.losses, &metrics.u_pos, &metrics.u_neg, &metrics.mismatch])
+        {
             sums.resize(values.len(), None);
             for (sum, value) in sums.iter_mut().zip(values) {
                 if let Some(value) = value {
@@ -80,9 +84,9 @@ impl Metrics {
             return None;
         }
         let mean = |sum: Option<f64>| sum.map(|sum| sum / steps as f64);
-        let [losses, u_pos, u_neg] = sums.map(|sums| sums.into_iter().map(mean).collect());
+        let [losses, u_pos, u_neg, mismatch] = sums.map(|sums| sums.into_iter().map(mean).collect());
         let images_per_second = images as f64 / elapsed.as_secs_f64().max(f64::EPSILON);
-        self.rows.push(Row { epoch, step, images_per_second, losses, learning_rate, u_pos, u_neg });
+        self.rows.push(Row { epoch, step, images_per_second, losses, learning_rate, u_pos, u_neg, mismatch });
         self.rows.last()
     }
 
@@ -120,7 +124,8 @@ impl Metrics {
     }
 
     /// Writes the rows as CSV: `epoch`, `step`, `images_per_second`, the losses `loss_layer{l}`, `learning_rate`, and
-    /// the mean scores `u_pos_layer{l}` and `u_neg_layer{l}`; empty where a layer has no loss.
+    /// the mean scores `u_pos_layer{l}` and `u_neg_layer{l}`, and `mismatch_layer{l}`, the distance of the layer's error
+    /// from back-propagation's over the square of the latter; empty where a layer has no such thing.
     ///
     /// # Errors
     /// [`Error::File`] where the file cannot be written.
@@ -134,7 +139,7 @@ impl Metrics {
             let text = |value: &Option<f64>| value.map_or(String::new(), |value| format!("{value:.6}"));
             fields.extend(row.losses.iter().map(text));
             fields.push(row.learning_rate.to_string());
-            fields.extend(row.u_pos.iter().chain(&row.u_neg).map(text));
+            fields.extend(row.u_pos.iter().chain(&row.u_neg).chain(&row.mismatch).map(text));
             writer.write_record(fields).map_err(csv_error)?;
         }
         let bytes = writer.into_inner().map_err(|error| Error::file("write", path)(error.into_error()))?;
@@ -148,7 +153,7 @@ fn names(layers: usize) -> Vec<String> {
     let mut names: Vec<String> = ["epoch", "step", "images_per_second"].map(String::from).into();
     names.extend(of_layers("loss"));
     names.push("learning_rate".into());
-    names.extend(of_layers("u_pos").chain(of_layers("u_neg")));
+    names.extend(of_layers("u_pos").chain(of_layers("u_neg")).chain(of_layers("mismatch")));
     names
 }
 
@@ -162,6 +167,6 @@ fn parse(record: &csv::StringRecord, layers: usize) -> Option<Row> {
     };
     let losses = series(&mut fields)?;
     let learning_rate = fields.next()?.parse().ok()?;
-    let (u_pos, u_neg) = (series(&mut fields)?, series(&mut fields)?);
-    Some(Row { epoch, step, images_per_second, losses, learning_rate, u_pos, u_neg })
+    let (u_pos, u_neg, mismatch) = (series(&mut fields)?, series(&mut fields)?, series(&mut fields)?);
+    Some(Row { epoch, step, images_per_second, losses, learning_rate, u_pos, u_neg, mismatch })
 }

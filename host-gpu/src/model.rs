@@ -26,7 +26,7 @@ pub struct Head {
 }
 
 /// What the projections below the top learn from, in local rules with trainable projections (spec 3).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Feedback {
     /// Their own layer's loss.
@@ -122,6 +122,25 @@ impl NetworkSpec {
     /// What the rule is beyond [`NetworkSpec::rule`].
     pub fn options(&self) -> Options {
         self.options
+    }
+
+    /// Why `clapp-core` cannot learn by this network's rule, where it cannot.
+    pub fn beyond_core(&self) -> Option<&'static str> {
+        let Options { head, feedback, inputs, normalise } = self.options;
+        if self.keeps_all_activity() || head.is_some() {
+            Some("needs back-propagation through the network")
+        } else if feedback == Feedback::Frozen {
+            Some("has projections of which only the top's learn")
+        } else if inputs != Inputs::Views || normalise {
+            Some("takes mixtures of images for negatives, and activity of unit length between layers")
+        } else {
+            None
+        }
+    }
+
+    /// Whether a training step keeps every layer's maps until the gradients have come down to it.
+    pub fn keeps_all_activity(&self) -> bool {
+        self.learning == Learning::Global || self.options.feedback == Feedback::Matched
     }
 
     fn is_top(&self, layer: &Layer) -> bool {

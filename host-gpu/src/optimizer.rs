@@ -130,6 +130,14 @@ impl Optimizer {
         }
     }
 
+    /// The same with another learning rate.
+    pub fn with_learning_rate(mut self, rate: f32) -> Self {
+        match &mut self {
+            Self::Sgd { lr, .. } | Self::AdamW { lr, .. } | Self::Lars { lr, .. } => *lr = rate,
+        }
+        self
+    }
+
     /// Whether first moments are kept.
     pub fn has_first(&self) -> bool {
         match self {

@@ -3,16 +3,17 @@
 //! Both start from the same values and see the same views and negatives. Neither is ever reset to the other:
 //! differences may grow from step to step, and the bound holds for what has grown.
 
+use crate::backend::Backend;
 use crate::backend::cpu::Cpu;
-use crate::backend::{Backend, Pairing};
 use crate::config::Config;
 use crate::core_memory::CoreMemory;
 use crate::data::Dataset;
+use crate::draws::Draws;
 use crate::error::Error;
 use crate::loader;
-use crate::model::{LayerValues, Learning};
+use crate::model::LayerValues;
 use crate::step::{Mode, Model, step};
-use crate::trainer::{draw_negatives, initial_values};
+use crate::trainer::initial_values;
 use clapp_core::learner::Batch;
 use std::sync::Arc;
 
@@ -32,20 +33,22 @@ pub struct Difference {
 /// Trains `steps` steps on both backends and compares all tensors after each.
 ///
 /// # Errors
-/// Where the configuration, the batches or the core refuse; back-propagation through the network is none of the
-/// core's, so a global rule is refused.
+/// Where the configuration, the batches or the core refuse; what the core does not have by design is refused by name.
 pub fn parity(config: &Config, data: &Dataset, steps: u64) -> Result<Vec<Difference>, Error> {
     let refused = |message: String| Error::Config { origin: "parity".into(), message };
-    if config.rule.learning() == Learning::Global {
-        return Err(refused(format!(
-            "{} needs back-propagation through the network, which clapp-core does not have; take a local rule",
-            config.rule.name()
-        )));
-    }
     let spec = config.network()?;
+    if let Some(reason) = spec.beyond_core() {
+        let rule = config.rule.name();
+        return Err(refused(format!("{rule} {reason}, which clapp-core does not have; take another rule")));
+    }
+    if !config.negatives_shared {
+        return Err(refused(
+            "negatives-shared is false, but clapp-core has one list of negatives for all losses".into(),
+        ));
+    }
     let values = initial_values(config)?;
     let optimizer = clapp_core::optimizer::Optimizer::from(&config.optimizer);
-    let negatives_per_row = draw_negatives(config.negatives, 2, 0, 0).len() / 2;
+    let negatives_per_row = config.negatives.per_row();
     let mut memory = CoreMemory::new(&spec, &values, &optimizer, config.batch, negatives_per_row);
     let mut learner = memory.learner(&spec, optimizer).map_err(|error| refused(error.to_string()))?;
     let mut model = Model::upload(&Cpu, spec.clone(), &values);
@@ -61,11 +64,11 @@ pub fn parity(config: &Config, data: &Dataset, steps: u64) -> Result<Vec<Differe
             count += 1;
             let batch = batch?;
             let rows = 2 * batch.images.len();
-            let negatives = draw_negatives(config.negatives, rows, config.seed, count);
-            let for_core: Vec<u32> = negatives.iter().map(|&negative| negative as u32).collect();
-            let frames = Batch { frames: &batch.x, negatives: &for_core, keep_positive: None };
+            let draws = Draws::new(config, rows, count);
+            let pairing = draws.pairing();
+            let for_core: Vec<u32> = pairing.negatives.iter().map(|&negative| negative as u32).collect();
+            let frames = Batch { frames: &batch.x, negatives: &for_core, keep_positive: pairing.keep_positive };
             learner.step(&frames, 1.0, &mut ()).map_err(|error| refused(error.to_string()))?;
-            let pairing = Pairing::views(&negatives, None);
             let x = Cpu.upload_frames(spec.input(), &batch.x);
             step(&Cpu, &mut model, x, rows, pairing, Mode::Update { optimizer: &config.optimizer, step: count });
             let core = spec.values_from_flat(learner.parameters());

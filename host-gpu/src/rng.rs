@@ -17,8 +17,12 @@ pub enum Purpose {
     Shuffle,
     /// The augmentation of one view of an image in pre-training (0: first view, 1: second); index: the image.
     View(u8),
-    /// The draw of negatives; index: the step.
+    /// The draw of negatives; epoch: the list of negatives, index: the step.
     Negatives,
+    /// Which term of each row counts; index: the step.
+    Either,
+    /// The mask of a hybrid image; epoch: the image's place in the batch, index: the step.
+    Mask,
     /// The order of the images in an epoch of probe training.
     ProbeShuffle,
     /// The augmentation of an image in probe training; index: the image.
@@ -42,6 +46,8 @@ impl Purpose {
             Self::ProbeView => 5,
             Self::GenerateTrain => 6,
             Self::GenerateTest => 7,
+            Self::Either => 8,
+            Self::Mask => 9,
             Self::View(view) => 0x100 + u64::from(view),
             Self::Other(number) => 0x1_0000_0000 + u64::from(number),
         }
@@ -153,6 +159,8 @@ mod tests {
             Purpose::ProbeView,
             Purpose::GenerateTrain,
             Purpose::GenerateTest,
+            Purpose::Either,
+            Purpose::Mask,
             Purpose::View(0),
             Purpose::View(1),
             Purpose::Other(0),

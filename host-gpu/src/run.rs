@@ -13,6 +13,7 @@ use crate::metrics::Metrics;
 use crate::model::TensorRole;
 use crate::probe::{PROBE, PROBE_CACHED};
 use crate::run_info::{FAILURE, RUN, RunInfo};
+use crate::schedule::Schedule;
 use crate::step::Model;
 use crate::trainer::{State, StepMetrics, train};
 use std::fs::File;
@@ -233,7 +234,8 @@ impl Run<'_> {
 /// # Errors
 /// [`Error::Differs`] with the fields that differ.
 pub fn check_config(header: &Header, config: &Config, path: &Path, origin: &str) -> Result<(), Error> {
-    let more_epochs = config.epochs > header.config.epochs;
+    // Under another schedule than a constant one, the rate of every epoch hangs on their number.
+    let more_epochs = config.epochs > header.config.epochs && config.schedule == Schedule::Constant;
     let differences = differences(&header.config, config)?;
     let differences: Vec<String> = differences
         .iter()

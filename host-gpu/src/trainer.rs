@@ -1,9 +1,10 @@
 //! Training over epochs, on any backend.
 
-use crate::backend::{Backend, Pairing};
-use crate::config::{Config, Negatives};
+use crate::backend::Backend;
+use crate::config::Config;
 use crate::data::Split;
 use crate::distributed::{Ranks, Shared, images_of_ranks, steps_per_epoch};
+use crate::draws::{Draws, mix};
 use crate::error::Error;
 use crate::loader::{self, Start};
 use crate::model::LayerValues;
@@ -30,6 +31,9 @@ pub struct StepMetrics {
     pub u_pos: Vec<Option<f64>>,
     /// Mean score of the negatives of each layer, likewise.
     pub u_neg: Vec<Option<f64>>,
+    /// How far each layer's error is from back-propagation's, `F / ||G_ideal||^2` (spec 3); only below the top, and
+    /// only where the feedback is matched.
+    pub mismatch: Vec<Option<f64>>,
     /// Learning rate of this step.
     pub learning_rate: f32,
     /// Time since the step before it, loading included.
@@ -43,17 +47,6 @@ impl StepMetrics {
     }
 }
 
-/// The indices of the negatives of a batch of `rows` rows (spec 1.3), `[K][rows]` flattened.
-pub fn draw_negatives(negatives: Negatives, rows: usize, seed: u64, step: u64) -> Vec<usize> {
-    match negatives {
-        Negatives::Ring => (0..rows).map(|row| (row + 1) % rows).collect(),
-        Negatives::Uniform(count) => {
-            let mut rng = stream(seed, Purpose::Negatives, 0, step);
-            (0..count * rows).map(|_| rng.below(rows)).collect()
-        }
-    }
-}
-
 /// First values of all parameters: uniform, `1 / sqrt(fan_in)` (spec 4).
 ///
 /// # Errors
@@ -63,7 +56,15 @@ pub fn initial_values(config: &Config) -> Result<Vec<LayerValues>, Error> {
     let mut flat = vec![0.0; spec.view().parameter_len()];
     clapp_core::init::uniform(&spec.view(), config.seed, &mut flat)
         .map_err(|error| Error::Config { origin: "init".into(), message: error.to_string() })?;
-    Ok(spec.values_from_flat(&flat))
+    let mut values = spec.values_from_flat(&flat);
+    if let (Some(head), Some(top)) = (spec.options().head, values.last_mut()) {
+        let inputs = spec.view().top_len();
+        let bound = 1.0 / (inputs as f32).sqrt();
+        // The heads of the probe have the same purpose and epoch, and count up from 0.
+        let mut rng = stream(config.seed, Purpose::Init, u64::MAX, u64::MAX);
+        top.head = (0..head.outputs * inputs).map(|_| rng.uniform(-bound, bound)).collect();
+    }
+    Ok(values)
 }
 
 /// A run between two steps. The order of the images, their views and the negatives are functions of the seed and of
@@ -105,28 +106,35 @@ pub fn train<B: Backend>(
     let steps_per_epoch = steps_per_epoch(images.len(), config.batch, ranks.size()).max(1);
     let begun = state.step / steps_per_epoch as u64;
     for epoch in begun..config.epochs {
+        let rate = config.schedule.rate(config.optimizer.learning_rate(), epoch, config.epochs);
+        let optimizer = config.optimizer.with_learning_rate(rate);
         let start = Start { epoch, batch: (state.step % steps_per_epoch as u64) as usize, part: ranks.part() };
         let batches =
             loader::pairs_from(images.clone(), &config.augment, config.batch, config.seed, start, loader_threads)?;
         let mut before = Instant::now();
         for batch in batches {
-            let batch = batch?;
+            let mut batch = batch?;
             let count = state.step + 1;
             let rows = 2 * batch.images.len();
             // A number of its own for each rank, and the step's where there is one.
             let draw = state.step * ranks.size() as u64 + ranks.rank() as u64 + 1;
-            let negatives = draw_negatives(config.negatives, rows, config.seed, draw);
-            let pairing = Pairing::views(&negatives, None);
+            mix(config, input, draw, &mut batch.x);
+            let draws = Draws::new(config, rows, draw);
             let x = backend.upload_frames(input, &batch.x);
-            let mode = Mode::Update { optimizer: &config.optimizer, step: count };
+            let mode = Mode::Update { optimizer: &optimizer, step: count };
             let place = (state.step % steps_per_epoch as u64) as usize;
             let counts = images_of_ranks(images.len(), config.batch, place, ranks.size());
             let shared = Shared { backend, ranks, counts: &counts };
-            let report = step(&shared, &mut state.model, x, rows, pairing, mode);
+            let report = step(&shared, &mut state.model, x, rows, draws.pairing(), mode);
             state.step = count;
-            let own = [losses(&report), means(&report, |scores| &scores.u_pos), means(&report, |scores| &scores.u_neg)];
+            let own = [
+                losses(&report),
+                means(&report, |scores| &scores.u_pos),
+                means(&report, |scores| &scores.u_neg),
+                report.iter().map(|layer| layer.mismatch.map(|mismatch| mismatch.relative())).collect(),
+            ];
             let means = ranks.mean(&own.concat(), &counts);
-            let [losses, u_pos, u_neg] = [0, 1, 2].map(|part| means[part * report.len()..][..report.len()].to_vec());
+            let [losses, u_pos, u_neg, mismatch] = [0, 1, 2, 3].map(|part| means[part * report.len()..][..report.len()].to_vec());
             // The means are the same on all ranks, and so is the error.
             check_losses(&losses, epoch, count).or_else(|error| ranks.agree(Err(error)))?;
             let elapsed = before.elapsed();
@@ -139,7 +147,8 @@ pub fn train<B: Backend>(
                 losses,
                 u_pos,
                 u_neg,
-                learning_rate: config.optimizer.learning_rate(),
+                mismatch,
+                learning_rate: optimizer.learning_rate(),
                 elapsed,
             };
             if after_step(&metrics, state)?.is_break() {

@@ -15,7 +15,7 @@ use std::fs;
 use std::path::Path;
 
 const COLUMNS: &str = "epoch,step,images_per_second,loss_layer0,loss_layer1,learning_rate,\
-    u_pos_layer0,u_pos_layer1,u_neg_layer0,u_neg_layer1";
+    u_pos_layer0,u_pos_layer1,u_neg_layer0,u_neg_layer1,mismatch_layer0,mismatch_layer1";
 
 /// A folder with a configuration and a data set.
 fn place() -> tempfile::TempDir {

@@ -2,12 +2,12 @@
 
 use clapp_core::shape::Shape;
 use clapp_host_gpu::augment::{TestTransform, ViewAugment};
-use clapp_host_gpu::config::{
-    BlockConfig, Config, ContrastName, DataSource, Negatives, Pool, ProbeConfig, ProjectionName, RuleName,
-};
+use clapp_host_gpu::config::{BlockConfig, Config, DataSource, HeadConfig, Negatives, Pool, ProbeConfig, RuleName};
 use clapp_host_gpu::data::{Dataset, Split};
+use clapp_host_gpu::model::Feedback;
 use clapp_host_gpu::optimizer::Optimizer;
 use clapp_host_gpu::rng::{Purpose, Rng, stream};
+use clapp_host_gpu::schedule::Schedule;
 
 /// Height and width of the images of [`stripes`].
 pub const SIZE: usize = 12;
@@ -77,9 +77,14 @@ pub fn small_config(rule: RuleName) -> Config {
         data: DataSource::Files,
         images: None,
         negatives: Negatives::Ring,
-        contrast: ContrastName::Hinge,
+        negatives_shared: true,
+        either: false,
+        contrast: None,
         pos_coeff: 1.0,
-        projection: ProjectionName::Trainable,
+        projection: None,
+        feedback: Feedback::Trained,
+        head: HeadConfig { outputs: 10, temperature: 0.1 },
+        schedule: Schedule::Constant,
         input: [SHAPE.channels, SHAPE.height, SHAPE.width],
         optimizer: Optimizer::adamw(1e-3),
         augment: ViewAugment::generated(SIZE, &mean, &std),

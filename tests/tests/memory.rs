@@ -6,10 +6,10 @@ use clapp_core::shape::Shape;
 use clapp_host_gpu::backend::cpu::Cpu;
 use clapp_host_gpu::backend::{Backend, Pairing};
 use clapp_host_gpu::config::Negatives;
+use clapp_host_gpu::draws::draw_negatives;
 use clapp_host_gpu::model::{Learning, NetworkSpec};
 use clapp_host_gpu::optimizer::Optimizer;
 use clapp_host_gpu::step::{Mode, Model, step};
-use clapp_host_gpu::trainer::draw_negatives;
 use clapp_tests::{numbers, uniform};
 use peak_alloc::PeakAlloc;
 

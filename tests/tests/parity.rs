@@ -7,12 +7,13 @@ use clapp_host_gpu::backend::{Backend, Pairing};
 use clapp_host_gpu::config::{Config, ContrastName, Negatives, ProjectionName, RuleName};
 use clapp_host_gpu::core_memory::CoreMemory;
 use clapp_host_gpu::data::Dataset;
+use clapp_host_gpu::draws::draw_negatives;
 use clapp_host_gpu::loader;
-use clapp_host_gpu::model::TensorRole;
+use clapp_host_gpu::model::{Feedback, TensorRole};
 use clapp_host_gpu::optimizer::Optimizer;
 use clapp_host_gpu::parity::parity;
 use clapp_host_gpu::step::{Mode, Model, step};
-use clapp_host_gpu::trainer::{draw_negatives, initial_values};
+use clapp_host_gpu::trainer::initial_values;
 use clapp_tests::{small_config, stripes};
 use std::sync::Arc;
 
@@ -48,12 +49,17 @@ fn worst(config: &Config, data: &Dataset) -> f64 {
 fn core_and_cpu_agree_for_every_rule_contrast_and_way_to_draw_negatives() {
     let data = stripes(13, 4);
     let rules = [RuleName::ClappPp, RuleName::ClappPpDfb, RuleName::ClappPpBoth, RuleName::ClappPpPooled];
-    let contrasts =
-        [ContrastName::Hinge, ContrastName::SoftHinge, ContrastName::Linear, ContrastName::Phyll { theta: 1.5 }];
+    let contrasts = [
+        ContrastName::Hinge,
+        ContrastName::SoftHinge,
+        ContrastName::Linear,
+        ContrastName::Phyll { theta: 1.5 },
+        ContrastName::Goodness { theta: 0.1 },
+    ];
     for rule in rules {
         for contrast in contrasts {
             for negatives in [Negatives::Ring, Negatives::Uniform(2)] {
-                let config = Config { contrast, negatives, optimizer: sgd(), ..small_config(rule) };
+                let config = Config { contrast: Some(contrast), negatives, optimizer: sgd(), ..small_config(rule) };
                 let largest = worst(&config, &data);
                 println!("{rule:?} {contrast:?} {negatives:?}: {largest:e}");
                 assert!(largest <= BOUND, "{rule:?} {contrast:?} {negatives:?}: {largest:e}");
@@ -88,7 +94,12 @@ fn core_and_cpu_agree_for_every_optimiser() {
 fn core_and_cpu_agree_where_the_projection_does_not_learn_and_on_linear_blocks_without_bias() {
     let data = stripes(13, 4);
     for projection in [ProjectionName::Frozen, ProjectionName::Identity] {
-        let mut config = Config { projection, optimizer: sgd(), pos_coeff: 0.5, ..small_config(RuleName::ClappPp) };
+        let mut config = Config {
+            projection: Some(projection),
+            optimizer: sgd(),
+            pos_coeff: 0.5,
+            ..small_config(RuleName::ClappPp)
+        };
         for block in &mut config.blocks {
             (block.bias, block.relu) = (false, false);
         }
@@ -98,9 +109,36 @@ fn core_and_cpu_agree_where_the_projection_does_not_learn_and_on_linear_blocks_w
 }
 
 #[test]
-fn a_global_rule_is_refused_because_the_core_has_none() {
-    let error = parity(&small_config(RuleName::BpClappPp), &stripes(12, 4), 1).expect_err("refused").to_string();
-    assert!(error.contains("bp-clapp++") && error.contains("local rule"), "{error}");
+fn phyll_without_projections_and_rows_with_one_term_are_the_cores_too() {
+    let data = stripes(13, 4);
+    let either = Config { either: true, negatives: Negatives::Uniform(2), ..small_config(RuleName::ClappPpBoth) };
+    for config in [small_config(RuleName::Phyll), either] {
+        let config = Config { optimizer: sgd(), ..config };
+        let largest = worst(&config, &data);
+        assert!(largest <= BOUND, "{:?}: {largest:e}", config.rule);
+    }
+}
+
+#[test]
+fn what_the_core_does_not_have_is_refused_in_one_line() {
+    let refused = |config: &Config, parts: [&str; 2]| {
+        let error = parity(config, &stripes(12, 4), 1).expect_err("refused").to_string();
+        assert!(parts.iter().all(|part| error.contains(part)) && !error.contains('\n'), "{error}");
+    };
+    for (rule, reason) in [
+        (RuleName::BpClappPp, "back-propagation"),
+        (RuleName::BpInfoNce, "back-propagation"),
+        (RuleName::ForwardForward, "mixtures of images"),
+        (RuleName::Scff, "mixtures of images"),
+    ] {
+        refused(&small_config(rule), [rule.name(), reason]);
+    }
+    let with = |feedback| Config { feedback, ..small_config(RuleName::ClappPpDfb) };
+    refused(&with(Feedback::Matched), ["clapp++dfb", "back-propagation"]);
+    refused(&with(Feedback::Frozen), ["clapp++dfb", "only the top's learn"]);
+    let fresh =
+        Config { negatives: Negatives::Uniform(1), negatives_shared: false, ..small_config(RuleName::ClappPpDfb) };
+    refused(&fresh, ["negatives-shared", "one list"]);
 }
 
 /// What the core is told wrongly.

@@ -5,7 +5,7 @@ use clapp_host_gpu::backend::cpu::Cpu;
 use clapp_host_gpu::config::{Config, Negatives, RuleName};
 use clapp_host_gpu::data::Dataset;
 use clapp_host_gpu::distributed::Ranks;
-use clapp_host_gpu::model::LayerValues;
+use clapp_host_gpu::model::{Feedback, LayerValues};
 use clapp_host_gpu::probe::{ProbeReport, ProbeTask, features, probe};
 use clapp_host_gpu::step::Model;
 use clapp_host_gpu::trainer::{State, StepMetrics, initial_values, train};
@@ -45,6 +45,18 @@ fn training_gives_the_same_bits_on_any_number_of_threads() {
         small_config(RuleName::ClappPpPooled),
         small_config(RuleName::BpClappPp),
         both,
+        Config {
+            negatives: Negatives::Uniform(2),
+            negatives_shared: false,
+            either: true,
+            ..small_config(RuleName::ClappPpBoth)
+        },
+        Config { feedback: Feedback::Matched, ..small_config(RuleName::ClappPpDfb) },
+        Config { feedback: Feedback::Frozen, ..small_config(RuleName::ClappPpDfb) },
+        small_config(RuleName::Phyll),
+        small_config(RuleName::ForwardForward),
+        Config { negatives: Negatives::Uniform(1), ..small_config(RuleName::Scff) },
+        small_config(RuleName::BpInfoNce),
     ];
     for config in configs {
         let one = trained(&config, &data, THREADS[0]);

@@ -198,6 +198,10 @@ pub trait Backend {
         rows: usize,
     ) -> Self::Tensor;
 
+    /// Maps in which row `N + i` is the mean of the rows `i` and `i + 1` (the first after the last) of the first half,
+    /// which stays: the pairs of SCFF, made anew of what a layer makes of each image.
+    fn pair_anew(&self, z: &Self::Tensor, rows: usize) -> Self::Tensor;
+
     /// Gradient of the loss with respect to the projection, from [`Backend::projection_errors`] and the contexts
     /// `c` `[rows, D_src]`: `[D, D_src]`.
     fn projection_gradient(&self, errors: &Self::Tensor, c: &Self::Tensor, rows: usize) -> Self::Tensor;

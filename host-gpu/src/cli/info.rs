@@ -2,9 +2,9 @@
 
 use super::output::say;
 use super::train::ConfigArguments;
-use crate::config::{Config, Negatives};
+use crate::config::Config;
 use crate::error::Error;
-use crate::model::Learning;
+use crate::model::TensorRole;
 use clap::Args;
 use clapp_core::network::NetworkView;
 use clapp_core::plan::Layer;
@@ -51,8 +51,9 @@ pub fn run(arguments: &InfoArguments) -> Result<u8, Error> {
     ));
     let projections = |layer: &Layer| -> usize {
         let tensors = spec.tensors(layer);
-        let sizes = tensors.iter().skip(if layer.block.bias { 2 } else { 1 });
-        sizes.map(|(_, shape)| shape.iter().product::<usize>()).sum()
+        let projections =
+            tensors.iter().filter(|(role, _)| matches!(role, TensorRole::Projection | TensorRole::Feedback));
+        projections.map(|(_, shape)| shape.iter().product::<usize>()).sum()
     };
     for layer in spec.layers() {
         lines.push(format!(
@@ -68,9 +69,12 @@ pub fn run(arguments: &InfoArguments) -> Result<u8, Error> {
     }
     let encoder = view.encoder_len();
     let all_projections: usize = spec.layers().iter().map(projections).sum();
-    lines.push(format!("\nencoder {encoder} parameters, projections {all_projections} parameters"));
-    if spec.learning() == Learning::Local {
-        on_device(&mut lines, &view, &config);
+    let head = spec.options().head.map_or(0, |head| head.outputs * view.top_len());
+    let head = if head > 0 { format!(", head {head} parameters") } else { String::new() };
+    lines.push(format!("\nencoder {encoder} parameters, projections {all_projections} parameters{head}"));
+    match spec.beyond_core() {
+        None => on_device(&mut lines, &view, &config),
+        Some(reason) => lines.push(format!("\nnot on a device (clapp-core): {} {reason}", config.rule.name())),
     }
     let pairs = config.batch;
     let [even, odd] = view.activation_lens();
@@ -80,16 +84,16 @@ pub fn run(arguments: &InfoArguments) -> Result<u8, Error> {
     for (name, rows) in [("one frame", 1), (&*format!("a batch of {pairs} pairs"), 2 * pairs)] {
         lines.push(format!("  {name:<34} {:>12}  against {:>12}", kib(local(rows)), kib(global(rows))));
     }
+    if spec.keeps_all_activity() {
+        lines.push(format!("  {} keeps the latter", config.rule.name()));
+    }
     say(lines.join("\n"))?;
     Ok(0)
 }
 
 /// What `clapp-core` needs for the network; back-propagation is none of its jobs.
 fn on_device(lines: &mut Vec<String>, view: &NetworkView<'_>, config: &Config) {
-    let negatives = match config.negatives {
-        Negatives::Ring => 1,
-        Negatives::Uniform(count) => count,
-    };
+    let negatives = config.negatives.per_row();
     let pairs = config.batch;
     lines.push("\non a device (clapp-core, f32, plain SGD, without the frames themselves):".to_string());
     let row = |name: &str, bytes: usize, macs: u64| format!("  {name:<34} {:>12}  {macs:>16} MACs", kib(bytes));

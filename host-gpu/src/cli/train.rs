@@ -8,6 +8,7 @@ use crate::checkpoint::{DataIdentity, Header};
 use crate::config::{Config, PRESETS, RuleName, preset};
 use crate::distributed::Ranks;
 use crate::error::Error;
+use crate::model::Feedback;
 use crate::run::{Begin, CHECKPOINT, CONFIG, Interval, Run, check_config};
 use crate::run_info::{DataInfo, RunInfo};
 use clap::Args;
@@ -35,6 +36,9 @@ pub struct ConfigArguments {
     /// Learning rule.
     #[arg(long)]
     pub rule: Option<RuleName>,
+    /// What the projections below the top learn from, in rules with a context from the top.
+    #[arg(long)]
+    pub feedback: Option<Feedback>,
     /// Passes over the training images; 0 writes the untrained encoder.
     #[arg(long)]
     pub epochs: Option<u64>,
@@ -129,7 +133,10 @@ impl ConfigArguments {
     /// [`Error::Config`] where it then makes no sense.
     pub fn changed(&self, mut config: Config) -> Result<Config, Error> {
         config.width = self.width.unwrap_or(config.width);
-        config.rule = self.rule.unwrap_or(config.rule);
+        if let Some(rule) = self.rule {
+            config = config.with_rule(rule);
+        }
+        config.feedback = self.feedback.unwrap_or(config.feedback);
         config.epochs = self.epochs.unwrap_or(config.epochs);
         config.images = self.images.or(config.images);
         config.batch = self.batch.unwrap_or(config.batch);

@@ -10,8 +10,9 @@ pub use rule::RuleName;
 
 use crate::augment::{TestTransform, ViewAugment};
 use crate::error::Error;
-use crate::model::NetworkSpec;
+use crate::model::{Feedback, Head, NetworkSpec, Options};
 use crate::optimizer::Optimizer;
+use crate::schedule::Schedule;
 use clapp_core::network::{Activation, Block, Contrast, LossPool, Projection, Rule};
 use clapp_core::shape::Shape;
 use serde::{Deserialize, Serialize};
@@ -39,16 +40,33 @@ pub struct Config {
     /// Use only that many of the training images.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub images: Option<usize>,
-    /// How the negatives are drawn.
+    /// How the negatives are drawn. BP-InfoNCE has no use for it: its negatives are all other images of the batch.
     pub negatives: Negatives,
-    /// The contrast function.
-    pub contrast: ContrastName,
-    /// Factor on the positive term of hinge and soft hinge.
+    /// Whether all losses share the drawn negatives; otherwise each layer, and each of its two losses under
+    /// `clapp++both`, draws its own.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub negatives_shared: bool,
+    /// Whether of each row only its positive or only its negative term counts, drawn evenly.
+    #[serde(default, skip_serializing_if = "is_no")]
+    pub either: bool,
+    /// The contrast function; the rule's own where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contrast: Option<ContrastName>,
+    /// Factor on the positive term of hinge, soft hinge and goodness.
     #[serde(default = "one")]
     pub pos_coeff: f32,
-    /// What the projections are.
-    #[serde(default)]
-    pub projection: ProjectionName,
+    /// What the projections are; the rule's own where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub projection: Option<ProjectionName>,
+    /// What the projections below the top learn from.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub feedback: Feedback,
+    /// The head of BP-InfoNCE.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub head: HeadConfig,
+    /// How the learning rate changes over the epochs.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub schedule: Schedule,
     /// Shape of the training views, `[C, H, W]`.
     pub input: [usize; 3],
     /// The optimiser of all tensors.
@@ -63,6 +81,34 @@ pub struct Config {
 
 fn one() -> f32 {
     1.0
+}
+
+fn is_yes(value: &bool) -> bool {
+    *value
+}
+
+fn is_no(value: &bool) -> bool {
+    !*value
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+/// The head of BP-InfoNCE (spec 2.8).
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct HeadConfig {
+    /// Its outputs at width 1.
+    pub outputs: usize,
+    /// Temperature of the softmax.
+    pub temperature: f32,
+}
+
+impl Default for HeadConfig {
+    fn default() -> Self {
+        Self { outputs: 1024, temperature: 0.1 }
+    }
 }
 
 /// Where images come from.
@@ -82,8 +128,18 @@ pub enum DataSource {
 pub enum Negatives {
     /// The next row of the batch: always another image.
     Ring,
-    /// That many rows for each context, uniformly over the batch, the same for all layers.
+    /// That many rows for each context, uniformly over the batch.
     Uniform(usize),
+}
+
+impl Negatives {
+    /// Negatives of each row.
+    pub fn per_row(self) -> usize {
+        match self {
+            Self::Ring => 1,
+            Self::Uniform(count) => count,
+        }
+    }
 }
 
 /// A contrast function by name.
@@ -101,6 +157,11 @@ pub enum ContrastName {
         /// Steepness.
         theta: f32,
     },
+    /// [`Contrast::Goodness`].
+    Goodness {
+        /// Threshold.
+        theta: f32,
+    },
 }
 
 impl From<ContrastName> for Contrast {
@@ -110,6 +171,7 @@ impl From<ContrastName> for Contrast {
             ContrastName::SoftHinge => Self::SoftHinge,
             ContrastName::Linear => Self::Linear,
             ContrastName::Phyll { theta } => Self::Phyll { theta },
+            ContrastName::Goodness { theta } => Self::Goodness { theta },
         }
     }
 }
@@ -300,6 +362,16 @@ impl Config {
         if let Err(message) = self.optimizer.check() {
             return wrong(format!("optimizer: {message}"));
         }
+        if let Err(message) = self.schedule.check(self.optimizer.learning_rate()) {
+            return wrong(format!("schedule: {message}"));
+        }
+        if !(1..=MOST_CHANNELS).contains(&self.head.outputs) {
+            return wrong(format!("head.outputs is {}, expected 1 to {MOST_CHANNELS}", self.head.outputs));
+        }
+        if !(self.head.temperature.is_finite() && self.head.temperature > 0.0) {
+            return wrong(format!("head.temperature is {}, expected a finite number above 0", self.head.temperature));
+        }
+        rule::check(self).or_else(wrong)?;
         let input = self.input_shape();
         for (name, augment) in [("augment", &self.augment), ("probe.augment", &self.probe.augment)] {
             augment.check(input).or_else(|error| wrong(format!("{name}: {error}")))?;
@@ -325,14 +397,24 @@ impl Config {
         Shape::new(channels, height, width)
     }
 
-    /// Channels of a block at the configured width, at least 1.
-    fn channels(&self, block: &BlockConfig) -> usize {
-        ((block.channels as f32 * self.width).round() as usize).max(1)
+    /// The contrast function that is in force.
+    pub fn contrast(&self) -> ContrastName {
+        self.contrast.unwrap_or_else(|| self.rule.contrast())
+    }
+
+    /// The kind of projection that is in force.
+    pub fn projection(&self) -> ProjectionName {
+        self.projection.unwrap_or_else(|| self.rule.projection())
+    }
+
+    /// A number of channels at the configured width, at least 1.
+    fn scaled(&self, channels: usize) -> usize {
+        ((channels as f32 * self.width).round() as usize).max(1)
     }
 
     fn spec(&self, pooling: Pooling) -> Result<NetworkSpec, Error> {
         let blocks = self.blocks.iter().map(|block| Block {
-            out_channels: self.channels(block),
+            out_channels: self.scaled(block.channels),
             kernel: block.kernel,
             stride: block.stride,
             padding: block.padding,
@@ -345,12 +427,20 @@ impl Config {
             },
         });
         let rule = Rule {
-            contrast: self.contrast.into(),
+            contrast: self.contrast().into(),
             context: self.rule.context(),
-            projection: self.projection.into(),
+            projection: self.projection().into(),
             pos_coeff: self.pos_coeff,
         };
-        Ok(NetworkSpec::new(self.input_shape(), blocks.collect(), rule, self.rule.learning())?)
+        let head = Head { outputs: self.scaled(self.head.outputs), temperature: self.head.temperature };
+        let options = Options {
+            head: (self.rule == RuleName::BpInfoNce).then_some(head),
+            feedback: self.feedback,
+            inputs: self.rule.inputs(),
+            normalise: self.rule.normalises(),
+        };
+        let spec = NetworkSpec::new(self.input_shape(), blocks.collect(), rule, self.rule.learning())?;
+        Ok(spec.with_options(options))
     }
 
     /// The network as it is trained.

@@ -1,8 +1,10 @@
 //! The named configurations.
 
-use super::{BlockConfig, Config, ContrastName, DataSource, Negatives, Pool, ProbeConfig, ProjectionName, RuleName};
+use super::{BlockConfig, Config, DataSource, HeadConfig, Negatives, Pool, ProbeConfig, RuleName};
 use crate::augment::{TestTransform, ViewAugment};
+use crate::model::Feedback;
 use crate::optimizer::Optimizer;
+use crate::schedule::Schedule;
 
 /// The names that [`preset`] knows.
 pub const PRESETS: [&str; 8] =
@@ -52,9 +54,14 @@ fn cifar10() -> Config {
         data: DataSource::Files,
         images: None,
         negatives: Negatives::Ring,
-        contrast: ContrastName::Hinge,
+        negatives_shared: true,
+        either: false,
+        contrast: None,
         pos_coeff: 1.0,
-        projection: ProjectionName::Trainable,
+        projection: None,
+        feedback: Feedback::Trained,
+        head: HeadConfig::default(),
+        schedule: Schedule::Constant,
         input: [3, 32, 32],
         optimizer: Optimizer::adamw(2e-4),
         augment,
@@ -124,6 +131,7 @@ fn imagenet() -> Config {
         batch: 64,
         input: [3, 224, 224],
         optimizer: Optimizer::Lars { lr: 0.3, momentum: 0.9, weight_decay: 1e-6, trust: 0.001 },
+        schedule: Schedule::imagenet(),
         augment,
         probe,
         blocks: vgg8.into(),

@@ -198,6 +198,10 @@ impl<B: Backend> Backend for Shared<'_, B> {
         self.backend.normalise(z, rows)
     }
 
+    fn pair_anew(&self, z: &B::Tensor, rows: usize) -> B::Tensor {
+        self.backend.pair_anew(z, rows)
+    }
+
     fn projection_errors(
         &self,
         pairing: Pairing<'_>,

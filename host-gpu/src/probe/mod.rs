@@ -53,10 +53,17 @@ pub struct ProbeReport {
     pub train_images: usize,
     /// Test images.
     pub test_images: usize,
+    /// What every `best` was selected on: the test images themselves, so that it is not an estimate for new images.
+    #[serde(default = "test_images")]
+    pub best_selected_on: String,
     /// The head that reads all layers.
     pub all: Accuracy,
     /// The heads that read one layer each.
     pub layers: Vec<Accuracy>,
+}
+
+fn test_images() -> String {
+    "test images".into()
 }
 
 /// What a probe is made on.
@@ -152,6 +159,7 @@ pub fn probe<B: Backend>(
         epochs: config.epochs,
         train_images: data.train.len(),
         test_images: data.test.len(),
+        best_selected_on: test_images(),
         all: accuracies.next().unwrap_or_else(none),
         layers: accuracies.collect(),
     })

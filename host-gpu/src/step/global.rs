@@ -47,7 +47,7 @@ pub fn global_step<B: Backend>(
             let losses = lesson.losses(model);
             let dp = lesson.pooled_gradient(&losses);
             lesson.learn_projections(model, &losses, None, &mut mode, of_top);
-            (report(losses), dp)
+            (report(pairing, losses), dp)
         }
     };
     reports[top.index] = report;
@@ -131,7 +131,7 @@ pub fn matched_step<B: Backend>(
         lesson.learn_projections(model, &losses, errors, &mut mode, kept);
         lesson.learn_encoder(model, &gradient, &mut mode, kept);
         let mismatch = matching.map(|Matching { distance, ideal, .. }| Mismatch { distance, ideal });
-        reports[layer.index] = LayerReport { mismatch, ..report(losses) };
+        reports[layer.index] = LayerReport { mismatch, ..report(pairing, losses) };
     }
     if let Mode::Record(gradients) = mode {
         *gradients = kept;

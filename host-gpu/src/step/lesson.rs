@@ -2,7 +2,7 @@
 
 use super::model::LayerParameters;
 use super::{LayerReport, Mode, Model, Scores};
-use crate::backend::{Backend, BlockGradient, Factors, Pairing, Parameter};
+use crate::backend::{Backend, BlockGradient, Factors, Pairing, Parameter, Partner};
 use crate::model::{LayerValues, TensorRole};
 use clapp_core::plan::Layer;
 
@@ -122,7 +122,17 @@ pub(super) fn learn<B: Backend>(
 }
 
 /// What is reported of a layer's losses.
-pub(super) fn report<T>(losses: Losses<T>) -> LayerReport {
-    let scores = |(role, Factors { u_pos, u_neg, loss, .. })| Scores { role, u_pos, u_neg, loss };
+pub(super) fn report<T>(pairing: Pairing<'_>, losses: Losses<T>) -> LayerReport {
+    let scores = |(role, Factors { mut u_pos, mut u_neg, loss, .. })| {
+        // Where a row is a positive or a negative by itself, it has one score.
+        if let (Partner::Itself, Some(keep)) = (pairing.partner, pairing.keep_positive) {
+            let counting = |scores: Vec<f32>, which: bool| {
+                let kept = scores.into_iter().zip(keep).filter(|(_, keep)| **keep == which);
+                kept.map(|(score, _)| score).collect()
+            };
+            (u_pos, u_neg) = (counting(u_pos, true), counting(u_neg, false));
+        }
+        Scores { role, u_pos, u_neg, loss }
+    };
     LayerReport { scores: losses.into_iter().map(scores).collect(), mismatch: None }
 }

@@ -3,7 +3,7 @@
 use super::lesson::{Lesson, report};
 use super::{LayerReport, Mode, Model, StepReport, forward, passed_on};
 use crate::backend::{Backend, Pairing};
-use crate::model::LayerValues;
+use crate::model::{Inputs, LayerValues};
 use clapp_core::plan::Layer;
 
 /// Every layer from its own loss; the contexts are the other views' activity in the same batch. A context from
@@ -89,7 +89,9 @@ fn learn_layer<B: Backend>(
     if let Mode::Record(gradients) = mode {
         gradients.push(kept);
     }
-    (report(losses), p, passed_on(backend, model, activity))
+    let z = passed_on(backend, model, activity);
+    let z = if model.spec.options().inputs == Inputs::Sums { backend.pair_anew(&z, rows) } else { z };
+    (report(pairing, losses), p, z)
 }
 
 /// Pooled activity of the top layer, by a forward pass that keeps nothing else.

@@ -62,3 +62,16 @@ pub fn normalise(values: &[f32], rows: usize) -> Vec<f32> {
     });
     out
 }
+
+/// The first half of the rows, then the mean of each of them and the one after it.
+pub fn pair_anew(values: &[f32], rows: usize) -> Vec<f32> {
+    let (len, half) = (values.len() / rows, rows / 2);
+    let mut out = values.to_vec();
+    out.par_chunks_mut(len).enumerate().skip(half).for_each(|(row, out)| {
+        let (own, other) = (row - half, (row - half + 1) % half);
+        for ((out, own), other) in out.iter_mut().zip(&values[own * len..]).zip(&values[other * len..]) {
+            *out = 0.5 * (own + other);
+        }
+    });
+    out
+}

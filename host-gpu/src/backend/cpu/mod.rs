@@ -109,6 +109,10 @@ impl Backend for Cpu {
         layout::normalise(z, rows)
     }
 
+    fn pair_anew(&self, z: &Vec<f32>, rows: usize) -> Vec<f32> {
+        layout::pair_anew(z, rows)
+    }
+
     fn projection_errors(
         &self,
         pairing: Pairing<'_>,

@@ -1,0 +1,144 @@
+//! Every rule by its name, from end to end: trained, gone on with, evaluated, described; and combinations that make no
+//! sense, refused by field.
+
+mod cli_common;
+
+use clap::ValueEnum;
+use clapp_host_gpu::checkpoint::Checkpoint;
+use clapp_host_gpu::config::{Config, RuleName};
+use clapp_host_gpu::trainer::initial_values;
+use cli_common::{CONFIG, refuses, spoilt, succeeds, write_cifar};
+use std::fs;
+use std::path::Path;
+
+/// [`CONFIG`] without what is the rule's own, and with `lines` more.
+fn config(lines: &str) -> String {
+    spoilt("contrast = \"hinge\"\n", &format!("{lines}\n"))
+}
+
+fn place(lines: &str) -> tempfile::TempDir {
+    let place = tempfile::tempdir().expect("a folder");
+    fs::write(place.path().join("tiny.toml"), config(lines)).expect("a file");
+    write_cifar(&place.path().join("data"));
+    place
+}
+
+fn train(place: &Path, more: &[&str]) {
+    let mut arguments = vec!["train", "--config", "tiny.toml", "--data", "data", "--out", "out"];
+    arguments.extend(more);
+    succeeds(place, &arguments);
+}
+
+fn checkpoint(place: &Path) -> Checkpoint {
+    Checkpoint::read(&place.join("out/checkpoint.safetensors")).expect("a checkpoint")
+}
+
+#[test]
+fn every_rule_learns_goes_on_and_is_evaluated() {
+    for rule in RuleName::value_variants() {
+        let place = place("head = { outputs = 8 }");
+        let name = rule.name();
+        train(place.path(), &["--rule", name, "--epochs", "1"]);
+        train(place.path(), &["--rule", name, "--resume"]);
+        let whole = fs::read(place.path().join("out/checkpoint.safetensors")).expect("a file");
+        let trained = checkpoint(place.path());
+        assert_eq!((trained.config.rule, trained.epoch), (*rule, 2));
+        let first = initial_values(&trained.config).expect("values");
+        for (layer, (trained, first)) in trained.layers.iter().zip(&first).enumerate() {
+            assert_ne!(trained.weight, first.weight, "{name}: layer {layer} has learnt");
+            assert!(first.head.is_empty() || trained.head != first.head, "{name}: the head has learnt");
+        }
+        assert_eq!(trained.layers[1].head.len(), if name == "bp-infonce" { 8 * 6 } else { 0 });
+        // The same without a stop.
+        train(place.path(), &["--rule", name, "--overwrite"]);
+        assert!(whole == fs::read(place.path().join("out/checkpoint.safetensors")).expect("a file"), "{name}");
+        let text = succeeds(place.path(), &["eval", "out/checkpoint.safetensors", "--data", "data"]);
+        assert!(text.contains("selected on the test images") && text.contains(name), "{text}");
+        let record = fs::read_to_string(place.path().join("out/probe.json")).expect("a file");
+        let record: serde_json::Value = serde_json::from_str(&record).expect("JSON");
+        assert_eq!(record["best_selected_on"], "test images");
+        let text = succeeds(place.path(), &["info", "--config", "tiny.toml", "--rule", name]);
+        assert!(text.contains(name) && text.contains("encoder"), "{text}");
+        assert_eq!(text.contains("head 48 parameters"), name == "bp-infonce", "{text}");
+        assert_eq!(text.contains("keeps the latter"), name.starts_with("bp-"), "{text}");
+    }
+}
+
+#[test]
+fn feedback_below_the_top_is_trained_frozen_or_matched() {
+    let place = place("");
+    for feedback in ["trained", "frozen", "matched"] {
+        train(place.path(), &["--rule", "clapp++dfb", "--feedback", feedback, "--overwrite"]);
+        let trained = checkpoint(place.path());
+        let first = initial_values(&trained.config).expect("values");
+        let changed = |layer: usize| trained.layers[layer].feedback != first[layer].feedback;
+        assert_eq!([changed(0), changed(1)], [feedback != "frozen", true], "{feedback}");
+        let metrics = fs::read_to_string(place.path().join("out/metrics.csv")).expect("metrics");
+        let last: Vec<&str> = metrics.lines().last().expect("a row").split(',').collect();
+        let [below, top] = last[last.len() - 2..] else { panic!("two layers") };
+        assert_eq!((below.is_empty(), top.is_empty()), (feedback != "matched", true), "{metrics}");
+        if feedback == "matched" {
+            assert!(below.parse::<f64>().expect("a number") > 0.0);
+        }
+    }
+}
+
+#[test]
+fn the_schedule_sets_the_rate_of_each_epoch_and_more_epochs_are_another_schedule() {
+    let place = place("schedule = { warmup-cosine = { warmup-epochs = 1, least = 0.0001 } }");
+    train(place.path(), &["--epochs", "3"]);
+    let metrics = fs::read_to_string(place.path().join("out/metrics.csv")).expect("metrics");
+    let rates: Vec<&str> = metrics.lines().skip(1).map(|row| row.split(',').nth(5).expect("a rate")).collect();
+    // Warm-up from 0.0001, then 0.001, then halfway down the cosine.
+    assert_eq!(rates, ["0.0001", "0.001", "0.00055"]);
+    let more = ["train", "--config", "tiny.toml", "--data", "data", "--out", "out", "--epochs", "4", "--resume"];
+    refuses(place.path(), &more, &["epochs"]);
+}
+
+#[test]
+fn what_does_not_go_with_a_rule_is_refused_by_field() {
+    let table: [(&str, &str, &[&str]); 17] = [
+        ("phyll", "contrast = \"hinge\"", &["contrast", "phyll"]),
+        ("scff", "contrast = \"linear\"", &["contrast", "scff"]),
+        ("bp-infonce", "contrast = \"hinge\"", &["contrast", "bp-infonce"]),
+        ("bp-infonce", "projection = \"frozen\"", &["projection", "bp-infonce"]),
+        ("forward-forward", "projection = \"trainable\"", &["projection", "forward-forward"]),
+        ("phyll", "pos-coeff = 0.5", &["pos-coeff", "phyll"]),
+        ("clapp++", "contrast = \"linear\"\neither = true", &["either", "hinge"]),
+        ("scff", "either = true", &["either", "scff"]),
+        ("clapp++", "feedback = \"matched\"", &["feedback", "clapp++dfb"]),
+        ("clapp++dfb", "feedback = \"frozen\"\nprojection = \"frozen\"", &["feedback", "trainable"]),
+        ("clapp++dfb", "feedback = \"guessed\"", &["feedback", "guessed"]),
+        ("clapp++both", "negatives-shared = false", &["negatives-shared", "ring"]),
+        ("bp-clapp++", "negatives-shared = false", &["negatives-shared", "bp-clapp++"]),
+        ("bp-infonce", "head = { outputs = 0 }", &["head.outputs is 0"]),
+        ("bp-infonce", "head = { outputs = 8, temperature = 0.0 }", &["head.temperature is 0"]),
+        ("clapp++", "schedule = { warmup-cosine = { least = 0.5 } }", &["schedule", "least is 0.5"]),
+        ("forward-forward", "contrast = { goodness = { theta = -1.0 } }", &["theta"]),
+    ];
+    for (rule, lines, parts) in table {
+        let place = place(lines);
+        let text = config(lines).replace("rule = \"clapp++\"", &format!("rule = \"{rule}\""));
+        fs::write(place.path().join("tiny.toml"), text).expect("a file");
+        let parts = [&["tiny.toml"], parts].concat();
+        refuses(place.path(), &["train", "--config", "tiny.toml", "--data", "data", "--out", "out"], &parts);
+    }
+    let place = place("");
+    let text = config("").replace("\"ring\"", "{ uniform = 2 }");
+    fs::write(place.path().join("tiny.toml"), text).expect("a file");
+    refuses(
+        place.path(),
+        &["train", "--config", "tiny.toml", "--rule", "scff", "--data", "data"],
+        &["negatives.uniform"],
+    );
+}
+
+#[test]
+fn infonce_takes_no_weight_decay_from_the_rules_it_is_compared_with() {
+    let decayed =
+        Config::parse(&CONFIG.replace("lr = 0.001", "lr = 0.001\nweight-decay = 1e-5"), "tiny").expect("fits");
+    let optimizer = |rule| decayed.clone().with_rule(rule).optimizer;
+    assert_eq!(optimizer(RuleName::ClappPpDfb), decayed.optimizer);
+    let plain = Config::parse(CONFIG, "tiny").expect("fits");
+    assert_eq!(optimizer(RuleName::BpInfoNce), plain.optimizer);
+}
