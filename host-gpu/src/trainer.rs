@@ -134,7 +134,8 @@ pub fn train<B: Backend>(
                 report.iter().map(|layer| layer.mismatch.map(|mismatch| mismatch.relative())).collect(),
             ];
             let means = ranks.mean(&own.concat(), &counts);
-            let [losses, u_pos, u_neg, mismatch] = [0, 1, 2, 3].map(|part| means[part * report.len()..][..report.len()].to_vec());
+            let [losses, u_pos, u_neg, mismatch] =
+                [0, 1, 2, 3].map(|part| means[part * report.len()..][..report.len()].to_vec());
             // The means are the same on all ranks, and so is the error.
             check_losses(&losses, epoch, count).or_else(|error| ranks.agree(Err(error)))?;
             let elapsed = before.elapsed();
