@@ -36,13 +36,23 @@ struct Point {
     batch: usize,
     rate: f64,
     peak_mib: f64,
+    /// Parameters and their two moments.
+    parameters_mib: f64,
+}
+
+impl Point {
+    /// What the process needs beside its parameters and their moments: maps, scratch, the program itself.
+    fn rest_mib(&self) -> f64 {
+        self.peak_mib - self.parameters_mib
+    }
 }
 
 fn measure(rule: usize, depth: usize, batch: usize, steps: usize) -> Result<Point, Box<dyn Error>> {
     let [depth_text, batch_text, steps] = [depth, batch, steps].map(|number| number.to_string());
     let arguments = ["--rule", RULES[rule].0, "--depth", &depth_text, "--batch", &batch_text, "--steps", &steps];
     let measured: Measured = json(Command::new(sibling("peer_step")?).args(arguments))?;
-    Ok(Point { rule, depth, batch, rate: measured.rate(), peak_mib: measured.peak_mib })
+    let parameters_mib = (3 * 4 * measured.parameters) as f64 / f64::from(1 << 20);
+    Ok(Point { rule, depth, batch, rate: measured.rate(), peak_mib: measured.peak_mib, parameters_mib })
 }
 
 /// One panel: a line a rule.
@@ -86,11 +96,11 @@ fn draw(by_depth: &[Point], by_batch: &[Point]) -> Result<String, Box<dyn Error>
         root.fill(&WHITE)?;
         let areas = root.split_evenly((2, 2));
         let (depth, batch) = ("layers, 32 images a batch", "images a batch, 6 layers");
-        let (rate, memory) = ("images/s", "peak memory, MiB");
+        let (rate, memory) = ("images/s", "peak beside the parameters, MiB");
         panel(&areas[0], "speed over depth", [depth, rate], &lines(by_depth, |p| p.depth, |p| p.rate))?;
-        panel(&areas[1], "memory over depth", [depth, memory], &lines(by_depth, |p| p.depth, |p| p.peak_mib))?;
+        panel(&areas[1], "memory over depth", [depth, memory], &lines(by_depth, |p| p.depth, Point::rest_mib))?;
         panel(&areas[2], "speed over the batch", [batch, rate], &lines(by_batch, |p| p.batch, |p| p.rate))?;
-        panel(&areas[3], "memory over the batch", [batch, memory], &lines(by_batch, |p| p.batch, |p| p.peak_mib))?;
+        panel(&areas[3], "memory over the batch", [batch, memory], &lines(by_batch, |p| p.batch, Point::rest_mib))?;
         root.present()?;
     }
     Ok(text)
@@ -105,12 +115,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let by_depth = all(DEPTHS.map(|depth| (depth, BATCH)).to_vec())?;
     let by_batch = all(BATCHES.map(|batch| (DEPTH, batch)).to_vec())?;
-    println!("| layers | images a batch | rule | images/s, median step | peak memory, MiB |");
-    println!("|---|---|---|---|---|");
+    println!(
+        "| layers | images a batch | rule | images/s, median step | peak memory, MiB | of which parameters and moments, MiB |"
+    );
+    println!("|---|---|---|---|---|---|");
     for point in by_depth.iter().chain(&by_batch) {
         println!(
-            "| {} | {} | {} | {:.0} | {:.0} |",
-            point.depth, point.batch, RULES[point.rule].0, point.rate, point.peak_mib
+            "| {} | {} | {} | {:.0} | {:.0} | {:.0} |",
+            point.depth, point.batch, RULES[point.rule].0, point.rate, point.peak_mib, point.parameters_mib
         );
     }
     clapp_host_gpu::files::write_atomically(&arguments.svg, draw(&by_depth, &by_batch)?.as_bytes())?;
