@@ -134,6 +134,14 @@ fn a_run_with_momentum_and_context_from_the_top_survives_ten_kills() {
 }
 
 #[test]
+fn a_run_with_lars_schedule_and_matched_feedback_survives_ten_kills() {
+    let lars = ("kind = \"adamw\"\nlr = 0.001", "kind = \"lars\"\nlr = 0.3\nweight-decay = 0.0001");
+    let rule = ("rule = \"clapp++\"", "rule = \"clapp++dfb\"\nfeedback = \"matched\"");
+    let cosine = "epochs = 6\nschedule = { warmup-cosine = { warmup-epochs = 2, least = 0.001 } }";
+    survives(&[WIDE, rule, lars, ("epochs = 2", cosine)]);
+}
+
+#[test]
 fn a_signal_ends_the_step_and_writes_a_checkpoint_to_go_on_from() {
     let place = place(&[("epochs = 2", "epochs = 60")]);
     let train = ["train", "--config", "tiny.toml", "--data", "data", "--checkpoint-minutes", "0"];

@@ -76,6 +76,21 @@ fn a_finished_run_says_so_and_more_epochs_go_on() {
 }
 
 #[test]
+fn more_epochs_are_refused_where_the_learning_rate_hangs_on_their_number() {
+    let place = place();
+    let cosine = "seed = 3\nschedule = { warmup-cosine = { warmup-epochs = 1, least = 0.0001 } }";
+    fs::write(place.path().join("tiny.toml"), spoilt("seed = 3", cosine)).expect("a file");
+    succeeds(place.path(), &with(&TRAIN, &["--overwrite"]));
+    refuses(place.path(), &with(&RESUME, &["--epochs", "3"]), &[CHECKPOINT, "epochs: checkpoint has 2"]);
+    assert!(succeeds(place.path(), &RESUME).contains("finished already"));
+    // The table says which rate each epoch had.
+    let metrics = fs::read_to_string(place.path().join("run/metrics.csv")).expect("metrics");
+    let at = metrics.lines().next().expect("names").split(',').position(|name| name == "learning_rate").expect("it");
+    let rates: Vec<&str> = metrics.lines().skip(1).map(|line| line.split(',').nth(at).expect("a rate")).collect();
+    assert_eq!(rates, ["0.0001", "0.001"]);
+}
+
+#[test]
 fn a_folder_without_a_run_begins_one_where_its_configuration_is_named() {
     let place = place();
     let empty = ["train", "--resume", "--out", "empty", "--data", "data"];

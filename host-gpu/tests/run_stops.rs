@@ -61,6 +61,8 @@ const ADAMW: &str = "kind = \"adamw\"\nlr = 0.001";
 const MOMENTUM: (&str, &str) = (ADAMW, "kind = \"sgd\"\nlr = 0.01\nmomentum = 0.9\nweight-decay = 0.0001");
 const PLAIN: (&str, &str) = (ADAMW, "kind = \"sgd\"\nlr = 0.01");
 const LARS: (&str, &str) = (ADAMW, "kind = \"lars\"\nlr = 0.3\nweight-decay = 0.0001");
+const COSINE: (&str, &str) =
+    ("batch = 4", "batch = 4\nschedule = { warmup-cosine = { warmup-epochs = 1, least = 0.001 } }");
 const UNIFORM: (&str, &str) = ("\"ring\"", "{ uniform = 2 }");
 
 fn rule(name: &str) -> (&str, String) {
@@ -72,12 +74,18 @@ fn a_run_stopped_after_any_step_goes_on_to_the_same_bytes() {
     let (both, dfb, pooled, global) =
         (rule("clapp++both"), rule("clapp++dfb"), rule("clapp++pooled"), rule("bp-clapp++"));
     let frozen = ("seed = 3", "seed = 3\nprojection = \"frozen\"");
+    let matched = ("seed = 3", "seed = 3\nfeedback = \"matched\"");
+    let (info_nce, own) = (rule("bp-infonce"), ("contrast = \"hinge\"", "head = { outputs = 8 }"));
+    let each = ("seed = 3", "seed = 3\nnegatives-shared = false\neither = true");
     let configs = [
         config(&[(both.0, &both.1), UNIFORM]),
         config(&[(dfb.0, &dfb.1), MOMENTUM]),
         config(&[(pooled.0, &pooled.1), LARS, UNIFORM]),
         config(&[(global.0, &global.1), PLAIN]),
         config(&[frozen]),
+        config(&[(dfb.0, &dfb.1), matched, LARS, COSINE]),
+        config(&[(info_nce.0, &info_nce.1), own, MOMENTUM]),
+        config(&[(both.0, &both.1), each, UNIFORM]),
     ];
     for (number, config) in configs.into_iter().enumerate() {
         let place = tempfile::tempdir().expect("a folder");
