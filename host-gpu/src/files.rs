@@ -4,7 +4,7 @@ use crate::error::Error;
 use std::ffi::OsStr;
 use std::fs::{File, TryLockError};
 use std::io::{BufWriter, ErrorKind, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// How the names of unfinished files begin and end: a run that was killed leaves at most one of them.
 const TEMPORARY: [&str; 2] = [".clapp-", ".tmp"];
@@ -22,13 +22,22 @@ pub fn make_folder(path: &Path) -> Result<(), Error> {
 /// # Errors
 /// [`Error::File`] where it could not.
 pub fn check_writable(path: &Path) -> Result<(), Error> {
-    if path.is_dir() {
-        return Err(Error::file("write", path)(ErrorKind::IsADirectory.into()));
-    }
+    let path = &target(path)?;
     let folder = parent(path);
     // A folder that is missing will be made below the nearest one that is there.
     let there = folder.ancestors().find(|folder| folder.is_dir()).unwrap_or(Path::new("."));
     tempfile::tempfile_in(there).map(drop).map_err(Error::file("write", path))
+}
+
+/// The file that a path means: where it is a link, what it points to. Folders, devices and pipes are not replaced.
+fn target(path: &Path) -> Result<PathBuf, Error> {
+    let refused = |kind: ErrorKind| Err(Error::file("write", path)(kind.into()));
+    match path.metadata() {
+        Ok(found) if found.is_dir() => refused(ErrorKind::IsADirectory),
+        Ok(found) if !found.is_file() => Err(Error::file("write", path)(std::io::Error::other("not a regular file"))),
+        Ok(_) if path.is_symlink() => path.canonicalize().map_err(Error::file("write", path)),
+        Ok(_) | Err(_) => Ok(path.into()),
+    }
 }
 
 /// The folder of a file.
@@ -52,6 +61,7 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), Error> {
 /// [`Error::File`] where the file cannot be written, or what `write` gives; what was at `path` before is then still
 /// there.
 pub fn write_with(path: &Path, write: impl FnOnce(&mut BufWriter<&File>) -> Result<(), Error>) -> Result<(), Error> {
+    let path = &target(path)?;
     let folder = parent(path);
     make_folder(folder)?;
     let mut builder = tempfile::Builder::new();

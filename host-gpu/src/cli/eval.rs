@@ -4,7 +4,8 @@ use super::data::CacheArguments;
 use super::output::say;
 use super::{check_test_shape, open_data};
 use crate::backend::cpu::Cpu;
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, Header};
+use crate::data::Dataset;
 use crate::error::Error;
 use crate::files::check_writable;
 use crate::probe::{ProbeRecord, ProbeReport, ProbeTask, beside, probe};
@@ -57,6 +58,7 @@ pub fn run(arguments: &EvalArguments) -> Result<u8, Error> {
     check_writable(&path)?;
     let mut config = checkpoint.config;
     let mut data = open_data(arguments.data.as_deref(), arguments.cache.cache.as_deref(), &config)?;
+    check_data(arguments, &data)?;
     check_test_shape(&data, &config, &arguments.checkpoint.display().to_string())?;
     config.probe.epochs = arguments.epochs.unwrap_or(config.probe.epochs);
     if let Some(fold) = arguments.fold {
@@ -92,6 +94,21 @@ pub fn run(arguments: &EvalArguments) -> Result<u8, Error> {
     Ok(0)
 }
 
+/// A result on another set than the encoder's own is kept only where the user says: beside the checkpoint it would be
+/// taken for the run's.
+fn check_data(arguments: &EvalArguments, data: &Dataset) -> Result<(), Error> {
+    let Some(place) = Header::read(&arguments.checkpoint)?.place else { return Ok(()) };
+    if place.data.name == data.name || arguments.json.is_some() {
+        return Ok(());
+    }
+    let message = format!(
+        "the encoder was trained on {}, but the images are {}; name its own set with --data, or a file for the result \
+         with --json",
+        place.data.name, data.name
+    );
+    Err(Error::Config { origin: arguments.checkpoint.display().to_string(), message })
+}
+
 fn table(report: &ProbeReport, classes: &[String]) -> String {
     let mut lines = Vec::new();
     let percent = |share: f64| format!("{:6.2} %", 100.0 * share);
@@ -109,6 +126,7 @@ fn table(report: &ProbeReport, classes: &[String]) -> String {
     for (index, layer) in report.layers.iter().enumerate() {
         lines.push(format!("  layer {index}     {}", percent(layer.last)));
     }
+    lines.push("of the test images of each class, all layers:".into());
     for (name, accuracy) in classes.iter().zip(&report.all.classes) {
         lines.push(format!("  {name:<12}{}", percent(*accuracy)));
     }

@@ -88,10 +88,15 @@ pub(crate) fn open_data(path: Option<&Path>, cache: Option<&Path>, config: &Conf
     match (path, config.data) {
         (Some(path), _) => Ok(open_with(path, cache)?),
         (None, DataSource::Generated) => Ok(generated::shapes(config.seed, GENERATED_TRAIN, GENERATED_TEST)),
-        (None, DataSource::Files) => Err(Error::Config {
-            origin: config.name.clone(),
-            message: "no images; name the data set with --data PATH, as downloaded (folder or official archive)".into(),
-        }),
+        (None, DataSource::Files) => Err(no_images(&config.name)),
+    }
+}
+
+/// A configuration called `name` needs a data set.
+pub(crate) fn no_images(name: &str) -> Error {
+    Error::Config {
+        origin: name.into(),
+        message: "no images; name the data set with --data PATH, as downloaded (folder or official archive)".into(),
     }
 }
 

@@ -2,12 +2,15 @@
 
 use crate::error::Error;
 use std::fmt::Display;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 
-/// Prints a line (or several).
+/// Prints a line (or several). Where the reader has gone away, nobody hears it, and the work goes on.
 ///
 /// # Errors
-/// [`Error::Output`]: a full disk behind it, or a reader that has gone away.
+/// [`Error::Output`]: a full disk behind it.
 pub(crate) fn say(text: impl Display) -> Result<(), Error> {
-    writeln!(std::io::stdout().lock(), "{text}").map_err(Error::Output)
+    match writeln!(std::io::stdout().lock(), "{text}") {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        printed => printed.map_err(Error::Output),
+    }
 }

@@ -50,6 +50,11 @@ impl Progress {
         }
         self.bar.set_message(format!("loss {}  {speed:.0} images/s", losses.join(" ")));
         self.bar.set_position(metrics.step);
+        // Without a terminal there is no bar: a line an epoch, for a log.
+        if self.bar.is_hidden() && metrics.step.is_multiple_of(metrics.steps_per_epoch as u64) {
+            let (name, epoch) = (self.bar.prefix(), metrics.epoch + 1);
+            eprintln!("{name}: epoch {epoch} of {epochs}, loss {}, {speed:.0} images/s", losses.join(" "));
+        }
     }
 
     /// Takes the bar away.

@@ -4,7 +4,7 @@ mod child;
 
 use super::output::say;
 use super::train::ConfigArguments;
-use crate::config::{Config, RuleName};
+use crate::config::{Config, DataSource, RuleName};
 use crate::error::Error;
 use crate::files::{check_writable, write_atomically};
 use crate::report::{Run, render};
@@ -73,8 +73,12 @@ pub fn run(arguments: &SweepArguments) -> Result<u8, Error> {
         Axes { rules: arguments.rules.clone(), widths: arguments.widths.clone(), seeds: arguments.seeds.clone() };
     let cells = axes.cells(&base)?;
     // What a run would find out after hours, or each of them anew, is found out now.
-    if let Some(path) = &arguments.data {
-        path.metadata().map_err(Error::file("read", path))?;
+    match &arguments.data {
+        Some(path) => {
+            path.metadata().map_err(Error::file("read", path))?;
+        }
+        None if base.data == DataSource::Files => return Err(super::no_images(&base.name)),
+        None => {}
     }
     if let Some(path) = &arguments.slurm {
         return write_script(arguments, &base, &cells, path);

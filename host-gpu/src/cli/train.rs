@@ -175,8 +175,13 @@ fn run_on(arguments: &TrainArguments, ranks: &Ranks) -> Result<u8, Error> {
     // An archive is unpacked once, for all.
     let data = ranks.first(|| open_data(arguments.data.as_deref(), arguments.cache.cache.as_deref(), &config))?;
     ranks.agree(check_channels(&data, config.input_shape(), &arguments.configuration.origin()))?;
-    say(format!("{}: {} on {}", config.name, config.rule.name(), data.source))?;
     let images = Arc::new(config.images.map_or_else(|| data.pretrain.clone(), |count| data.pretrain.take(count)));
+    let used =
+        if images.len() < data.pretrain.len() { format!("; the first {} used", images.len()) } else { String::new() };
+    say(format!("{}: {} on {}{used}", config.name, config.rule.name(), data.source))?;
+    if let Some(asked) = config.images.filter(|asked| *asked > images.len()) {
+        say(format!("note: --images asks for {asked}, the set has {}", images.len()))?;
+    }
     let identity = DataIdentity::of(&data.name, &images);
     ranks.same("the data set", |hasher| identity.hash(hasher))?;
     let stop = stop_by_signal()?;
@@ -232,6 +237,10 @@ fn configuration(arguments: &TrainArguments) -> Result<(Config, PathBuf), Error>
         let message = "name the folder of the run with --out, or its configuration with --config or --preset".into();
         return Err(Error::Config { origin: "--resume".into(), message });
     };
+    if !out.join(CHECKPOINT).exists() {
+        let message = "holds no run to go on with; name --preset or --config to begin one".into();
+        return Err(Error::Config { origin: out.display().to_string(), message });
+    }
     let header = Header::read(&out.join(CHECKPOINT))?;
     let file = out.join(CONFIG);
     let config = if file.exists() { Config::read(&file)? } else { header.config };
@@ -255,11 +264,12 @@ fn check_resumed(config: &Config, out: &Path) -> Result<bool, Error> {
     let path = out.join(CHECKPOINT);
     let header = Header::read(&path)?;
     header.place(&path)?;
-    check_config(&header, config, &path, "the command line")?;
+    // The file first: where nothing else is named, the configuration asked for is the file's.
     let file = out.join(CONFIG);
     if file.exists() {
         check_config(&header, &Config::read(&file)?, &path, &file.display().to_string())?;
     }
+    check_config(&header, config, &path, "the command line")?;
     Ok(header.epoch >= config.epochs)
 }
 

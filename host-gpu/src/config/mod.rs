@@ -304,8 +304,7 @@ impl Config {
     /// # Errors
     /// [`Error::Config`] with the field and what was expected.
     pub fn parse(text: &str, origin: &str) -> Result<Self, Error> {
-        let config: Self = toml::from_str(text)
-            .map_err(|error| Error::Config { origin: origin.into(), message: error.to_string() })?;
+        let config: Self = toml::from_str(text).map_err(|error| toml_error(text, origin, &error))?;
         config.check(origin)?;
         Ok(config)
     }
@@ -458,4 +457,17 @@ impl Config {
     pub fn probe_network(&self) -> Result<NetworkSpec, Error> {
         self.spec(Pooling::Probe)
     }
+}
+
+/// One line that names the file, the line and its text.
+fn toml_error(text: &str, origin: &str, error: &toml::de::Error) -> Error {
+    let reason = error.message().lines().collect::<Vec<_>>().join(" ");
+    let start = error.span().map(|span| span.start).filter(|start| (1..text.len()).contains(start));
+    let Some((before, at)) = start.and_then(|start| Some((text.get(..start)?, start))) else {
+        return Error::Config { origin: origin.into(), message: reason };
+    };
+    let first = before.rfind('\n').map_or(0, |end| end + 1);
+    let line = text[first..].lines().next().unwrap_or_default().trim();
+    let number = 1 + text[..at].matches('\n').count();
+    Error::Config { origin: format!("{origin}:{number}"), message: format!("{reason}, in `{line}`") }
 }

@@ -33,12 +33,16 @@ pub(super) fn unpacked(path: &Path, cache: Option<&Path>, hint: &'static str) ->
         Some(folder) => vec![folder.into()],
         None => [Some(beside.into()), of_user()].into_iter().flatten().collect(),
     };
-    if let Some(copy) = folders.iter().map(|folder| folder.join(&name)).find(|copy| copy.is_file()) {
+    if let Some(copy) = folders.iter().map(|folder| folder.join(&name)).find(|copy| File::open(copy).is_ok()) {
         return Ok(copy);
     }
     let mut refused = None;
     for folder in folders {
-        let begun = fs::create_dir_all(&folder).and_then(|()| tempfile::NamedTempFile::new_in(&folder));
+        let mut builder = tempfile::Builder::new();
+        // Temporary files are private by default; the copy is for all who may read the archive.
+        #[cfg(unix)]
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+        let begun = fs::create_dir_all(&folder).and_then(|()| builder.tempfile_in(&folder));
         match begun {
             Ok(temporary) => return unpack(path, temporary, folder.join(name), found.len(), hint),
             Err(source) => refused = Some(DataError::Cache { path: folder, source }),
