@@ -2,6 +2,7 @@
 
 mod cli_common;
 mod mpi_common;
+mod sets;
 
 use clapp_host_gpu::backend::cpu::Cpu;
 use clapp_host_gpu::checkpoint::{Checkpoint, Header};
@@ -195,6 +196,25 @@ fn a_data_set_that_one_rank_lacks_is_named_by_that_rank() {
     let output = command.current_dir(place.path()).output().expect("mpirun");
     fails(&output, 2, &["rank 1 of 2", "nowhere"]);
     assert!(!place.path().join("out").exists(), "something was written");
+}
+
+#[test]
+fn an_image_that_one_rank_cannot_read_ends_all() {
+    let place = place(CONFIG);
+    let mut files = sets::folder_files();
+    sets::write_files(&place.path().join("one"), &files);
+    for (name, bytes) in &mut files {
+        if name.starts_with("train") {
+            bytes.truncate(bytes.len() / 2);
+        }
+    }
+    sets::write_files(&place.path().join("two"), &files);
+    let mut command = launcher();
+    command.args(["-n", "1"]).args(&TRAIN[..5]).args(["one", "--epochs", "1000"]);
+    command.args([":", "-n", "1"]).args(&TRAIN[..5]).args(["two", "--epochs", "1000"]);
+    let output = command.current_dir(place.path()).output().expect("mpirun");
+    // The first rank waits for the second in the first layer of the first step.
+    fails(&output, 2, &["rank 1 of 2", "two/train/"]);
 }
 
 #[test]
