@@ -2,10 +2,12 @@
 
 mod cli_common;
 mod mpi_common;
+mod sets;
 
+use clap::ValueEnum;
 use clapp_host_gpu::backend::cpu::Cpu;
 use clapp_host_gpu::checkpoint::{Checkpoint, Header};
-use clapp_host_gpu::config::Config;
+use clapp_host_gpu::config::{Config, RuleName};
 use clapp_host_gpu::data;
 use clapp_host_gpu::distributed::{Part, images_of_ranks};
 use clapp_host_gpu::draws::draw_negatives;
@@ -77,6 +79,20 @@ fn two_ranks_write_the_checkpoint_of_one_process_with_the_batches_of_both() {
     }
 }
 
+/// The ranks compare their networks after the epoch, so that a rule whose gradients are not those of all would fail.
+#[test]
+fn every_rule_keeps_the_ranks_together() {
+    // Some rules have a contrast of their own.
+    let place = place(&spoilt("contrast = \"hinge\"", ""));
+    for rule in RuleName::value_variants() {
+        let out = format!("run-{}", rule.name());
+        succeeds(place.path(), 2, &["--rule", rule.name(), "--epochs", "1", "--out", &out]);
+        let header = Header::read(&place.path().join(&out).join(CHECKPOINT)).expect("a checkpoint");
+        let state = header.place.expect("a state");
+        assert_eq!((header.epoch, state.step, state.ranks), (1, 3, 2), "{}", rule.name());
+    }
+}
+
 /// All of training in this process: in each step one batch with the images of all ranks.
 fn reference(config: &Config, folder: &Path, ranks: usize) -> Vec<clapp_host_gpu::model::LayerValues> {
     let images = Arc::new(data::open(folder).expect("a data set").pretrain);
@@ -122,48 +138,63 @@ fn ranks_of(launcher: u32) -> Vec<String> {
     processes.filter(|pid| parent(pid) == Some(launcher) && program(pid)).collect()
 }
 
-#[test]
-fn when_a_rank_is_killed_all_end_and_the_run_goes_on_to_the_same_bytes() {
-    let place = place(CONFIG);
-    let options = ["--epochs", "40", "--checkpoint-every", "1"];
-    succeeds(place.path(), 2, &[&options[..], &["--out", "whole"]].concat());
-    let path = place.path().join("torn").join(CHECKPOINT);
-    let mut command = mpirun(2, &[&TRAIN[..], &options, &["--out", "torn"]].concat());
-    let mut run =
-        command.current_dir(place.path()).stderr(Stdio::null()).stdout(Stdio::null()).spawn().expect("mpirun");
+const OPTIONS: [&str; 4] = ["--epochs", "40", "--checkpoint-every", "1"];
+
+/// Starts a run on two ranks, sends the second one a signal after a few steps, and gives what `mpirun` says.
+fn stopped_by(signal: &str, place: &Path) -> Output {
+    let path = place.join("torn").join(CHECKPOINT);
+    let mut command = mpirun(2, &[&TRAIN[..], &OPTIONS, &["--out", "torn"]].concat());
+    let mut run = command.current_dir(place).stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("mpirun");
     let begin = Instant::now();
     let step = || Header::read(&path).ok().and_then(|header| Some(header.place?.step));
     while step().is_none_or(|step| step < 5) {
         assert!(begin.elapsed() < Duration::from_secs(60), "the run does not get on");
         assert!(run.try_wait().expect("a status").is_none(), "the run has ended by itself");
     }
-    let ranks = ranks_of(run.id());
+    let (launcher, ranks) = (run.id(), ranks_of(run.id()));
     assert_eq!(ranks.len(), 2);
-    assert!(Command::new("kill").args(["-KILL", &ranks[1]]).status().expect("kill").success());
-    let status = loop {
+    assert!(Command::new("kill").args([signal, &ranks[1]]).status().expect("kill").success());
+    while run.try_wait().expect("a status").is_none() {
         assert!(begin.elapsed() < Duration::from_secs(90), "the other rank does not end");
-        match run.try_wait().expect("a status") {
-            Some(status) => break status,
-            None => std::thread::sleep(Duration::from_millis(10)),
-        }
-    };
-    assert!(!status.success());
-    assert!(ranks_of(run.id()).is_empty());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert!(ranks_of(launcher).is_empty());
     let stopped = step().expect("a checkpoint");
-    assert!((5..120).contains(&stopped), "killed too late: {stopped}");
+    assert!((5..120).contains(&stopped), "stopped too late: {stopped}");
+    run.wait_with_output().expect("what it said")
+}
 
+/// Goes on with the run, which must come to the end that it comes to undisturbed.
+fn goes_on_to_the_same_bytes(place: &Path) {
+    succeeds(place, 2, &[&OPTIONS[..], &["--out", "whole"]].concat());
+    succeeds(place, 2, &["--epochs", "40", "--resume", "--out", "torn"]);
+    let bytes = |run: &str| fs::read(place.join(run).join(CHECKPOINT)).expect("a checkpoint");
+    assert!(bytes("whole") == bytes("torn"), "the run that was stopped has come to another end");
+}
+
+#[test]
+fn when_a_rank_is_killed_all_end_and_the_run_goes_on_to_the_same_bytes() {
+    let place = place(CONFIG);
+    assert!(!stopped_by("-KILL", place.path()).status.success());
     let other = train(place.path(), 3, &["--epochs", "40", "--resume", "--out", "torn"]);
     fails(&other, 2, &["ranks: checkpoint has 2, this run has 3"]);
-    let alone =
-        cli_common::clapp(place.path(), &[&TRAIN[1..], &["--epochs", "40", "--resume", "--out", "torn"]].concat());
+    let options = ["--epochs", "40", "--resume", "--out", "torn"];
+    let alone = cli_common::clapp(place.path(), &[&TRAIN[1..], &options].concat());
     assert_eq!(alone.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&alone.stderr).contains("ranks: checkpoint has 2, this run has 1"));
-
-    succeeds(place.path(), 2, &["--epochs", "40", "--resume", "--out", "torn"]);
-    let bytes = |run: &str| fs::read(place.path().join(run).join(CHECKPOINT)).expect("a checkpoint");
-    assert!(bytes("whole") == bytes("torn"), "the run that was killed has come to another end");
-    let said = succeeds(place.path(), 2, &["--epochs", "40", "--resume", "--out", "torn"]);
+    goes_on_to_the_same_bytes(place.path());
+    let said = succeeds(place.path(), 2, &options);
     assert_eq!(said.matches("finished already").count(), 1, "{said}");
+}
+
+#[test]
+fn when_a_rank_is_asked_to_end_all_stop_after_the_same_step() {
+    let place = place(CONFIG);
+    let output = stopped_by("-TERM", place.path());
+    assert_eq!(output.status.code(), Some(130));
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains("go on with: mpirun -n 2 clapp train --resume --out torn"), "{said}");
+    goes_on_to_the_same_bytes(place.path());
 }
 
 #[test]
@@ -195,6 +226,25 @@ fn a_data_set_that_one_rank_lacks_is_named_by_that_rank() {
     let output = command.current_dir(place.path()).output().expect("mpirun");
     fails(&output, 2, &["rank 1 of 2", "nowhere"]);
     assert!(!place.path().join("out").exists(), "something was written");
+}
+
+#[test]
+fn an_image_that_one_rank_cannot_read_ends_all() {
+    let place = place(CONFIG);
+    let mut files = sets::folder_files();
+    sets::write_files(&place.path().join("one"), &files);
+    for (name, bytes) in &mut files {
+        if name.starts_with("train") {
+            bytes.truncate(bytes.len() / 2);
+        }
+    }
+    sets::write_files(&place.path().join("two"), &files);
+    let mut command = launcher();
+    command.args(["-n", "1"]).args(&TRAIN[..5]).args(["one", "--epochs", "1000"]);
+    command.args([":", "-n", "1"]).args(&TRAIN[..5]).args(["two", "--epochs", "1000"]);
+    let output = command.current_dir(place.path()).output().expect("mpirun");
+    // The first rank waits for the second in the first layer of the first step.
+    fails(&output, 2, &["rank 1 of 2", "two/train/"]);
 }
 
 #[test]

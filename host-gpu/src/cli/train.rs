@@ -217,8 +217,9 @@ fn run_on(arguments: &TrainArguments, ranks: &Ranks) -> Result<u8, Error> {
         path.as_ref().map_or(String::new(), |path| format!(" --{name} {}", path.display()))
     };
     let data = option("data", &arguments.data) + &option("cache", &arguments.cache.cache);
+    let launcher = if ranks.size() > 1 { format!("mpirun -n {} ", ranks.size()) } else { String::new() };
     say(format!(
-        "stopped after step {}; go on with: clapp train --resume --out {}{data}",
+        "stopped after step {}; go on with: {launcher}clapp train --resume --out {}{data}",
         outcome.step,
         out.display()
     ))?;
