@@ -214,11 +214,13 @@ pub(super) fn check(config: &Config) -> Result<(), String> {
 }
 
 impl Config {
-    /// The configuration with another rule, by the paper's protocol: BP-InfoNCE is trained without the weight decay that
+    /// The configuration with another rule than its own, by the paper's protocol: BP-InfoNCE is trained without the weight decay that
     /// the other rules have on Tiny ImageNet (spec 5.1).
     pub fn with_rule(self, rule: RuleName) -> Self {
         let optimizer = match self.optimizer {
-            Optimizer::AdamW { lr, beta1, beta2, eps, .. } if rule == RuleName::BpInfoNce => {
+            Optimizer::AdamW { lr, beta1, beta2, eps, .. }
+                if rule == RuleName::BpInfoNce && self.rule != RuleName::BpInfoNce =>
+            {
                 Optimizer::AdamW { lr, beta1, beta2, eps, weight_decay: 0.0 }
             }
             optimizer => optimizer,

@@ -52,7 +52,7 @@ impl Axes {
             for width in &widths {
                 for seed in &seeds {
                     let name = format!("{}-w{width}-s{seed}", rule.name());
-                    let config = Config { rule, width: *width, seed: *seed, ..base.clone() };
+                    let config = Config { width: *width, seed: *seed, ..base.clone().with_rule(rule) };
                     config.check(&name)?;
                     cells.push(Cell { name, config });
                 }
