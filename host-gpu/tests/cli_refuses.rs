@@ -73,7 +73,7 @@ fn a_file_that_is_no_configuration_is_refused_by_its_name() {
     let table: [(&[u8], &str); 5] = [
         (b"", "missing field"),
         (b"\xff\xfe\x00n\x00a", "UTF-8"),
-        (b"name = \"tiny\" rule", "line 1"),
+        (b"name = \"tiny\" rule", "bad.toml:1"),
         (b"[[blocks]]\n", "missing field"),
         (b"\x00\x00\x00", "bad.toml"),
     ];
@@ -283,4 +283,21 @@ fn a_checkpoint_for_other_images_is_refused() {
     write_idx(&place.path().join("grey"), 4);
     let arguments = ["eval", "run/checkpoint.safetensors", "--data", "grey"];
     refuses(place.path(), &arguments, &["run/checkpoint.safetensors", "[3, 32, 32]", "[1, 32, 32]"]);
+}
+
+#[test]
+fn a_device_is_not_replaced_by_a_result_nor_a_link_by_a_file() {
+    let place = tempfile::tempdir().expect("a folder");
+    let (file, link) = (place.path().join("file"), place.path().join("link"));
+    std::fs::write(&file, "before").expect("a file");
+    std::os::unix::fs::symlink(&file, &link).expect("a link");
+    clapp_host_gpu::files::write_atomically(&link, b"after").expect("a link is followed");
+    assert!(link.is_symlink());
+    assert_eq!(std::fs::read(&file).expect("the file"), b"after");
+    // A socket in place of a device: nobody else misses it if this goes wrong.
+    let socket = place.path().join("socket");
+    let _listener = std::os::unix::net::UnixListener::bind(&socket).expect("a socket");
+    let refused = clapp_host_gpu::files::write_atomically(&socket, b"after").expect_err("a socket");
+    assert!(refused.to_string().contains("not a regular file"), "{refused}");
+    assert!(clapp_host_gpu::files::check_writable(&socket).is_err());
 }

@@ -94,10 +94,10 @@ fn more_epochs_are_refused_where_the_learning_rate_hangs_on_their_number() {
 fn a_folder_without_a_run_begins_one_where_its_configuration_is_named() {
     let place = place();
     let empty = ["train", "--resume", "--out", "empty", "--data", "data"];
-    refuses(place.path(), &empty, &["empty/checkpoint.safetensors", "No such file"]);
+    refuses(place.path(), &empty, &["empty: holds no run", "--preset"]);
     refuses(place.path(), &["train", "--resume", "--data", "data"], &["--resume", "--out"]);
     succeeds(place.path(), &with(&empty, &["--config", "tiny.toml"]));
-    assert!(fs::read(place.path().join("empty/checkpoint.safetensors")).expect("a file") == bytes(place.path()));
+    assert!(fs::read(place.path().join("empty: holds no run")).expect("a file") == bytes(place.path()));
 }
 
 #[test]

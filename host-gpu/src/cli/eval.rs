@@ -58,8 +58,8 @@ pub fn run(arguments: &EvalArguments) -> Result<u8, Error> {
     check_writable(&path)?;
     let mut config = checkpoint.config;
     let mut data = open_data(arguments.data.as_deref(), arguments.cache.cache.as_deref(), &config)?;
-    check_data(arguments, &data)?;
     check_test_shape(&data, &config, &arguments.checkpoint.display().to_string())?;
+    check_data(arguments, &data)?;
     config.probe.epochs = arguments.epochs.unwrap_or(config.probe.epochs);
     if let Some(fold) = arguments.fold {
         let Some(indices) = data.folds.get(fold) else {
