@@ -289,11 +289,11 @@ fn a_checkpoint_for_other_images_is_refused() {
 fn a_device_is_not_replaced_by_a_result_nor_a_link_by_a_file() {
     let place = tempfile::tempdir().expect("a folder");
     let (file, link) = (place.path().join("file"), place.path().join("link"));
-    std::fs::write(&file, "before").expect("a file");
+    fs::write(&file, "before").expect("a file");
     std::os::unix::fs::symlink(&file, &link).expect("a link");
     clapp_host_gpu::files::write_atomically(&link, b"after").expect("a link is followed");
     assert!(link.is_symlink());
-    assert_eq!(std::fs::read(&file).expect("the file"), b"after");
+    assert_eq!(fs::read(&file).expect("the file"), b"after");
     // A socket in place of a device: nobody else misses it if this goes wrong.
     let socket = place.path().join("socket");
     let _listener = std::os::unix::net::UnixListener::bind(&socket).expect("a socket");
