@@ -97,7 +97,7 @@ fn a_folder_without_a_run_begins_one_where_its_configuration_is_named() {
     refuses(place.path(), &empty, &["empty: holds no run", "--preset"]);
     refuses(place.path(), &["train", "--resume", "--data", "data"], &["--resume", "--out"]);
     succeeds(place.path(), &with(&empty, &["--config", "tiny.toml"]));
-    assert!(fs::read(place.path().join("empty: holds no run")).expect("a file") == bytes(place.path()));
+    assert!(fs::read(place.path().join("empty/checkpoint.safetensors")).expect("a file") == bytes(place.path()));
 }
 
 #[test]

@@ -5,6 +5,7 @@
 
 use clap::Parser;
 use clapp_benches::measured::{Measured, json, sibling};
+use plotters::prelude::SeriesLabelPosition::{LowerRight, UpperLeft, UpperRight};
 use plotters::prelude::*;
 use std::error::Error;
 use std::path::PathBuf;
@@ -60,6 +61,7 @@ fn panel(
     area: &DrawingArea<SVGBackend<'_>, plotters::coord::Shift>,
     caption: &str,
     labels: [&str; 2],
+    legend: SeriesLabelPosition,
     lines: &[Vec<(f64, f64)>],
 ) -> Result<(), Box<dyn Error>> {
     let all = || lines.iter().flatten();
@@ -80,8 +82,8 @@ fn panel(
             .label(rule)
             .legend(move |(x, y)| PathElement::new([(x, y), (x + 16, y)], colour.stroke_width(2)));
     }
-    let legend = &mut chart.configure_series_labels();
-    legend.background_style(WHITE.mix(0.8)).border_style(WHITE).position(SeriesLabelPosition::LowerRight).draw()?;
+    let labels = &mut chart.configure_series_labels();
+    labels.background_style(WHITE.mix(0.8)).border_style(WHITE).position(legend).draw()?;
     Ok(())
 }
 
@@ -97,10 +99,22 @@ fn draw(by_depth: &[Point], by_batch: &[Point]) -> Result<String, Box<dyn Error>
         let areas = root.split_evenly((2, 2));
         let (depth, batch) = ("layers, 32 images a batch", "images a batch, 6 layers");
         let (rate, memory) = ("images/s", "peak beside the parameters, MiB");
-        panel(&areas[0], "speed over depth", [depth, rate], &lines(by_depth, |p| p.depth, |p| p.rate))?;
-        panel(&areas[1], "memory over depth", [depth, memory], &lines(by_depth, |p| p.depth, Point::rest_mib))?;
-        panel(&areas[2], "speed over the batch", [batch, rate], &lines(by_batch, |p| p.batch, |p| p.rate))?;
-        panel(&areas[3], "memory over the batch", [batch, memory], &lines(by_batch, |p| p.batch, Point::rest_mib))?;
+        panel(&areas[0], "speed over depth", [depth, rate], UpperRight, &lines(by_depth, |p| p.depth, |p| p.rate))?;
+        panel(
+            &areas[1],
+            "memory over depth",
+            [depth, memory],
+            UpperLeft,
+            &lines(by_depth, |p| p.depth, Point::rest_mib),
+        )?;
+        panel(&areas[2], "speed over the batch", [batch, rate], LowerRight, &lines(by_batch, |p| p.batch, |p| p.rate))?;
+        panel(
+            &areas[3],
+            "memory over the batch",
+            [batch, memory],
+            UpperLeft,
+            &lines(by_batch, |p| p.batch, Point::rest_mib),
+        )?;
         root.present()?;
     }
     Ok(text)
