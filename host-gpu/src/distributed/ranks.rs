@@ -4,6 +4,7 @@ use super::Part;
 use super::link::Link;
 use crate::error::Error;
 use std::hash::{DefaultHasher, Hasher};
+use std::io::Write;
 
 /// Elements that are averaged at a time: bounds the buffers beside a gradient.
 const PIECE: usize = 1 << 22;
@@ -164,7 +165,10 @@ impl Ranks {
                 Err(Error::Elsewhere)
             }
             Err(error) => {
-                eprintln!("error: rank {} of {}: {error}", link.rank(), link.size());
+                let text = format!("error: rank {} of {}: {error}\n", link.rank(), link.size());
+                // In one piece: the launcher and other ranks write to the same place. Where that fails, the exit code
+                // still tells.
+                let _ = std::io::stderr().write_all(text.as_bytes());
                 link.abort(error.exit_code())
             }
         }
