@@ -2,6 +2,7 @@
 #![no_std]
 #![no_main]
 
+use cortex_m as _;
 use cortex_m_rt::entry;
 use defmt_semihosting as _;
 
