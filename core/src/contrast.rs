@@ -6,6 +6,7 @@ use crate::network::{Contrast, Rule};
 /// Whether the gaze rests or jumps between two frames of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[cfg_attr(feature = "link", derive(serde::Serialize, serde::Deserialize))]
 pub enum Phase {
     /// The frame shows what the previous one showed: the score should be high.
     Fixation,

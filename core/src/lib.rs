@@ -31,6 +31,7 @@
 //!
 //! * `micromath`: approximate exponentials and logarithms, smaller and faster than `libm`'s; other bits.
 //! * `defmt`: `defmt::Format` for reports and errors.
+//! * `link`: what a host and a device say to each other over a serial line.
 #![no_std]
 
 mod batch;
@@ -42,6 +43,8 @@ pub mod guard;
 mod infer;
 pub mod init;
 pub mod learner;
+#[cfg(feature = "link")]
+pub mod link;
 pub mod math;
 pub mod network;
 pub mod observer;

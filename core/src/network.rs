@@ -33,6 +33,7 @@ use crate::shape::Shape;
 /// What follows the convolution of a block, before its optional max-pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[cfg_attr(feature = "link", derive(serde::Serialize, serde::Deserialize))]
 pub enum Activation {
     /// `max(a, 0)`.
     Relu,
@@ -43,6 +44,7 @@ pub enum Activation {
 /// How the output map of a block becomes the vector on which its loss acts (spec 2.4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[cfg_attr(feature = "link", derive(serde::Serialize, serde::Deserialize))]
 pub enum LossPool {
     /// Mean over cells of `[height, width]`, without overlap; rows and columns left over are dropped.
     Block([usize; 2]),
@@ -55,6 +57,7 @@ pub enum LossPool {
 /// One locally trained layer: convolution -> activation -> optional max-pool, and its loss pooling.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[cfg_attr(feature = "link", derive(serde::Serialize, serde::Deserialize))]
 pub struct Block {
     /// Channels of the output.
     pub out_channels: usize,
@@ -130,6 +133,7 @@ impl Block {
 /// The contrast function: what the scores of the positive and the negatives cost (spec 1.2).
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[cfg_attr(feature = "link", derive(serde::Serialize, serde::Deserialize))]
 pub enum Contrast {
     /// `max(0, 1 - u+)` and `max(0, 1 + u-)`.
     Hinge,
@@ -153,6 +157,7 @@ pub enum Contrast {
 /// Whose activity is the context of a layer (spec 1.4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[cfg_attr(feature = "link", derive(serde::Serialize, serde::Deserialize))]
 pub enum Context {
     /// The layer itself: CLAPP++.
     Same,
@@ -177,6 +182,7 @@ impl Context {
 /// What the projection `B` between activity and context is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[cfg_attr(feature = "link", derive(serde::Serialize, serde::Deserialize))]
 pub enum Projection {
     /// A matrix that learns together with the weights.
     Trainable,
@@ -189,6 +195,7 @@ pub enum Projection {
 /// The learning rule that all layers of a network follow.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[cfg_attr(feature = "link", derive(serde::Serialize, serde::Deserialize))]
 pub struct Rule {
     /// The contrast function.
     pub contrast: Contrast,

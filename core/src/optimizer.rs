@@ -6,6 +6,7 @@ use crate::network::NetworkView;
 /// How parameters follow their gradient `g`; `lr` is multiplied by the modulator of the call.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[cfg_attr(feature = "link", derive(serde::Serialize, serde::Deserialize))]
 pub enum Optimizer {
     /// `v <- momentum v + g + weight_decay p`, `p <- p - lr v`.
     Sgd {

@@ -5,6 +5,7 @@
 /// A one-dimensional signal of `T` samples in `C` channels is `[C, 1, T]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[cfg_attr(feature = "link", derive(serde::Serialize, serde::Deserialize))]
 pub struct Shape {
     /// Number of channels.
     pub channels: usize,

@@ -1,0 +1,598 @@
+//! What a host and a device say to each other over a serial line, defined once for both sides (feature `link`).
+//!
+//! # Packets
+//!
+//! A packet is a [`Request`] or a [`Reply`] in `postcard`'s encoding, followed by a CRC-32 (ISO-HDLC, little-endian)
+//! over `clapp>` (to the device) or `clapp<` (to the host) and that encoding; both are byte-stuffed by COBS and stand
+//! between two zero bytes. [`encode`] makes one; [`Receiver`] finds them in a stream of bytes. What is cut, torn, or
+//! not of this protocol is counted, never misread.
+//!
+//! # Conversation
+//!
+//! The host asks, the device answers, one request at a time. A host that gets no answer sends the same request
+//! again, under the same `id`; [`Session`] tells the device a repetition from something new, so that no frame is
+//! learnt from twice. [`Command::Hello`] opens a session under a number that the host draws. A device that was
+//! restarted knows no session and says so ([`Problem::NoSession`]).
+//!
+//! [`Identity`] and one [`Block`] a layer describe the device's network, rule and optimiser in full: a host
+//! that keeps a log can learn from the same frames with the same numbers, to the last bit.
+
+use crate::contrast::Phase;
+use crate::network::{Block, Rule};
+use crate::observer::{LayerReport, Outcome};
+use crate::optimizer::Optimizer;
+use crate::shape::Shape;
+use cobs::{CobsEncoder, DecodeResult, DecoderState};
+use crc::{CRC_32_ISO_HDLC, Crc, Digest};
+use heapless::Vec;
+use postcard::ser_flavors::Flavor;
+use serde::{Deserialize, Serialize};
+
+/// Version of this protocol. [`Command::Hello`] and [`Problem::Version`] keep their bytes in every version.
+pub const VERSION: u16 = 1;
+
+/// Layers of a network that a device reports on; those above go without report.
+pub const MOST_LAYERS: usize = 16;
+
+/// Bytes that a packet takes beyond a byte string in it (pixels, words), before byte stuffing; generously.
+pub const OVERHEAD: usize = 64;
+
+/// Length of the buffer in which a packet with a byte string of `len` is encoded.
+pub const fn encoded_len(len: usize) -> usize {
+    let stuffed = len + OVERHEAD;
+    stuffed + stuffed / 254 + 3
+}
+
+/// Length of the buffer that holds the longest reply without byte string: a report on [`MOST_LAYERS`] layers.
+pub const REPORT_LEN: usize = encoded_len(MOST_LAYERS * 24);
+
+/// What the host sends.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Request<'a> {
+    /// The session's number.
+    pub session: u32,
+    /// Number of the request: one more than that of the request before, wrapping; the same when repeated.
+    pub id: u32,
+    /// What is asked.
+    #[serde(borrow)]
+    pub command: Command<'a>,
+}
+
+/// What a host may ask of a device.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub enum Command<'a> {
+    /// Opens a session; answered by [`Answer::Hello`]. The previous frame is forgotten.
+    Hello {
+        /// The host's [`VERSION`].
+        version: u16,
+    },
+    /// Asks for the description of a layer; answered by [`Answer::Block`].
+    Block {
+        /// Index from the input.
+        layer: u8,
+    },
+    /// A frame to infer and to learn from; answered by [`Answer::Observed`].
+    Frame {
+        /// How the frame follows the one before it.
+        phase: Phase,
+        /// The class that the frame shows, for the read-out.
+        label: Option<u8>,
+        /// `[C, H, W]` of the device's input; the value of a pixel is `pixel * scale + offset` ([`Identity`]).
+        pixels: &'a [u8],
+    },
+    /// Sets the factor on all updates; at 0 nothing is learnt. Answered by [`Answer::Done`], as those that follow.
+    Modulator(f32),
+    /// Freezes a layer or lets it learn again.
+    Freeze {
+        /// Index from the input.
+        layer: u8,
+        /// Whether it keeps its parameters.
+        frozen: bool,
+    },
+    /// Sets the optimiser; one that needs another length of state is refused.
+    Optimizer(Optimizer),
+    /// Draws new weights, forgets the optimiser's state and the read-out, and starts at step 0.
+    Reset {
+        /// Seed of the weights.
+        seed: u64,
+    },
+    /// Forgets what the read-out has learnt.
+    ForgetLabels,
+    /// Forgets the previous frame.
+    ClearContext,
+    /// Saves what was learnt in flash.
+    Save,
+    /// Goes back to what was saved last.
+    Rollback,
+    /// Takes frames from the sensor, or from the link only.
+    Sensor(bool),
+    /// Asks for [`Answer::Status`].
+    Status,
+    /// Reads words of a section; answered by [`Answer::Words`].
+    Read {
+        /// Which section.
+        section: Section,
+        /// First word.
+        offset: u32,
+        /// Number of words; fewer come back where the section or the device's buffer ends.
+        count: u16,
+    },
+    /// Writes words to a section.
+    Write {
+        /// Which section.
+        section: Section,
+        /// First word.
+        offset: u32,
+        /// Little-endian words.
+        words: &'a [u8],
+    },
+}
+
+/// Memory that can be read and written in words of 32 bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Section {
+    /// All parameters, as [`crate::plan`] lays them out, `f32`.
+    Parameters,
+    /// The optimiser's state, `f32`.
+    State,
+    /// Three words a layer: frozen (0 or 1), steps, refused updates.
+    Layers,
+    /// The read-out: means of the classes `[classes, features]`, `f32`.
+    Readout,
+    /// Examples of each class.
+    Counts,
+}
+
+/// What the device sends.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Reply<'a> {
+    /// The session that the request named.
+    pub session: u32,
+    /// Number of the request that is answered.
+    pub id: u32,
+    /// The answer.
+    #[serde(borrow)]
+    pub answer: Answer<'a>,
+}
+
+/// What a device answers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[allow(clippy::large_enum_variant, reason = "nothing keeps many of them, and there is no heap")]
+pub enum Answer<'a> {
+    /// Who the device is.
+    Hello(#[serde(borrow)] Identity<'a>),
+    /// A layer.
+    Block(Block),
+    /// What was made of a frame.
+    Observed(Observed),
+    /// It was done.
+    Done,
+    /// It was saved.
+    Saved {
+        /// The step of which the weights are.
+        step: u64,
+    },
+    /// How the device is.
+    Status(Status),
+    /// Little-endian words of a section.
+    Words {
+        /// First word.
+        offset: u32,
+        /// The words.
+        words: &'a [u8],
+    },
+    /// It was not done, and nothing was changed.
+    Problem(Problem),
+}
+
+/// A device and what it runs.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Identity<'a> {
+    /// The device's [`VERSION`].
+    pub version: u16,
+    /// Name of the board.
+    pub board: &'a str,
+    /// Version of the firmware.
+    pub firmware: &'a str,
+    /// Shape of a frame.
+    pub input: Shape,
+    /// Number of layers, each to be asked for by [`Command::Block`].
+    pub layers: u8,
+    /// The learning rule.
+    pub rule: Rule,
+    /// The optimiser.
+    pub optimizer: Optimizer,
+    /// The guard's cap on the norm of an update.
+    pub max_update_norm: Option<f32>,
+    /// Classes of the read-out.
+    pub classes: u8,
+    /// Factor from a pixel to a value.
+    pub scale: f32,
+    /// Added to it.
+    pub offset: f32,
+    /// Where the weights came from.
+    pub origin: Origin,
+    /// Frames learnt from so far.
+    pub step: u64,
+    /// The factor on all updates.
+    pub modulator: f32,
+    /// Length of the longest word list that [`Command::Write`] may carry and [`Command::Read`] brings, in words.
+    pub most_words: u16,
+}
+
+/// Where a device's weights came from when it started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Origin {
+    /// Drawn from this seed: nothing was saved.
+    Seed(u64),
+    /// Read from flash.
+    Saved {
+        /// The step at which they were saved.
+        step: u64,
+    },
+    /// Drawn from this seed, since what was saved could not be used.
+    Unusable(u64),
+    /// Drawn from this seed by [`Command::Reset`].
+    Reset(u64),
+    /// Written by the host, in part at least.
+    Host,
+}
+
+/// What a device made of a frame.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Observed {
+    /// Frames learnt from, this one included.
+    pub step: u64,
+    /// Class that the read-out saw before it was told; `None` before the first label.
+    pub prediction: Option<u8>,
+    /// What each layer made of it.
+    pub layers: Vec<LayerNews, MOST_LAYERS>,
+    /// Whether the network has collapsed.
+    pub collapsed: bool,
+}
+
+/// The short form of a [`LayerReport`].
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct LayerNews {
+    /// What became of the update.
+    pub update: Update,
+    /// Loss.
+    pub loss: f32,
+    /// Score: `u+` at a fixation, `u-` at a saccade.
+    pub score: f32,
+    /// L2 norm of the change of the layer's parameters.
+    pub update_norm: f32,
+    /// Share of channels without a positive output, in percent.
+    pub dead_percent: u8,
+}
+
+/// What became of an update: [`Outcome`] without its numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Update {
+    /// It happened.
+    Applied,
+    /// The guard refused it.
+    Refused,
+    /// The layer is frozen.
+    Frozen,
+    /// The modulator is zero.
+    Muted,
+    /// There was no frame before.
+    NoContext,
+}
+
+impl From<&LayerReport> for LayerNews {
+    fn from(report: &LayerReport) -> Self {
+        Self {
+            update: match report.outcome {
+                Outcome::Applied => Update::Applied,
+                Outcome::Refused(_) => Update::Refused,
+                Outcome::Frozen => Update::Frozen,
+                Outcome::Muted => Update::Muted,
+                Outcome::NoContext => Update::NoContext,
+            },
+            loss: report.loss,
+            score: report.mean_positive.or(report.mean_negative).unwrap_or(0.0),
+            update_norm: report.update_norm,
+            // A share of 1 at most; the cast saturates.
+            dead_percent: (report.dead * 100.0) as u8,
+        }
+    }
+}
+
+/// How a device is.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Status {
+    /// Frames learnt from.
+    pub step: u64,
+    /// Step of the weights in flash.
+    pub saved_step: Option<u64>,
+    /// Updates that the guard refused, of all layers.
+    pub refused: u32,
+    /// Packets that were cut, torn or not of this protocol.
+    pub dropped: u32,
+    /// Packets that came again after they were answered.
+    pub repeated: u32,
+    /// Frames that the sensor did not deliver.
+    pub sensor_errors: u32,
+    /// Erases of flash since the start.
+    pub erases: u32,
+    /// Whether the network has collapsed.
+    pub collapsed: bool,
+}
+
+/// Why a request was not met.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Problem {
+    /// The host speaks another version.
+    Version {
+        /// The device's.
+        device: u16,
+    },
+    /// No such session: the device has been restarted, or another host has said hello.
+    NoSession,
+    /// The network has no such layer.
+    Layer,
+    /// The frame has another number of pixels.
+    Pixels {
+        /// What a frame must have.
+        needed: u32,
+    },
+    /// The label is not below the number of classes.
+    Label,
+    /// A number is infinite or NaN.
+    NotFinite,
+    /// The optimiser needs another length of state than the device has.
+    Optimizer,
+    /// The section ends before that.
+    Range,
+    /// A value is none that the section may hold.
+    Value,
+    /// Flash: nothing was saved.
+    Empty,
+    /// Flash: what was saved is damaged.
+    Corrupt,
+    /// Flash: what was saved is of another format, network, or type of data.
+    Other,
+    /// Flash: the hardware reports an error.
+    Flash,
+    /// The board has none: no flash, or no sensor.
+    Missing,
+}
+
+/// Which way a packet goes; both ways are told apart by their checksum, so that an echo is not an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// A [`Request`].
+    ToDevice,
+    /// A [`Reply`].
+    ToHost,
+}
+
+static CRC: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
+
+impl Direction {
+    /// A checksum that has seen which way the packet goes.
+    fn digest(self) -> Digest<'static, u32> {
+        let mut digest = CRC.digest();
+        digest.update(match self {
+            Self::ToDevice => b"clapp>",
+            Self::ToHost => b"clapp<",
+        });
+        digest
+    }
+}
+
+/// The buffer is too short for the packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct TooLong;
+
+impl core::fmt::Display for TooLong {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("the packet is longer than the buffer for it")
+    }
+}
+
+impl core::error::Error for TooLong {}
+
+/// Bytes on their way through checksum and byte stuffing.
+struct Stuffed<'b> {
+    encoder: CobsEncoder<'b>,
+    digest: Digest<'static, u32>,
+}
+
+impl Stuffed<'_> {
+    fn push(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        self.encoder.push(bytes).map_err(|_| postcard::Error::SerializeBufferFull)
+    }
+}
+
+impl Flavor for Stuffed<'_> {
+    /// Stuffed length.
+    type Output = usize;
+
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        self.digest.update(bytes);
+        self.push(bytes)
+    }
+
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.try_extend(&[byte])
+    }
+
+    fn finalize(mut self) -> postcard::Result<usize> {
+        let sum = self.digest.clone().finalize();
+        self.push(&sum.to_le_bytes())?;
+        Ok(self.encoder.finalize())
+    }
+}
+
+/// Encodes a [`Request`] or [`Reply`] into `buffer` ([`encoded_len`]); returns its length, the zeros at both ends
+/// included.
+///
+/// # Errors
+/// Where the buffer is too short.
+pub fn encode(packet: &impl Serialize, direction: Direction, buffer: &mut [u8]) -> Result<usize, TooLong> {
+    let Some((start, stuffed)) = buffer.split_first_mut() else { return Err(TooLong) };
+    *start = 0;
+    let flavor = Stuffed { encoder: CobsEncoder::new(stuffed), digest: direction.digest() };
+    let length = postcard::serialize_with_flavor(packet, flavor).map_err(|_| TooLong)?;
+    *stuffed.get_mut(length).ok_or(TooLong)? = 0;
+    Ok(length + 2)
+}
+
+/// Finds packets in a stream of bytes.
+#[derive(Debug)]
+pub struct Receiver<'b> {
+    buffer: &'b mut [u8],
+    direction: Direction,
+    state: DecoderState,
+    len: usize,
+    /// The packet at hand is beyond repair; nothing is read before the next zero.
+    skipping: bool,
+    dropped: u32,
+}
+
+impl<'b> Receiver<'b> {
+    /// A receiver of packets that go in `direction`. `buffer` must be as long as the longest packet before byte stuffing: the
+    /// byte string in it and [`OVERHEAD`].
+    pub fn new(buffer: &'b mut [u8], direction: Direction) -> Self {
+        Self { buffer, direction, state: DecoderState::Idle, len: 0, skipping: false, dropped: 0 }
+    }
+
+    /// Number of packets that were cut, torn, too long, or not of this protocol.
+    pub fn dropped(&self) -> u32 {
+        self.dropped
+    }
+
+    /// Takes one byte. Returns the length of a whole packet with a good checksum, to be given to [`Receiver::packet`]
+    /// before the next byte is taken.
+    pub fn push(&mut self, byte: u8) -> Option<usize> {
+        if self.skipping {
+            self.skipping = byte != 0;
+            return None;
+        }
+        match self.state.feed(byte) {
+            Ok(DecodeResult::NoData) => None,
+            Ok(DecodeResult::DataStart) => {
+                self.len = 0;
+                None
+            }
+            Ok(DecodeResult::DataContinue(data)) => {
+                match self.buffer.get_mut(self.len) {
+                    Some(place) => {
+                        *place = data;
+                        self.len += 1;
+                    }
+                    None => self.drop_packet(byte),
+                }
+                None
+            }
+            Ok(DecodeResult::DataComplete) => {
+                let packet = self.buffer.get(..self.len).unwrap_or_default();
+                let sound = packet.split_last_chunk::<4>().is_some_and(|(body, sum)| {
+                    let mut digest = self.direction.digest();
+                    digest.update(body);
+                    digest.finalize() == u32::from_le_bytes(*sum)
+                });
+                if !sound {
+                    self.drop_packet(byte);
+                }
+                sound.then(|| self.len.saturating_sub(4))
+            }
+            Err(_) => {
+                self.drop_packet(byte);
+                None
+            }
+        }
+    }
+
+    /// The packet of `len` bytes that [`Receiver::push`] has just announced; `None`, and counted as dropped, where
+    /// it is of a kind that this side does not know.
+    pub fn packet<'p, T: Deserialize<'p>>(&'p mut self, len: usize) -> Option<T> {
+        let body = self.buffer.get(..len).unwrap_or_default();
+        match postcard::take_from_bytes(body) {
+            Ok((packet, [])) => Some(packet),
+            _ => {
+                self.dropped = self.dropped.wrapping_add(1);
+                None
+            }
+        }
+    }
+
+    fn drop_packet(&mut self, byte: u8) {
+        self.state = DecoderState::Idle;
+        self.skipping = byte != 0;
+        self.dropped = self.dropped.wrapping_add(1);
+    }
+}
+
+/// What a device is to do with a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admission {
+    /// Meet it.
+    New,
+    /// Send the last reply once more.
+    Repeat,
+    /// Answer that there is no such session.
+    NoSession,
+    /// Nothing: it was met, and so was a later one.
+    Late,
+}
+
+/// Which session a device is in, and which request it met last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Session {
+    /// Session and last request.
+    last: Option<(u32, u32)>,
+    repeated: u32,
+}
+
+impl Session {
+    /// Before the first hello.
+    pub const NEW: Self = Self { last: None, repeated: 0 };
+
+    /// Number of requests that came again after they were met.
+    pub fn repeated(&self) -> u32 {
+        self.repeated
+    }
+
+    /// Decides what becomes of a request.
+    pub fn admit(&mut self, request: &Request<'_>) -> Admission {
+        let (session, id) = (request.session, request.id);
+        let admission = match (self.last, request.command) {
+            (Some(last), _) if last == (session, id) => Admission::Repeat,
+            (Some((open, _)), Command::Hello { .. }) if open != session => Admission::New,
+            (None, Command::Hello { .. }) => Admission::New,
+            (Some((open, last)), _) if open == session => {
+                if last.wrapping_add(1) == id {
+                    Admission::New
+                } else {
+                    Admission::Late
+                }
+            }
+            _ => Admission::NoSession,
+        };
+        match admission {
+            Admission::New => self.last = Some((session, id)),
+            Admission::Repeat | Admission::Late => self.repeated = self.repeated.wrapping_add(1),
+            Admission::NoSession => {}
+        }
+        admission
+    }
+}
+
+/// The value of each pixel: `pixel * scale + offset`, rounded after the product and after the sum. Both sides use
+/// this, so that they learn from the same numbers.
+pub fn pixels_to_frame(pixels: &[u8], scale: f32, offset: f32, frame: &mut [f32]) {
+    for (value, pixel) in frame.iter_mut().zip(pixels) {
+        *value = f32::from(*pixel) * scale + offset;
+    }
+}
