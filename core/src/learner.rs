@@ -120,6 +120,11 @@ impl<'a> Learner<'a> {
         self.buffers.state
     }
 
+    /// The optimiser's state, to be replaced.
+    pub fn state_mut(&mut self) -> &mut [f32] {
+        self.buffers.state
+    }
+
     /// What is kept about each layer.
     pub fn layers(&self) -> &[LayerState] {
         self.buffers.layers

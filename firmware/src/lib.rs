@@ -1,3 +1,20 @@
-//! The parts of the firmware that know no board: they run, and are tested, on the host as well.
+//! A Cortex-M program that learns from a stream of frames, without labels and without back-propagation, on
+//! `clapp-core`. What knows no board is here, and is tested on the host; a board is one file in [`boards`].
+//!
+//! [`app`] is the program: it meets the host's requests ([`line`]) and takes frames from a sensor ([`source`]).
+//! [`machine`] learns from them; [`health`] watches it; [`model`] is the network that is built in.
 #![cfg_attr(not(test), no_std)]
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
+
+pub mod app;
+pub mod board;
+#[cfg(target_os = "none")]
+pub mod boards;
+pub mod health;
+pub mod line;
+pub mod machine;
+pub mod mlx90640;
+pub mod model;
+pub mod pins;
+pub mod source;
+pub mod telemetry;

@@ -1,0 +1,188 @@
+//! The program: requests of the host and frames of the sensor, one after the other.
+
+use crate::board::Board;
+use crate::line::Line;
+use crate::machine::{Machine, Refused};
+use crate::source::{Arrival, LinkFrame, SourceError};
+use crate::telemetry;
+use clapp_core::link::{Answer, Command, Identity, Observed, Problem, Request, Status, VERSION};
+
+/// A board with its machine and its line.
+#[derive(Debug)]
+pub struct App<'a, B> {
+    board: B,
+    device: Device<'a>,
+    line: Line<'a>,
+}
+
+/// All of the program but board and line.
+#[derive(Debug)]
+struct Device<'a> {
+    machine: Machine<'a>,
+    /// Room for the words of a section.
+    words: &'a mut [u8],
+    /// Whether frames are taken from the sensor.
+    sensing: bool,
+    sensor_errors: u32,
+}
+
+impl<'a, B: Board> App<'a, B> {
+    /// The program over a board. `words` is room for words of a section on their way to the host.
+    pub fn new(board: B, machine: Machine<'a>, line: Line<'a>, words: &'a mut [u8]) -> Self {
+        Self { board, device: Device { machine, words, sensing: false, sensor_errors: 0 }, line }
+    }
+
+    /// The machine.
+    pub fn machine(&self) -> &Machine<'a> {
+        &self.device.machine
+    }
+
+    /// The board.
+    pub fn board(&mut self) -> &mut B {
+        &mut self.board
+    }
+
+    /// Meets the requests that have come, and takes a frame from the sensor if it is to be used; returns at once
+    /// where there is nothing to do.
+    pub fn poll(&mut self) {
+        let Self { board, device, line } = self;
+        let mut idle = true;
+        while let Some(byte) = board.receive() {
+            idle = false;
+            let outcome = line.push(byte, |request, counts| device.meet(board, request, counts));
+            if let Some(outcome) = outcome {
+                board.send(outcome.bytes);
+            }
+        }
+        if device.sensing {
+            idle &= !device.sense(board);
+        }
+        if idle {
+            board.idle();
+        }
+    }
+}
+
+/// `Done`, or the problem.
+fn done<'w>(result: Result<(), Problem>) -> Answer<'w> {
+    result.map_or_else(Answer::Problem, |()| Answer::Done)
+}
+
+impl Device<'_> {
+    /// The answer to a request that has not been met before.
+    fn meet<B: Board>(&mut self, board: &mut B, request: &Request<'_>, [dropped, repeated]: [u32; 2]) -> Answer<'_> {
+        let machine = &mut self.machine;
+        match request.command {
+            Command::Hello { version } if version != VERSION => Answer::Problem(Problem::Version { device: VERSION }),
+            Command::Hello { .. } => {
+                machine.clear_context();
+                Answer::Hello(self.identity(B::NAME))
+            }
+            Command::Block { layer } => match machine.network().layer(usize::from(layer)) {
+                Some(layer) => Answer::Block(layer.block),
+                None => Answer::Problem(Problem::Layer),
+            },
+            Command::Frame { phase, label, pixels } => {
+                let settings = machine.settings();
+                let values = [settings.scale, settings.offset];
+                let mut frame = LinkFrame::new(pixels, Arrival { phase, label }, values);
+                match machine.observe(&mut frame, || ()) {
+                    Ok(Some(observed)) => {
+                        self.look_at(board, &observed);
+                        Answer::Observed(observed)
+                    }
+                    Err(Refused::Problem(problem)) => Answer::Problem(problem),
+                    Ok(None) | Err(Refused::Source(_)) => {
+                        let needed = u32::try_from(machine.network().input().len()).unwrap_or(u32::MAX);
+                        Answer::Problem(Problem::Pixels { needed })
+                    }
+                }
+            }
+            Command::Modulator(modulator) => done(machine.set_modulator(modulator)),
+            Command::Freeze { layer, frozen } => done(machine.freeze(usize::from(layer), frozen)),
+            Command::Optimizer(optimizer) => done(machine.set_optimizer(optimizer)),
+            Command::Reset { seed } => {
+                machine.reset(seed);
+                Answer::Done
+            }
+            Command::ForgetLabels => {
+                machine.forget_labels();
+                Answer::Done
+            }
+            Command::ClearContext => {
+                machine.clear_context();
+                Answer::Done
+            }
+            Command::Save => Answer::Problem(Problem::Missing),
+            Command::Rollback => Answer::Problem(Problem::Missing),
+            Command::Sensor(on) => {
+                self.sensing = on;
+                Answer::Done
+            }
+            Command::Status => Answer::Status(Status {
+                step: machine.step(),
+                saved_step: None,
+                refused: machine.refused(),
+                dropped,
+                repeated,
+                sensor_errors: self.sensor_errors,
+                erases: 0,
+                collapsed: machine.health().collapse().is_some(),
+            }),
+            Command::Read { section, offset, count } => {
+                let len = (4 * usize::from(count)).min(self.words.len());
+                let room = self.words.get_mut(..len).unwrap_or_default();
+                let len = machine.read(section, usize::try_from(offset).unwrap_or(usize::MAX), room);
+                Answer::Words { offset, words: self.words.get(..len).unwrap_or_default() }
+            }
+            Command::Write { section, offset, words } => {
+                done(machine.write(section, usize::try_from(offset).unwrap_or(usize::MAX), words))
+            }
+        }
+    }
+
+    fn identity(&self, board: &'static str) -> Identity<'static> {
+        let (network, settings) = (self.machine.network(), self.machine.settings());
+        Identity {
+            version: VERSION,
+            board,
+            firmware: env!("CARGO_PKG_VERSION"),
+            input: network.input(),
+            layers: u8::try_from(network.layer_count()).unwrap_or(u8::MAX),
+            rule: network.rule(),
+            optimizer: settings.optimizer,
+            max_update_norm: settings.max_update_norm,
+            classes: u8::try_from(self.machine.classes()).unwrap_or(u8::MAX),
+            scale: settings.scale,
+            offset: settings.offset,
+            origin: self.machine.origin(),
+            step: self.machine.step(),
+            modulator: self.machine.modulator(),
+            most_words: u16::try_from(self.words.len() / 4).unwrap_or(u16::MAX),
+        }
+    }
+
+    /// Takes a frame from the sensor; returns whether there was one.
+    fn sense<B: Board>(&mut self, board: &mut B) -> bool {
+        match self.machine.observe(board.sensor(), || ()) {
+            Ok(Some(observed)) => {
+                self.look_at(board, &observed);
+                true
+            }
+            Ok(None) => false,
+            Err(error) => {
+                self.sensor_errors = self.sensor_errors.saturating_add(1);
+                telemetry::sensor(&error);
+                // A sensor that is missing or does not fit will not come to fit.
+                self.sensing &= matches!(error, Refused::Source(SourceError::Bus) | Refused::Problem(_));
+                false
+            }
+        }
+    }
+
+    /// What follows a frame: the pins, and the log.
+    fn look_at<B: Board>(&mut self, board: &mut B, observed: &Observed) {
+        board.show(observed.prediction);
+        telemetry::frame(&self.machine, observed);
+    }
+}

@@ -1,0 +1,321 @@
+//! The learner with its read-out and its health: what a device does with one frame, and with a host's wishes.
+
+use crate::health::Health;
+use crate::source::{Arrival, FrameSource, SourceError};
+use clapp_core::guard::Guard;
+use clapp_core::init;
+use clapp_core::learner::{Buffers, Error, LayerState, Learner};
+use clapp_core::link::{Observed, Origin, Problem, Section};
+use clapp_core::network::NetworkView;
+use clapp_core::optimizer::Optimizer;
+use clapp_core::readout::NearestMean;
+
+/// What a device does, beside its network.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Settings {
+    /// Seed of the weights where none are saved.
+    pub seed: u64,
+    /// The optimiser.
+    pub optimizer: Optimizer,
+    /// Largest norm of an update.
+    pub max_update_norm: Option<f32>,
+    /// Value of a pixel: `pixel * scale + offset`.
+    pub scale: f32,
+    /// See `scale`.
+    pub offset: f32,
+    /// Frames learnt from between two saves; 0 saves on request only.
+    pub save_every: u64,
+}
+
+/// Memory of a [`Machine`]; all is overwritten.
+#[derive(Debug)]
+pub struct Memory<'a> {
+    /// The learner's.
+    pub buffers: Buffers<'a>,
+    /// `[C, H, W]` of the input.
+    pub frame: &'a mut [f32],
+    /// Means of the classes, `[classes, features]`.
+    pub means: &'a mut [f32],
+    /// Examples of each class, `[classes]`.
+    pub counts: &'a mut [u32],
+}
+
+/// A network that learns from frames and labels.
+#[derive(Debug)]
+pub struct Machine<'a> {
+    learner: Learner<'a>,
+    settings: Settings,
+    frame: &'a mut [f32],
+    means: &'a mut [f32],
+    counts: &'a mut [u32],
+    health: Health,
+    step: u64,
+    modulator: f32,
+    origin: Origin,
+}
+
+/// Why a frame was not learnt from.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Refused {
+    /// The source is broken or does not fit.
+    Source(SourceError),
+    /// The frame, its label, or what was made of it.
+    Problem(Problem),
+}
+
+impl<'a> Machine<'a> {
+    /// A machine with weights drawn from the seed.
+    ///
+    /// # Errors
+    /// A buffer of the wrong length.
+    pub fn new(network: NetworkView<'a>, settings: Settings, memory: Memory<'a>) -> Result<Self, Error> {
+        let Memory { buffers, frame, means, counts } = memory;
+        let guard = Guard { max_update_norm: settings.max_update_norm };
+        let origin = Origin::Seed(settings.seed);
+        let learner = Learner::new(network, settings.optimizer, guard, buffers)?;
+        let mut machine =
+            Self { learner, settings, frame, means, counts, health: Health::new(), step: 0, modulator: 1.0, origin };
+        machine.reset(settings.seed);
+        machine.origin = origin;
+        Ok(machine)
+    }
+
+    /// The network.
+    pub fn network(&self) -> NetworkView<'a> {
+        self.learner.network()
+    }
+
+    /// The settings, with the optimiser as it is now.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Classes of the read-out.
+    pub fn classes(&self) -> usize {
+        self.counts.len()
+    }
+
+    /// Frames learnt from.
+    pub fn step(&self) -> u64 {
+        self.step
+    }
+
+    /// The factor on all updates.
+    pub fn modulator(&self) -> f32 {
+        self.modulator
+    }
+
+    /// Where the weights came from.
+    pub fn origin(&self) -> Origin {
+        self.origin
+    }
+
+    /// Says where weights came from that were written from outside.
+    pub fn set_origin(&mut self, origin: Origin) {
+        self.origin = origin;
+    }
+
+    /// The layers' health.
+    pub fn health(&self) -> &Health {
+        &self.health
+    }
+
+    /// Updates that the guard refused, of all layers.
+    pub fn refused(&self) -> u32 {
+        self.learner.layers().iter().fold(0, |sum, layer| sum.saturating_add(layer.refused))
+    }
+
+    /// Draws new weights and forgets all that was learnt.
+    pub fn reset(&mut self, seed: u64) {
+        // The learner has checked the length.
+        let _ = init::uniform(&self.learner.network(), seed, self.learner.parameters_mut());
+        self.learner.state_mut().fill(0.0);
+        self.learner.layers_mut().fill(LayerState::NEW);
+        self.forget_labels();
+        self.start_over(0, Origin::Reset(seed));
+    }
+
+    /// Other weights are in place.
+    fn start_over(&mut self, step: u64, origin: Origin) {
+        self.learner.clear_context();
+        self.health.forget();
+        self.step = step;
+        self.origin = origin;
+    }
+
+    /// Forgets the read-out's classes.
+    pub fn forget_labels(&mut self) {
+        self.means.fill(0.0);
+        self.counts.fill(0);
+    }
+
+    /// Forgets the previous frame.
+    pub fn clear_context(&mut self) {
+        self.learner.clear_context();
+    }
+
+    /// Sets the factor on all updates.
+    ///
+    /// # Errors
+    /// [`Problem::NotFinite`].
+    pub fn set_modulator(&mut self, modulator: f32) -> Result<(), Problem> {
+        if !modulator.is_finite() {
+            return Err(Problem::NotFinite);
+        }
+        self.modulator = modulator;
+        Ok(())
+    }
+
+    /// Freezes a layer, or lets it learn.
+    ///
+    /// # Errors
+    /// [`Problem::Layer`].
+    pub fn freeze(&mut self, layer: usize, frozen: bool) -> Result<(), Problem> {
+        self.learner.layers_mut().get_mut(layer).ok_or(Problem::Layer)?.frozen = frozen;
+        Ok(())
+    }
+
+    /// Sets the optimiser.
+    ///
+    /// # Errors
+    /// [`Problem::Optimizer`] where it needs another length of state, [`Problem::NotFinite`] for its numbers.
+    pub fn set_optimizer(&mut self, optimizer: Optimizer) -> Result<(), Problem> {
+        let numbers = match optimizer {
+            Optimizer::Sgd { lr, momentum, weight_decay } => [lr, momentum, weight_decay, 0.0, 0.0],
+            Optimizer::AdamW { lr, betas: [first, second], eps, weight_decay } => {
+                [lr, first, second, eps, weight_decay]
+            }
+            Optimizer::Lars { lr, momentum, weight_decay, trust } => [lr, momentum, weight_decay, trust, 0.0],
+            Optimizer::Record => return Err(Problem::Optimizer),
+        };
+        if !numbers.iter().all(|number| number.is_finite()) {
+            return Err(Problem::NotFinite);
+        }
+        self.learner.set_optimizer(optimizer).map_err(|_| Problem::Optimizer)?;
+        self.settings.optimizer = optimizer;
+        Ok(())
+    }
+
+    /// Takes a frame from `source`, if there is one: infers, learns layer by layer, and teaches the read-out if a label
+    /// came along. `between` is called after each layer.
+    ///
+    /// # Errors
+    /// Where the source or the frame is of no use; nothing is learnt then.
+    pub fn observe(
+        &mut self,
+        source: &mut impl FrameSource,
+        mut between: impl FnMut(),
+    ) -> Result<Option<Observed>, Refused> {
+        let Some(Arrival { phase, label }) = source.poll(self.frame).map_err(Refused::Source)? else { return Ok(None) };
+        if label.is_some_and(|label| usize::from(label) >= self.counts.len()) {
+            return Err(Refused::Problem(Problem::Label));
+        }
+        self.health.begin();
+        let pass = self.learner.begin_frame(self.frame, phase, self.modulator);
+        let mut pass = pass.map_err(|_| Refused::Problem(Problem::NotFinite))?;
+        while pass.step_layer(&mut self.health).is_some() {
+            between();
+        }
+        if self.modulator != 0.0 {
+            self.step += 1;
+        }
+        let features = self.learner.features();
+        let mut prediction = None;
+        if let Ok(mut head) = NearestMean::new(features.len(), self.means, self.counts) {
+            prediction = head.predict(features).ok().and_then(|class| u8::try_from(class).ok());
+            if let Some(label) = label {
+                head.learn(features, usize::from(label)).map_err(|_| Refused::Problem(Problem::NotFinite))?;
+            }
+        }
+        let collapsed = self.health.collapse().is_some();
+        Ok(Some(Observed { step: self.step, prediction, layers: self.health.news().clone(), collapsed }))
+    }
+
+    /// Number of words of a section.
+    pub fn section_len(&self, section: Section) -> usize {
+        match section {
+            Section::Parameters => self.learner.parameters().len(),
+            Section::State => self.learner.state().len(),
+            Section::Layers => 3 * self.learner.layers().len(),
+            Section::Readout => self.means.len(),
+            Section::Counts => self.counts.len(),
+        }
+    }
+
+    /// Word `at` of a section.
+    fn word(&self, section: Section, at: usize) -> Option<u32> {
+        match section {
+            Section::Parameters => self.learner.parameters().get(at).map(|value| value.to_bits()),
+            Section::State => self.learner.state().get(at).map(|value| value.to_bits()),
+            Section::Layers => self.learner.layers().get(at / 3).map(|layer| match at % 3 {
+                0 => u32::from(layer.frozen),
+                1 => layer.steps,
+                _ => layer.refused,
+            }),
+            Section::Readout => self.means.get(at).map(|value| value.to_bits()),
+            Section::Counts => self.counts.get(at).copied(),
+        }
+    }
+
+    /// Writes words of a section from `offset` on to `bytes`, little-endian, as many as there are and fit; returns the number of bytes.
+    pub fn read(&self, section: Section, offset: usize, bytes: &mut [u8]) -> usize {
+        let mut written = 0;
+        for (place, at) in bytes.as_chunks_mut::<4>().0.iter_mut().zip(offset..) {
+            let Some(word) = self.word(section, at) else { break };
+            *place = word.to_le_bytes();
+            written += 4;
+        }
+        written
+    }
+
+    /// Replaces words of a section by little-endian `bytes`.
+    ///
+    /// # Errors
+    /// Where the section ends before them, or a value is none that the section may hold; nothing is changed then.
+    pub fn write(&mut self, section: Section, offset: usize, bytes: &[u8]) -> Result<(), Problem> {
+        let (words, rest) = bytes.as_chunks::<4>();
+        let end = offset.checked_add(words.len()).ok_or(Problem::Range)?;
+        if !rest.is_empty() || end > self.section_len(section) {
+            return Err(Problem::Range);
+        }
+        let words = || words.iter().map(|word| u32::from_le_bytes(*word));
+        let is_finite = |word: u32| f32::from_bits(word).is_finite();
+        let sound = match section {
+            Section::Parameters | Section::State | Section::Readout => words().all(is_finite),
+            Section::Layers => words().zip(offset..).all(|(word, at)| at % 3 != 0 || word <= 1),
+            Section::Counts => true,
+        };
+        if !sound {
+            return Err(Problem::Value);
+        }
+        let floats = |to: &mut [f32]| {
+            for (value, word) in to.iter_mut().skip(offset).zip(words()) {
+                *value = f32::from_bits(word);
+            }
+        };
+        match section {
+            Section::Parameters => floats(self.learner.parameters_mut()),
+            Section::State => floats(self.learner.state_mut()),
+            Section::Readout => floats(self.means),
+            Section::Layers => {
+                for (word, at) in words().zip(offset..) {
+                    let Some(layer) = self.learner.layers_mut().get_mut(at / 3) else { break };
+                    match at % 3 {
+                        0 => layer.frozen = word == 1,
+                        1 => layer.steps = word,
+                        _ => layer.refused = word,
+                    }
+                }
+            }
+            Section::Counts => {
+                for (count, word) in self.counts.iter_mut().skip(offset).zip(words()) {
+                    *count = word;
+                }
+            }
+        }
+        // What the layers above know of the previous frame is of the weights before.
+        self.learner.clear_context();
+        self.origin = Origin::Host;
+        Ok(())
+    }
+}

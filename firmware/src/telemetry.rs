@@ -1,0 +1,53 @@
+//! What the device logs through `defmt`. On the host there is no one to log to, and nothing is logged.
+
+use crate::machine::{Machine, Refused};
+use clapp_core::link::Observed;
+
+/// Frames between two reports on all layers.
+#[cfg(target_os = "none")]
+const REPORT_EVERY: u64 = 100;
+
+/// Reports on the layers every so often, on a refused update and on a collapse at once.
+#[cfg(target_os = "none")]
+pub fn frame(machine: &Machine<'_>, observed: &Observed) {
+    use clapp_core::link::Update;
+    for (layer, news) in observed.layers.iter().enumerate() {
+        if news.update == Update::Refused {
+            defmt::warn!("step {}: layer {}: update refused", observed.step, layer);
+        }
+    }
+    if !observed.step.is_multiple_of(REPORT_EVERY) || machine.modulator() == 0.0 {
+        return;
+    }
+    for (layer, news) in observed.layers.iter().enumerate() {
+        defmt::info!(
+            "step {}: layer {}: loss {}, score {}, update {}, dead {}, change {}, refused {}",
+            observed.step,
+            layer,
+            news.loss,
+            news.score,
+            news.update_norm,
+            machine.health().dead(layer),
+            machine.health().change(layer),
+            machine.refused()
+        );
+    }
+    if let Some((layer, condition)) = machine.health().collapse() {
+        defmt::error!("step {}: collapse: layer {} is {}", observed.step, layer, condition);
+    }
+}
+
+/// Nothing.
+#[cfg(not(target_os = "none"))]
+pub fn frame(_machine: &Machine<'_>, _observed: &Observed) {}
+
+/// Reports that the sensor did not deliver.
+pub fn sensor(error: &Refused) {
+    #[cfg(target_os = "none")]
+    match error {
+        Refused::Source(error) => defmt::warn!("sensor: {}", error),
+        Refused::Problem(problem) => defmt::warn!("frame: {}", problem),
+    }
+    #[cfg(not(target_os = "none"))]
+    let _ = error;
+}
