@@ -4,7 +4,8 @@ use std::path::Path;
 use std::{env, fs};
 
 /// Features that name a board, and the file of its memory map in `boards/`.
-const BOARDS: [(&str, &str); 2] = [("QEMU_MPS2_AN386", "qemu-mps2.x"), ("QEMU_MPS2_AN500", "qemu-mps2.x")];
+const BOARDS: [(&str, &str); 3] =
+    [("QEMU_MPS2_AN386", "qemu-mps2.x"), ("QEMU_MPS2_AN500", "qemu-mps2.x"), ("NRF52840", "nrf52840.x")];
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");

@@ -8,9 +8,16 @@ use clapp_core::network::{Block, Network, Rule};
 use clapp_core::optimizer::Optimizer;
 use clapp_core::shape::Shape;
 
+/// Shape of a frame.
+#[cfg(not(feature = "thermal"))]
+pub const INPUT: Shape = Shape::new(1, 16, 16);
+/// Shape of a frame: that of the thermal camera.
+#[cfg(feature = "thermal")]
+pub const INPUT: Shape = Shape::new(1, crate::mlx90640::HEIGHT, crate::mlx90640::WIDTH);
+
 /// The network and its rule.
 pub const NETWORK: Network<3> = Network::new(
-    Shape::new(1, 16, 16),
+    INPUT,
     [
         Block::conv(16, [3, 3]).padding([1, 1]).max_pool([2, 2]),
         Block::conv(32, [3, 3]).padding([1, 1]).max_pool([2, 2]),

@@ -3,10 +3,9 @@
 #![no_main]
 
 use clapp_firmware::app::App;
-use clapp_firmware::boards::qemu_mps2::QemuMps2;
+use clapp_firmware::boards::{Chosen, stop};
 use clapp_firmware::model::Statics;
 use cortex_m_rt::entry;
-use defmt_semihosting as _;
 use static_cell::ConstStaticCell;
 
 static STATICS: ConstStaticCell<Statics> = ConstStaticCell::new(Statics::new());
@@ -15,7 +14,8 @@ static STATICS: ConstStaticCell<Statics> = ConstStaticCell::new(Statics::new());
 fn main() -> ! {
     let statics = STATICS.take();
     let Ok((machine, line, words)) = statics.parts() else { defmt::panic!("the memory does not fit the network") };
-    let mut app = App::new(QemuMps2::new(0), machine, line, words);
+    let Some(board) = Chosen::take() else { defmt::panic!("somebody has the board already") };
+    let mut app = App::new(board, machine, line, words);
     loop {
         app.poll();
     }
@@ -25,5 +25,5 @@ fn main() -> ! {
 #[panic_handler]
 fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
     defmt::error!("{}", defmt::Display2Format(info));
-    semihosting::process::exit(1)
+    stop()
 }

@@ -10,6 +10,7 @@ use core::cell::RefCell;
 use cortex_m::interrupt::Mutex;
 use cortex_m::peripheral::NVIC;
 use cortex_m_rt::exception;
+use defmt_semihosting as _;
 use embedded_storage::nor_flash::{
     ErrorType, NorFlash, NorFlashError, NorFlashErrorKind, ReadNorFlash, check_erase, check_read, check_write,
 };
@@ -77,19 +78,20 @@ pub struct QemuMps2 {
 }
 
 impl QemuMps2 {
-    /// Takes possession of the board, and opens the flash file of `capacity` bytes, where one is named.
+    /// Takes possession of the board, and opens the flash file, where one is named. `None` where somebody has it already.
     #[allow(unsafe_code)]
-    pub fn new(capacity: usize) -> Self {
+    pub fn take() -> Option<Self> {
+        cortex_m::Peripherals::take()?;
         write(DIVISOR, 16);
         write(CONTROL, ENABLE);
         // SAFETY: the handler above shares nothing but a queue behind a mutex.
         unsafe { NVIC::unmask(Line(RECEIVE_LINE.cast_unsigned())) };
         let mut path = [0; PATH_LEN];
-        let flash = named(&mut path).map(|path| match FileFlash::open(path, capacity) {
+        let flash = named(&mut path).map(|path| match FileFlash::open(path, FLASH_LEN) {
             Ok(flash) => flash,
             Err(_) => defmt::panic!("the flash file named by the second argument cannot be opened or created"),
         });
-        Self { flash, sensor: NoSensor }
+        Some(Self { flash, sensor: NoSensor })
     }
 }
 
@@ -149,6 +151,9 @@ impl Board for QemuMps2 {
         }
     }
 }
+
+/// Bytes of flash.
+const FLASH_LEN: usize = 256 * 1024;
 
 const PATH_LEN: usize = 1024;
 
@@ -265,4 +270,9 @@ impl NorFlash for FileFlash {
         }
         Ok(())
     }
+}
+
+/// Ends QEMU, which then exits with 1.
+pub fn stop() -> ! {
+    semihosting::process::exit(1)
 }
