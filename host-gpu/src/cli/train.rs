@@ -8,9 +8,11 @@ use crate::checkpoint::{DataIdentity, Header};
 use crate::config::{Config, PRESETS, RuleName, preset};
 use crate::distributed::Ranks;
 use crate::error::Error;
+use crate::memory::Needs;
 use crate::model::Feedback;
-use crate::run::{Begin, CHECKPOINT, CONFIG, Interval, Run, check_config};
-use crate::run_info::{DataInfo, RunInfo};
+use crate::probe::{PROBE, PROBE_CACHED};
+use crate::run::{Begin, CHECKPOINT, CONFIG, Interval, METRICS, Run, check_config, loader_threads};
+use crate::run_info::{DataInfo, RUN, RunInfo};
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -182,6 +184,10 @@ fn run_on(arguments: &TrainArguments, ranks: &Ranks) -> Result<u8, Error> {
     if let Some(asked) = config.images.filter(|asked| *asked > images.len()) {
         say(format!("note: --images asks for {asked}, the set has {}", images.len()))?;
     }
+    ranks.agree(
+        Needs::of_training(&config, rayon::current_num_threads().max(loader_threads()))
+            .and_then(|needs| needs.check("training", "lower --batch or --width")),
+    )?;
     let identity = DataIdentity::of(&data.name, &images);
     ranks.same("the data set", |hasher| identity.hash(hasher))?;
     let stop = stop_by_signal()?;
@@ -255,7 +261,25 @@ fn begin(arguments: &TrainArguments, config: &Config, out: &Path) -> Result<Opti
         (true, true, _) => Ok((!check_resumed(config, out)?).then_some(Begin::Resume)),
         (true, false, false) => Err(Error::Exists { path }),
         (_, _, true) => Ok(Some(Begin::Overwrite)),
-        (false, _, false) => Ok(Some(Begin::New)),
+        (false, _, false) => check_empty(out).map(|()| Some(Begin::New)),
+    }
+}
+
+/// Refuses a folder that has no checkpoint, but files that a run would write over. A run that was killed before its
+/// first checkpoint has left no more than the head of a table of metrics.
+fn check_empty(out: &Path) -> Result<(), Error> {
+    let has_rows = |path: &Path| std::fs::read_to_string(path).map_or(path.exists(), |text| text.lines().count() > 1);
+    let files = [CONFIG, RUN, PROBE, PROBE_CACHED].map(|name| out.join(name)).into_iter().filter(|path| path.exists());
+    let metrics = Some(out.join(METRICS)).filter(|path| has_rows(path));
+    match files.chain(metrics).next() {
+        None => Ok(()),
+        Some(path) => Err(Error::Run {
+            path,
+            message:
+                "exists already, without a checkpoint, and a run would write over it; begin anew with --overwrite, \
+                      or name another folder with --out"
+                    .into(),
+        }),
     }
 }
 
