@@ -7,7 +7,7 @@ mod cli_common;
 use cli_common::{CONFIG, clapp, succeeds, write_cifar};
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 fn place() -> tempfile::TempDir {
     let place = tempfile::tempdir().expect("a folder");
@@ -74,7 +74,7 @@ fn what_training_takes_is_foretold() {
     let foretold = of("in all, about");
     let train = ["train", "--config", "tiny.toml", "--data", "data", "--width", "32", "--epochs", "1", "--out", "run"];
     let mut time = Command::new(env!("CARGO_BIN_EXE_clapp"));
-    time.args(train).args(["--batch", "64"]).current_dir(place.path());
+    time.args(train).args(["--batch", "64"]).current_dir(place.path()).stdout(Stdio::null()).stderr(Stdio::null());
     let peak = peak_kib(time);
     // The program itself takes some; not everything is alive at once.
     assert!(peak < 1.2 * foretold + 20_000.0 && peak > 0.7 * foretold, "{peak} KiB, foretold {foretold} KiB");

@@ -73,6 +73,7 @@ const INTERRUPTED: u8 = 130;
 pub fn run(arguments: &SweepArguments) -> Result<u8, Error> {
     let mut base = arguments.configuration.configuration()?;
     base.probe.epochs = arguments.probe_epochs.unwrap_or(base.probe.epochs);
+    base.data = if arguments.data.is_some() { DataSource::Files } else { base.data };
     base.check(&arguments.configuration.origin())?;
     let axes =
         Axes { rules: arguments.rules.clone(), widths: arguments.widths.clone(), seeds: arguments.seeds.clone() };

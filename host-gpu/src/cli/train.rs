@@ -5,7 +5,8 @@ use super::output::say;
 use super::progress::Progress;
 use super::{check_channels, open_data};
 use crate::checkpoint::{DataIdentity, Header};
-use crate::config::{Config, PRESETS, RuleName, preset};
+use crate::config::{Config, DataSource, PRESETS, RuleName, preset};
+use crate::data::Dataset;
 use crate::distributed::Ranks;
 use crate::error::Error;
 use crate::memory::Needs;
@@ -124,6 +125,22 @@ impl ConfigArguments {
         self.changed(config)
     }
 
+    /// What is to be said of images that are not those of the preset.
+    pub fn note_on(&self, data: &Dataset) -> Option<String> {
+        let preset = self.preset.as_deref().filter(|_| self.config.is_none())?;
+        let fits = match data.name.as_str() {
+            "shapes" => preset == "demo",
+            "class-folders" => preset == "imagenet",
+            "idx" => ["mnist", "fashion-mnist"].contains(&preset),
+            name => preset == name,
+        };
+        let note = format!(
+            "note: preset {preset} on {} data: input, views, normalisation and probe are made for another set",
+            data.name
+        );
+        (!fits).then_some(note)
+    }
+
     /// Whether a file or a preset is named.
     pub fn is_named(&self) -> bool {
         self.config.is_some() || self.preset.is_some()
@@ -164,7 +181,8 @@ pub fn run(arguments: &TrainArguments) -> Result<u8, Error> {
 fn run_on(arguments: &TrainArguments, ranks: &Ranks) -> Result<u8, Error> {
     // One of several processes speaks for all.
     let say = |text: String| if ranks.is_root() { say(text) } else { Ok(()) };
-    let (config, out) = ranks.agree(configuration(arguments))?;
+    let (mut config, out) = ranks.agree(configuration(arguments))?;
+    config.data = if arguments.data.is_some() { DataSource::Files } else { config.data };
     let path = out.join(CHECKPOINT);
     let begin = ranks.agree(begin(arguments, &config, &out))?;
     let text = config.to_toml()?;
@@ -178,6 +196,9 @@ fn run_on(arguments: &TrainArguments, ranks: &Ranks) -> Result<u8, Error> {
     let data = ranks.first(|| open_data(arguments.data.as_deref(), arguments.cache.cache.as_deref(), &config))?;
     ranks.agree(check_channels(&data, config.input_shape(), &arguments.configuration.origin()))?;
     let images = Arc::new(config.images.map_or_else(|| data.pretrain.clone(), |count| data.pretrain.take(count)));
+    if let Some(note) = arguments.configuration.note_on(&data).filter(|_| ranks.is_root()) {
+        eprintln!("{note}");
+    }
     let used =
         if images.len() < data.pretrain.len() { format!("; the first {} used", images.len()) } else { String::new() };
     say(format!("{}: {} on {}{used}", config.name, config.rule.name(), data.source))?;
