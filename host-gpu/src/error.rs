@@ -94,6 +94,20 @@ pub enum Error {
         /// The fields, and both values of each.
         differences: String,
     },
+    /// The work cannot fit into the memory.
+    #[error("{what} needs about {needed} of memory ({most}), but {available} are available; {lower}")]
+    Memory {
+        /// `training` or `the probe`.
+        what: &'static str,
+        /// How much is needed.
+        needed: String,
+        /// The largest parts of it.
+        most: String,
+        /// How much is there.
+        available: String,
+        /// What makes it smaller.
+        lower: &'static str,
+    },
     /// Standard output could not be written to.
     #[error("cannot write to standard output: {0}")]
     Output(std::io::Error),

@@ -15,6 +15,7 @@ pub mod files;
 pub mod golden;
 pub mod loader;
 pub mod matmul;
+pub mod memory;
 pub mod metrics;
 pub mod model;
 pub mod optimizer;

@@ -94,32 +94,17 @@ impl Metrics {
     /// be made again. No file is no rows.
     ///
     /// # Errors
-    /// [`Error::File`] where it cannot be read, [`Error::Config`] where it is not such a file.
+    /// As [`read_rows`], and [`Error::Run`] where it is of a network with more or fewer layers.
     pub fn read_csv(path: &Path, layers: usize, step: u64) -> Result<Self, Error> {
         if !path.exists() {
             return Ok(Self::default());
         }
-        let wrong = |message: String| Error::Config { origin: path.display().to_string(), message };
-        let mut reader =
-            csv::Reader::from_path(path).map_err(|error| Error::file("read", path)(std::io::Error::other(error)))?;
-        let expected = names(layers);
-        let found = reader.headers().map_err(|error| wrong(error.to_string()))?;
-        // A run without a row yet knows no layers.
-        if !found.iter().eq(&expected) && !found.iter().eq(&names(0)) {
-            let found: Vec<&str> = found.iter().collect();
-            return Err(wrong(format!("columns are {}, expected {}", found.join(","), expected.join(","))));
+        let mut rows = read_rows(path)?;
+        if let Some(found) = rows.first().map(|row| row.losses.len()).filter(|found| *found != layers) {
+            let message = format!("has columns of {found} layers, but the network has {layers}");
+            return Err(Error::Run { path: path.into(), message });
         }
-        let mut rows = Vec::new();
-        for (line, record) in reader.records().enumerate() {
-            let record = record.map_err(|error| wrong(error.to_string()))?;
-            let row = parse(&record, layers).ok_or_else(|| {
-                let text: Vec<&str> = record.iter().collect();
-                wrong(format!("row {}: `{}` is not {}", line + 1, text.join(","), expected.join(",")))
-            })?;
-            if row.step <= step {
-                rows.push(row);
-            }
-        }
+        rows.retain(|row| row.step <= step);
         Ok(Self { rows, pending: Pending::default() })
     }
 
@@ -157,16 +142,133 @@ fn names(layers: usize) -> Vec<String> {
     names
 }
 
-fn parse(record: &csv::StringRecord, layers: usize) -> Option<Row> {
-    let mut fields = record.iter();
-    let (epoch, step) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
-    let images_per_second = fields.next()?.parse().ok()?;
-    let series = |fields: &mut dyn Iterator<Item = &str>| -> Option<Vec<Option<f64>>> {
-        let value = |field: &str| if field.is_empty() { Some(None) } else { field.parse().ok().map(Some) };
-        (0..layers).map(|_| value(fields.next()?)).collect()
-    };
-    let losses = series(&mut fields)?;
-    let learning_rate = fields.next()?.parse().ok()?;
-    let (u_pos, u_neg, mismatch) = (series(&mut fields)?, series(&mut fields)?, series(&mut fields)?);
-    Some(Row { epoch, step, images_per_second, losses, learning_rate, u_pos, u_neg, mismatch })
+/// Reads all rows of a file that [`Metrics::write_csv`] wrote, for any number of layers.
+///
+/// # Errors
+/// [`Error::File`] where it cannot be read, [`Error::Run`] with line and field where it is damaged.
+pub fn read_rows(path: &Path) -> Result<Vec<Row>, Error> {
+    let bytes = std::fs::read(path).map_err(Error::file("read", path))?;
+    parse(&bytes).map_err(|message| Error::Run { path: path.into(), message })
+}
+
+fn parse(bytes: &[u8]) -> Result<Vec<Row>, String> {
+    let mut reader = csv::Reader::from_reader(bytes);
+    let header = reader.headers().map_err(|error| error.to_string())?.clone();
+    let layers = header.iter().filter(|name| name.starts_with("loss_layer")).count();
+    let expected = names(layers);
+    if let Some(missing) = expected.iter().find(|name| !header.iter().any(|found| found == *name)) {
+        return Err(format!("no column {missing} in the first line"));
+    }
+    if !header.iter().eq(&expected) {
+        let found: Vec<&str> = header.iter().collect();
+        return Err(format!("columns are {}, expected {}", found.join(","), expected.join(",")));
+    }
+    let mut rows: Vec<Row> = Vec::new();
+    for record in reader.records() {
+        let record = record.map_err(|error| error.to_string())?;
+        let fields = Fields { line: record.position().map_or(0, csv::Position::line), names: &expected, record };
+        let row = fields.row(layers)?;
+        if rows.last().is_some_and(|last| last.step >= row.step) {
+            return Err(fields.wrong(1, "more than in the line before it"));
+        }
+        rows.push(row);
+    }
+    Ok(rows)
+}
+
+/// One line of the file, with the names of its columns.
+struct Fields<'a> {
+    line: u64,
+    names: &'a [String],
+    record: csv::StringRecord,
+}
+
+impl Fields<'_> {
+    fn text(&self, column: usize) -> &str {
+        self.record.get(column).unwrap_or_default()
+    }
+
+    fn wrong(&self, column: usize, expected: &str) -> String {
+        let (line, name) = (self.line, &self.names[column]);
+        format!("line {line}, field {name} is {:?}, expected {expected}", self.text(column))
+    }
+
+    fn whole(&self, column: usize) -> Result<u64, String> {
+        self.text(column).parse().map_err(|_| self.wrong(column, "a whole number"))
+    }
+
+    fn number(&self, column: usize) -> Result<f64, String> {
+        let number = self.text(column).parse::<f64>().ok().filter(|number| number.is_finite());
+        number.ok_or_else(|| self.wrong(column, "a number"))
+    }
+
+    /// A number a layer from `first` on; `None` where the field is empty.
+    fn series(&self, first: usize, layers: usize) -> Result<Vec<Option<f64>>, String> {
+        let value = |column: usize| if self.text(column).is_empty() { Ok(None) } else { self.number(column).map(Some) };
+        (first..first + layers).map(value).collect()
+    }
+
+    /// In the order of [`names`].
+    fn row(&self, layers: usize) -> Result<Row, String> {
+        let after_losses = 3 + layers;
+        Ok(Row {
+            epoch: self.whole(0)?,
+            step: self.whole(1)?,
+            images_per_second: self.number(2)?,
+            losses: self.series(3, layers)?,
+            learning_rate: self.number(after_losses)? as f32,
+            u_pos: self.series(after_losses + 1, layers)?,
+            u_neg: self.series(after_losses + 1 + layers, layers)?,
+            mismatch: self.series(after_losses + 1 + 2 * layers, layers)?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILE: &str = "epoch,step,images_per_second,loss_layer0,loss_layer1,learning_rate,u_pos_layer0,u_pos_layer1,\
+        u_neg_layer0,u_neg_layer1,mismatch_layer0,mismatch_layer1\n\
+        0,5,100.0,2.0,,0.0002,1,,2,,,\n0,10,300.0,1.5,1.25,0.0002,1,2,3,4,5,\n1,15,200.0,1.0,1.0,0.0001,1,2,3,4,,\n";
+
+    #[test]
+    fn an_empty_field_is_none() {
+        let rows = parse(FILE.as_bytes()).unwrap();
+        let first = Row {
+            epoch: 0,
+            step: 5,
+            images_per_second: 100.0,
+            losses: vec![Some(2.0), None],
+            learning_rate: 0.0002,
+            u_pos: vec![Some(1.0), None],
+            u_neg: vec![Some(2.0), None],
+            mismatch: vec![None, None],
+        };
+        assert_eq!((rows.len(), &rows[0]), (3, &first));
+        assert_eq!((&rows[1].u_neg, &rows[1].mismatch), (&vec![Some(3.0), Some(4.0)], &vec![Some(5.0), None]));
+        let head = FILE.lines().next().unwrap();
+        assert_eq!(parse(head.as_bytes()).unwrap(), []);
+    }
+
+    #[test]
+    fn damage_is_named_by_line_and_field() {
+        for (from, to, part) in [
+            ("step", "stop", "no column step"),
+            ("images_per_second", "speed", "no column images_per_second"),
+            ("mismatch_layer1", "mismatch", "no column mismatch_layer1"),
+            ("epoch,step", "step,epoch", "columns are step,epoch"),
+            (",10,", ",ten,", "line 3, field step is \"ten\", expected a whole number"),
+            (",10,", ",4,", "line 3, field step is \"4\", expected more"),
+            ("300.0", "nan", "line 3, field images_per_second is \"nan\""),
+            ("1.25", "1.2.5", "line 3, field loss_layer1 is \"1.2.5\", expected a number"),
+            ("1.5,1.25,", "1.5,", "line: 3"),
+        ] {
+            assert!(FILE.contains(from), "{from}");
+            let error = parse(FILE.replacen(from, to, 1).as_bytes()).unwrap_err();
+            assert!(error.contains(part), "{from}: {error}");
+        }
+        assert!(parse(b"").unwrap_err().contains("no column epoch"));
+        assert!(parse(b"epoch,step,images_per_second,learning_rate\n0,\xff,1,1\n").is_err());
+    }
 }

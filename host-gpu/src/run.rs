@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::events::{EVENTS, EventFile};
 use crate::files::{lock_folder, make_folder, remove_files, remove_unfinished, write_atomically};
 use crate::loader::{LoaderError, pair_batches};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Row};
 use crate::model::TensorRole;
 use crate::probe::{PROBE, PROBE_CACHED};
 use crate::run_info::{FAILURE, RUN, RunInfo};
@@ -89,6 +89,26 @@ pub struct Outcome {
     pub step: u64,
 }
 
+/// The file of events, from its first row on; one of the ranks has it.
+struct Events<'a> {
+    run: &'a Run<'a>,
+    begun: u64,
+    file: Option<EventFile>,
+}
+
+impl Events<'_> {
+    fn row(&mut self, row: &Row) -> Result<(), Error> {
+        if !self.run.ranks.is_root() {
+            return Ok(());
+        }
+        let file = match self.file.take() {
+            Some(file) => file,
+            None => EventFile::create(self.run.folder, self.begun)?,
+        };
+        self.file.insert(file).row(row)
+    }
+}
+
 impl Run<'_> {
     /// Trains on the CPU; `progress` hears of each step, on all ranks.
     ///
@@ -101,17 +121,15 @@ impl Run<'_> {
         // All ranks have looked at the folder before one of them writes there.
         ranks.agree(self.check(&path))?;
         let _lock = ranks.agree(if ranks.is_root() { self.take_folder() } else { Ok(None) })?;
+        let mut resumed = self.begin == Begin::Resume && path.exists();
         let (mut state, mut metrics) = ranks.agree(self.begin(&path))?;
         self.compare_parameters(&state)?;
-        let mut events = ranks.agree(if ranks.is_root() {
-            EventFile::create(self.folder, state.step).map(Some)
-        } else {
-            Ok(None)
-        })?;
+        // Nothing of a run that is gone on with changes before there is something to save of it.
+        let mut events = Events { run: self, begun: state.step, file: None };
         let mut saved = Instant::now();
         let trained = train(&Cpu, ranks, self.config, self.images, loader_threads(), &mut state, |step, state| {
             progress(step);
-            if let (Some(row), Some(events)) = (metrics.step(step), &mut events) {
+            if let Some(row) = metrics.step(step) {
                 events.row(row)?;
             }
             let stopped = ranks.any(self.stop.load(Ordering::Relaxed));
@@ -121,8 +139,11 @@ impl Run<'_> {
             let due = self.interval.steps.is_some_and(|steps| step.step.is_multiple_of(steps.max(1)))
                 || self.interval.time.is_some_and(|time| saved.elapsed() >= time);
             if step.ends_epoch() || due || stopped {
-                if let (Some(row), Some(events)) = (metrics.end_row(), &mut events) {
+                if let Some(row) = metrics.end_row() {
                     events.row(row)?;
+                }
+                if std::mem::take(&mut resumed) {
+                    self.go_on()?;
                 }
                 self.save(&path, step.epoch + u64::from(step.ends_epoch()), state, &metrics)?;
                 saved = Instant::now();
@@ -183,7 +204,6 @@ impl Run<'_> {
     /// The state to begin with: that of the checkpoint, or the first values, which then are the first checkpoint. All
     /// ranks come to it by themselves.
     fn begin(&self, path: &Path) -> Result<(State<Vec<f32>>, Metrics), Error> {
-        let write_config = || write_atomically(&self.folder.join(CONFIG), self.config.to_toml()?.as_bytes());
         if self.begin == Begin::Resume && path.exists() {
             let header = Header::read(path)?;
             check_config(&header, self.config, path, "the configuration given")?;
@@ -195,12 +215,6 @@ impl Run<'_> {
                 return Ok((state, Metrics::default()));
             }
             let metrics = Metrics::read_csv(&self.folder.join(METRICS), layers, state.step)?;
-            write_config()?;
-            remove_files(self.folder, |name| name == FAILURE)?;
-            // A run keeps the beginning that it had.
-            if !self.folder.join(RUN).exists() {
-                self.info.write(self.folder)?;
-            }
             return Ok((state, metrics));
         }
         let state = State::first(&Cpu, self.config)?;
@@ -212,9 +226,25 @@ impl Run<'_> {
         let files = [CONFIG, RUN, FAILURE, PROBE, PROBE_CACHED];
         remove_files(self.folder, |name| files.contains(&name) || name.starts_with(EVENTS))?;
         self.save(path, 0, &state, &Metrics::default())?;
-        write_config()?;
+        self.write_config()?;
         self.info.write(self.folder)?;
         Ok((state, Metrics::default()))
+    }
+
+    fn write_config(&self) -> Result<(), Error> {
+        write_atomically(&self.folder.join(CONFIG), self.config.to_toml()?.as_bytes())
+    }
+
+    /// What changes beside the checkpoint where a run is gone on with. Before the checkpoint: the configuration in the
+    /// folder may ask for more epochs than that, never for fewer.
+    fn go_on(&self) -> Result<(), Error> {
+        if !self.ranks.is_root() {
+            return Ok(());
+        }
+        self.write_config()?;
+        remove_files(self.folder, |name| name == FAILURE)?;
+        // A run keeps the beginning that it had.
+        if self.folder.join(RUN).exists() { Ok(()) } else { self.info.write(self.folder) }
     }
 
     fn save(&self, path: &Path, epoch: u64, state: &State<Vec<f32>>, metrics: &Metrics) -> Result<(), Error> {

@@ -46,7 +46,7 @@ fn whole_sets_are_counted_and_drawn() {
 
     fs::write(folder.join("stl.tar.gz"), gz(&tar(&stl_files()))).unwrap();
     let text = succeeds(folder, &["data", "check", "stl.tar.gz", "--cache", "copies"]);
-    says(&text, &["STL-10 from stl.tar.gz, unpacked to copies", "not the published file: md5"]);
+    says(&text, &["STL-10 from stl.tar.gz: 7 unlabelled", "; unpacked to copies", "not the published file: md5"]);
     assert_eq!(fs::read_dir(folder.join("copies")).unwrap().count(), 1);
 
     fs::write(folder.join("tiny-imagenet-200.zip"), zip(&tiny_files())).unwrap();
@@ -90,6 +90,140 @@ fn broken_sets_are_refused_in_one_line() {
     fails(folder, "empty", &["an empty folder", "STL-10", "Tiny ImageNet"]);
     refuses(folder, &["data", "check", "stl10_binary", "--contact-sheet", "."], &["."]);
     refuses(folder, &["data"], &["check"]);
+}
+
+#[test]
+fn hints_are_given_where_somebody_has_a_whole_copy() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path();
+    let says = |path: &str, parts: &[&str], hint: &str| {
+        fails(folder, path, parts);
+        let errors = String::from_utf8(clapp(folder, &["data", "check", path]).stderr).unwrap();
+        assert!(!errors.contains("a whole copy") || !hint.is_empty(), "{errors}");
+        assert!(errors.contains(hint) && !errors.contains("image-net.org"), "{errors}");
+    };
+    // Images of the user's own.
+    let mut photos = folder_files();
+    photos.retain(|(name, _)| !name.starts_with("val/dog"));
+    photos.push(("val/bird/1.jpg".into(), b"no image".to_vec()));
+    write_files(&folder.join("photos"), &photos);
+    says("photos", &["class bird", "a class of train"], "");
+    fs::write(folder.join("photos.zip"), zip(&photos)).unwrap();
+    says("photos.zip", &["class bird", "a class of train"], "");
+    fs::write(folder.join("cut.zip"), &zip(&photos)[..3000]).unwrap();
+    says("cut.zip", &["cut.zip"], "");
+    // Tiny ImageNet without its list of classes is not taken for such.
+    let mut tiny = tiny_files();
+    tiny.retain(|(name, _)| !name.ends_with("wnids.txt"));
+    write_files(folder, &tiny);
+    says("tiny-imagenet-200", &["lacks wnids.txt"], "cs231n.stanford.edu");
+    fs::write(folder.join("tiny.zip"), zip(&tiny)).unwrap();
+    says("tiny.zip", &["lacks wnids.txt"], "cs231n.stanford.edu");
+}
+
+/// A small CIFAR-10 as the official archive has it.
+fn cifar_files() -> sets::Files {
+    let place = tempfile::tempdir().unwrap();
+    write_cifar(place.path());
+    let read = |name: &&str| (format!("cifar-10-batches-bin/{name}"), fs::read(place.path().join(name)).unwrap());
+    clapp_host_gpu::data::cifar::FILES.iter().map(read).collect()
+}
+
+#[test]
+fn cifar_is_read_from_a_zip_and_a_cut_file_is_named() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path();
+    fs::write(folder.join("cifar.zip"), zip(&cifar_files())).unwrap();
+    let text = succeeds(folder, &["data", "check", "cifar.zip"]);
+    says(&text, &["CIFAR-10 from cifar.zip: 20 training and 10 test images"]);
+    fs::write(folder.join("tiny.toml"), CONFIG).unwrap();
+    write_cifar(&folder.join("plain"));
+    let checkpoint = |data: &str, out: &str| {
+        succeeds(folder, &["train", "--config", "tiny.toml", "--data", data, "--out", out, "--epochs", "1"]);
+        fs::read(folder.join(out).join("checkpoint.safetensors")).unwrap()
+    };
+    assert!(checkpoint("cifar.zip", "zipped") == checkpoint("plain", "unzipped"));
+
+    let mut files = cifar_files();
+    file(&mut files, "data_batch_3.bin").truncate(7000);
+    fs::write(folder.join("short.zip"), zip(&files)).unwrap();
+    fails(folder, "short.zip", &["short.zip: cifar-10-batches-bin/data_batch_3.bin: found 7000 bytes", "3073"]);
+    let whole = tar(&cifar_files());
+    // In the midst of the third file: each takes 12,292 bytes and a header, in blocks of 512.
+    fs::write(folder.join("cut.tar"), &whole[..2 * (512 + 12_800) + 512 + 5000]).unwrap();
+    fails(folder, "cut.tar", &["cut.tar: cifar-10-batches-bin/data_batch_3.bin"]);
+    // Compressed so little that a cut archive ends in the same file.
+    fs::write(folder.join("cut.tar.gz"), gz(&whole[..2 * (512 + 12_800) + 512 + 5000])).unwrap();
+    fails(folder, "cut.tar.gz", &["cut.tar.gz: cifar-10-batches-bin/data_batch_3.bin"]);
+    let unknown = ["data", "check", "tiny.toml"];
+    let errors = String::from_utf8(clapp(folder, &unknown).stderr).unwrap();
+    assert!(errors.contains("CIFAR-10") && errors.len() < 300, "{errors}");
+}
+
+#[test]
+fn stl_10_without_names_and_folds_says_so() {
+    let place = tempfile::tempdir().unwrap();
+    let mut files = stl_files();
+    files.retain(|(name, _)| !name.ends_with(".txt"));
+    write_files(place.path(), &files);
+    let text = succeeds(place.path(), &["data", "check", "stl10_binary"]);
+    says(&text, &["without class_names.txt", "without fold_indices.txt: no folds", "10 classes"]);
+    assert!(!text.contains("2 folds"), "{text}");
+}
+
+#[test]
+fn an_unpacked_copy_is_named_and_a_check_leaves_none() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path();
+    fs::write(folder.join("stl.tar.gz"), gz(&tar(&stl_files()))).unwrap();
+    fs::write(folder.join("photos.tar.gz"), gz(&tar(&folder_files()))).unwrap();
+    let names = || {
+        let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        entries.collect::<std::collections::BTreeSet<String>>()
+    };
+    let before = names();
+    let text = succeeds(folder, &["data", "check", "stl.tar.gz"]);
+    says(&text, &["7 unlabelled, 6 training and 4 test images"]);
+    let text = succeeds(folder, &["data", "check", "photos.tar.gz"]);
+    says(&text, &["10 training and 4 validation images", "decoded all 14 images"]);
+    assert!(!text.contains("unpacked to"), "{text}");
+    assert_eq!(names(), before);
+    fs::write(folder.join("tiny.toml"), CONFIG).unwrap();
+    let train = ["train", "--config", "tiny.toml", "--data", "photos.tar.gz", "--out", "run", "--epochs", "0"];
+    let text = succeeds(folder, &train);
+    let copy = names().into_iter().find(|name| name.ends_with(".tar")).unwrap();
+    assert!(text.contains(&format!("unpacked to ./{copy}, which may be removed")) || text.contains(&copy), "{text}");
+    // One that is there already is read, and stays.
+    says(&succeeds(folder, &["data", "check", "photos.tar.gz"]), &[&copy]);
+    assert!(folder.join(copy).is_file());
+}
+
+#[test]
+fn a_preset_for_other_images_is_noted_and_the_record_says_what_was_read() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path();
+    write_files(folder, &stl_files());
+    write_cifar(&folder.join("cifar"));
+    let note = |preset: &str, data: &str| {
+        let fixed = ["train", "--width", "0.02", "--batch", "4", "--epochs", "0", "--overwrite", "--out", "run"];
+        let output = clapp(folder, &[&fixed[..], &["--preset", preset, "--data", data]].concat());
+        let errors = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(0), "{errors}");
+        errors
+    };
+    assert!(note("cifar10", "stl10_binary").contains("note: preset cifar10 on stl10 data"));
+    assert!(note("demo", "cifar").contains("note: preset demo on cifar10 data"));
+    // Of a configuration that generates its images, the record names the files that were read instead.
+    let config = fs::read_to_string(folder.join("run/config.toml")).unwrap();
+    assert!(config.contains("data = \"files\""), "{config}");
+    assert!(fs::read_to_string(folder.join("run/run.json")).unwrap().contains("\"cifar10\""));
+    refuses(folder, &["eval", "run", "--cached"], &["--data"]);
+    let more = ["train", "--resume", "--out", "run", "--data", "cifar", "--epochs", "1"];
+    succeeds(folder, &more);
+    assert_eq!(note("cifar10", "cifar"), "");
+    succeeds(folder, &["train", "--preset", "demo", "--epochs", "0", "--out", "shapes"]);
+    let config = fs::read_to_string(folder.join("shapes/config.toml")).unwrap();
+    assert!(config.contains("data = \"generated\""), "{config}");
 }
 
 /// Trains and evaluates, twice by the paper's protocol and once on cached features; gives what `eval` says.

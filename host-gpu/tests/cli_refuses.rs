@@ -269,7 +269,7 @@ fn a_checkpoint_that_is_not_whole_or_not_ours_is_refused_by_file_and_tensor() {
         change(&mut file);
         refused(&file.bytes(), parts);
     }
-    refuses(place.path(), &["eval", "run", "--data", "data"], &["run", "directory"]);
+    refuses(place.path(), &["eval", "data", "--data", "data"], &["data", "without checkpoint.safetensors"]);
     refuses(place.path(), &["eval", "none.safetensors"], &["none.safetensors", "No such file"]);
     // The parts themselves are sound: unchanged, they are read.
     fs::write(&bad, Parts::of(&whole).bytes()).expect("a file");

@@ -1,9 +1,11 @@
 //! What `clapp train --resume` takes and what it refuses, and that no run writes over another.
 
 mod cli_common;
+mod sets;
 
 use cli_common::parts::Parts;
 use cli_common::{CONFIG, cifar_file, refuses, spoilt, succeeds, write_cifar, write_idx};
+use sets::{folder_files, write_files};
 use std::fs;
 use std::path::Path;
 
@@ -152,6 +154,54 @@ fn images_that_are_not_the_checkpoints_are_refused() {
 }
 
 #[test]
+fn a_run_that_cannot_go_on_leaves_its_folder_as_it_was() {
+    let place = place();
+    let photos = place.path().join("photos");
+    write_files(&photos, &folder_files());
+    let train = ["train", "--config", "tiny.toml", "--data", "photos", "--out", "run"];
+    succeeds(place.path(), &with(&train, &["--overwrite"]));
+    fs::write(place.path().join("run/failure.txt"), "why").expect("a file");
+    let config = fs::read(place.path().join("run/config.toml")).expect("a file");
+    // Every check passes, and then no image can be read.
+    for file in folder_files().iter().filter(|(name, _)| name.starts_with("train/") && !name.ends_with(".txt")) {
+        fs::write(photos.join(&file.0), "no image").expect("a file");
+    }
+    let more = ["train", "--resume", "--out", "run", "--data", "photos", "--epochs", "4"];
+    refuses(place.path(), &more, &["not a usable image"]);
+    assert!(fs::read(place.path().join("run/config.toml")).expect("a file") == config);
+    write_files(&photos, &folder_files());
+    succeeds(place.path(), &more);
+    let config = fs::read_to_string(place.path().join("run/config.toml")).expect("a file");
+    assert!(config.contains("\nepochs = 4\n") && !place.path().join("run/failure.txt").exists(), "{config}");
+    // One that begins at the first checkpoint, too.
+    let short = ["train", "--config", "tiny.toml", "--data", "photos", "--out", "zero", "--epochs", "0"];
+    succeeds(place.path(), &short);
+    succeeds(place.path(), &["train", "--resume", "--out", "zero", "--data", "photos", "--epochs", "1"]);
+    succeeds(place.path(), &["train", "--resume", "--out", "zero", "--data", "photos", "--epochs", "2"]);
+}
+
+#[test]
+fn files_of_the_user_are_not_written_over_where_no_checkpoint_lies() {
+    let place = place();
+    for name in ["config.toml", "metrics.csv", "run.json", "probe.json"] {
+        let folder = place.path().join("mine");
+        fs::create_dir(&folder).expect("a folder");
+        fs::write(folder.join(name), "of the user\nhere\n").expect("a file");
+        let train = ["train", "--config", "tiny.toml", "--data", "data", "--out", "mine"];
+        for more in [&[][..], &["--resume"]] {
+            refuses(place.path(), &with(&train, more), &[&format!("mine/{name}"), "--overwrite", "--out"]);
+        }
+        succeeds(place.path(), &with(&train, &["--overwrite"]));
+        fs::remove_dir_all(&folder).expect("removed");
+    }
+    // What a run leaves that was killed before its first checkpoint is in nobody's way.
+    let folder = place.path().join("begun");
+    fs::create_dir(&folder).expect("a folder");
+    fs::write(folder.join("metrics.csv"), "epoch,step,images_per_second,learning_rate\n").expect("a file");
+    succeeds(place.path(), &["train", "--config", "tiny.toml", "--data", "data", "--out", "begun"]);
+}
+
+#[test]
 fn a_checkpoint_that_is_not_whole_is_refused_and_left_alone() {
     let place = place();
     let whole = bytes(place.path());
@@ -211,7 +261,7 @@ fn metrics_that_are_damaged_are_refused_and_those_that_are_gone_begin_anew() {
     let more = ["train", "--resume", "--out", "run", "--data", "data", "--epochs", "4"];
     for (damaged, part) in [
         (text.replace("loss_layer0", "loss"), "loss_layer0"),
-        (text.replace("0,5,", "0,five,"), "row 1"),
+        (text.replace("0,5,", "0,five,"), "line 2, field step is \"five\""),
         (format!("{text}1,2\n"), "record 3"),
     ] {
         fs::write(&path, damaged).expect("a file");

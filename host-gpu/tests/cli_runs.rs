@@ -97,7 +97,9 @@ fn eval_probes_a_checkpoint_with_cached_and_with_augmented_features() {
     let place = place();
     train(place.path(), &["--out", "run"]);
     for (cached, file) in [(true, "run/probe-cached.json"), (false, "run/probe.json")] {
-        let mut arguments = vec!["eval", "run/checkpoint.safetensors", "--data", "data", "--epochs", "3"];
+        // The folder of the run stands for its checkpoint.
+        let checkpoint = if cached { "run" } else { "run/checkpoint.safetensors" };
+        let mut arguments = vec!["eval", checkpoint, "--data", "data", "--epochs", "3"];
         arguments.extend(cached.then_some("--cached"));
         let text = succeeds(place.path(), &arguments);
         let record = ProbeRecord::read(&place.path().join(file)).expect("a record");

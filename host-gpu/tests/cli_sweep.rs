@@ -112,37 +112,93 @@ fn a_run_that_diverges_says_so_in_the_report() {
     assert!(!place.path().join(&folder).join("failure.txt").exists());
 }
 
+/// The processes that a process has started and not waited for.
+fn children(pid: u32) -> Vec<String> {
+    let text = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).expect("a list");
+    text.split_whitespace().map(String::from).collect()
+}
+
 #[test]
-fn a_sweep_that_is_stopped_goes_on_to_the_same_bits() {
+fn a_sweep_that_is_stopped_or_killed_goes_on_to_the_same_bits() {
     let place = place();
     // Long enough to be stopped in the midst of it.
     let long = arguments(&["--epochs", "150"]);
-    let mut sweep = Command::new(env!("CARGO_BIN_EXE_clapp"));
-    let mut sweep = sweep
-        .args(&long)
-        .current_dir(place.path())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("the program");
-    let begin = Instant::now();
-    let under_way = place.path().join("all").join(NAMES[0]).join("run.json");
-    while !under_way.is_file() {
-        assert!(begin.elapsed() < Duration::from_secs(60), "the first run does not begin");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    let pid = rustix::process::Pid::from_child(&sweep);
-    rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("a signal");
-    assert_eq!(sweep.wait().expect("its end").code(), Some(130));
-    let stopped = Checkpoint::read(&place.path().join("all").join(NAMES[0]).join("checkpoint.safetensors"));
-    assert!(stopped.expect("a checkpoint").epoch < 150);
-    assert!(!place.path().join("all").join(NAMES[1]).exists());
-    succeeds(place.path(), &[&long[..], &["--only", "0"]].concat());
-    let resumed = checkpoint(place.path(), NAMES[0]);
     let alone =
         ["train", "--config", "tiny.toml", "--data", "data", "--epochs", "150", "--seed", "1", "--out", "alone"];
     succeeds(place.path(), &alone);
-    assert!(resumed == fs::read(place.path().join("alone/checkpoint.safetensors")).expect("a checkpoint"));
+    let expected = fs::read(place.path().join("alone/checkpoint.safetensors")).expect("a checkpoint");
+    for (signal, code) in [(rustix::process::Signal::TERM, Some(130)), (rustix::process::Signal::KILL, None)] {
+        fs::remove_dir_all(place.path().join("all")).ok();
+        let mut sweep = Command::new(env!("CARGO_BIN_EXE_clapp"));
+        let mut sweep = sweep
+            .args(&long)
+            .current_dir(place.path())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the program");
+        let begin = Instant::now();
+        let under_way = place.path().join("all").join(NAMES[0]).join("run.json");
+        while !under_way.is_file() {
+            assert!(begin.elapsed() < Duration::from_secs(60), "the first run does not begin");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let child = children(sweep.id());
+        assert_eq!(child.len(), 1);
+        let pid = rustix::process::Pid::from_child(&sweep);
+        rustix::process::kill_process(pid, signal).expect("a signal");
+        assert_eq!(sweep.wait().expect("its end").code(), code);
+        // At once, while the run of the killed sweep may still write its checkpoint.
+        let said = succeeds(place.path(), &[&long[..], &["--only", "0"]].concat());
+        assert!(!said.contains("finished already") && !said.contains("FAILED"), "{said}");
+        assert!(!Path::new("/proc").join(&child[0]).join("exe").exists(), "the run has outlived its sweep");
+        assert!(!place.path().join("all").join(NAMES[1]).exists());
+        assert!(checkpoint(place.path(), NAMES[0]) == expected);
+    }
+}
+
+#[test]
+fn a_sweep_waits_for_another_process_at_work_in_a_folder() {
+    let place = place();
+    let folder = place.path().join("all").join(NAMES[0]);
+    fs::create_dir_all(&folder).expect("a folder");
+    let lock = fs::File::open(&folder).expect("a folder");
+    lock.lock().expect("a lock");
+    let mut sweep = Command::new(env!("CARGO_BIN_EXE_clapp"));
+    let sweep = sweep.args(arguments(&["--only", "0"])).current_dir(place.path());
+    let sweep = sweep.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program");
+    std::thread::sleep(Duration::from_millis(600));
+    assert!(!folder.join("run.json").exists());
+    drop(lock);
+    let output = sweep.wait_with_output().expect("its end");
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    assert!(text(&output).contains("waiting for another process that is at work"), "{}", text(&output));
+    assert!(folder.join("probe-cached.json").is_file());
+}
+
+#[test]
+fn a_damaged_checkpoint_stops_its_own_run_only() {
+    let place = place();
+    succeeds(place.path(), &arguments(&[]));
+    let damaged = place.path().join("all").join(NAMES[2]).join("checkpoint.safetensors");
+    let whole = fs::read(&damaged).expect("a checkpoint");
+    fs::write(&damaged, &whole[..whole.len() / 2]).expect("a file");
+    fs::remove_dir_all(place.path().join("all").join(NAMES[3])).expect("removed");
+    let output = clapp(place.path(), &arguments(&[]));
+    let said = text(&output);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("skipped: ") && said.contains("not a whole safetensors file"), "{said}");
+    assert_eq!(said.matches("FAILED").count(), 1, "{said}");
+    assert!(said.contains(&format!("FAILED: {}: ", NAMES[2])), "{said}");
+    assert!(place.path().join("all").join(NAMES[3]).join("probe-cached.json").is_file());
+    assert!(fs::read(&damaged).expect("a file").len() == whole.len() / 2, "it is left alone");
+    let page = fs::read_to_string(place.path().join("all/report.html")).expect("a page");
+    assert!(page.contains("Left out: ") && NAMES.iter().all(|name| page.contains(name)));
+    // A report of the folder skips it as well.
+    let output = clapp(place.path(), &["report", "all", "--out", "page.html"]);
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+    assert!(text(&output).contains("wrote page.html (3 runs)"), "{}", text(&output));
+    assert!(text(&output).contains("left out") && text(&output).contains(NAMES[2]), "{}", text(&output));
 }
 
 #[test]
@@ -159,6 +215,15 @@ fn wrong_input_is_refused_before_anything_runs() {
         (&["--slurm-time", "1:00"], &["--slurm"]),
         (&["--slurm", "job.sh", "--slurm-mem", "8G\n#SBATCH --exclusive"], &["--slurm-mem", "8G"]),
         (&["--slurm", "job.sh", "--slurm-partition", "a b"], &["--slurm-partition", "a b"]),
+        (&["--slurm", "job.sh", "--slurm-time", "tomorrow"], &["--slurm-time", "tomorrow", "HH:MM:SS"]),
+        (&["--slurm", "job.sh", "--slurm-time", "1:2:3:4"], &["--slurm-time", "1:2:3:4"]),
+        (&["--slurm", "job.sh", "--slurm-time", "1-"], &["--slurm-time", "1-"]),
+        (&["--slurm", "job.sh", "--slurm-time", "12h"], &["--slurm-time", "12h"]),
+        (&["--slurm", "job.sh", "--slurm-mem", "8GB"], &["--slurm-mem", "8GB", "K, M, G or T"]),
+        (&["--slurm", "job.sh", "--slurm-mem", "1.5G"], &["--slurm-mem", "1.5G"]),
+        (&["--slurm", "job.sh", "--slurm-mem", "G"], &["--slurm-mem", "\"G\""]),
+        (&["--slurm", "job.sh", "--slurm-cpus", "0"], &["--slurm-cpus", "above 0"]),
+        (&["--slurm", "job.sh", "--slurm-cpus", "two"], &["--slurm-cpus", "two"]),
     ] {
         let data: &[&str] = if more.contains(&"--data") { &[] } else { &["--data", "data"] };
         let fixed = ["sweep", "--config", "tiny.toml", "--out", "all"];
@@ -183,6 +248,17 @@ fn a_slurm_script_trains_in_each_task_the_run_of_its_index() {
     let fixed = ["sweep", "--config", "tiny.toml", "--data", data, "--out", out, "--cached", "--probe-epochs", "1"];
     let slurm = ["--slurm", "my job.sh", "--slurm-time", "1-12:00:00", "--slurm-cpus", "2", "--slurm-mem", "8G"];
     let rest = ["--slurm-gres", "gpu:a100:1", "--slurm-partition", "long"];
+    for (option, values) in [
+        ("--slurm-time", &["90", "90:00", "12:00:00", "2-12", "2-12:30", "1-12:00:00"][..]),
+        ("--slurm-mem", &["0", "4096", "8192K", "500M", "2T"]),
+    ] {
+        for value in values {
+            let more = ["--slurm", "other.sh", option, value];
+            succeeds(place.path(), &[&fixed[..], &more].concat());
+            let script = fs::read_to_string(place.path().join("other.sh")).expect("a script");
+            assert!(script.contains(&format!("#SBATCH {}={value}\n", option.replace("slurm-", ""))), "{script}");
+        }
+    }
     let said = succeeds(place.path(), &[&fixed[..], &AXES, &slurm, &rest].concat());
     assert!(said.contains("my job.sh (4 tasks)"), "{said}");
     let script = fs::read_to_string(place.path().join("my job.sh")).expect("a script");

@@ -75,6 +75,61 @@ fn settings_that_differ_are_marked_and_listed() {
 }
 
 #[test]
+fn runs_on_different_data_are_told_apart_and_not_ranked() {
+    let place = Place::new();
+    for (name, data, seed) in [("a", "cifar10", 1), ("b", "stl10", 9), ("c", "cifar10", 2)] {
+        let folder = place.run(name, &Made { seed, ..Made::default() });
+        let path = folder.join("run.json");
+        let text = fs::read_to_string(&path).expect("text").replace("\"cifar10\"", &format!("\"{data}\""));
+        fs::write(&path, text).expect("a file");
+        write_probe(&folder, false, seed);
+    }
+    let page = place.page(&["a", "b", "c"]);
+    assert!(row(&page, "results", 2).contains("stl10: 20 training, 10 test images"));
+    let data = between(&page, "data-field=\"data set\"", "</div>")[0];
+    assert!(data.contains("cifar10: 20 training") && data.contains("stl10: 20 training"), "{data}");
+    // The best of each set, and a chart of each.
+    let (two, nine) = (percent(accuracy(2, 0).0), percent(accuracy(9, 0).0));
+    assert!(page.contains(&format!("<b>{two}</b>highest final accuracy on cifar10, run ")), "{page}");
+    assert!(page.contains(&format!("<b>{nine}</b>highest final accuracy on stl10, run ")));
+    let bars =
+        |chart: &str| between(&page, &format!("data-chart=\"{chart}\""), "</figure>")[0].matches("<rect").count();
+    assert_eq!((bars("accuracy-1"), bars("accuracy-2")), (6, 3));
+    // The same images throughout: one list.
+    let page = place.page(&["a", "c"]);
+    assert!(page.contains(&format!("<b>{two}</b>highest final accuracy, run ")));
+    assert!(!page.contains("data-field=\"data set\"") && page.contains("data-chart=\"accuracy\""));
+}
+
+#[test]
+fn runs_that_differ_in_the_seed_only_have_a_mean_and_a_deviation() {
+    let place = Place::new();
+    for (name, seed, width) in [("a", 1, 1.0), ("b", 2, 1.0), ("c", 6, 1.0), ("wide", 1, 2.0), ("wider", 1, 3.0)] {
+        let folder = place.run(name, &Made { seed, width, ..Made::default() });
+        if name != "wider" {
+            write_probe(&folder, false, seed);
+        }
+    }
+    let page = place.page(&["a", "b", "c", "wide", "wider"]);
+    let table = between(&page, "data-table=\"seeds\"", "</table>")[0];
+    assert_eq!(table.matches("<tr>").count(), 2, "a head and one group: {table}");
+    // 20.47, 20.94 and 22.82 %, and 1.23 more after the best epoch.
+    assert!(table.contains("21.41 % ± 1.24") && table.contains("22.64 % ± 1.24"), "{table}");
+    assert!(!table.contains("cached") && table.contains("cifar10: 20 training"), "{table}");
+    // Without values no row.
+    let accuracies = between(&page, "data-table=\"accuracies\"", "</table>")[0];
+    assert_eq!(accuracies.matches("<tr data-run=").count(), 4);
+    // Other images are another experiment.
+    let path = place.path().join("c/run.json");
+    let text = fs::read_to_string(&path).expect("text").replace("\"train_images\": 20", "\"train_images\": 19");
+    fs::write(&path, text).expect("a file");
+    let page = place.page(&["a", "b", "c"]);
+    let table = between(&page, "data-table=\"seeds\"", "</table>")[0];
+    assert!(table.contains("20.71 % ± 0.33"), "{table}");
+    assert!(!place.page(&["a", "wide"]).contains("data-table=\"seeds\""));
+}
+
+#[test]
 fn what_is_missing_is_said() {
     let place = Place::new();
     let raw = place.run("raw", &Made { epochs: 0, ..Made::default() });

@@ -2,7 +2,7 @@
 
 use super::output::say;
 use crate::augment::ViewAugment;
-use crate::data::{DataError, Dataset, Split, contact_sheet, open_with, published};
+use crate::data::{DataError, Dataset, Split, contact_sheet, open_once, open_with, published};
 use crate::error::Error;
 use crate::files::{check_writable, write_atomically};
 use clap::{Args, Subcommand};
@@ -42,7 +42,7 @@ struct CheckArguments {
 #[derive(Debug, Clone, Default, Args)]
 pub struct CacheArguments {
     /// Folder for the unpacked copy of an archive that cannot be read by position (STL-10's tar.gz) [default: beside
-    /// the archive, or the user's cache folder where that is read-only].
+    /// the archive, or the user's cache folder where that is read-only; `data check` then removes it again].
     #[arg(long, value_name = "FOLDER")]
     pub cache: Option<PathBuf>,
 }
@@ -56,7 +56,10 @@ pub fn run(arguments: &DataArguments) -> Result<u8, Error> {
     if let Some(path) = &check.contact_sheet {
         check_writable(path)?;
     }
-    let data = open_with(&check.path, check.cache.cache.as_deref())?;
+    let data = match &check.cache.cache {
+        Some(folder) => open_with(&check.path, Some(folder))?,
+        None => open_once(&check.path)?,
+    };
     say(&data.source)?;
     say(classes(&data))?;
     for (file, known) in published::files(&check.path, &data.name) {

@@ -8,17 +8,18 @@ use crate::checkpoint::{Checkpoint, Header};
 use crate::data::Dataset;
 use crate::error::Error;
 use crate::files::check_writable;
+use crate::memory::Needs;
 use crate::probe::{ProbeRecord, ProbeReport, ProbeTask, beside, probe};
-use crate::run::loader_threads;
+use crate::run::{CHECKPOINT, loader_threads};
 use crate::step::Model;
 use clap::Args;
 use indicatif::ProgressBar;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Arguments of `clapp eval`.
 #[derive(Debug, Args)]
 pub struct EvalArguments {
-    /// Checkpoint that `clapp train` wrote.
+    /// Checkpoint that `clapp train` wrote, or the folder of the run.
     pub checkpoint: PathBuf,
     /// Data set as downloaded (folder or archive); not needed where the configuration generates its images.
     #[arg(long)]
@@ -52,14 +53,15 @@ pub fn run(arguments: &EvalArguments) -> Result<u8, Error> {
             return Err(Error::Config { origin: option.into(), message: "is 0, expected at least 1".into() });
         }
     }
-    let path = arguments.json.clone().unwrap_or_else(|| beside(&arguments.checkpoint, arguments.cached));
-    let checkpoint = Checkpoint::read(&arguments.checkpoint)?;
+    let file = checkpoint_file(&arguments.checkpoint)?;
+    let path = arguments.json.clone().unwrap_or_else(|| beside(&file, arguments.cached));
+    let checkpoint = Checkpoint::read(&file)?;
     // Found out now rather than after the whole evaluation.
     check_writable(&path)?;
     let mut config = checkpoint.config;
     let mut data = open_data(arguments.data.as_deref(), arguments.cache.cache.as_deref(), &config)?;
-    check_test_shape(&data, &config, &arguments.checkpoint.display().to_string())?;
-    check_data(arguments, &data)?;
+    check_test_shape(&data, &config, &file.display().to_string())?;
+    check_data(arguments, &file, &data)?;
     config.probe.epochs = arguments.epochs.unwrap_or(config.probe.epochs);
     if let Some(fold) = arguments.fold {
         let Some(indices) = data.folds.get(fold) else {
@@ -71,6 +73,11 @@ pub fn run(arguments: &EvalArguments) -> Result<u8, Error> {
     if let Some(images) = arguments.images.or(config.images) {
         data.train = data.train.take(images);
     }
+    let images = [data.train.len(), data.test.len()];
+    let lower =
+        if arguments.cached { "leave out --cached, or lower --images" } else { "take an encoder of less --width" };
+    Needs::of_probe(&config, images, data.classes.len(), arguments.cached, loader_threads())?
+        .check("the probe", lower)?;
     let model = Model::upload(&Cpu, config.network()?, &checkpoint.layers);
     let pooled = config.probe_network()?;
     let bar = ProgressBar::new(config.probe.epochs);
@@ -96,8 +103,8 @@ pub fn run(arguments: &EvalArguments) -> Result<u8, Error> {
 
 /// A result on another set than the encoder's own is kept only where the user says: beside the checkpoint it would be
 /// taken for the run's.
-fn check_data(arguments: &EvalArguments, data: &Dataset) -> Result<(), Error> {
-    let Some(place) = Header::read(&arguments.checkpoint)?.place else { return Ok(()) };
+fn check_data(arguments: &EvalArguments, file: &Path, data: &Dataset) -> Result<(), Error> {
+    let Some(place) = Header::read(file)?.place else { return Ok(()) };
     if place.data.name == data.name || arguments.json.is_some() {
         return Ok(());
     }
@@ -106,7 +113,20 @@ fn check_data(arguments: &EvalArguments, data: &Dataset) -> Result<(), Error> {
          with --json",
         place.data.name, data.name
     );
-    Err(Error::Config { origin: arguments.checkpoint.display().to_string(), message })
+    Err(Error::Config { origin: file.display().to_string(), message })
+}
+
+/// The checkpoint that a path means: the file itself, or that of a run's folder.
+fn checkpoint_file(path: &Path) -> Result<PathBuf, Error> {
+    if !path.is_dir() {
+        return Ok(path.into());
+    }
+    let file = path.join(CHECKPOINT);
+    if file.is_file() {
+        return Ok(file);
+    }
+    let message = format!("a folder without {CHECKPOINT}, expected a checkpoint or the folder of a run");
+    Err(Error::Checkpoint { path: path.into(), message })
 }
 
 fn table(report: &ProbeReport, classes: &[String]) -> String {

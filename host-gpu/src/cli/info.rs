@@ -4,6 +4,7 @@ use super::output::say;
 use super::train::ConfigArguments;
 use crate::config::Config;
 use crate::error::Error;
+use crate::memory::{Needs, readable};
 use crate::model::TensorRole;
 use clap::Args;
 use clapp_core::network::NetworkView;
@@ -19,14 +20,6 @@ pub struct InfoArguments {
 
 fn shape(shape: Shape) -> String {
     format!("{}x{}x{}", shape.channels, shape.height, shape.width)
-}
-
-fn kib(bytes: usize) -> String {
-    if bytes < 10 << 20 {
-        format!("{:.1} KiB", bytes as f64 / 1024.0)
-    } else {
-        format!("{:.1} MiB", bytes as f64 / 1048576.0)
-    }
 }
 
 /// Runs `clapp info`.
@@ -82,13 +75,25 @@ pub fn run(arguments: &InfoArguments) -> Result<u8, Error> {
     let global = |rows: usize| 4 * rows * view.backprop_activation_len();
     lines.push("\nactivations kept (f32): local learning against back-propagation through the network".to_string());
     for (name, rows) in [("one frame", 1), (&*format!("a batch of {pairs} pairs"), 2 * pairs)] {
-        lines.push(format!("  {name:<34} {:>12}  against {:>12}", kib(local(rows)), kib(global(rows))));
+        lines.push(format!("  {name:<34} {:>12}  against {:>12}", readable(local(rows)), readable(global(rows))));
     }
     if spec.keeps_all_activity() {
         lines.push(format!("  {} keeps the latter", config.rule.name()));
     }
+    on_this_machine(&mut lines, &config)?;
     say(lines.join("\n"))?;
     Ok(0)
+}
+
+/// What `clapp train` needs here.
+fn on_this_machine(lines: &mut Vec<String>, config: &Config) -> Result<(), Error> {
+    let threads = rayon::current_num_threads();
+    let needs = Needs::of_training(config, threads)?;
+    lines.push(format!("\nclapp train on this machine ({threads} threads), without the images of the data set:"));
+    let row = |name: &str, bytes: usize| format!("  {name:<34} {:>12}", readable(bytes));
+    lines.extend(needs.parts().iter().map(|(name, bytes)| row(name, *bytes)));
+    lines.push(row("in all, about", needs.total()));
+    Ok(())
 }
 
 /// What `clapp-core` needs for the network; back-propagation is none of its jobs.
@@ -96,7 +101,7 @@ fn on_device(lines: &mut Vec<String>, view: &NetworkView<'_>, config: &Config) {
     let negatives = config.negatives.per_row();
     let pairs = config.batch;
     lines.push("\non a device (clapp-core, f32, plain SGD, without the frames themselves):".to_string());
-    let row = |name: &str, bytes: usize, macs: u64| format!("  {name:<34} {:>12}  {macs:>16} MACs", kib(bytes));
+    let row = |name: &str, bytes: usize, macs: u64| format!("  {name:<34} {:>12}  {macs:>16} MACs", readable(bytes));
     lines.push(row("inference, parameters in flash", view.inference_bytes(), view.forward_macs()));
     lines.push(row("learning from a stream of frames", view.stream_bytes(), view.stream_macs()));
     lines.push(row(

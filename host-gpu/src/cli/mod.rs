@@ -69,6 +69,7 @@ pub enum BackendName {
 /// # Errors
 /// Any [`Error`]; its exit code is [`Error::exit_code`].
 pub fn run(arguments: &Arguments) -> Result<u8, Error> {
+    sweep::end_with_sweep();
     match &arguments.command {
         None => demo::run(),
         Some(Command::Train(arguments)) => train::run(arguments),

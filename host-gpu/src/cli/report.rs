@@ -3,7 +3,7 @@
 use super::output::say;
 use crate::error::Error;
 use crate::files::{check_writable, write_atomically};
-use crate::report::{Run, find, render};
+use crate::report::{Run, Skipped, find, render};
 use clap::Args;
 use std::path::PathBuf;
 
@@ -18,15 +18,29 @@ pub struct ReportArguments {
     pub out: PathBuf,
 }
 
-/// Runs `clapp report`.
+/// Runs `clapp report`: exit code 1 where a run could not be read and was left out.
 ///
 /// # Errors
-/// Where a folder is not a run's, a file in it is damaged, or the page cannot be written.
+/// Where a folder is not a run's, no run can be read, or the page cannot be written.
 pub fn run(arguments: &ReportArguments) -> Result<u8, Error> {
     check_writable(&arguments.out)?;
-    let runs = find(&arguments.runs)?.iter().map(|folder| Run::read(folder)).collect::<Result<Vec<_>, _>>()?;
-    write_atomically(&arguments.out, render(&runs)?.as_bytes())?;
+    let (mut runs, mut skipped) = (Vec::new(), Vec::new());
+    for folder in find(&arguments.runs)? {
+        match Run::read(&folder) {
+            Ok(run) => runs.push(run),
+            Err(error) => skipped.push((folder, error)),
+        }
+    }
+    if runs.is_empty() && !skipped.is_empty() {
+        return Err(skipped.swap_remove(0).1);
+    }
+    let skipped: Vec<Skipped> =
+        skipped.into_iter().map(|(folder, error)| Skipped { folder, reason: error.to_string() }).collect();
+    write_atomically(&arguments.out, render(&runs, &skipped)?.as_bytes())?;
     let count = if runs.len() == 1 { "1 run".into() } else { format!("{} runs", runs.len()) };
     say(format!("wrote {} ({count})", arguments.out.display()))?;
-    Ok(0)
+    for Skipped { folder, reason } in &skipped {
+        eprintln!("error: left out {}: {reason}", folder.display());
+    }
+    Ok(u8::from(!skipped.is_empty()))
 }

@@ -6,17 +6,19 @@ use super::output::say;
 use super::train::ConfigArguments;
 use crate::config::{Config, DataSource, RuleName};
 use crate::error::Error;
-use crate::files::{check_writable, write_atomically};
-use crate::report::{Run, render};
+use crate::files::{check_writable, lock_folder, write_atomically};
+use crate::report::{Run, Skipped, render};
 use crate::run_info::RUN;
 use crate::sweep::slurm::{Resources, script};
 use crate::sweep::{Axes, Cell, Done};
+pub use child::end_with_sweep;
 use child::{Ended, run_child};
 use clap::Args;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 /// Arguments of `clapp sweep`.
 #[derive(Debug, Args)]
@@ -58,6 +60,9 @@ pub struct SweepArguments {
 const BASE: &str = "sweep.toml";
 const CONFIGS: &str = "configs";
 
+/// How often a folder is looked at in which another process is at work.
+const PAUSE: Duration = Duration::from_millis(100);
+
 /// Exit code of a sweep that was stopped by a signal.
 const INTERRUPTED: u8 = 130;
 
@@ -68,6 +73,7 @@ const INTERRUPTED: u8 = 130;
 pub fn run(arguments: &SweepArguments) -> Result<u8, Error> {
     let mut base = arguments.configuration.configuration()?;
     base.probe.epochs = arguments.probe_epochs.unwrap_or(base.probe.epochs);
+    base.data = if arguments.data.is_some() { DataSource::Files } else { base.data };
     base.check(&arguments.configuration.origin())?;
     let axes =
         Axes { rules: arguments.rules.clone(), widths: arguments.widths.clone(), seeds: arguments.seeds.clone() };
@@ -91,12 +97,24 @@ pub fn run(arguments: &SweepArguments) -> Result<u8, Error> {
         })?),
     };
     check_writable(&arguments.out.join("report.html"))?;
-    let done: Vec<Done> =
-        chosen.iter().map(|cell| cell.done(&arguments.out, arguments.cached)).collect::<Result<_, _>>()?;
+    check_cells(arguments, chosen)?;
     let stop = super::train::stop_by_signal()?;
     let mut failed: Vec<(&Cell, String)> = Vec::new();
-    for (index, (cell, done)) in chosen.iter().zip(done).enumerate() {
+    for (index, cell) in chosen.iter().enumerate() {
         say(format!("[{}/{}] {}", index + 1, chosen.len(), cell.name))?;
+        if !is_free(&cell.folder(&arguments.out), &stop)? {
+            say("stopped; the same command goes on")?;
+            return Ok(INTERRUPTED);
+        }
+        // Only now: another process may just have been at work there.
+        let done = match cell.done(&arguments.out, arguments.cached) {
+            Ok(done) => done,
+            Err(error) => {
+                say(format!("skipped: {error}"))?;
+                failed.push((cell, error.to_string()));
+                continue;
+            }
+        };
         match make(arguments, cell, done, &stop)? {
             Ended::Well => {}
             Ended::Badly(reason) => failed.push((cell, reason)),
@@ -113,6 +131,32 @@ pub fn run(arguments: &SweepArguments) -> Result<u8, Error> {
         say(format!("FAILED: {}: {reason}", cell.name))?;
     }
     Ok(u8::from(!failed.is_empty()))
+}
+
+/// Refuses folders that hold runs with other configurations. A checkpoint that is damaged stops its own run only.
+fn check_cells(arguments: &SweepArguments, cells: &[Cell]) -> Result<(), Error> {
+    for cell in cells {
+        if let Err(error @ Error::Differs { .. }) = cell.done(&arguments.out, arguments.cached) {
+            return Err(error);
+        }
+    }
+    Ok(())
+}
+
+/// Waits until no other process is at work in a folder, such as the last one of a sweep that was killed, which writes
+/// its checkpoint. `false` where the sweep is to stop.
+fn is_free(folder: &Path, stop: &AtomicBool) -> Result<bool, Error> {
+    let mut told = false;
+    while folder.is_dir() && matches!(lock_folder(folder), Err(Error::Busy { .. })) {
+        if !std::mem::replace(&mut told, true) {
+            say(format!("waiting for another process that is at work in {}", folder.display()))?;
+        }
+        if stop.load(Ordering::Relaxed) {
+            return Ok(false);
+        }
+        std::thread::sleep(PAUSE);
+    }
+    Ok(!stop.load(Ordering::Relaxed))
 }
 
 /// Trains and probes one run, as far as that is not done.
@@ -150,7 +194,7 @@ fn make(arguments: &SweepArguments, cell: &Cell, done: Done, stop: &Arc<AtomicBo
 /// The table and the page.
 fn close<'a>(arguments: &SweepArguments, cells: &'a [Cell], failed: &mut Vec<(&'a Cell, String)>) -> Result<(), Error> {
     let percent = |share: f64| format!("{:.2} %", 100.0 * share);
-    let mut runs = Vec::new();
+    let (mut runs, mut skipped) = (Vec::new(), Vec::new());
     say(format!("\n{:<32} {:>12} {:>12}", "linear probe, all layers", "final epoch", "best epoch*"))?;
     for cell in cells {
         let folder = cell.folder(&arguments.out);
@@ -158,7 +202,10 @@ fn close<'a>(arguments: &SweepArguments, cells: &'a [Cell], failed: &mut Vec<(&'
         let run = match folder.join(RUN).is_file().then(|| Run::read(&folder)).transpose() {
             Ok(run) => run,
             Err(error) => {
-                failed.push((cell, error.to_string()));
+                skipped.push(Skipped { folder, reason: error.to_string() });
+                if failed.iter().all(|(other, _)| other.name != cell.name) {
+                    failed.push((cell, error.to_string()));
+                }
                 None
             }
         };
@@ -175,7 +222,7 @@ fn close<'a>(arguments: &SweepArguments, cells: &'a [Cell], failed: &mut Vec<(&'
     say("* selected on the test images")?;
     if !runs.is_empty() {
         let page = arguments.out.join("report.html");
-        write_atomically(&page, render(&runs)?.as_bytes())?;
+        write_atomically(&page, render(&runs, &skipped)?.as_bytes())?;
         say(format!("wrote {}", page.display()))?;
     }
     Ok(())
@@ -205,9 +252,7 @@ fn write_script(arguments: &SweepArguments, base: &Config, cells: &[Cell], path:
     command.extend(["--out".into(), text(&arguments.out)?]);
     command.extend(arguments.cached.then(|| "--cached".into()));
     let script = script(&base.name, cells, &arguments.resources, &command)?;
-    for cell in cells {
-        cell.done(&arguments.out, arguments.cached)?;
-    }
+    check_cells(arguments, cells)?;
     check_writable(path)?;
     write_atomically(&arguments.out.join(BASE), base.to_toml()?.as_bytes())?;
     write_atomically(path, script.as_bytes())?;

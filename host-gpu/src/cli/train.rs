@@ -5,12 +5,15 @@ use super::output::say;
 use super::progress::Progress;
 use super::{check_channels, open_data};
 use crate::checkpoint::{DataIdentity, Header};
-use crate::config::{Config, PRESETS, RuleName, preset};
+use crate::config::{Config, DataSource, PRESETS, RuleName, preset};
+use crate::data::Dataset;
 use crate::distributed::Ranks;
 use crate::error::Error;
+use crate::memory::Needs;
 use crate::model::Feedback;
-use crate::run::{Begin, CHECKPOINT, CONFIG, Interval, Run, check_config};
-use crate::run_info::{DataInfo, RunInfo};
+use crate::probe::{PROBE, PROBE_CACHED};
+use crate::run::{Begin, CHECKPOINT, CONFIG, Interval, METRICS, Run, check_config, loader_threads};
+use crate::run_info::{DataInfo, RUN, RunInfo};
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -122,6 +125,22 @@ impl ConfigArguments {
         self.changed(config)
     }
 
+    /// What is to be said of images that are not those of the preset.
+    pub fn note_on(&self, data: &Dataset) -> Option<String> {
+        let preset = self.preset.as_deref().filter(|_| self.config.is_none())?;
+        let fits = match data.name.as_str() {
+            "shapes" => preset == "demo",
+            "class-folders" => preset == "imagenet",
+            "idx" => ["mnist", "fashion-mnist"].contains(&preset),
+            name => preset == name,
+        };
+        let note = format!(
+            "note: preset {preset} on {} data: input, views, normalisation and probe are made for another set",
+            data.name
+        );
+        (!fits).then_some(note)
+    }
+
     /// Whether a file or a preset is named.
     pub fn is_named(&self) -> bool {
         self.config.is_some() || self.preset.is_some()
@@ -162,7 +181,8 @@ pub fn run(arguments: &TrainArguments) -> Result<u8, Error> {
 fn run_on(arguments: &TrainArguments, ranks: &Ranks) -> Result<u8, Error> {
     // One of several processes speaks for all.
     let say = |text: String| if ranks.is_root() { say(text) } else { Ok(()) };
-    let (config, out) = ranks.agree(configuration(arguments))?;
+    let (mut config, out) = ranks.agree(configuration(arguments))?;
+    config.data = if arguments.data.is_some() { DataSource::Files } else { config.data };
     let path = out.join(CHECKPOINT);
     let begin = ranks.agree(begin(arguments, &config, &out))?;
     let text = config.to_toml()?;
@@ -176,12 +196,19 @@ fn run_on(arguments: &TrainArguments, ranks: &Ranks) -> Result<u8, Error> {
     let data = ranks.first(|| open_data(arguments.data.as_deref(), arguments.cache.cache.as_deref(), &config))?;
     ranks.agree(check_channels(&data, config.input_shape(), &arguments.configuration.origin()))?;
     let images = Arc::new(config.images.map_or_else(|| data.pretrain.clone(), |count| data.pretrain.take(count)));
+    if let Some(note) = arguments.configuration.note_on(&data).filter(|_| ranks.is_root()) {
+        eprintln!("{note}");
+    }
     let used =
         if images.len() < data.pretrain.len() { format!("; the first {} used", images.len()) } else { String::new() };
     say(format!("{}: {} on {}{used}", config.name, config.rule.name(), data.source))?;
     if let Some(asked) = config.images.filter(|asked| *asked > images.len()) {
         say(format!("note: --images asks for {asked}, the set has {}", images.len()))?;
     }
+    ranks.agree(
+        Needs::of_training(&config, rayon::current_num_threads().max(loader_threads()))
+            .and_then(|needs| needs.check("training", "lower --batch or --width")),
+    )?;
     let identity = DataIdentity::of(&data.name, &images);
     ranks.same("the data set", |hasher| identity.hash(hasher))?;
     let stop = stop_by_signal()?;
@@ -255,7 +282,25 @@ fn begin(arguments: &TrainArguments, config: &Config, out: &Path) -> Result<Opti
         (true, true, _) => Ok((!check_resumed(config, out)?).then_some(Begin::Resume)),
         (true, false, false) => Err(Error::Exists { path }),
         (_, _, true) => Ok(Some(Begin::Overwrite)),
-        (false, _, false) => Ok(Some(Begin::New)),
+        (false, _, false) => check_empty(out).map(|()| Some(Begin::New)),
+    }
+}
+
+/// Refuses a folder that has no checkpoint, but files that a run would write over. A run that was killed before its
+/// first checkpoint has left no more than the head of a table of metrics.
+fn check_empty(out: &Path) -> Result<(), Error> {
+    let has_rows = |path: &Path| std::fs::read_to_string(path).map_or(path.exists(), |text| text.lines().count() > 1);
+    let files = [CONFIG, RUN, PROBE, PROBE_CACHED].map(|name| out.join(name)).into_iter().filter(|path| path.exists());
+    let metrics = Some(out.join(METRICS)).filter(|path| has_rows(path));
+    match files.chain(metrics).next() {
+        None => Ok(()),
+        Some(path) => Err(Error::Run {
+            path,
+            message:
+                "exists already, without a checkpoint, and a run would write over it; begin anew with --overwrite, \
+                      or name another folder with --out"
+                    .into(),
+        }),
     }
 }
 

@@ -16,12 +16,40 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::DataError;
 use super::files::io_error;
 
-/// The plain tar of the archive `path` (`tar.gz`), from `cache` or newly made there. Without `cache` it lies beside the
-/// archive where that folder may be written to, and else in the user's folder for such files.
+/// What becomes of an unpacked copy.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Keep<'a> {
+    /// It stays in the folder; without one, beside the archive where that folder may be written to, and else in the
+    /// user's folder for such files.
+    In(Option<&'a Path>),
+    /// It goes again, unless it was there before.
+    Nothing,
+}
+
+/// An unpacked copy.
+#[derive(Debug)]
+pub(super) enum Copy {
+    /// That stays.
+    Kept(PathBuf),
+    /// That is removed with this value; who has opened it can read on.
+    Fleeting(tempfile::TempPath),
+}
+
+impl Copy {
+    /// Where it lies.
+    pub(super) fn path(&self) -> &Path {
+        match self {
+            Self::Kept(path) => path,
+            Self::Fleeting(path) => path,
+        }
+    }
+}
+
+/// The plain tar of the archive `path` (`tar.gz`), found or newly made where `keep` says.
 ///
 /// # Errors
 /// [`DataError::Io`] where the archive is damaged, [`DataError::Cache`] where the copy cannot be written.
-pub(super) fn unpacked(path: &Path, cache: Option<&Path>, hint: &'static str) -> Result<PathBuf, DataError> {
+pub(super) fn unpacked(path: &Path, keep: Keep<'_>, hint: &'static str) -> Result<Copy, DataError> {
     let failed = |error| io_error(path, error, hint);
     let found = fs::metadata(path).map_err(failed)?;
     let changed =
@@ -29,12 +57,12 @@ pub(super) fn unpacked(path: &Path, cache: Option<&Path>, hint: &'static str) ->
     let stem = path.file_name().map_or_else(|| "archive".into(), |name| name.to_string_lossy());
     let name = format!("{stem}.{}.{changed}.tar", found.len());
     let beside = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let folders: Vec<PathBuf> = match cache {
-        Some(folder) => vec![folder.into()],
-        None => [Some(beside.into()), of_user()].into_iter().flatten().collect(),
+    let folders: Vec<PathBuf> = match keep {
+        Keep::In(Some(folder)) => vec![folder.into()],
+        Keep::In(None) | Keep::Nothing => [Some(beside.into()), of_user()].into_iter().flatten().collect(),
     };
     if let Some(copy) = folders.iter().map(|folder| folder.join(&name)).find(|copy| File::open(copy).is_ok()) {
-        return Ok(copy);
+        return Ok(Copy::Kept(copy));
     }
     let mut refused = None;
     for folder in folders {
@@ -44,7 +72,10 @@ pub(super) fn unpacked(path: &Path, cache: Option<&Path>, hint: &'static str) ->
         builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
         let begun = fs::create_dir_all(&folder).and_then(|()| builder.tempfile_in(&folder));
         match begun {
-            Ok(temporary) => return unpack(path, temporary, folder.join(name), found.len(), hint),
+            Ok(temporary) => {
+                let copy = matches!(keep, Keep::In(_)).then(|| folder.join(name));
+                return unpack(path, temporary, copy, found.len(), hint);
+            }
             Err(source) => refused = Some(DataError::Cache { path: folder, source }),
         }
     }
@@ -60,11 +91,12 @@ fn of_user() -> Option<PathBuf> {
 fn unpack(
     path: &Path,
     temporary: tempfile::NamedTempFile,
-    copy: PathBuf,
+    copy: Option<PathBuf>,
     len: u64,
     hint: &'static str,
-) -> Result<PathBuf, DataError> {
-    let cannot_write = |source| DataError::Cache { path: copy.clone(), source };
+) -> Result<Copy, DataError> {
+    let shown = copy.clone().unwrap_or_else(|| temporary.path().into());
+    let cannot_write = |source| DataError::Cache { path: shown.clone(), source };
     let file = File::open(path).map_err(|error| io_error(path, error, hint))?;
     let bar = ProgressBar::new(len);
     if let Ok(style) = ProgressStyle::with_template("unpacking {prefix} {bar:24} {bytes}/{total_bytes} ({eta} left)") {
@@ -79,9 +111,10 @@ fn unpack(
     })?;
     bar.finish_and_clear();
     let temporary = out.into_inner().map_err(|error| cannot_write(error.into_error()))?;
+    let Some(copy) = copy else { return Ok(Copy::Fleeting(temporary.into_temp_path())) };
     temporary.as_file().sync_all().map_err(cannot_write)?;
     temporary.persist(&copy).map_err(|error| cannot_write(error.error))?;
-    Ok(copy)
+    Ok(Copy::Kept(copy))
 }
 
 /// Which side of a copy failed.

@@ -14,6 +14,7 @@ use flate2::bufread::MultiGzDecoder;
 
 use super::files::{io_error, is_gzip};
 use super::images::Images;
+use super::store::Store;
 use super::{DataError, Dataset, Split};
 
 /// What tells the two sets apart.
@@ -151,6 +152,27 @@ pub fn read_folder(layout: &Layout, folder: &Path) -> Result<Dataset, DataError>
     parts.assemble(folder)
 }
 
+/// Reads the files in the folder `prefix` (empty or ending in `/`) of a store, such as a zip.
+///
+/// # Errors
+/// As for [`read_folder`].
+pub(super) fn read_store(layout: &Layout, store: &Store, prefix: &str, place: &Path) -> Result<Dataset, DataError> {
+    let mut parts = Parts::new(layout);
+    let mut bytes = Vec::new();
+    for (at, name) in layout.files.iter().enumerate() {
+        if let Some(file) = store.find(&format!("{prefix}{name}")) {
+            store.read_at_most(file, layout.most(), &mut bytes)?;
+            parts.add(at, std::mem::take(&mut bytes), &store.shown(file))?;
+        }
+    }
+    if let Some(file) = store.find(&format!("{prefix}{}", layout.names))
+        && store.read_at_most(file, MOST_NAMES, &mut bytes).is_ok()
+    {
+        parts.names(&bytes);
+    }
+    parts.assemble(place)
+}
+
 /// Reads the official archive (or the same tar without gzip) as a stream, without unpacking it.
 ///
 /// # Errors
@@ -171,7 +193,8 @@ pub fn read_archive(layout: &Layout, archive: &Path) -> Result<Dataset, DataErro
         let shown = format!("{}: {}", archive.display(), path.display());
         if let Some(at) = layout.files.iter().position(|known| *known == name) {
             let size = entry.size();
-            let bytes = read_at_most(entry, layout.most()).map_err(failed)?;
+            let cut = |source| DataError::File { file: shown.clone(), source, hint: layout.hint.into() };
+            let bytes = read_at_most(entry, layout.most()).map_err(cut)?;
             // A cut entry ends early without an error from the tar reader.
             if size <= layout.most() && bytes.len() as u64 != size {
                 return Err(layout.malformed(

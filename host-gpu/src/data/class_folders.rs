@@ -12,8 +12,8 @@ use super::store::Store;
 use super::text::in_turn;
 use super::{DataError, Dataset, Split};
 
-/// Where ImageNet itself is.
-pub const WHERE: &str = "https://www.image-net.org/download.php";
+/// Where a whole copy is: of images of the user's own nobody knows.
+pub const WHERE: &str = "";
 /// What the set is made of.
 pub(super) const TOPS: [&str; 2] = ["train", "val"];
 

@@ -3,29 +3,27 @@
 use std::io;
 use std::path::PathBuf;
 
-use super::{cifar, idx, stl10, tiny_imagenet};
-
 /// Why a data set could not be read. The message names the file, what was found and what was expected.
 #[derive(Debug, thiserror::Error)]
 pub enum DataError {
     /// The file or folder could not be opened or read: missing, no permission, truncated gzip or tar stream.
-    #[error("cannot read {path}: {source}. {hint}")]
+    #[error("cannot read {path}: {source}{}", sentence(hint))]
     Io {
         /// The file or folder.
         path: PathBuf,
         /// What the system or the decoder said.
         source: io::Error,
-        /// Where to get a whole copy.
+        /// Where to get a whole copy; empty where nobody has one but the user.
         hint: String,
     },
     /// A file of the set, perhaps in an archive, could not be read.
-    #[error("cannot read {file}: {source}. A whole copy: {hint}")]
+    #[error("cannot read {file}: {source}{}", copy(hint))]
     File {
         /// The file; a file in an archive is named `archive: name`.
         file: String,
         /// What the system or the decoder said.
         source: io::Error,
-        /// Where to get a whole copy.
+        /// Where to get a whole copy; empty where nobody has one but the user.
         hint: String,
     },
     /// The unpacked copy of an archive could not be written.
@@ -56,14 +54,8 @@ pub enum DataError {
     },
     /// Nothing at the path looks like a known data set.
     #[error(
-        "{path} is not a data set that I know: found {found}; expected, as downloaded or unpacked, CIFAR-10 or CIFAR-100 \
-         in its binary version ({cifar10}, {cifar100}), STL-10 ({stl10}), Tiny ImageNet ({tiny}), the four files of MNIST \
-         or Fashion-MNIST ({idx}), or images in train/CLASS and val/CLASS",
-        cifar10 = cifar::WHERE,
-        cifar100 = cifar::CIFAR100.hint,
-        stl10 = stl10::WHERE,
-        tiny = tiny_imagenet::WHERE,
-        idx = idx::WHERE
+        "{path} is not a data set that I know: found {found}; expected, as downloaded, CIFAR-10 or CIFAR-100 (binary \
+         version), STL-10, Tiny ImageNet, MNIST or Fashion-MNIST, or images in train/CLASS and val/CLASS"
     )]
     Unrecognised {
         /// The file or folder.
@@ -72,17 +64,17 @@ pub enum DataError {
         found: String,
     },
     /// A file of the set is not there.
-    #[error("{place} lacks {missing}; a complete copy: {hint}")]
+    #[error("{place} lacks {missing}{}", copy(hint))]
     Missing {
         /// The folder or archive.
         place: PathBuf,
         /// Names of the missing files.
         missing: String,
-        /// Where to get a whole copy.
+        /// Where to get a whole copy; empty where nobody has one but the user.
         hint: String,
     },
     /// A file does not have the layout of its format.
-    #[error("{file}: found {found}, expected {expected}; a whole copy: {hint}")]
+    #[error("{file}: found {found}, expected {expected}{}", copy(hint))]
     Malformed {
         /// The file; a file in an archive is named `archive: name`.
         file: String,
@@ -90,11 +82,11 @@ pub enum DataError {
         found: String,
         /// What the format asks for.
         expected: String,
-        /// Where to get a whole copy.
+        /// Where to get a whole copy; empty where nobody has one but the user.
         hint: String,
     },
     /// Two files of the set contradict each other.
-    #[error("{first} and {second} do not belong together: {why}; a whole copy: {hint}")]
+    #[error("{first} and {second} do not belong together: {why}{}", copy(hint))]
     Disagreement {
         /// One file.
         first: PathBuf,
@@ -102,7 +94,17 @@ pub enum DataError {
         second: PathBuf,
         /// The contradiction.
         why: String,
-        /// Where to get a whole copy.
+        /// Where to get a whole copy; empty where nobody has one but the user.
         hint: String,
     },
+}
+
+/// Where a whole copy is, for the end of a message.
+fn copy(hint: &str) -> String {
+    if hint.is_empty() { String::new() } else { format!("; a whole copy: {hint}") }
+}
+
+/// A sentence of its own, for the end of a message.
+fn sentence(hint: &str) -> String {
+    if hint.is_empty() { String::new() } else { format!(". {hint}") }
 }

@@ -4,8 +4,8 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::Path;
 
-use super::DataError;
 use super::encoded::is_image;
+use super::{DataError, cifar};
 
 /// Reads some bytes of `file` from `position` on; the file has no position of its own that threads could dispute.
 pub fn read_at(file: &File, out: &mut [u8], position: u64) -> io::Result<usize> {
@@ -31,7 +31,8 @@ pub fn read_exact_at(file: &File, out: &mut [u8], position: u64) -> io::Result<(
 
 /// Error of an operation on `path`.
 pub fn io_error(path: &Path, source: io::Error, hint: &str) -> DataError {
-    DataError::Io { path: path.into(), source, hint: format!("A whole copy: {hint}") }
+    let hint = if hint.is_empty() { String::new() } else { format!("A whole copy: {hint}") };
+    DataError::Io { path: path.into(), source, hint }
 }
 
 /// Whether `path` is a folder; an error where there is nothing, or it may not be looked at.
@@ -80,7 +81,7 @@ pub fn packing(path: &Path) -> Result<Packing, DataError> {
     let mut start = Vec::new();
     File::open(path)
         .and_then(|file| file.take(512).read_to_end(&mut start))
-        .map_err(|source| io_error(path, source, "see the set's official page"))?;
+        .map_err(|source| io_error(path, source, ""))?;
     Ok(if start.starts_with(&[0x1f, 0x8b]) {
         Packing::Gzip
     } else if start.starts_with(b"PK") {
@@ -112,7 +113,7 @@ pub fn describe(folder: &Path) -> Result<String, DataError> {
     }
     names.sort();
     if names.iter().any(|name| name == "cifar-10-batches-py" || name == "data_batch_1") {
-        return Ok("the Python version of CIFAR-10".into());
+        return Ok(format!("the Python version of CIFAR-10 (the binary version: {})", cifar::WHERE));
     }
     if names.iter().take(8).any(|name| holds_image(&folder.join(name))) {
         return Ok("class folders without train and val".into());

@@ -27,7 +27,7 @@ mod text;
 pub mod tiny_imagenet;
 
 pub use error::DataError;
-pub use open::{open, open_with};
+pub use open::{open, open_once, open_with};
 pub use sheet::contact_sheet;
 pub use split::Split;
 

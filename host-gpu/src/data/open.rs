@@ -6,6 +6,7 @@ use std::path::Path;
 
 use flate2::bufread::MultiGzDecoder;
 
+use super::cache::{Copy, Keep};
 use super::encoded::is_image;
 use super::files::{Packing, describe, exists, holds_any, is_folder, packing};
 use super::store::Store;
@@ -32,6 +33,18 @@ pub fn open(path: &Path) -> Result<Dataset, DataError> {
 /// # Errors
 /// [`DataError`]; the message says what was found, what was expected, and where the official files are.
 pub fn open_with(path: &Path, cache: Option<&Path>) -> Result<Dataset, DataError> {
+    open_keeping(path, Keep::In(cache))
+}
+
+/// As [`open_with`], but where an archive has to be unpacked, and no copy is there yet, none is left behind.
+///
+/// # Errors
+/// As [`open_with`].
+pub fn open_once(path: &Path) -> Result<Dataset, DataError> {
+    open_keeping(path, Keep::Nothing)
+}
+
+fn open_keeping(path: &Path, cache: Keep<'_>) -> Result<Dataset, DataError> {
     if !is_folder(path)? {
         return open_archive(path, cache);
     }
@@ -54,7 +67,8 @@ pub fn open_with(path: &Path, cache: Option<&Path>) -> Result<Dataset, DataError
         }
     }
     for folder in [path.to_path_buf(), path.join(tiny_imagenet::FOLDER)] {
-        if exists(&folder.join(tiny_imagenet::CLASSES))? {
+        // Any of its lists tells it from a user's own images; which are missing is then said.
+        if holds_any(&folder, &[tiny_imagenet::CLASSES, tiny_imagenet::ANNOTATIONS])? {
             let store = Store::folder(&folder, &tiny_imagenet::TOPS, tiny_imagenet::WHERE)?;
             return tiny_imagenet::read(store, "", &folder);
         }
@@ -92,6 +106,8 @@ fn set_of(name: &str) -> Option<(Set, &str)> {
         Some((Set::Stl10, folder))
     } else if file == tiny_imagenet::CLASSES {
         Some((Set::TinyImageNet, folder))
+    } else if let Some(prefix) = name.strip_suffix(tiny_imagenet::ANNOTATIONS) {
+        Some((Set::TinyImageNet, prefix))
     } else if is_image(file) {
         let parts = class_folders::TOPS.iter().filter_map(|part| {
             let at = if folder.starts_with(&format!("{part}/")) { Some(0) } else { folder.find(&format!("/{part}/")) };
@@ -115,8 +131,8 @@ fn recognise<'a>(names: impl Iterator<Item = &'a str>) -> Option<(Set, &'a str)>
     found
 }
 
-fn open_archive(path: &Path, cache: Option<&Path>) -> Result<Dataset, DataError> {
-    let hint = "see the set's official page";
+fn open_archive(path: &Path, cache: Keep<'_>) -> Result<Dataset, DataError> {
+    let hint = "";
     let unrecognised = |found: String| Err(DataError::Unrecognised { path: path.into(), found });
     match packing(path)? {
         Packing::Gzip => {
@@ -126,7 +142,13 @@ fn open_archive(path: &Path, cache: Option<&Path>) -> Result<Dataset, DataError>
                 Some((Set::Cifar(name), _)) => cifar::read_archive(cifar_layout(name), path),
                 Some((set, _)) => {
                     let copy = cache::unpacked(path, cache, hint_of(set))?;
-                    open_store(Store::tar(&copy, hint_of(set))?, path)
+                    let mut data = open_store(Store::tar(copy.path(), hint_of(set))?, path)?;
+                    // What is not kept goes now: the store has it open.
+                    if let Copy::Kept(copy) = copy {
+                        data.source +=
+                            &format!("; unpacked to {}, which may be removed when no run needs it", copy.display());
+                    }
+                    Ok(data)
                 }
                 None => unrecognised(format!("an archive with {}", few(&names))),
             }
@@ -140,11 +162,14 @@ fn open_archive(path: &Path, cache: Option<&Path>) -> Result<Dataset, DataError>
 fn open_store(store: Store, path: &Path) -> Result<Dataset, DataError> {
     let found = recognise((0..store.len()).map(|file| store.name(file)));
     match found.map(|(set, prefix)| (set, prefix.to_string())) {
-        Some((Set::Cifar(name), _)) if !store.is_zip() => cifar::read_archive(cifar_layout(name), store.path()),
+        Some((Set::Cifar(name), prefix)) if store.is_zip() => {
+            cifar::read_store(cifar_layout(name), &store, &prefix, path)
+        }
+        Some((Set::Cifar(name), _)) => cifar::read_archive(cifar_layout(name), store.path()),
         Some((Set::Stl10, prefix)) => stl10::read(&store, &prefix, path),
         Some((Set::TinyImageNet, prefix)) => tiny_imagenet::read(store, &prefix, path),
         Some((Set::ClassFolders, prefix)) => class_folders::read(store, &prefix, path),
-        Some((Set::Cifar(_), _)) | None => {
+        None => {
             let names: Vec<String> = (0..store.len().min(5)).map(|file| store.name(file).to_string()).collect();
             Err(DataError::Unrecognised { path: path.into(), found: format!("an archive with {}", few(&names)) })
         }

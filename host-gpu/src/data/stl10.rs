@@ -56,13 +56,18 @@ pub(super) fn read(store: &Store, prefix: &str, place: &Path) -> Result<Dataset,
     };
     let names = find(NAMES).map(|file| lines(store, file)).transpose()?;
     let names = names.filter(|names| names.len() == CLASSES.len());
-    let unpacked =
-        if store.path() == place { String::new() } else { format!(", unpacked to {}", store.path().display()) };
+    let mut notes = String::new();
+    if names.is_none() {
+        notes += &format!("; without {NAMES} of {} lines: its names of classes are the official ones", CLASSES.len());
+    }
+    if folds.is_empty() {
+        notes += &format!("; without {FOLDS}: no folds");
+    }
     let official = if counts == OFFICIAL { "" } else { " (the official set has 100000, 5000 and 8000)" };
     Ok(Dataset {
         name: "stl10".into(),
         source: format!(
-            "STL-10 from {}{unpacked}: {} unlabelled, {} training and {} test images{official}",
+            "STL-10 from {}: {} unlabelled, {} training and {} test images{official}{notes}",
             place.display(),
             counts[0],
             counts[1],

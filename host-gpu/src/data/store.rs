@@ -184,14 +184,22 @@ impl Store {
     /// # Errors
     /// [`DataError`] where it cannot be read, is larger than 64 MiB, or not what the archive says of it.
     pub(super) fn read(&self, i: usize, out: &mut Vec<u8>) -> Result<(), DataError> {
+        self.read_at_most(i, MOST_BYTES, out)
+    }
+
+    /// As [`Store::read`], of files with up to `most` bytes.
+    ///
+    /// # Errors
+    /// As [`Store::read`].
+    pub(super) fn read_at_most(&self, i: usize, most: u64, out: &mut Vec<u8>) -> Result<(), DataError> {
         out.clear();
         let entry = &self.entries[i];
-        if entry.len > MOST_BYTES {
-            return Err(self.too_large(i));
+        if entry.len > most {
+            return Err(self.too_large(i, most));
         }
         let read = match &self.kind {
             Kind::Folder => File::open(self.path.join(&*entry.name))
-                .and_then(|file| file.take(MOST_BYTES + 1).read_to_end(out))
+                .and_then(|file| file.take(most + 1).read_to_end(out))
                 .map(|_| ()),
             Kind::Tar(file) => {
                 out.resize(entry.len as usize, 0);
@@ -202,18 +210,18 @@ impl Store {
                 .clone()
                 .by_index(entry.at as usize)
                 .map_err(io::Error::from)
-                .and_then(|file| file.take(MOST_BYTES + 1).read_to_end(out))
+                .and_then(|file| file.take(most + 1).read_to_end(out))
                 .map(|_| ()),
         };
         read.map_err(|error| DataError::File { file: self.shown(i), source: error, hint: self.hint.into() })?;
-        if out.len() as u64 > MOST_BYTES { Err(self.too_large(i)) } else { Ok(()) }
+        if out.len() as u64 > most { Err(self.too_large(i, most)) } else { Ok(()) }
     }
 
-    fn too_large(&self, i: usize) -> DataError {
+    fn too_large(&self, i: usize, most: u64) -> DataError {
         DataError::Malformed {
             file: self.shown(i),
-            found: format!("more than {MOST_BYTES} bytes"),
-            expected: "a single image or list".into(),
+            found: format!("more than {most} bytes"),
+            expected: "a file of the set".into(),
             hint: self.hint.into(),
         }
     }

@@ -1,72 +1,23 @@
-//! The course of a run, read back from `metrics.csv`.
+//! The course of a run, as its metrics tell it.
 
 use crate::error::Error;
+use crate::metrics::{Row, read_rows};
 use std::path::Path;
-
-/// One row of `metrics.csv`, as far as the report shows it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct CourseRow {
-    /// The last step of the row, counted from 1 over all epochs.
-    pub step: u64,
-    /// Images a second.
-    pub images_per_second: f64,
-    /// Loss of each layer; `None` where a layer has none.
-    pub losses: Vec<Option<f64>>,
-}
 
 /// The rows of a run, in the order of their steps.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Course {
     /// The rows.
-    pub rows: Vec<CourseRow>,
+    pub rows: Vec<Row>,
 }
 
 impl Course {
-    /// Reads the file; columns are found by their names, those that are not shown may be anything.
+    /// Reads `metrics.csv`.
     ///
     /// # Errors
-    /// [`Error::File`] where it cannot be read, [`Error::Run`] with line and field where it is damaged.
+    /// As [`read_rows`].
     pub fn read(path: &Path) -> Result<Self, Error> {
-        let bytes = std::fs::read(path).map_err(Error::file("read", path))?;
-        Self::parse(&bytes).map_err(|message| Error::Run { path: path.into(), message })
-    }
-
-    fn parse(bytes: &[u8]) -> Result<Self, String> {
-        let mut reader = csv::Reader::from_reader(bytes);
-        let names = reader.headers().map_err(|error| error.to_string())?.clone();
-        let column = |name: &str| names.iter().position(|found| found == name);
-        let needed = |name: &str| column(name).ok_or_else(|| format!("no column {name} in the first line"));
-        let (step, speed) = (needed("step")?, needed("images_per_second")?);
-        let losses: Vec<(String, usize)> = (0..)
-            .map_while(|layer| Some(format!("loss_layer{layer}")).and_then(|name| Some((name.clone(), column(&name)?))))
-            .collect();
-        let mut rows: Vec<CourseRow> = Vec::new();
-        for record in reader.records() {
-            let record = record.map_err(|error| error.to_string())?;
-            let line = record.position().map_or(0, csv::Position::line);
-            let text = |column: usize| record.get(column).unwrap_or_default();
-            let wrong = |name: &str, column: usize, expected: &str| {
-                format!("line {line}, field {name} is {:?}, expected {expected}", text(column))
-            };
-            let number = |name: &str, column: usize| {
-                let number = text(column).parse::<f64>().ok().filter(|number| number.is_finite());
-                number.ok_or_else(|| wrong(name, column, "a number"))
-            };
-            let found: u64 = text(step).parse().map_err(|_| wrong("step", step, "a whole number"))?;
-            if rows.last().is_some_and(|last| last.step >= found) {
-                return Err(wrong("step", step, "more than in the line before it"));
-            }
-            let loss = |(name, column): &(String, usize)| match text(*column) {
-                "" => Ok(None),
-                _ => number(name, *column).map(Some),
-            };
-            rows.push(CourseRow {
-                step: found,
-                images_per_second: number("images_per_second", speed)?,
-                losses: losses.iter().map(loss).collect::<Result<_, _>>()?,
-            });
-        }
-        Ok(Self { rows })
+        read_rows(path).map(|rows| Self { rows })
     }
 
     /// The last row's losses.
@@ -98,38 +49,25 @@ impl Course {
 mod tests {
     use super::*;
 
-    const FILE: &str = "epoch,step,images_per_second,loss_layer0,loss_layer1,lr\n\
-        0,5,100.0,2.0,,x\n0,10,300.0,1.5,1.25,x\n1,15,200.0,1.0,1.0,x\n";
-
     #[test]
-    fn columns_are_found_by_name_and_an_empty_loss_is_none() {
-        let course = Course::parse(FILE.as_bytes()).unwrap();
-        assert_eq!(course.rows[0], CourseRow { step: 5, images_per_second: 100.0, losses: vec![Some(2.0), None] });
+    fn curves_are_means_of_rows_and_speeds_their_median() {
+        let row = |step, images_per_second, losses: [Option<f64>; 2]| {
+            let none = || vec![None; 2];
+            let losses = losses.to_vec();
+            let (u_pos, u_neg, mismatch) = (none(), none(), none());
+            Row { epoch: 0, step, images_per_second, losses, learning_rate: 0.1, u_pos, u_neg, mismatch }
+        };
+        let course = Course {
+            rows: vec![
+                row(5, 100.0, [Some(2.0), None]),
+                row(10, 300.0, [Some(1.5), Some(1.25)]),
+                row(15, 200.0, [Some(1.0), Some(1.0)]),
+            ],
+        };
         assert_eq!(course.final_losses(), [Some(1.0), Some(1.0)]);
         assert_eq!(course.images_per_second(), Some(200.0));
         assert_eq!(course.loss_curve(1, 9), [(10.0, 1.25), (15.0, 1.0)]);
         assert_eq!(course.loss_curve(0, 2), [(7.5, 1.75), (15.0, 1.0)]);
         assert_eq!(course.loss_curve(7, 2), []);
-        let head = FILE.lines().next().unwrap();
-        assert_eq!(Course::parse(head.as_bytes()).unwrap(), Course::default());
-    }
-
-    #[test]
-    fn damage_is_named_by_line_and_field() {
-        for (from, to, part) in [
-            ("step", "stop", "no column step"),
-            ("images_per_second", "speed", "no column images_per_second"),
-            (",10,", ",ten,", "line 3, field step is \"ten\", expected a whole number"),
-            (",10,", ",4,", "line 3, field step is \"4\", expected more"),
-            ("300.0", "nan", "line 3, field images_per_second is \"nan\""),
-            ("1.25", "1.2.5", "line 3, field loss_layer1 is \"1.2.5\", expected a number"),
-            ("1.5,1.25,x", "1.5", "line: 3"),
-        ] {
-            assert!(FILE.contains(from), "{from}");
-            let error = Course::parse(FILE.replacen(from, to, 1).as_bytes()).unwrap_err();
-            assert!(error.contains(part), "{from}: {error}");
-        }
-        assert!(Course::parse(b"").unwrap_err().contains("no column step"));
-        assert!(Course::parse(b"epoch,step,images_per_second\n0,\xff,1\n").is_err());
     }
 }

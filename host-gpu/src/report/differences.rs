@@ -17,18 +17,22 @@ pub struct Difference {
     pub values: Vec<(String, Vec<usize>)>,
 }
 
-/// The fields that differ, by name.
+/// The name under which the data sets are compared, beside the fields of the configurations.
+const DATA: &str = "data set";
+
+/// The fields of configurations and the data sets, each in words, that differ; by name.
 ///
 /// # Errors
 /// [`Error::Config`] where the library refuses a value.
-pub fn differences<'a>(configs: impl Iterator<Item = &'a Config>) -> Result<Vec<Difference>, Error> {
+pub fn differences<'a>(runs: impl Iterator<Item = (&'a Config, String)>) -> Result<Vec<Difference>, Error> {
     let mut all: Vec<BTreeMap<String, String>> = Vec::new();
-    for config in configs {
+    for (config, data) in runs {
         // By way of the text: numbers are then shown as they are written there.
         let table: toml::Table = toml::from_str(&config.to_toml()?)
             .map_err(|error| Error::Config { origin: config.name.clone(), message: error.to_string() })?;
         let mut fields = BTreeMap::new();
         flatten(String::new(), &Value::Table(table), &mut fields);
+        fields.insert(DATA.into(), data);
         all.push(fields);
     }
     let mut names: Vec<&String> = all.iter().flat_map(BTreeMap::keys).collect();
@@ -77,11 +81,12 @@ mod tests {
     #[test]
     fn only_what_differs_is_listed_with_the_runs_that_have_it() {
         let base = preset("cifar10").unwrap();
-        assert_eq!(differences([&base, &base].into_iter()).unwrap(), []);
+        let on = |config, data: &str| (config, data.to_string());
+        assert_eq!(differences([on(&base, "one"), on(&base, "one")].into_iter()).unwrap(), []);
         let other = Config { seed: 9, images: Some(100), ..base.clone() };
         let mut third = Config { seed: 9, ..base.clone() };
         third.blocks[2].channels = 7;
-        let list = differences([&base, &other, &third].into_iter()).unwrap();
+        let list = differences([on(&base, "one"), on(&other, "one"), on(&third, "two")].into_iter()).unwrap();
         let value = |text: &str, runs: &[usize]| (text.to_string(), runs.to_vec());
         let difference =
             |field: &str, values: [(String, Vec<usize>); 2]| Difference { field: field.into(), values: values.into() };
@@ -89,6 +94,7 @@ mod tests {
             list,
             [
                 difference("blocks[2].channels", [value("256", &[0, 1]), value("7", &[2])]),
+                difference("data set", [value("one", &[0, 1]), value("two", &[2])]),
                 difference("images", [value("not set", &[0, 2]), value("100", &[1])]),
                 difference("seed", [value("2", &[0]), value("9", &[1, 2])]),
             ]

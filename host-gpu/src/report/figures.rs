@@ -39,20 +39,20 @@ pub fn losses_by_layer(runs: &[Run]) -> Result<Vec<Markup>, Error> {
     Ok(figures)
 }
 
-/// Accuracy after the last epoch by layer, one colour a run.
-pub fn accuracy_by_layer(
+/// Accuracy after the last epoch by layer, one colour a run; `probe` gives that of the run with an index.
+pub fn accuracy_by_layer<'a>(
     runs: &[Run],
     name: &str,
     caption: &str,
-    probe: impl Fn(&Run) -> Option<&ProbeRecord>,
+    probe: impl Fn(usize) -> Option<&'a ProbeRecord>,
 ) -> Result<Option<Markup>, Error> {
-    let layers = runs.iter().filter_map(&probe).map(|record| record.report.layers.len()).max().unwrap_or(0);
+    let layers = (0..runs.len()).filter_map(&probe).map(|record| record.report.layers.len()).max().unwrap_or(0);
     if layers == 0 {
         return Ok(None);
     }
     let group = |name: String, head: &dyn Fn(&ProbeRecord) -> Option<f64>| {
-        let bar = |(index, run): (usize, &Run)| Some((run_colour(index), probe(run).map(head)?));
-        Group { name, bars: runs.iter().enumerate().filter_map(bar).collect() }
+        let bar = |index: usize| Some((run_colour(index), probe(index).map(head)?));
+        Group { name, bars: (0..runs.len()).filter_map(bar).collect() }
     };
     let percent = |head: &Accuracy| 100.0 * head.last;
     let mut groups: Vec<Group> = (0..layers)

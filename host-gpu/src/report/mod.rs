@@ -8,8 +8,10 @@ mod differences;
 mod figures;
 mod page;
 mod run;
+mod seeds;
+mod sets;
 mod tables;
 
-pub use course::{Course, CourseRow};
+pub use course::Course;
 pub use page::render;
-pub use run::{Run, find};
+pub use run::{Run, Skipped, find};

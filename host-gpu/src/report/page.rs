@@ -3,9 +3,12 @@
 use super::charts::{css, layer_colour};
 use super::differences::differences;
 use super::figures::{accuracy_by_layer, losses_by_layer, of_run, speed};
-use super::run::{Run, State};
+use super::run::{Run, Skipped, State};
+use super::seeds::over_seeds;
+use super::sets::{DataSet, data_sets, images};
 use super::tables::{badge, differing_fields, layer_accuracies, losses, origins, percent, results};
 use crate::error::Error;
+use crate::probe::ProbeRecord;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 const STYLE: &str = include_str!("style.css");
@@ -13,11 +16,11 @@ const STYLE: &str = include_str!("style.css");
 /// Nothing may be loaded from anywhere and no script may run, whatever a name in a file says.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'";
 
-/// The page that compares `runs`.
+/// The page that compares `runs`, and says which were `skipped`.
 ///
 /// # Errors
 /// [`Error::Plot`] where a chart cannot be drawn, [`Error::Config`] where a configuration cannot be written as text.
-pub fn render(runs: &[Run]) -> Result<String, Error> {
+pub fn render(runs: &[Run], skipped: &[Skipped]) -> Result<String, Error> {
     let title = if let [run] = runs { run.name() } else { format!("{} runs", runs.len()) };
     let page = html! {
         (DOCTYPE)
@@ -35,6 +38,9 @@ pub fn render(runs: &[Run]) -> Result<String, Error> {
                     p.brand { "clapp report" }
                     h1 { (title) }
                     (lead(runs))
+                    @for Skipped { folder, reason } in skipped {
+                        p.failed { "Left out: " (folder.display()) ": " (reason) }
+                    }
                 }
                 main {
                     section {
@@ -48,6 +54,7 @@ pub fn render(runs: &[Run]) -> Result<String, Error> {
                         @if runs.len() > 1 {
                             p.small { "Settings that differ between the runs are " span.differs { "marked" } "." }
                         }
+                        (over_seeds(runs)?)
                     }
                     (accuracies(runs)?)
                     (courses(runs)?)
@@ -73,15 +80,24 @@ fn lead(runs: &[Run]) -> Markup {
     let finished = count(|state| *state == State::Finished);
     let failed = count(|state| matches!(state, State::Failed(_)));
     let probed = runs.iter().filter(|run| run.probe.is_some() || run.cached_probe.is_some()).count();
-    let best = runs.iter().enumerate().filter_map(|(index, run)| Some((index, run.probe.as_ref()?.report.all.last)));
-    let best = best.max_by(|one, other| one.1.total_cmp(&other.1).then(other.0.cmp(&one.0)));
+    let sets = data_sets(runs);
+    let best = |set: &DataSet| {
+        let shares = set.runs.iter().filter_map(|index| Some((*index, runs[*index].probe.as_ref()?.report.all.last)));
+        shares.max_by(|one, other| one.1.total_cmp(&other.1).then(other.0.cmp(&one.0)))
+    };
     html! {
         ul.tiles {
             li { b { (finished) " of " (runs.len()) } "finished" }
             @if failed > 0 { li.failed { b { (failed) } "failed" } }
             li { b { (probed) " of " (runs.len()) } "probed" }
-            @if let Some((index, share)) = best {
-                li { b { (percent(share)) } "highest final accuracy, run " (badge(index)) }
+            @for set in &sets {
+                @if let Some((index, share)) = best(set) {
+                    li {
+                        b { (percent(share)) } "highest final accuracy"
+                        @if sets.len() > 1 { " on " (set.name) }
+                        ", run " (badge(index))
+                    }
+                }
             }
         }
     }
@@ -95,14 +111,23 @@ fn legend(runs: &[Run]) -> Markup {
 }
 
 fn accuracies(runs: &[Run]) -> Result<Markup, Error> {
-    let plain = accuracy_by_layer(
-        runs,
+    let figures = |name: &str, caption: &str, record: fn(&Run) -> Option<&ProbeRecord>| {
+        let sets = data_sets(runs);
+        let figure = |(number, set): (usize, &DataSet)| {
+            let (name, caption) = match sets.len() {
+                1 => (name.to_string(), caption.to_string()),
+                _ => (format!("{name}-{}", number + 1), format!("On {}. {caption}", set.name)),
+            };
+            accuracy_by_layer(runs, &name, &caption, |index| set.runs.contains(&index).then(|| record(&runs[index]))?)
+        };
+        sets.iter().enumerate().filter_map(|numbered| figure(numbered).transpose()).collect::<Result<Vec<_>, _>>()
+    };
+    let plain = figures(
         "accuracy",
         "Linear probe after its final epoch; images augmented anew each epoch (the paper's protocol)",
         |run| run.probe.as_ref(),
     )?;
-    let cached = accuracy_by_layer(
-        runs,
+    let cached = figures(
         "accuracy-cached",
         "Linear probe after its final epoch; cached features without augmentation",
         |run| run.cached_probe.as_ref(),
@@ -110,16 +135,16 @@ fn accuracies(runs: &[Run]) -> Result<Markup, Error> {
     Ok(html! {
         section {
             h2 { "Probe accuracy by layer" }
-            @if plain.is_none() && cached.is_none() {
-                p.missing { "No run has been probed yet: " code { "clapp eval RUN/checkpoint.safetensors" } " does it." }
+            @if plain.is_empty() && cached.is_empty() {
+                p.missing { "No run has been probed yet: " code { "clapp eval RUN" } " does it." }
             } @else {
                 (legend(runs))
-                div.grid { @for figure in [&plain, &cached].into_iter().flatten() { (figure) } }
-                @if plain.is_some() {
+                div.grid { @for figure in plain.iter().chain(&cached) { (figure) } }
+                @if !plain.is_empty() {
                     h3 { "Augmented anew each epoch" }
                     (layer_accuracies("accuracies", runs, |run| run.probe.as_ref()))
                 }
-                @if cached.is_some() {
+                @if !cached.is_empty() {
                     h3 { "Cached features" }
                     (layer_accuracies("accuracies-cached", runs, |run| run.cached_probe.as_ref()))
                 }
@@ -152,12 +177,12 @@ fn courses(runs: &[Run]) -> Result<Markup, Error> {
 }
 
 fn configurations(runs: &[Run]) -> Result<Markup, Error> {
-    let list = differences(runs.iter().map(|run| &run.config))?;
+    let list = differences(runs.iter().map(|run| (&run.config, images(run))))?;
     Ok(html! {
         section {
-            h2 { "What differs in the configurations" }
+            h2 { "What differs in configurations and data" }
             @if list.is_empty() {
-                p { "Nothing: the runs have the same configuration." }
+                p { "Nothing: the runs have the same configuration and data." }
             } @else {
                 (differing_fields(&list))
                 p.small { "All other fields are the same in all runs." }

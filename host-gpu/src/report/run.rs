@@ -30,6 +30,15 @@ pub struct Run {
     pub cached_probe: Option<ProbeRecord>,
 }
 
+/// A folder that a page leaves out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Skipped {
+    /// The folder as it was named.
+    pub folder: PathBuf,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
 /// Whether training has come to its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum State {

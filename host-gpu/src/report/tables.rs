@@ -3,6 +3,7 @@
 use super::charts::{css, run_colour};
 use super::differences::Difference;
 use super::run::{Run, State};
+use super::sets::images;
 use crate::probe::{Accuracy, ProbeRecord};
 use maud::{Markup, html};
 
@@ -17,16 +18,18 @@ struct Column<'a> {
 struct Cell {
     key: String,
     shown: Markup,
+    /// Whether there is nothing but the reason why.
+    missing: bool,
 }
 
 impl Cell {
     fn text(text: impl Into<String>) -> Self {
         let key = text.into();
-        Self { shown: html! { (key) }, key }
+        Self { shown: html! { (key) }, key, missing: false }
     }
 
     fn missing(reason: &str) -> Self {
-        Self { key: reason.into(), shown: html! { span.missing { (reason) } } }
+        Self { key: reason.into(), shown: html! { span.missing { (reason) } }, missing: true }
     }
 }
 
@@ -39,21 +42,23 @@ pub fn badge(index: usize) -> Markup {
     html! { span.badge { i.swatch style={ "background:" (css(run_colour(index))) } {} (index + 1) } }
 }
 
-/// A table with one row a run; cells of `setting` columns that differ between the runs are marked.
+/// A table with one row a run that has anything to show; cells of `setting` columns that differ between the runs are
+/// marked.
 fn table(name: &str, runs: &[Run], columns: &[Column<'_>]) -> Markup {
     let differs = |column: &Column<'_>| {
         column.class.starts_with("setting")
             && column.cells.iter().any(|cell| Some(&cell.key) != column.cells.first().map(|cell| &cell.key))
     };
+    let shown = |index: usize| columns.iter().any(|column| !column.cells[index].missing);
     html! {
-        div.scroll {
+        @if (0..runs.len()).any(shown) { div.scroll {
             table data-table=(name) class=[columns.iter().all(|column| column.class.starts_with("number")).then_some("numbers")] {
                 thead { tr {
                     th scope="col" { "run" }
                     @for column in columns { th scope="col" class=(column.class) { (column.name) } }
                 } }
                 tbody {
-                    @for (index, run) in runs.iter().enumerate() {
+                    @for (index, run) in runs.iter().enumerate().filter(|(index, _)| shown(*index)) {
                         tr data-run=(index + 1) {
                             th scope="row" { a href={ "#run-" (index + 1) } { (badge(index)) " " (run.name()) } }
                             @for column in columns {
@@ -64,7 +69,7 @@ fn table(name: &str, runs: &[Run], columns: &[Column<'_>]) -> Markup {
                     }
                 }
             }
-        }
+        } }
     }
 }
 
@@ -81,6 +86,7 @@ pub fn results(runs: &[Run]) -> Markup {
         column("width", "setting number", runs, |run| text(run.info.width.to_string())),
         column("seed", "setting number", runs, |run| text(run.info.seed.to_string())),
         column("epochs", "setting number", runs, |run| text(run.config.epochs.to_string())),
+        column("data", "setting", runs, |run| text(images(run))),
         column("state", "", runs, state),
     ];
     // Without a single probe of a kind, there is only one pair of columns to say so.
@@ -110,7 +116,7 @@ fn accuracies<'a>(runs: &[Run], kind: &str, record: impl Fn(&Run) -> Option<&Pro
             @if main { span.meter { i style=(format!("width:{:.2}%", 100.0 * share)) {} } }
             @if stale.is_some() && main { span.note { "of the encoder after " (record.encoder_epochs) " epochs" } }
         };
-        Cell { key: share.to_string(), shown }
+        Cell { key: share.to_string(), shown, missing: false }
     };
     [
         column(&format!("{kind}, final epoch"), "number main", runs, |run| cell(run, |head| head.last, true)),
@@ -125,9 +131,11 @@ fn state(run: &Run) -> Cell {
         State::Finished => Cell::text("finished"),
         State::Unfinished(done) => {
             let key = format!("{done} of {planned} epochs: still going, or interrupted");
-            Cell { shown: html! { span.warning { (key) } }, key }
+            Cell { shown: html! { span.warning { (key) } }, key, missing: false }
         }
-        State::Failed(reason) => Cell { shown: html! { span.failed { "failed: " (reason) } }, key: reason },
+        State::Failed(reason) => {
+            Cell { shown: html! { span.failed { "failed: " (reason) } }, key: reason, missing: false }
+        }
     }
 }
 
@@ -181,10 +189,6 @@ pub fn origins(runs: &[Run]) -> Markup {
     };
     let columns = [
         column("configuration", "setting", runs, |run| Cell::text(run.info.name.clone())),
-        column("data", "setting", runs, |run| {
-            let data = &run.info.data;
-            Cell::text(format!("{}: {} training, {} test images", data.name, data.train_images, data.test_images))
-        }),
         column("machine", "setting", runs, |run| Cell::text(machine(run))),
         column("commit", "setting", runs, |run| {
             Cell::text(format!("{} ({})", run.info.program.commit, run.info.program.version))

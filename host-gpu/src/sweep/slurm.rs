@@ -28,6 +28,20 @@ pub struct Resources {
 /// Seconds before the time limit at which a task is told to stop: it then writes a checkpoint.
 const NOTICE: u32 = 120;
 
+/// Whether SLURM reads `text` as a time limit.
+fn is_time(text: &str) -> bool {
+    let (days, rest) = text.split_once('-').map_or((None, text), |(days, rest)| (Some(days), rest));
+    let fields: Vec<&str> = rest.split(':').collect();
+    days.into_iter().chain(fields.iter().copied()).all(|field| field.parse::<u32>().is_ok() && !field.starts_with('+'))
+        && fields.len() <= 3
+}
+
+/// Whether SLURM reads `text` as an amount of memory.
+fn is_memory(text: &str) -> bool {
+    let number = text.strip_suffix(['K', 'M', 'G', 'T', 'k', 'm', 'g', 't']).unwrap_or(text);
+    !number.starts_with('+') && number.parse::<u64>().is_ok()
+}
+
 /// The script: `command` (a program and its arguments) is called with `--only` and the task's index.
 ///
 /// # Errors
@@ -52,6 +66,15 @@ pub fn script(name: &str, cells: &[Cell], resources: &Resources, command: &[Stri
         if value.is_empty() || !value.chars().all(|c| c.is_ascii_alphanumeric() || "_-.,:=+/".contains(c)) {
             let message = format!("is {value:?}, expected letters, digits and _-.,:=+/");
             return Err(Error::Config { origin: option.into(), message });
+        }
+        let expected = match key {
+            "time" if !is_time(value) => "minutes, MM:SS, HH:MM:SS, days-HH, days-HH:MM or days-HH:MM:SS",
+            "cpus-per-task" if !value.parse::<u32>().is_ok_and(|count| count > 0) => "a whole number above 0",
+            "mem" if !is_memory(value) => "a whole number, then K, M, G or T (or nothing: megabytes)",
+            _ => "",
+        };
+        if !expected.is_empty() {
+            return Err(Error::Config { origin: option.into(), message: format!("is {value:?}, expected {expected}") });
         }
         directives.push(format!("--{key}={value}"));
     }

@@ -85,10 +85,14 @@ fn loss(seed: u64, layer: usize, row: u64) -> f64 {
 
 /// Forty rows whose losses fall, at 100 images a second and the seed.
 pub fn metrics(seed: u64) -> String {
-    let mut text = String::from("epoch,step,images_per_second,loss_layer0,loss_layer1\n");
+    let mut text = String::from(
+        "epoch,step,images_per_second,loss_layer0,loss_layer1,learning_rate,u_pos_layer0,u_pos_layer1,\
+         u_neg_layer0,u_neg_layer1,mismatch_layer0,mismatch_layer1\n",
+    );
     for row in 1..=40 {
         let (step, speed) = (row * 50, 100 + seed);
-        let _ = writeln!(text, "0,{step},{speed}.0,{:.6},{:.6}", loss(seed, 0, row), loss(seed, 1, row));
+        let _ =
+            writeln!(text, "0,{step},{speed}.0,{:.6},{:.6},0.001,0,0,0,0,,", loss(seed, 0, row), loss(seed, 1, row));
     }
     text
 }

@@ -21,6 +21,18 @@ fn rows_at_a_time(layer: &Layer, rows: usize) -> usize {
     (POSITIONS / layer.conv.area()).clamp(1, rows.div_ceil(4))
 }
 
+/// Values that a step on `rows` frames takes beside its inputs and outputs, on so many threads: windows or tiles, and
+/// parts of the weights' gradient.
+pub fn scratch_len(layer: &Layer, rows: usize, threads: usize) -> usize {
+    if let Some(tiling) = Tiling::of(layer) {
+        return tiling.scratch_len(rows, threads);
+    }
+    let positions = rows_at_a_time(layer, rows) * layer.conv.area();
+    let weights = layer.weight_len();
+    let parts = PARTIAL_SUMS[usize::from(weights > SMALL_GRADIENT)].min(rows);
+    threads * positions * (layer.fan_in() + 2 * layer.block.out_channels) + parts * weights
+}
+
 /// Where one row of a window lies in a frame, in elements: what is before and behind it in the window is padding.
 struct Piece {
     /// Elements of the window's row before the part inside the frame.

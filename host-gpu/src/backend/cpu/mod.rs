@@ -13,6 +13,8 @@ mod pool;
 mod projection;
 mod winograd;
 
+pub use conv::scratch_len;
+
 use super::{Activity, Backend, BlockGradient, Factors, InfoNce, Matching, Pairing, Parameter};
 use crate::optimizer::{self, Optimizer};
 use clapp_core::network::Rule;

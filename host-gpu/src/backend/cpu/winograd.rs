@@ -112,6 +112,17 @@ impl Tiling {
         let tiles = TILES[usize::from(self.is_large())];
         (tiles / self.tiles_a_frame()).clamp(1, rows)
     }
+
+    /// Values of the scratch of so many threads, of transformed weights and of parts of their gradient.
+    pub fn scratch_len(&self, rows: usize, threads: usize) -> usize {
+        let frames = self.group(rows);
+        let tiles = frames * self.tiles_a_frame();
+        let of_group =
+            parts_len(tiles * self.channels_in) + parts_len(tiles * self.channels_out) + 2 * frames * self.output_len();
+        let kernels = self.channels_in * self.channels_out;
+        let (groups, parts) = if self.is_large() { (1, 1) } else { (threads, PARTIAL_SUMS.min(rows)) };
+        groups * of_group + parts * parts_len(kernels) + 9 * kernels
+    }
 }
 
 #[inline(always)]

@@ -21,6 +21,24 @@ pub enum Ended {
 /// How often the process and the signal to stop are looked at.
 const PAUSE: Duration = Duration::from_millis(20);
 
+/// Names the process of a sweep to the commands that it runs.
+const PARENT: &str = "CLAPP_SWEEP";
+
+/// Ends this process with the sweep that runs it, however that ends: nobody else would wait for it. Training hears of
+/// it as of any request to end, and writes a checkpoint first. Of no effect where no sweep runs this process.
+pub fn end_with_sweep() {
+    #[cfg(target_os = "linux")]
+    if let Some(parent) = std::env::var(PARENT).ok().and_then(|parent| parent.parse::<i32>().ok()) {
+        use rustix::process::{Signal, getppid, set_parent_process_death_signal};
+        // Without it the next sweep waits for this process.
+        let _ = set_parent_process_death_signal(Some(Signal::TERM));
+        if getppid().is_none_or(|found| found.as_raw_nonzero().get() != parent) {
+            // The sweep has ended before it could be listened to.
+            std::process::exit(i32::from(super::INTERRUPTED));
+        }
+    }
+}
+
 /// Runs a command of this program to its end. Where `stop` is set it is told to end, and waited for.
 ///
 /// # Errors
@@ -29,7 +47,7 @@ pub fn run_child(command: &str, options: &[&OsStr], stop: &AtomicBool) -> Result
     let program = std::env::current_exe().map_err(Error::file("find", Path::new("clapp")))?;
     let failed = |error| Error::file("run", &program)(error);
     let mut started = Command::new(&program);
-    started.arg(command).args(options).stdin(Stdio::null());
+    started.arg(command).args(options).stdin(Stdio::null()).env(PARENT, std::process::id().to_string());
     // In a group of its own, the terminal's signal reaches only the sweep: two of them would end training at once,
     // before it has written its checkpoint.
     #[cfg(unix)]

@@ -1,0 +1,197 @@
+//! What a run needs of the memory, and what there is: a run that cannot fit is refused before it begins.
+
+use crate::backend::cpu::scratch_len;
+use crate::config::Config;
+use crate::error::Error;
+use crate::loader::AHEAD;
+use crate::model::{NetworkSpec, TensorRole};
+use std::fmt::Write;
+use sysinfo::{MemoryRefreshKind, RefreshKind, System};
+
+/// Bytes of a value.
+const VALUE: usize = size_of::<f32>();
+
+/// Images whose features a probe computes at a time, at least.
+const PROBE_ROWS: usize = 64;
+
+/// Heads' tensors: weights, two moments, and the gradient of a step.
+const HEAD_TENSORS: usize = 4;
+
+/// What a run takes, in bytes, by purpose. The images of the data set come on top where they are kept in memory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Needs {
+    parts: Vec<(&'static str, usize)>,
+}
+
+impl Needs {
+    /// Of training by `config` on the CPU, with so many threads that compute and as many that load.
+    ///
+    /// # Errors
+    /// [`Error::Network`] where the configuration does not fit together.
+    pub fn of_training(config: &Config, threads: usize) -> Result<Self, Error> {
+        let spec = config.network()?;
+        let rows = 2 * config.batch;
+        let (mut parameters, mut learnt, mut largest) = (0, 0, 0);
+        for layer in spec.layers() {
+            for (role, shape) in spec.tensors(layer) {
+                let len: usize = shape.iter().product();
+                parameters += len;
+                largest = largest.max(len);
+                learnt += if spec.learns(layer, role) { len } else { 0 };
+            }
+        }
+        let moments = usize::from(config.optimizer.has_first()) + usize::from(config.optimizer.has_second());
+        // The first values are drawn, and a copy of them goes to the backend, before there is a moment; a checkpoint
+        // takes a copy of one tensor at a time.
+        let state = if config.epochs == 0 { parameters } else { moments * learnt };
+        let scratch = spec.layers().iter().map(|layer| scratch_len(layer, rows, threads)).max().unwrap_or(0);
+        // Each loader thread makes a batch while others wait; the step has one as loaded and one in its own layout.
+        let batches = (threads * (AHEAD + 1) + 2) * rows * spec.input().len();
+        Ok(Self::new([
+            ("parameters", parameters),
+            ("state of the optimiser", state.max(parameters)),
+            ("activity and gradients", activity_len(&spec, rows) + largest_weight(&spec)),
+            ("scratch of convolutions", scratch),
+            ("batches", batches),
+            ("the largest tensor in a checkpoint", largest),
+        ]))
+    }
+
+    /// Of a probe of `config`'s encoder on so many training and test images of so many classes; `cached` as for
+    /// [`crate::probe::probe`].
+    ///
+    /// # Errors
+    /// [`Error::Network`] where the configuration does not fit together.
+    pub fn of_probe(
+        config: &Config,
+        images: [usize; 2],
+        classes: usize,
+        cached: bool,
+        threads: usize,
+    ) -> Result<Self, Error> {
+        let (spec, pooled) = (config.network()?, config.probe_network()?);
+        let parameters: usize = spec
+            .layers()
+            .iter()
+            .flat_map(|layer| spec.tensors(layer))
+            .map(|(_, shape)| shape.iter().product::<usize>())
+            .sum();
+        let features: usize = pooled.layers().iter().map(|layer| layer.pooled.len()).sum();
+        let rows = PROBE_ROWS.max(config.probe.batch);
+        let scratch = pooled.layers().iter().map(|layer| scratch_len(layer, rows, threads)).max().unwrap_or(0);
+        let [train, test] = images;
+        let kept = if cached { train + test } else { test };
+        let largest = pooled.layers().iter().map(|layer| layer.input.len() + layer.output.len()).max().unwrap_or(0);
+        Ok(Self::new([
+            // As read, and on the backend.
+            ("parameters", 2 * parameters),
+            ("features of the images", kept * features),
+            // One head on all layers, and one on each.
+            ("heads", 2 * HEAD_TENSORS * features * classes),
+            ("activity", rows * (2 * largest + 2 * features)),
+            ("scratch of convolutions", scratch),
+            ("batches", (threads * (AHEAD + 1) + 2) * config.probe.batch * pooled.input().len()),
+        ]))
+    }
+
+    fn new<const N: usize>(values: [(&'static str, usize); N]) -> Self {
+        Self { parts: values.into_iter().filter(|part| part.1 > 0).map(|(name, len)| (name, VALUE * len)).collect() }
+    }
+
+    /// Purposes with their bytes.
+    pub fn parts(&self) -> &[(&'static str, usize)] {
+        &self.parts
+    }
+
+    /// All bytes.
+    pub fn total(&self) -> usize {
+        self.parts.iter().map(|part| part.1).sum()
+    }
+
+    /// Refuses what cannot fit. `lower` says what makes it smaller.
+    ///
+    /// # Errors
+    /// [`Error::Memory`] where less is available, as far as the system tells.
+    pub fn check(&self, what: &'static str, lower: &'static str) -> Result<(), Error> {
+        match available() {
+            Some(available) if available < self.total() as u64 => {
+                let mut parts = self.parts.clone();
+                parts.sort_by_key(|part| std::cmp::Reverse(part.1));
+                let mut most = String::new();
+                for (name, bytes) in parts.iter().take(3) {
+                    let _ = write!(most, "{}{name} {}", if most.is_empty() { "" } else { ", " }, readable(*bytes));
+                }
+                let (needed, available) = (readable(self.total()), readable(available as usize));
+                Err(Error::Memory { what, needed, most, available, lower })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Values of maps and pooled activity that are alive at once, at most.
+fn activity_len(spec: &NetworkSpec, rows: usize) -> usize {
+    // An output map with the place of each maximum, a byte each.
+    let outputs = spec.layers().iter().map(|layer| (layer, layer.output.len() + layer.output.len() / VALUE));
+    // Pooled activity, predictions and what they are turned into, errors, and the gradient in double precision.
+    let pooled = spec.layers().iter().map(|layer| 7 * layer.pooled.len()).max().unwrap_or(0);
+    let maps = if spec.keeps_all_activity() {
+        let widest = spec.layers().iter().map(|layer| layer.output.len() + layer.conv.len() + layer.input.len()).max();
+        spec.input().len() + outputs.map(|(_, len)| len).sum::<usize>() + widest.unwrap_or(0)
+    } else {
+        // A context from the top is computed before, and the frames are kept for that.
+        let frames = if spec.rule().context.has_top() { spec.input().len() + spec.view().top_len() } else { 0 };
+        frames + outputs.map(|(layer, len)| layer.input.len() + len).max().unwrap_or(0)
+    };
+    rows * (maps + pooled)
+}
+
+/// Values of the largest gradient that is written out; those of projections are not.
+fn largest_weight(spec: &NetworkSpec) -> usize {
+    let tensors = spec.layers().iter().flat_map(|layer| spec.tensors(layer));
+    let written = tensors.filter(|(role, _)| matches!(role, TensorRole::Weight | TensorRole::Head));
+    written.map(|(_, shape)| shape.iter().product()).max().unwrap_or(0)
+}
+
+/// Bytes that this process can still take: what the machine has left, swap included, within the limits of its control
+/// group and of its address space. `None` where the system does not tell.
+pub fn available() -> Option<u64> {
+    let system =
+        System::new_with_specifics(RefreshKind::nothing().with_memory(MemoryRefreshKind::everything())).ok()?;
+    let machine = (system.total_memory() > 0).then(|| system.available_memory() + system.free_swap());
+    let group = system.cgroup_limits().map(|limits| limits.total_memory.saturating_sub(limits.rss));
+    [machine, group, address_space()].into_iter().flatten().min()
+}
+
+/// Address space that a thread takes for its stack and for what it allocates from, used or not.
+#[cfg(target_os = "linux")]
+const THREAD_SPACE: u64 = 66 << 20;
+
+/// Bytes left below the limit on the address space (`ulimit -v`), beside what the threads reserve: for those that
+/// compute, and as many that load.
+#[cfg(target_os = "linux")]
+fn address_space() -> Option<u64> {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::As).current?;
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let used: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
+    // Threads that find nothing to reserve share what others have.
+    let threads = (2 * THREAD_SPACE * rayon::current_num_threads() as u64).min(limit / 2);
+    Some(limit.saturating_sub(1024 * used + threads))
+}
+
+/// No other system keeps a process to it.
+#[cfg(not(target_os = "linux"))]
+fn address_space() -> Option<u64> {
+    None
+}
+
+/// Bytes as people write them.
+pub fn readable(bytes: usize) -> String {
+    let bytes = bytes as f64;
+    match bytes {
+        _ if bytes < f64::from(10 << 20) => format!("{:.1} KiB", bytes / f64::from(1 << 10)),
+        _ if bytes < 10.0 * f64::from(1 << 30) => format!("{:.1} MiB", bytes / f64::from(1 << 20)),
+        _ => format!("{:.1} GiB", bytes / f64::from(1 << 30)),
+    }
+}
