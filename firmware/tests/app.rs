@@ -1,0 +1,343 @@
+//! The whole program over a board that is a pair of queues: what a host sees.
+#![allow(clippy::unwrap_used, reason = "a failure is the end of a test")]
+
+use clapp_core::contrast::Phase;
+use clapp_core::guard::Guard;
+use clapp_core::init;
+use clapp_core::learner::{Buffers, LayerState, Learner};
+use clapp_core::link::{
+    Answer, Command, Direction, Origin, Problem, Receiver, Reply, Request, Section, Update, VERSION, encode,
+    pixels_to_frame,
+};
+use clapp_core::optimizer::Optimizer;
+use clapp_core::readout::NearestMean;
+use clapp_core::rng::{Rng, stream};
+use clapp_firmware::app::App;
+use clapp_firmware::board::Board;
+use clapp_firmware::model::{CLASSES, MOST_WORDS, NETWORK, SETTINGS, Statics};
+use clapp_firmware::source::NoSensor;
+use embedded_storage::nor_flash::{ErrorType, NorFlash, ReadNorFlash};
+use std::collections::VecDeque;
+use std::convert::Infallible;
+
+#[derive(Default)]
+struct Queues {
+    to_device: VecDeque<u8>,
+    to_host: Vec<u8>,
+    shown: Vec<Option<u8>>,
+    sensor: NoSensor,
+}
+
+/// No flash: never called.
+struct NoFlash;
+
+impl ErrorType for NoFlash {
+    type Error = Infallible;
+}
+
+impl ReadNorFlash for NoFlash {
+    const READ_SIZE: usize = 1;
+    fn read(&mut self, _: u32, _: &mut [u8]) -> Result<(), Infallible> {
+        unreachable!()
+    }
+    fn capacity(&self) -> usize {
+        0
+    }
+}
+
+impl NorFlash for NoFlash {
+    const WRITE_SIZE: usize = 4;
+    const ERASE_SIZE: usize = 4096;
+    fn erase(&mut self, _: u32, _: u32) -> Result<(), Infallible> {
+        unreachable!()
+    }
+    fn write(&mut self, _: u32, _: &[u8]) -> Result<(), Infallible> {
+        unreachable!()
+    }
+}
+
+impl Board for Queues {
+    const NAME: &'static str = "queues";
+    type Flash = NoFlash;
+    type Sensor = NoSensor;
+    fn receive(&mut self) -> Option<u8> {
+        self.to_device.pop_front()
+    }
+    fn send(&mut self, bytes: &[u8]) {
+        self.to_host.extend_from_slice(bytes);
+    }
+    fn flash(&mut self) -> Option<&mut NoFlash> {
+        None
+    }
+    fn sensor(&mut self) -> &mut NoSensor {
+        &mut self.sensor
+    }
+    fn show(&mut self, class: Option<u8>) {
+        self.shown.push(class);
+    }
+    fn idle(&mut self) {}
+}
+
+/// A device and the host's side of the line.
+struct Host {
+    app: App<'static, Queues>,
+    session: u32,
+    id: u32,
+}
+
+impl Host {
+    fn new() -> Self {
+        let statics: &'static mut Statics = Box::leak(Box::new(Statics::new()));
+        let (machine, line, words) = statics.parts().unwrap();
+        Self { app: App::new(Queues::default(), machine, line, words), session: 77, id: 0 }
+    }
+
+    /// Sends bytes as they are and returns the replies.
+    fn send<T>(&mut self, bytes: &[u8], see: impl Fn(&Reply<'_>) -> T) -> Vec<T> {
+        self.app.board().to_device.extend(bytes);
+        self.app.poll();
+        let sent = std::mem::take(&mut self.app.board().to_host);
+        let mut buffer = vec![0; 4096];
+        let mut receiver = Receiver::new(&mut buffer, Direction::ToHost);
+        let mut seen = Vec::new();
+        for byte in sent {
+            if let Some(len) = receiver.push(byte) {
+                seen.push(see(&receiver.packet::<Reply<'_>>(len).unwrap()));
+            }
+        }
+        assert_eq!(receiver.dropped(), 0);
+        seen
+    }
+
+    fn encoded(&self, command: Command<'_>) -> Vec<u8> {
+        let request = Request { session: self.session, id: self.id, command };
+        let mut buffer = vec![0; 4096];
+        let len = encode(&request, Direction::ToDevice, &mut buffer).unwrap();
+        buffer.truncate(len);
+        buffer
+    }
+
+    /// Asks, and shows the answer to `see`.
+    fn ask<T>(&mut self, command: Command<'_>, see: impl Fn(&Answer<'_>) -> T) -> T {
+        self.id += 1;
+        let (bytes, session, id) = (self.encoded(command), self.session, self.id);
+        let mut seen = self.send(&bytes, |reply| {
+            assert_eq!((reply.session, reply.id), (session, id));
+            see(&reply.answer)
+        });
+        assert_eq!(seen.len(), 1);
+        seen.remove(0)
+    }
+
+    fn hello(&mut self) {
+        self.ask(Command::Hello { version: VERSION }, |answer| assert!(matches!(answer, Answer::Hello(_))));
+    }
+
+    fn done(&mut self, command: Command<'_>) {
+        self.ask(command, |answer| assert_eq!(*answer, Answer::Done));
+    }
+
+    fn problem(&mut self, command: Command<'_>) -> Problem {
+        self.ask(command, |answer| match answer {
+            Answer::Problem(problem) => *problem,
+            other => unreachable!("{other:?}"),
+        })
+    }
+
+    /// All words of a section.
+    fn words(&mut self, section: Section) -> Vec<u32> {
+        let mut all = Vec::new();
+        loop {
+            let offset = all.len() as u32;
+            let command = Command::Read { section, offset, count: u16::MAX };
+            let more = self.ask(command, |answer| match answer {
+                Answer::Words { offset: at, words } => {
+                    assert_eq!(*at, offset);
+                    words.as_chunks::<4>().0.iter().map(|word| u32::from_le_bytes(*word)).collect::<Vec<_>>()
+                }
+                other => unreachable!("{other:?}"),
+            });
+            if more.is_empty() {
+                return all;
+            }
+            all.extend(more);
+        }
+    }
+}
+
+fn pixels(rng: &mut Rng) -> Vec<u8> {
+    (0..NETWORK.view().input().len()).map(|_| rng.below(256) as u8).collect()
+}
+
+/// A phase and a label by turns.
+fn script(at: usize) -> (Phase, Option<u8>) {
+    let phase = if at.is_multiple_of(2) { Phase::Saccade } else { Phase::Fixation };
+    (phase, at.is_multiple_of(5).then_some((at % CLASSES) as u8))
+}
+
+/// The same frames through `clapp-core` alone.
+fn replay(frames: &[Vec<u8>]) -> (Vec<u32>, Vec<u32>, Vec<Option<u8>>) {
+    let view = NETWORK.view();
+    let mut parameters = vec![0.0; view.parameter_len()];
+    init::uniform(&view, SETTINGS.seed, &mut parameters).unwrap();
+    let mut state = vec![0.0; SETTINGS.optimizer.state_len(&view)];
+    let (mut contexts, mut layers) = (vec![0.0; view.context_len()], vec![LayerState::NEW; view.layer_count()]);
+    let (mut workspace, mut argmax) = (vec![0.0; view.stream_len()], vec![0; view.argmax_len()]);
+    let buffers = Buffers {
+        parameters: &mut parameters,
+        state: &mut state,
+        contexts: &mut contexts,
+        layers: &mut layers,
+        workspace: &mut workspace,
+        argmax: &mut argmax,
+    };
+    let guard = Guard { max_update_norm: SETTINGS.max_update_norm };
+    let mut learner = Learner::new(view, SETTINGS.optimizer, guard, buffers).unwrap();
+    let (mut means, mut counts) = (vec![0.0; CLASSES * view.feature_len()], [0; CLASSES]);
+    let mut predictions = Vec::new();
+    let mut frame = vec![0.0; view.input().len()];
+    for (at, pixels) in frames.iter().enumerate() {
+        let (phase, label) = script(at);
+        pixels_to_frame(pixels, SETTINGS.scale, SETTINGS.offset, &mut frame);
+        learner.observe(&frame, phase, 1.0, &mut ()).unwrap();
+        let mut head = NearestMean::new(view.feature_len(), &mut means, &mut counts).unwrap();
+        predictions.push(head.predict(learner.features()).ok().map(|class| class as u8));
+        if let Some(label) = label {
+            head.learn(learner.features(), usize::from(label)).unwrap();
+        }
+    }
+    let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect();
+    (bits(learner.parameters()), bits(&means), predictions)
+}
+
+#[test]
+fn the_device_learns_what_the_rules_say_to_the_last_bit() {
+    let (mut host, mut rng) = (Host::new(), stream(5, 0));
+    host.hello();
+    let frames: Vec<_> = (0..40).map(|_| pixels(&mut rng)).collect();
+    let mut predictions = Vec::new();
+    for (at, pixels) in frames.iter().enumerate() {
+        let (phase, label) = script(at);
+        let observed = host.ask(Command::Frame { phase, label, pixels }, |answer| match answer {
+            Answer::Observed(observed) => observed.clone(),
+            other => unreachable!("{other:?}"),
+        });
+        assert_eq!((observed.step, observed.layers.len()), (at as u64 + 1, NETWORK.view().layer_count()));
+        let update = if at == 0 { Update::NoContext } else { Update::Applied };
+        assert!(observed.layers.iter().all(|layer| layer.update == update && layer.loss.is_finite()));
+        predictions.push(observed.prediction);
+    }
+    let (parameters, means, expected) = replay(&frames);
+    assert_eq!(host.words(Section::Parameters), parameters);
+    assert_eq!(host.words(Section::Readout), means);
+    assert_eq!(predictions, expected);
+    assert_eq!(host.app.board().shown, predictions);
+    assert_eq!(host.words(Section::Counts).iter().sum::<u32>(), 8);
+    assert_eq!(host.words(Section::Layers).chunks(3).map(|layer| layer[1]).collect::<Vec<_>>(), [39; 3]);
+}
+
+#[test]
+fn a_request_that_comes_again_is_answered_again_and_not_met_again() {
+    let (mut host, mut rng) = (Host::new(), stream(6, 0));
+    host.hello();
+    for turn in 1..20 {
+        host.id += 1;
+        let pixels = pixels(&mut rng);
+        let bytes = host.encoded(Command::Frame { phase: Phase::Fixation, label: None, pixels: &pixels });
+        let noise: Vec<u8> = (0..turn).map(|_| rng.below(256) as u8).collect();
+        let torn = [&bytes[..bytes.len() / 2], &noise, &bytes, &bytes].concat();
+        let replies = host.send(&torn, |reply| match &reply.answer {
+            Answer::Observed(observed) => (reply.id, observed.clone()),
+            other => unreachable!("{other:?}"),
+        });
+        assert_eq!(replies.len(), 2);
+        assert_eq!(replies[0], replies[1]);
+        assert_eq!(replies[0].1.step, turn as u64);
+    }
+    host.ask(Command::Status, |answer| match answer {
+        Answer::Status(status) => assert_eq!((status.step, status.repeated), (19, 19)),
+        other => unreachable!("{other:?}"),
+    });
+}
+
+#[test]
+fn a_restart_is_noticed_and_another_version_is_refused() {
+    let mut host = Host::new();
+    assert_eq!(host.problem(Command::Status), Problem::NoSession);
+    assert_eq!(host.problem(Command::Hello { version: VERSION + 1 }), Problem::Version { device: VERSION });
+    host.hello();
+    // Another host's request does not spoil the reply that is kept.
+    let (bytes, other) = (host.encoded(Command::Hello { version: VERSION }), Host { session: 78, ..Host::new() });
+    let stranger = other.encoded(Command::Status);
+    let replies =
+        host.send(&[stranger, bytes].concat(), |reply| (reply.session, matches!(reply.answer, Answer::Hello(_))));
+    assert_eq!(replies, [(78, false), (77, true)]);
+}
+
+#[test]
+fn what_is_refused_changes_nothing() {
+    let (mut host, mut rng) = (Host::new(), stream(7, 0));
+    host.hello();
+    let pixels = pixels(&mut rng);
+    host.ask(Command::Frame { phase: Phase::Saccade, label: Some(1), pixels: &pixels }, |_| ());
+    let sections = [Section::Parameters, Section::State, Section::Layers, Section::Readout, Section::Counts];
+    let before = sections.map(|section| host.words(section));
+    let frame = |pixels, label| Command::Frame { phase: Phase::Fixation, label, pixels };
+    let needed = NETWORK.view().input().len() as u32;
+    assert_eq!(host.problem(frame(&pixels[1..], None)), Problem::Pixels { needed });
+    assert_eq!(host.problem(frame(&pixels, Some(CLASSES as u8))), Problem::Label);
+    assert_eq!(host.problem(Command::Modulator(f32::NAN)), Problem::NotFinite);
+    assert_eq!(host.problem(Command::Freeze { layer: 3, frozen: true }), Problem::Layer);
+    assert_eq!(host.problem(Command::Block { layer: 3 }), Problem::Layer);
+    assert_eq!(host.problem(Command::Optimizer(Optimizer::Record)), Problem::Optimizer);
+    assert_eq!(host.problem(Command::Optimizer(Optimizer::sgd(f32::INFINITY))), Problem::NotFinite);
+    assert_eq!(host.problem(Command::Save), Problem::Missing);
+    const fn write(section: Section, offset: u32, words: &[u8]) -> Command<'_> {
+        Command::Write { section, offset, words }
+    }
+    let parameters = NETWORK.view().parameter_len() as u32;
+    assert_eq!(host.problem(write(Section::Parameters, parameters, &[0; 4])), Problem::Range);
+    assert_eq!(host.problem(write(Section::Parameters, u32::MAX, &[0; 8])), Problem::Range);
+    assert_eq!(host.problem(write(Section::Parameters, 0, &[0; 5])), Problem::Range);
+    assert_eq!(host.problem(write(Section::Parameters, 0, &f32::NAN.to_le_bytes())), Problem::Value);
+    assert_eq!(host.problem(write(Section::Layers, 0, &[2, 0, 0, 0])), Problem::Value);
+    assert_eq!(sections.map(|section| host.words(section)), before);
+}
+
+#[test]
+fn the_host_can_mute_freeze_replace_and_reset() {
+    let (mut host, mut rng) = (Host::new(), stream(8, 0));
+    host.hello();
+    let first = host.words(Section::Parameters);
+    let learn = |host: &mut Host, rng: &mut Rng| {
+        for at in 0..4 {
+            let pixels = pixels(rng);
+            host.ask(Command::Frame { phase: script(at).0, label: Some(0), pixels: &pixels }, |_| ());
+        }
+    };
+    host.done(Command::Modulator(0.0));
+    learn(&mut host, &mut rng);
+    assert_eq!(host.words(Section::Parameters), first);
+    host.done(Command::Modulator(1.0));
+    for layer in [0, 2] {
+        host.done(Command::Freeze { layer, frozen: true });
+    }
+    learn(&mut host, &mut rng);
+    let learnt = host.words(Section::Parameters);
+    let view = NETWORK.view();
+    let layers: Vec<_> = (0..3).filter_map(|at| view.layer(at)).collect();
+    let own = |words: &[u32], at: usize| words[layers[at].encoder_offset..][..layers[at].encoder_len()].to_vec();
+    assert_eq!([0, 1, 2].map(|at| own(&learnt, at) == own(&first, at)), [true, false, true]);
+
+    host.done(Command::Reset { seed: SETTINGS.seed });
+    assert_eq!(host.words(Section::Parameters), first);
+    assert!(host.words(Section::Counts).iter().all(|count| *count == 0));
+    for (at, words) in learnt.chunks(MOST_WORDS).enumerate() {
+        let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        let offset = (at * MOST_WORDS) as u32;
+        host.done(Command::Write { section: Section::Parameters, offset, words: &bytes });
+    }
+    assert_eq!(host.words(Section::Parameters), learnt);
+    host.ask(Command::Hello { version: VERSION }, |_| ());
+    assert_eq!(host.app.machine().origin(), Origin::Host);
+}
