@@ -6,7 +6,8 @@
 //! network's description.
 //!
 //! Start at [`network`] for the description of a network, [`plan`] for what it needs, [`learner`] for inference
-//! and learning, [`rule`] for the learning rule itself, [`readout`] for classifiers learnt on the device.
+//! and learning, [`rule`] for the learning rule itself, [`readout`] for classifiers learnt on the device, [`checkpoint`] and
+//! [`storage`] for what survives a power cut.
 //!
 //! # What there is
 //!
@@ -35,6 +36,7 @@
 #![no_std]
 
 mod batch;
+pub mod checkpoint;
 pub mod contrast;
 pub mod conv;
 pub mod dense;
@@ -57,6 +59,7 @@ pub mod rng;
 mod rows;
 pub mod rule;
 pub mod shape;
+pub mod storage;
 
 /// The example of the README, so that it is compiled and run.
 #[cfg(doctest)]

@@ -32,6 +32,7 @@ mod learning;
 mod numbers;
 mod opaque;
 mod plans;
+mod saving;
 
 unsafe extern "C" {
     /// Exists nowhere: a reference to it is a link error.
@@ -52,6 +53,7 @@ extern "C" fn _start() -> ! {
         plans::all(network);
         kernels::all(network);
         learning::all(network);
+        saving::all(network);
     });
     #[cfg(feature = "culprit")]
     opaque::use_up([1, 2, 3][opaque::unknown(3_usize)]);
