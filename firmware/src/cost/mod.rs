@@ -6,8 +6,6 @@ pub mod measure;
 pub mod memory;
 pub mod networks;
 
-use defmt_semihosting as _;
-use measure::{Counter, known_loop, stack};
 use clapp_core::contrast::Phase;
 use clapp_core::guard::Guard;
 use clapp_core::init;
@@ -16,6 +14,8 @@ use clapp_core::network::NetworkView;
 use clapp_core::observer::Outcome;
 use clapp_core::optimizer::Optimizer;
 use clapp_core::rng;
+use defmt_semihosting as _;
+use measure::{Counter, known_loop, stack};
 use semihosting::{eprintln, println};
 
 /// Frames that are learnt from, after the one that only becomes the context.
@@ -39,7 +39,7 @@ fn draw(frame: &mut [f32], width: usize, image: u64, view: u64) {
     let mut noise = rng::stream(image, view + 1);
     for (at, pixel) in frame.iter_mut().enumerate() {
         let (row, column) = (at / width, at % width);
-        let mut block = rng::stream(image, ((row / 4) << 8 | column / 4) as u64);
+        let mut block = rng::stream(image, ((row / 4) * width + column / 4) as u64);
         *pixel = (block.below(192) + noise.below(64)) as f32 / 255.0;
     }
 }
