@@ -2,15 +2,18 @@
 //! and max-pool, and the gradient of its weights (spec 2.5).
 //!
 //! Both are written for cores with 32 floating-point registers and nothing else: the forward pass holds a
-//! tile of the output of two filters in registers over the whole fan-in; the gradient visits only those
-//! positions whose error is not zero, which after ReLU and a 2x2 max-pool are an eighth of them, and holds
-//! the gradient of one kernel slice in registers meanwhile. Sums run over input channel, kernel row, kernel
-//! column (forward) and over frame, then position (gradient), always in that order.
+//! tile of the output of two filters in registers over the whole fan-in; the gradient holds that of a kernel
+//! slice in registers over all positions. It visits only those whose error is not zero, which after ReLU and a
+//! 2x2 max-pool are an eighth of them; where most errors are not, it visits all, two filters at a time. Sums run
+//! over input channel, kernel row, kernel column (forward) and over frame, then position (gradient), always in
+//! that order: a sum in which products of zero take part is the same to the bit as one without them.
 
 use crate::network::Activation;
 use crate::plan::{FILTERS_AT_A_TIME, Layer};
 use crate::pool;
 use crate::rows::{each_row, each_row_mut};
+
+pub use crate::gradient::{FilterSink, PooledGradient, weight_gradient};
 
 /// Output columns of a tile.
 const WIDE: usize = 8;
@@ -144,6 +147,8 @@ impl Pair<'_> {
     ) -> f32 {
         let sums = if K == 0 {
             self.tap_by_tap::<P>(layer, input, window)
+        } else if K == 3 && layer.block.kernel[0] == 3 && layer.block.padding[1] == 1 && layer.input.width == P {
+            self.whole_rows::<P>(layer, input, window)
         } else {
             self.row_by_row::<P, K>(layer, input, window)
         };
@@ -185,6 +190,32 @@ impl Pair<'_> {
                 break;
             };
             (planes, first, second) = (next, after_first, after_second);
+        }
+        sums
+    }
+
+    /// Sums of a tile as wide as the map for a kernel of 3x3, stride 1 and one column of padding: which columns lie
+    /// in the padding is then known to the compiler.
+    #[inline(always)]
+    fn whole_rows<const P: usize>(self, layer: &Layer, input: &[f32], window: Window) -> [[f32; P]; 2] {
+        let mut sums = [[0.0_f32; P]; 2];
+        let [first, second] = self.filters.map(|filter| filter.as_chunks::<9>().0);
+        let planes = each_row(input, layer.input.area());
+        for (plane, (first, second)) in planes.zip(first.iter().zip(second)) {
+            let plane = plane.get(window.start..).unwrap_or_default();
+            let taps = first.as_chunks::<3>().0.iter().zip(second.as_chunks::<3>().0);
+            let rows = plane.as_chunks::<P>().0.iter().take(window.rows);
+            for (row, (first, second)) in rows.zip(taps.skip(window.skipped)) {
+                let [first_sums, second_sums] = &mut sums;
+                for at in 0..P {
+                    for column in 0..3 {
+                        if let Some(value) = row.get((at + column).wrapping_sub(1)) {
+                            first_sums[at] += first[column] * value;
+                            second_sums[at] += second[column] * value;
+                        }
+                    }
+                }
+            }
         }
         sums
     }
@@ -278,233 +309,4 @@ fn clip(at: usize, stride: usize, padding: usize, kernel: usize, size: usize) ->
     let skipped = padding.saturating_sub(start);
     let first = start.saturating_sub(padding);
     (skipped, first, size.saturating_sub(first).min(kernel.saturating_sub(skipped)))
-}
-
-/// Takes one finished piece of a gradient, summed over all frames and positions.
-pub trait FilterSink {
-    /// Gradient `[in, kh, kw]` of filter `index`, and of its bias (to be ignored where the layer has none).
-    fn filter(&mut self, index: usize, gradient: &[f32], bias: f32);
-}
-
-/// The gradient of a layer's pooled activity, `[rows, D]`.
-#[derive(Debug, Clone, Copy)]
-pub struct PooledGradient<'a> {
-    /// In single precision.
-    pub value: &'a [f32],
-    /// What has to be added to `value` for twice the precision, as long as it, or empty. With it, gradients of
-    /// biases are summed in double precision.
-    pub remainder: &'a [f32],
-}
-
-/// The gradient of a layer's weights and biases, one filter after the other.
-///
-/// * `rows` frames: `input` `[rows, in, height, width]`, `output` and `argmax` as [`forward`] left them.
-/// * `scratch`: errors of one filter and their positions, one input channel with its padding, one filter
-///   ([`crate::network::NetworkView::gradient_scratch_len`]).
-pub fn weight_gradient(
-    layer: &Layer,
-    input: &[f32],
-    output: &[f32],
-    argmax: &[u8],
-    pooled_error: PooledGradient<'_>,
-    scratch: &mut [f32],
-    sink: &mut dyn FilterSink,
-) {
-    let out_area = layer.output.area();
-    let (errors, rest) = scratch.split_at_mut_checked(out_area).unwrap_or_default();
-    let (places, rest) = rest.split_at_mut_checked(out_area).unwrap_or_default();
-    let (plane, rest) = rest.split_at_mut_checked(layer.padded_len()).unwrap_or_default();
-    let gradient = rest.get_mut(..layer.fan_in()).unwrap_or_default();
-    plane.fill(0.0);
-    for filter in 0..layer.block.out_channels {
-        gradient.fill(0.0);
-        let (mut bias, mut exact_bias) = (0.0, 0.0);
-        let inputs = each_row(input, layer.input.len());
-        let maps = channel(output, layer.output.len(), filter, out_area);
-        let pooled = channel(pooled_error.value, layer.pooled.len(), filter, layer.pooled.area());
-        let mut remainders = channel(pooled_error.remainder, layer.pooled.len(), filter, layer.pooled.area());
-        let mut positions = channel(argmax, layer.output.len(), filter, out_area);
-        for ((input, map), pooled) in inputs.zip(maps).zip(pooled) {
-            let positions = positions.next().unwrap_or_default();
-            let remainder = remainders.next().unwrap_or_default();
-            // A row whose margins are all satisfied has nothing to teach.
-            if pooled.iter().all(|error| *error == 0.0) {
-                continue;
-            }
-            pool::spread(pooled, layer.pooled, layer.block.loss_pool, layer.output, errors);
-            let count = gather(layer, map, positions, errors, places);
-            let (errors, places) = (errors.get(..count).unwrap_or_default(), places.get(..count).unwrap_or_default());
-            if remainder.is_empty() {
-                bias += errors.iter().fold(0.0, |sum, error| sum + error);
-            } else {
-                exact_bias += bias_gradient(layer, map, pooled, remainder);
-            }
-            accumulate(layer, input, errors, places, plane, gradient);
-        }
-        sink.filter(filter, gradient, if pooled_error.remainder.is_empty() { bias } else { exact_bias as f32 });
-    }
-}
-
-/// One frame's part of a bias's gradient: every cell's gradient times the share of it that is active.
-fn bias_gradient(layer: &Layer, map: &[f32], pooled: &[f32], remainder: &[f32]) -> f64 {
-    let relu = matches!(layer.block.activation, Activation::Relu);
-    let mut cells = pooled.iter().zip(remainder);
-    let mut sum = 0.0;
-    pool::each_cell(map, layer.output, layer.block.loss_pool, layer.pooled, |rows, size| {
-        let Some((value, remainder)) = cells.next() else { return };
-        let active =
-            rows.fold(0_u32, |sum, row| sum + row.iter().filter(|value| !relu || **value > 0.0).count() as u32);
-        sum += (f64::from(*value) + f64::from(*remainder)) * (f64::from(active) / size as f64);
-    });
-    sum
-}
-
-/// Channel `index` of each frame.
-fn channel<T>(maps: &[T], frame: usize, index: usize, area: usize) -> impl Iterator<Item = &[T]> {
-    each_row(maps, frame).map(move |maps| maps.get(index * area..(index + 1) * area).unwrap_or_default())
-}
-
-/// Carries the gradient of one output map back to before max-pool and activation, and keeps what is not zero:
-/// errors move to the front of `errors`, their positions (the bits of an integer) to `places`.
-///
-/// A position is the offset in a padded input channel of the kernel's first element. Returns how many there are.
-fn gather(layer: &Layer, map: &[f32], positions: &[u8], errors: &mut [f32], places: &mut [f32]) -> usize {
-    let relu = matches!(layer.block.activation, Activation::Relu);
-    let [pool_rows, pool_columns] = layer.block.max_pool.unwrap_or([1, 1]);
-    let columns = pool_columns.clamp(1, 255) as u8;
-    let [stride_y, stride_x] = layer.block.stride;
-    let row_step = stride_y * layer.padded_width();
-    let pools = layer.block.max_pool.is_some();
-    let (mut at, mut count) = (0, 0);
-    for (y, row) in each_row(map, layer.output.width).enumerate() {
-        let mut place = y * pool_rows * row_step;
-        for value in row {
-            let (here, mut first) = (at, place);
-            place += pool_columns * stride_x;
-            at += 1;
-            if relu && *value <= 0.0 {
-                continue;
-            }
-            let Some(error) = errors.get(here).copied() else { return count };
-            if error == 0.0 {
-                continue;
-            }
-            if pools {
-                let position = positions.get(here).copied().unwrap_or(0);
-                first += usize::from(position / columns) * row_step + usize::from(position % columns) * stride_x;
-            }
-            let (Some(slot), Some(kept)) = (errors.get_mut(count), places.get_mut(count)) else { return count };
-            *slot = error;
-            // Sizes stay below 2^27, so these bits are never those of a NaN, which some targets rewrite.
-            *kept = f32::from_bits(first as u32);
-            count += 1;
-        }
-    }
-    count
-}
-
-/// Adds the gradient of one frame to `gradient`: for every error, the input under its kernel times it.
-///
-/// `padded` is one channel with its padding, whose zeros stay in place, or empty without any.
-fn accumulate(layer: &Layer, input: &[f32], errors: &[f32], places: &[f32], padded: &mut [f32], gradient: &mut [f32]) {
-    let [height, width] = layer.block.kernel;
-    let planes = each_row(input, layer.input.area());
-    let step = layer.padded_width();
-    for (plane, slice) in planes.zip(each_row_mut(gradient, height * width)) {
-        let plane = if padded.is_empty() {
-            plane
-        } else {
-            fill_padded(layer, plane, padded);
-            &*padded
-        };
-        match (height, width) {
-            (3, 3) => accumulate_3x3(step, plane, errors, places, slice),
-            (_, 3) => accumulate_rows::<3>(step, plane, errors, places, slice),
-            (_, 5) => accumulate_rows::<5>(step, plane, errors, places, slice),
-            _ => accumulate_any(step, width, plane, errors, places, slice),
-        }
-    }
-}
-
-/// Copies a channel between its padding.
-fn fill_padded(layer: &Layer, plane: &[f32], padded: &mut [f32]) {
-    let [above, left] = layer.block.padding;
-    let rows = each_row_mut(padded, layer.padded_width()).skip(above);
-    for (from, to) in each_row(plane, layer.input.width).zip(rows) {
-        let to = to.get_mut(left..left + from.len()).unwrap_or_default();
-        // In fours, which need the loop's own instructions a quarter as often.
-        let ((from, from_rest), (to, to_rest)) = (from.as_chunks::<4>(), to.as_chunks_mut::<4>());
-        for ([a, b, c, d], [to_a, to_b, to_c, to_d]) in from.iter().zip(to) {
-            (*to_a, *to_b, *to_c, *to_d) = (*a, *b, *c, *d);
-        }
-        to_rest.iter_mut().zip(from_rest).for_each(|(to, from)| *to = *from);
-    }
-}
-
-/// All errors' part in one kernel slice of 3x3; the sum stays in registers.
-#[inline(never)]
-fn accumulate_3x3(step: usize, plane: &[f32], errors: &[f32], places: &[f32], slice: &mut [f32]) {
-    // Three views of the plane, a row apart and equally long, so that one check holds for all.
-    let shared = plane.len().saturating_sub(2 * step);
-    let rows = (plane.get(..shared), plane.get(step..step + shared), plane.get(2 * step..2 * step + shared));
-    let (Some(top), Some(middle), Some(bottom)) = rows else { return };
-    let mut sums = [0.0_f32; 9];
-    for (error, place) in errors.iter().zip(places) {
-        let at = place.to_bits() as usize;
-        let end = at.wrapping_add(3);
-        let (Some([a, b, c]), Some([d, e, f]), Some([g, h, i])) =
-            (top.get(at..end), middle.get(at..end), bottom.get(at..end))
-        else {
-            return;
-        };
-        sums[0] += error * a;
-        sums[1] += error * b;
-        sums[2] += error * c;
-        sums[3] += error * d;
-        sums[4] += error * e;
-        sums[5] += error * f;
-        sums[6] += error * g;
-        sums[7] += error * h;
-        sums[8] += error * i;
-    }
-    for (slice, sum) in slice.iter_mut().zip(sums) {
-        *slice += sum;
-    }
-}
-
-/// All errors' part in one kernel slice of rows of `K`, row by row; the sum of a row stays in registers.
-#[inline(never)]
-fn accumulate_rows<const K: usize>(step: usize, plane: &[f32], errors: &[f32], places: &[f32], slice: &mut [f32]) {
-    let mut plane = plane;
-    for slice in slice.as_chunks_mut::<K>().0 {
-        let mut sums = [0.0_f32; K];
-        for (error, place) in errors.iter().zip(places) {
-            let values = plane.get(place.to_bits() as usize..).and_then(|values| values.first_chunk::<K>());
-            let Some(values) = values else { return };
-            for (sum, value) in sums.iter_mut().zip(values) {
-                *sum += error * value;
-            }
-        }
-        for (slice, sum) in slice.iter_mut().zip(sums) {
-            *slice += sum;
-        }
-        plane = plane.get(step..).unwrap_or_default();
-    }
-}
-
-/// All errors' part in one kernel slice of any size, element by element; the sum of each stays in a register.
-#[inline(never)]
-fn accumulate_any(step: usize, width: usize, plane: &[f32], errors: &[f32], places: &[f32], slice: &mut [f32]) {
-    let mut row = plane;
-    for slice in each_row_mut(slice, width) {
-        for (column, slice) in slice.iter_mut().enumerate() {
-            let values = row.get(column..).unwrap_or_default();
-            let products = errors
-                .iter()
-                .zip(places)
-                .map(|(error, place)| error * values.get(place.to_bits() as usize).copied().unwrap_or(0.0));
-            *slice += products.fold(0.0, |sum, product| sum + product);
-        }
-        row = row.get(step..).unwrap_or_default();
-    }
 }

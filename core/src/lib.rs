@@ -35,12 +35,14 @@
 //! * `link`: what a host and a device say to each other over a serial line.
 #![no_std]
 
+mod accumulate;
 mod batch;
 pub mod checkpoint;
 pub mod contrast;
 pub mod conv;
 pub mod dense;
 mod error;
+mod gradient;
 pub mod guard;
 mod infer;
 pub mod init;

@@ -165,6 +165,12 @@ impl Layer {
         }
     }
 
+    /// Whether a weight gradient may visit all errors of two filters at a time: where neither a stride nor a
+    /// max-pool lies between the errors and the input.
+    pub const fn may_be_dense(&self) -> bool {
+        matches!((self.block.kernel, self.block.stride, self.block.max_pool), ([3, 3], [1, 1], None))
+    }
+
     /// Multiply-accumulates of the convolution of one frame; the weight gradient costs as many.
     pub const fn macs(&self) -> u64 {
         self.conv.len() as u64 * self.fan_in() as u64
@@ -416,8 +422,8 @@ impl NetworkView<'_> {
         self.largest(2, Size::BeforePool)
     }
 
-    /// Scratch of a weight update: the errors of one filter with their positions, one input channel with its
-    /// padding, and the filter's gradient.
+    /// Scratch of a weight update: the errors of one filter with their positions (or of two filters), one input
+    /// channel with its padding, and the gradient of one filter or of two.
     pub const fn gradient_scratch_len(&self) -> usize {
         larger(self.largest(2, Size::Gradient), self.inference_scratch_len())
     }
@@ -550,7 +556,10 @@ impl Size {
                     0
                 }
             }
-            Self::Gradient => 2 * layer.output.area() + layer.padded_len() + layer.fan_in(),
+            Self::Gradient => {
+                let gradients = if layer.may_be_dense() { 2 } else { 1 };
+                2 * layer.output.area() + layer.padded_len() + gradients * layer.fan_in()
+            }
         }
     }
 }

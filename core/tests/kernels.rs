@@ -5,7 +5,9 @@
 mod reference;
 
 use clapp_core::conv::{self, FilterSink, PooledGradient};
-use clapp_core::network::Rule;
+use clapp_core::network::{Activation, Block, LossPool, NetworkView, Rule};
+use clapp_core::plan::Layer;
+use clapp_core::shape::Shape;
 use clapp_core::{dense, pool};
 use proptest::prelude::*;
 use reference::{Case, Numbers, Weights, case, distance, wide};
@@ -28,6 +30,34 @@ fn wide_case() -> impl Strategy<Value = Case> {
         case.rule = Rule::clapp_pp();
         case
     })
+}
+
+/// A block of 3x3 without max-pool over a map of any width up to 35, many of them the common ones, in two or three frames.
+fn bits_case() -> impl Strategy<Value = Bits> {
+    let width = prop_oneof![Just(4_usize), Just(8), Just(16), Just(32), 1..=35_usize];
+    let flags = [any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>()];
+    (width, 1..=9_usize, 1..=3_usize, 1..=5_usize, 1..=3_usize, flags, any::<u64>()).prop_map(
+        |(width, height, inputs, outputs, rows, [padded, relu, pools, bias], seed)| {
+            let padding = if padded || width < 3 || height < 3 { [1, 1] } else { [0, 0] };
+            let mut block = Block::conv(outputs, [3, 3]).padding(padding).loss_pool(LossPool::Adaptive([2, 2]));
+            if !relu {
+                block = block.activation(Activation::Identity);
+            }
+            if pools && width > 3 && height > 3 {
+                block = block.max_pool([2, 2]);
+            }
+            let block = if bias { block } else { block.without_bias() };
+            Bits { input: Shape::new(inputs, height, width), block, rows, seed }
+        },
+    )
+}
+
+#[derive(Debug)]
+struct Bits {
+    input: Shape,
+    block: Block,
+    rows: usize,
+    seed: u64,
 }
 
 proptest! {
@@ -91,6 +121,59 @@ proptest! {
         }
     }
 
+    /// Whichever way the kernels take, each sum is that of the plainest loop, in single precision and in the order
+    /// that is promised: the same bits.
+    #[test]
+    fn sums_run_in_the_promised_order(case in bits_case()) {
+        let blocks = [case.block];
+        let network = NetworkView::try_new(case.input, &blocks, Rule::clapp_pp()).unwrap();
+        let layer = network.layer(0).unwrap();
+        let (input_len, output_len, area) = (layer.input.len(), layer.output.len(), layer.output.area());
+        let mut numbers = Numbers::new(case.seed);
+        let weights = numbers.vec(layer.weight_len(), 1.0);
+        let bias = numbers.vec(layer.bias_len(), 0.5);
+        let input = numbers.vec(case.rows * input_len, 1.0);
+        let mut error = numbers.vec(case.rows * layer.pooled.len(), 1.0);
+        // Some cells, and some whole filters, have nothing to teach.
+        error.iter_mut().filter(|error| **error < -0.3).for_each(|error| *error = 0.0);
+
+        let mut output = vec![f32::NAN; case.rows * output_len];
+        let mut argmax = vec![u8::MAX; if case.block.max_pool.is_some() { output.len() } else { 0 }];
+        let mut scratch = vec![f32::NAN; network.gradient_scratch_len()];
+        for row in 0..case.rows {
+            let argmax = if argmax.is_empty() { &mut [] } else { &mut argmax[row * output_len..][..output_len] };
+            let (input, output) = (&input[row * input_len..][..input_len], &mut output[row * output_len..][..output_len]);
+            prop_assert!(conv::forward(&layer, &weights, &bias, input, output, argmax, &mut scratch));
+            prop_assert_eq!(bits(output), bits(&plain_forward(&layer, &weights, &bias, input)));
+        }
+        let mut got = Gradient(Vec::new(), Vec::new());
+        let pooled_error = PooledGradient { value: &error, remainder: &[] };
+        conv::weight_gradient(&layer, &input, &output, &argmax, pooled_error, &mut scratch, &mut got);
+
+        let mut want = vec![0.0_f32; weights.len()];
+        for row in 0..case.rows {
+            let mut spread = vec![0.0; output_len];
+            let pooled = &error[row * layer.pooled.len()..][..layer.pooled.len()];
+            for (pooled, spread) in pooled.chunks(layer.pooled.area()).zip(spread.chunks_mut(area)) {
+                pool::spread(pooled, layer.pooled, case.block.loss_pool, layer.output, spread);
+            }
+            for (at, want) in want.iter_mut().enumerate() {
+                let filter = at / layer.fan_in();
+                let mut sum = 0.0_f32;
+                for place in filter * area..(filter + 1) * area {
+                    let active = case.block.activation == Activation::Identity || output[row * output_len + place] > 0.0;
+                    let position = argmax.get(row * output_len + place).map_or(0, |&at| usize::from(at));
+                    let under = under(&layer, at % layer.fan_in(), place % area, position);
+                    if let (true, Some(under)) = (active && spread[place] != 0.0, under) {
+                        sum += spread[place] * input[row * input_len + under];
+                    }
+                }
+                *want += sum;
+            }
+        }
+        prop_assert_eq!(bits(&got.0), bits(&want));
+    }
+
     #[test]
     fn matrix_times_vector(rows in 1..20_usize, columns in 1..20_usize, seed: u64) {
         let mut numbers = Numbers::new(seed);
@@ -152,4 +235,39 @@ fn max_pool_takes_the_first_of_equals() {
     assert_eq!((out, at), ([3.0], [1]));
     pool::max_pool(&[0.0, 0.0], 2, [1, 2], &mut out, 1, &mut at);
     assert_eq!((out, at), ([0.0], [0]));
+}
+
+fn bits(values: &[f32]) -> Vec<u32> {
+    values.iter().map(|value| value.to_bits()).collect()
+}
+
+/// Offset in a frame of the input under an element of a kernel `[in, 3, 3]`, for an element of an output map that was
+/// taken from `position` of its 2x2 window; `None` in the padding.
+fn under(layer: &Layer, element: usize, place: usize, position: usize) -> Option<usize> {
+    let [height, width] = layer.block.max_pool.unwrap_or([1, 1]);
+    let y = place / layer.output.width * height + position / width + element / 3 % 3;
+    let x = place % layer.output.width * width + position % width + element % 3;
+    let (y, x) = (y.checked_sub(layer.block.padding[0])?, x.checked_sub(layer.block.padding[1])?);
+    let inside = y < layer.input.height && x < layer.input.width;
+    inside.then_some(element / 9 * layer.input.area() + y * layer.input.width + x)
+}
+
+fn plain_forward(layer: &Layer, weights: &[f32], bias: &[f32], input: &[f32]) -> Vec<f32> {
+    let window = layer.block.max_pool.unwrap_or([1, 1]);
+    let value = |filter: usize, place: usize, position: usize| {
+        let filter_weights = &weights[filter * layer.fan_in()..][..layer.fan_in()];
+        let mut sum = 0.0_f32;
+        for (element, weight) in filter_weights.iter().enumerate() {
+            if let Some(at) = under(layer, element, place, position) {
+                sum += weight * input[at];
+            }
+        }
+        let sum = sum + bias.get(filter).copied().unwrap_or(0.0);
+        if layer.block.activation == Activation::Relu { sum.max(0.0) } else { sum }
+    };
+    let best = |filter: usize, place: usize| {
+        (0..window[0] * window[1]).map(|position| value(filter, place, position)).fold(f32::NEG_INFINITY, f32::max)
+    };
+    let area = layer.output.area();
+    (0..layer.output.len()).map(|at| best(at / area, at % area)).collect()
 }

@@ -10,6 +10,8 @@ pub mod app;
 pub mod board;
 #[cfg(target_os = "none")]
 pub mod boards;
+#[cfg(all(target_os = "none", feature = "qemu"))]
+pub mod cost;
 pub mod health;
 pub mod line;
 pub mod machine;

@@ -1,7 +1,9 @@
 //! Developer chores of the workspace: `cargo xtask test` runs everything that must hold before a change lands.
 
+mod firmware;
 mod peers;
 mod results;
+mod size;
 mod tables;
 mod tools;
 
@@ -29,9 +31,12 @@ const LINK: [&str; 7] = [
 const HELP: &str = "cargo xtask COMMAND
 
   test      format, lints, documentation, embedded builds, no panicking path, all tests, golden vectors
-            --without chromium,mpi  leaves out the tests that need these tools
-  tools     installs what the tests need and is not there: Chromium, Open MPI, libclang (Debian's packages)
+            --without chromium,mpi,qemu  leaves out the tests that need these tools
+  tools     installs what the tests need and is not there: Chromium, Open MPI, libclang, QEMU (Debian's packages)
   no-panic  only: a firmware that calls all of clapp-core links without a panicking path
+  firmware  builds the firmware's programs for QEMU's boards, into target/firmware/BOARD
+  size      what networks and kernels cost on a microcontroller, in QEMU: benches/results/embedded.md and embedded.json;
+            --check compares with what is kept there, and fails where a number has grown by more than 5 %
   results   runs the demonstration, the golden vectors, info and parity, and keeps what they print in benches/results
   peers     the CPU step beside PyTorch's in one run (installs it from PyPI into target/), benches/results/pytorch.md
   cost      speed and memory over depth and batch, benches/results/cost.md and cost.svg
@@ -47,6 +52,12 @@ fn main() -> ExitCode {
         Some("test") => without().and_then(|without| test(&without)),
         Some("tools") => tools::install(),
         Some("no-panic") => install().and_then(|()| no_panic()),
+        Some("firmware") => firmware::build(),
+        Some("size") => match std::env::args().skip(2).collect::<Vec<_>>().as_slice() {
+            [] => size::size(false),
+            [option] if option == "--check" => size::size(true),
+            other => Err(Failed(format!("size {}: expected nothing or --check", other.join(" ")))),
+        },
         Some("results") => results::run(),
         Some("peers") => peers::peers(),
         Some("cost") => peers::cost(),
@@ -122,6 +133,10 @@ fn test(without: &[Tool]) -> Result<(), Failed> {
     cargo(&["test", "--package", "clapp-core", "--features", "micromath"])?;
     if !without.contains(&Tool::Mpi) {
         mpi()?;
+    }
+    firmware::lint()?;
+    if !without.contains(&Tool::Qemu) {
+        size::size(true)?;
     }
     golden()?;
     for tool in without {

@@ -12,10 +12,12 @@ pub enum Tool {
     Chromium,
     /// Processes that train together: `mpirun`, the compiler wrapper, and libclang for the crate `mpi`.
     Mpi,
+    /// The emulator that runs the firmware.
+    Qemu,
 }
 
 /// All of them.
-const TOOLS: [Tool; 2] = [Tool::Chromium, Tool::Mpi];
+const TOOLS: [Tool; 3] = [Tool::Chromium, Tool::Mpi, Tool::Qemu];
 
 /// Programs of the browser; a test of the report looks for the same.
 const BROWSERS: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "chrome"];
@@ -26,6 +28,7 @@ impl Tool {
         match self {
             Self::Chromium => "chromium",
             Self::Mpi => "mpi",
+            Self::Qemu => "qemu",
         }
     }
 
@@ -34,6 +37,7 @@ impl Tool {
         match self {
             Self::Chromium => &["chromium"],
             Self::Mpi => &["openmpi-bin", "libopenmpi-dev", "libclang-dev"],
+            Self::Qemu => &["qemu-system-arm"],
         }
     }
 
@@ -42,6 +46,7 @@ impl Tool {
         match self {
             Self::Chromium => BROWSERS.iter().any(|program| in_path(program)),
             Self::Mpi => in_path("mpirun") && in_path("mpicc") && libclang(),
+            Self::Qemu => in_path("qemu-system-arm"),
         }
     }
 }
@@ -143,9 +148,9 @@ mod tests {
 
     #[test]
     fn tools_are_named_by_lists() {
-        assert!(parse("chromium,mpi").is_ok_and(|tools| tools == TOOLS));
+        assert!(parse("chromium,mpi,qemu").is_ok_and(|tools| tools == TOOLS));
         assert!(parse("mpi").is_ok_and(|tools| tools == [Tool::Mpi]));
         let Err(Failed(message)) = parse("chromium,opera") else { panic!("an unknown name") };
-        assert!(message.contains("opera") && message.contains("chromium, mpi"), "{message}");
+        assert!(message.contains("opera") && message.contains("chromium, mpi, qemu"), "{message}");
     }
 }

@@ -1,0 +1,83 @@
+//! Builds the firmware for QEMU's boards and runs its programs there.
+
+use crate::{Failed, root, run};
+use std::path::PathBuf;
+use std::process::Command;
+
+/// The firmware's target.
+pub const TARGET: &str = "thumbv7em-none-eabihf";
+
+/// A board that QEMU emulates.
+pub struct Board {
+    /// The feature of the firmware that chooses it, and the folder of its programs in `target/firmware/`.
+    pub name: &'static str,
+    /// QEMU's name for it.
+    machine: &'static str,
+    pub core: &'static str,
+}
+
+/// The boards on which everything is tested.
+pub const BOARDS: [Board; 2] = [
+    Board { name: "qemu-mps2-an386", machine: "mps2-an386", core: "Cortex-M4F" },
+    Board { name: "qemu-mps2-an500", machine: "mps2-an500", core: "Cortex-M7" },
+];
+
+impl Board {
+    /// Builds all programs, and returns the folder that they are copied to: a build for another board overwrites
+    /// those that cargo leaves.
+    pub fn build(&self) -> Result<PathBuf, Failed> {
+        let failed = |what: &str, error: std::io::Error| Failed(format!("{what}: {error}"));
+        let folder = root().join("target/firmware").join(self.name);
+        std::fs::create_dir_all(&folder).map_err(|error| failed("target/firmware", error))?;
+        // Tests of several crates build at the same time.
+        let lock = std::fs::File::create(root().join("target/firmware/lock")).map_err(|error| failed("lock", error))?;
+        lock.lock().map_err(|error| failed("lock", error))?;
+        let arguments = ["build", "--quiet", "--package", "clapp-firmware", "--profile", "firmware", "--bins"];
+        run("cargo", &[&arguments[..], &["--target", TARGET, "--features", self.name]].concat(), &[])?;
+        let built = root().join("target").join(TARGET).join("firmware");
+        for entry in built.read_dir().map_err(|error| failed("the firmware's folder", error))?.flatten() {
+            let path = entry.path();
+            // Programs have no extension here.
+            if path.is_file() && path.extension().is_none() && !entry.file_name().to_string_lossy().starts_with('.') {
+                let to = folder.join(entry.file_name());
+                std::fs::copy(&path, &to).map_err(|error| failed(&to.display().to_string(), error))?;
+            }
+        }
+        Ok(folder)
+    }
+
+    /// Runs a program to its end, so that each instruction takes the same time, and returns what it prints.
+    pub fn measure(&self, program: &str) -> Result<String, Failed> {
+        let path = root().join("target/firmware").join(self.name).join(program);
+        let output = Command::new("timeout")
+            .args(["300", "qemu-system-arm", "-machine", self.machine, "-nographic", "-monitor", "none"])
+            .args(["-serial", "null", "-icount", "shift=0", "-semihosting-config", "enable=on,target=native"])
+            .arg("-kernel")
+            .arg(&path)
+            .output()
+            .map_err(|error| Failed(format!("qemu-system-arm: {error}; `cargo xtask tools` installs it")))?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        if output.status.success() {
+            return Ok(text);
+        }
+        let errors = String::from_utf8_lossy(&output.stderr);
+        Err(Failed(format!("{program} on {} ({})\n{text}{errors}", self.machine, output.status)))
+    }
+}
+
+/// Lints the parts of the firmware that the host does not see.
+pub fn lint() -> Result<(), Failed> {
+    for board in &BOARDS {
+        let arguments = ["clippy", "--package", "clapp-firmware", "--lib", "--bins", "--target", TARGET];
+        run("cargo", &[&arguments[..], &["--features", board.name, "--", "-D", "warnings"]].concat(), &[])?;
+    }
+    Ok(())
+}
+
+/// Builds the firmware for all boards.
+pub fn build() -> Result<(), Failed> {
+    for board in &BOARDS {
+        println!("{}", board.build()?.display());
+    }
+    Ok(())
+}
