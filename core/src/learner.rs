@@ -120,9 +120,9 @@ impl<'a> Learner<'a> {
         self.buffers.state
     }
 
-    /// The optimiser's state, to be replaced.
-    pub fn state_mut(&mut self) -> &mut [f32] {
-        self.buffers.state
+    /// Parameters, the optimiser's state and what is kept about each layer, all to be replaced, as by what was saved.
+    pub fn learnt_mut(&mut self) -> (&mut [f32], &mut [f32], &mut [LayerState]) {
+        (self.buffers.parameters, self.buffers.state, self.buffers.layers)
     }
 
     /// What is kept about each layer.

@@ -3,6 +3,7 @@
 use crate::board::Board;
 use crate::line::Line;
 use crate::machine::{Machine, Refused};
+use crate::saving::Saving;
 use crate::source::{Arrival, LinkFrame, SourceError};
 use crate::telemetry;
 use clapp_core::link::{Answer, Command, Identity, Observed, Problem, Request, Status, VERSION};
@@ -19,6 +20,7 @@ pub struct App<'a, B> {
 #[derive(Debug)]
 struct Device<'a> {
     machine: Machine<'a>,
+    saving: Saving,
     /// Room for the words of a section.
     words: &'a mut [u8],
     /// Whether frames are taken from the sensor.
@@ -27,9 +29,13 @@ struct Device<'a> {
 }
 
 impl<'a, B: Board> App<'a, B> {
-    /// The program over a board. `words` is room for words of a section on their way to the host.
-    pub fn new(board: B, machine: Machine<'a>, line: Line<'a>, words: &'a mut [u8]) -> Self {
-        Self { board, device: Device { machine, words, sensing: false, sensor_errors: 0 }, line }
+    /// The program over a board, with the weights that were saved there, if any. `words` is room for words of a section
+    /// on their way to the host.
+    pub fn new(mut board: B, mut machine: Machine<'a>, line: Line<'a>, words: &'a mut [u8]) -> Self {
+        let mut saving = Saving::default();
+        saving.start(&mut machine, &mut board);
+        telemetry::start(&machine);
+        Self { board, device: Device { machine, saving, words, sensing: false, sensor_errors: 0 }, line }
     }
 
     /// The machine.
@@ -113,20 +119,23 @@ impl Device<'_> {
                 machine.clear_context();
                 Answer::Done
             }
-            Command::Save => Answer::Problem(Problem::Missing),
-            Command::Rollback => Answer::Problem(Problem::Missing),
+            Command::Save => match self.saving.save(machine, board) {
+                Ok(step) => Answer::Saved { step },
+                Err(problem) => Answer::Problem(problem),
+            },
+            Command::Rollback => done(self.saving.load(machine, board).map(|_| ())),
             Command::Sensor(on) => {
                 self.sensing = on;
                 Answer::Done
             }
             Command::Status => Answer::Status(Status {
                 step: machine.step(),
-                saved_step: None,
+                saved_step: self.saving.saved_step,
                 refused: machine.refused(),
                 dropped,
                 repeated,
                 sensor_errors: self.sensor_errors,
-                erases: 0,
+                erases: self.saving.erases,
                 collapsed: machine.health().collapse().is_some(),
             }),
             Command::Read { section, offset, count } => {
@@ -180,9 +189,18 @@ impl Device<'_> {
         }
     }
 
-    /// What follows a frame: the pins, and the log.
+    /// What follows a frame: the pins, the log, and every so often a save.
     fn look_at<B: Board>(&mut self, board: &mut B, observed: &Observed) {
         board.show(observed.prediction);
         telemetry::frame(&self.machine, observed);
+        let every = self.machine.settings().save_every;
+        let due = every != 0 && observed.step.is_multiple_of(every) && self.saving.saved_step != Some(observed.step);
+        // Weights that have collapsed are not worth the ones before.
+        if due && self.machine.modulator() != 0.0 && !observed.collapsed {
+            match self.saving.save(&self.machine, board) {
+                Ok(step) => telemetry::saved(step),
+                Err(problem) => telemetry::not_saved(problem),
+            }
+        }
     }
 }

@@ -2,7 +2,7 @@
 //! `clapp-core`. What knows no board is here, and is tested on the host; a board is one file in [`boards`].
 //!
 //! [`app`] is the program: it meets the host's requests ([`line`]) and takes frames from a sensor ([`source`]).
-//! [`machine`] learns from them; [`health`] watches it; [`model`] is the network that is built in.
+//! [`machine`] learns from them; [`health`] watches it; [`saving`] keeps what was learnt; [`model`] is the network that is built in.
 #![cfg_attr(not(test), no_std)]
 #![deny(unsafe_code)]
 
@@ -18,5 +18,6 @@ pub mod machine;
 pub mod mlx90640;
 pub mod model;
 pub mod pins;
+pub mod saving;
 pub mod source;
 pub mod telemetry;

@@ -2,6 +2,7 @@
 
 use crate::health::Health;
 use crate::source::{Arrival, FrameSource, SourceError};
+use clapp_core::checkpoint::{Contents, ContentsMut};
 use clapp_core::guard::Guard;
 use clapp_core::init;
 use clapp_core::learner::{Buffers, Error, LayerState, Learner};
@@ -128,9 +129,11 @@ impl<'a> Machine<'a> {
     /// Draws new weights and forgets all that was learnt.
     pub fn reset(&mut self, seed: u64) {
         // The learner has checked the length.
-        let _ = init::uniform(&self.learner.network(), seed, self.learner.parameters_mut());
-        self.learner.state_mut().fill(0.0);
-        self.learner.layers_mut().fill(LayerState::NEW);
+        let network = self.learner.network();
+        let (parameters, state, layers) = self.learner.learnt_mut();
+        let _ = init::uniform(&network, seed, parameters);
+        state.fill(0.0);
+        layers.fill(LayerState::NEW);
         self.forget_labels();
         self.start_over(0, Origin::Reset(seed));
     }
@@ -141,6 +144,30 @@ impl<'a> Machine<'a> {
         self.health.forget();
         self.step = step;
         self.origin = origin;
+    }
+
+    /// All that is worth saving.
+    pub fn contents(&self) -> Contents<'_> {
+        Contents {
+            step: self.step,
+            parameters: self.learner.parameters(),
+            state: self.learner.state(),
+            layers: self.learner.layers(),
+            readout: self.means,
+            counts: self.counts,
+        }
+    }
+
+    /// Replaces all that was learnt by what `load` reads; returns its step.
+    ///
+    /// # Errors
+    /// That of `load`. Where the error says that the buffers are of no use, [`Machine::reset`] must follow.
+    pub fn restore<E>(&mut self, load: impl FnOnce(&mut ContentsMut<'_>) -> Result<u64, E>) -> Result<u64, E> {
+        let (parameters, state, layers) = self.learner.learnt_mut();
+        let mut into = ContentsMut { parameters, state, layers, readout: self.means, counts: self.counts };
+        let step = load(&mut into)?;
+        self.start_over(step, Origin::Saved { step });
+        Ok(step)
     }
 
     /// Forgets the read-out's classes.
@@ -295,7 +322,7 @@ impl<'a> Machine<'a> {
         };
         match section {
             Section::Parameters => floats(self.learner.parameters_mut()),
-            Section::State => floats(self.learner.state_mut()),
+            Section::State => floats(self.learner.learnt_mut().1),
             Section::Readout => floats(self.means),
             Section::Layers => {
                 for (word, at) in words().zip(offset..) {

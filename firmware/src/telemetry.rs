@@ -1,7 +1,7 @@
 //! What the device logs through `defmt`. On the host there is no one to log to, and nothing is logged.
 
 use crate::machine::{Machine, Refused};
-use clapp_core::link::Observed;
+use clapp_core::link::{Observed, Problem};
 
 /// Frames between two reports on all layers.
 #[cfg(target_os = "none")]
@@ -50,4 +50,28 @@ pub fn sensor(error: &Refused) {
     }
     #[cfg(not(target_os = "none"))]
     let _ = error;
+}
+
+/// Reports where the weights came from.
+pub fn start(machine: &Machine<'_>) {
+    #[cfg(target_os = "none")]
+    defmt::info!("step {}: weights from {}", machine.step(), machine.origin());
+    #[cfg(not(target_os = "none"))]
+    let _ = machine;
+}
+
+/// Reports a save.
+pub fn saved(step: u64) {
+    #[cfg(target_os = "none")]
+    defmt::info!("step {}: saved", step);
+    #[cfg(not(target_os = "none"))]
+    let _ = step;
+}
+
+/// Reports a save that failed.
+pub fn not_saved(problem: Problem) {
+    #[cfg(target_os = "none")]
+    defmt::error!("not saved: {}", problem);
+    #[cfg(not(target_os = "none"))]
+    let _ = problem;
 }

@@ -16,9 +16,10 @@ use clapp_firmware::app::App;
 use clapp_firmware::board::Board;
 use clapp_firmware::model::{CLASSES, MOST_WORDS, NETWORK, SETTINGS, Statics};
 use clapp_firmware::source::NoSensor;
-use embedded_storage::nor_flash::{ErrorType, NorFlash, ReadNorFlash};
+use embedded_storage::nor_flash::{
+    ErrorType, NorFlash, NorFlashErrorKind, ReadNorFlash, check_erase, check_read, check_write,
+};
 use std::collections::VecDeque;
-use std::convert::Infallible;
 
 #[derive(Default)]
 struct Queues {
@@ -26,39 +27,54 @@ struct Queues {
     to_host: Vec<u8>,
     shown: Vec<Option<u8>>,
     sensor: NoSensor,
+    flash: Option<RamFlash>,
 }
 
-/// No flash: never called.
-struct NoFlash;
+/// Flash in memory.
+struct RamFlash(Vec<u8>);
 
-impl ErrorType for NoFlash {
-    type Error = Infallible;
+impl RamFlash {
+    fn new() -> Self {
+        Self(vec![0xFF; 256 * 1024])
+    }
 }
 
-impl ReadNorFlash for NoFlash {
+impl ErrorType for RamFlash {
+    type Error = NorFlashErrorKind;
+}
+
+impl ReadNorFlash for RamFlash {
     const READ_SIZE: usize = 1;
-    fn read(&mut self, _: u32, _: &mut [u8]) -> Result<(), Infallible> {
-        unreachable!()
+    fn read(&mut self, offset: u32, bytes: &mut [u8]) -> Result<(), NorFlashErrorKind> {
+        check_read(self, offset, bytes.len())?;
+        bytes.copy_from_slice(&self.0[offset as usize..][..bytes.len()]);
+        Ok(())
     }
     fn capacity(&self) -> usize {
-        0
+        self.0.len()
     }
 }
 
-impl NorFlash for NoFlash {
+impl NorFlash for RamFlash {
     const WRITE_SIZE: usize = 4;
     const ERASE_SIZE: usize = 4096;
-    fn erase(&mut self, _: u32, _: u32) -> Result<(), Infallible> {
-        unreachable!()
+    fn erase(&mut self, from: u32, to: u32) -> Result<(), NorFlashErrorKind> {
+        check_erase(self, from, to)?;
+        self.0[from as usize..to as usize].fill(0xFF);
+        Ok(())
     }
-    fn write(&mut self, _: u32, _: &[u8]) -> Result<(), Infallible> {
-        unreachable!()
+    fn write(&mut self, offset: u32, bytes: &[u8]) -> Result<(), NorFlashErrorKind> {
+        check_write(self, offset, bytes.len())?;
+        for (held, new) in self.0[offset as usize..].iter_mut().zip(bytes) {
+            *held &= new;
+        }
+        Ok(())
     }
 }
 
 impl Board for Queues {
     const NAME: &'static str = "queues";
-    type Flash = NoFlash;
+    type Flash = RamFlash;
     type Sensor = NoSensor;
     fn receive(&mut self) -> Option<u8> {
         self.to_device.pop_front()
@@ -66,8 +82,8 @@ impl Board for Queues {
     fn send(&mut self, bytes: &[u8]) {
         self.to_host.extend_from_slice(bytes);
     }
-    fn flash(&mut self) -> Option<&mut NoFlash> {
-        None
+    fn flash(&mut self) -> Option<&mut RamFlash> {
+        self.flash.as_mut()
     }
     fn sensor(&mut self) -> &mut NoSensor {
         &mut self.sensor
@@ -87,9 +103,14 @@ struct Host {
 
 impl Host {
     fn new() -> Self {
+        Self::with_flash(None)
+    }
+
+    fn with_flash(flash: Option<RamFlash>) -> Self {
         let statics: &'static mut Statics = Box::leak(Box::new(Statics::new()));
         let (machine, line, words) = statics.parts().unwrap();
-        Self { app: App::new(Queues::default(), machine, line, words), session: 77, id: 0 }
+        let board = Queues { flash, ..Queues::default() };
+        Self { app: App::new(board, machine, line, words), session: 77, id: 0 }
     }
 
     /// Sends bytes as they are and returns the replies.
@@ -340,4 +361,49 @@ fn the_host_can_mute_freeze_replace_and_reset() {
     assert_eq!(host.words(Section::Parameters), learnt);
     host.ask(Command::Hello { version: VERSION }, |_| ());
     assert_eq!(host.app.machine().origin(), Origin::Host);
+}
+
+/// Learns from `count` frames that `rng` draws.
+fn learn(host: &mut Host, rng: &mut Rng, count: usize) {
+    for at in 0..count {
+        let (pixels, (phase, label)) = (pixels(rng), script(at));
+        host.ask(Command::Frame { phase, label, pixels: &pixels }, |_| ());
+    }
+}
+
+const SECTIONS: [Section; 5] =
+    [Section::Parameters, Section::State, Section::Layers, Section::Readout, Section::Counts];
+
+#[test]
+fn what_was_saved_comes_back_after_a_rollback_and_after_a_restart() {
+    let (mut host, mut rng) = (Host::with_flash(Some(RamFlash::new())), stream(9, 0));
+    host.hello();
+    assert_eq!(host.problem(Command::Rollback), Problem::Empty);
+    learn(&mut host, &mut rng, 12);
+    host.ask(Command::Save, |answer| assert_eq!(*answer, Answer::Saved { step: 12 }));
+    let saved = SECTIONS.map(|section| host.words(section));
+    learn(&mut host, &mut rng, 7);
+    assert_ne!(SECTIONS.map(|section| host.words(section)), saved);
+    host.done(Command::Rollback);
+    assert_eq!(SECTIONS.map(|section| host.words(section)), saved);
+    learn(&mut host, &mut rng, 3);
+    host.ask(Command::Status, |answer| match answer {
+        Answer::Status(status) => {
+            assert_eq!((status.step, status.saved_step), (15, Some(12)));
+            assert!(status.erases > 0);
+        }
+        other => unreachable!("{other:?}"),
+    });
+
+    let mut restarted = Host::with_flash(host.app.board().flash.take());
+    assert_eq!(restarted.app.machine().origin(), Origin::Saved { step: 12 });
+    restarted.hello();
+    assert_eq!(SECTIONS.map(|section| restarted.words(section)), saved);
+
+    let mut flash = restarted.app.board().flash.take().unwrap();
+    flash.0.iter_mut().for_each(|byte| *byte &= 0x55);
+    let damaged = Host::with_flash(Some(flash));
+    assert_eq!(damaged.app.machine().origin(), Origin::Unusable(SETTINGS.seed));
+    let blank = Host::with_flash(Some(RamFlash::new()));
+    assert_eq!(blank.app.machine().origin(), Origin::Seed(SETTINGS.seed));
 }
