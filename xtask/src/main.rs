@@ -15,7 +15,7 @@ use std::process::{Command, ExitCode};
 const TARGETS: [&str; 3] = ["thumbv7em-none-eabihf", "thumbv6m-none-eabi", "riscv32imc-unknown-none-elf"];
 
 /// Sets of features that `clapp-core` must build with.
-const FEATURES: [&[&str]; 4] = [&[], &["micromath"], &["defmt"], &["micromath", "defmt"]];
+const FEATURES: [&[&str]; 5] = [&[], &["micromath"], &["defmt"], &["link"], &["micromath", "defmt", "link"]];
 
 /// Builds the firmware of `tests/no-panic`; the target comes next.
 const LINK: [&str; 7] = [

@@ -26,6 +26,7 @@
 #![no_std]
 #![no_main]
 
+mod cable;
 mod heads;
 mod kernels;
 mod learning;
@@ -49,6 +50,7 @@ fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
 extern "C" fn _start() -> ! {
     numbers::all();
     heads::all();
+    cable::all();
     plans::with_networks(|network| {
         plans::all(network);
         kernels::all(network);
