@@ -1,14 +1,15 @@
 //! How the layers are: what each made of the last frame, and whether the network has collapsed.
 //!
-//! A network has collapsed when a layer is *dead* (next to no channel answers to any frame) or *constant* (it answers
-//! to every frame alike). Both are watched in memory of a few numbers a layer, whatever its size: the share of dead
-//! channels, and a sketch of the activity, its product with fixed random signs, whose variance over frames is zero
+//! A network has collapsed when a layer is *dead* (most of its channels answer to no frame), *constant* (it answers
+//! to every frame alike), or *refused* (most of its updates are, by the guard: its numbers have grown beyond bounds). All
+//! are watched in memory of a few numbers a layer, whatever its size: the shares of dead channels and of refused updates,
+//! and a sketch of the activity, its product with fixed random signs, whose variance over frames is zero
 //! exactly where the activity does not change (but for activity that changes within the plane of zero product, which
 //! random signs make improbable).
 
 use clapp_core::link::{LayerNews, MOST_LAYERS};
 use clapp_core::math::sqrt;
-use clapp_core::observer::{Activity, LayerReport, Observer};
+use clapp_core::observer::{Activity, LayerReport, Observer, Outcome};
 use heapless::Vec;
 
 /// Frames over which the averages run, about.
@@ -16,7 +17,9 @@ const WINDOW: f32 = 64.0;
 /// Frames before a verdict.
 const WARM_UP: u32 = 64;
 /// Average share of dead channels from which a layer counts as dead.
-const DEAD: f32 = 0.95;
+const DEAD: f32 = 0.5;
+/// Average share of refused updates from which a layer counts as refused.
+const REFUSED: f32 = 0.5;
 /// Standard deviation of the sketch, relative to the length of the activity, under which a layer counts as constant.
 const CONSTANT: f32 = 1e-3;
 
@@ -25,8 +28,10 @@ const CONSTANT: f32 = 1e-3;
 pub enum Condition {
     /// It answers, and differently to different frames.
     Sound,
-    /// Next to none of its channels answers.
+    /// Most of its channels answer to nothing.
     Dead,
+    /// Most of its updates are refused.
+    Refused,
     /// It answers to every frame alike.
     Constant,
 }
@@ -35,7 +40,9 @@ pub enum Condition {
 #[derive(Debug, Clone, Copy, Default)]
 struct Averages {
     frames: u32,
+    reports: u32,
     dead: f32,
+    refused: f32,
     /// Mean of the sketch and of its squared distance from the mean.
     mean: f32,
     variance: f32,
@@ -57,18 +64,20 @@ fn sign(at: usize) -> f32 {
     if (hash ^ (hash >> 15)) & 1 == 0 { 1.0 } else { -1.0 }
 }
 
-impl Averages {
-    /// Weight of a new frame.
-    fn weight(&self) -> f32 {
-        1.0 / (self.frames as f32).clamp(1.0, WINDOW)
-    }
+/// Weight of a new value after `count`, itself included.
+fn weight(count: u32) -> f32 {
+    1.0 / (count as f32).clamp(1.0, WINDOW)
+}
 
+impl Averages {
     fn condition(&self) -> Condition {
-        if self.frames < WARM_UP {
+        if self.reports < WARM_UP {
             Condition::Sound
+        } else if self.refused >= REFUSED {
+            Condition::Refused
         } else if self.dead >= DEAD {
             Condition::Dead
-        } else if self.variance <= CONSTANT * CONSTANT * self.squares {
+        } else if self.frames >= WARM_UP && self.variance <= CONSTANT * CONSTANT * self.squares {
             Condition::Constant
         } else {
             Condition::Sound
@@ -79,7 +88,8 @@ impl Averages {
 impl Health {
     /// Nothing seen yet.
     pub const fn new() -> Self {
-        const NEW: Averages = Averages { frames: 0, dead: 0.0, mean: 0.0, variance: 0.0, squares: 0.0 };
+        const NEW: Averages =
+            Averages { frames: 0, reports: 0, dead: 0.0, refused: 0.0, mean: 0.0, variance: 0.0, squares: 0.0 };
         Self { news: Vec::new(), averages: [NEW; MOST_LAYERS] }
     }
 
@@ -133,7 +143,7 @@ impl Observer for Health {
             return;
         }
         averages.frames = averages.frames.saturating_add(1);
-        let weight = averages.weight();
+        let weight = weight(averages.frames);
         let distance = sketch - averages.mean;
         averages.mean += weight * distance;
         // West 1979: the variance about a mean that moves on.
@@ -143,8 +153,11 @@ impl Observer for Health {
 
     fn report(&mut self, report: &LayerReport) {
         if let Some(averages) = self.averages.get_mut(report.layer) {
-            let weight = averages.weight();
+            averages.reports = averages.reports.saturating_add(1);
+            let weight = weight(averages.reports);
             averages.dead += weight * (report.dead - averages.dead);
+            let refused = if matches!(report.outcome, Outcome::Refused(_)) { 1.0 } else { 0.0 };
+            averages.refused += weight * (refused - averages.refused);
         }
         // A layer past the last that is reported on goes without.
         let _ = self.news.push(LayerNews::from(report));
@@ -154,15 +167,19 @@ impl Observer for Health {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clapp_core::observer::Outcome;
+    use clapp_core::guard::Refusal;
     use clapp_core::rng::stream;
 
     fn see(health: &mut Health, pooled: &[f32], dead: f32) {
+        see_outcome(health, pooled, dead, Outcome::Applied);
+    }
+
+    fn see_outcome(health: &mut Health, pooled: &[f32], dead: f32, outcome: Outcome) {
         health.begin();
         health.activity(&Activity { layer: 0, rows: 1, output: pooled, pooled });
         health.report(&LayerReport {
             layer: 0,
-            outcome: Outcome::Applied,
+            outcome,
             loss: 1.0,
             mean_positive: Some(0.5),
             mean_negative: None,
@@ -201,6 +218,16 @@ mod tests {
         assert_eq!(health.collapse(), Some((0, Condition::Dead)));
         health.forget();
         assert_eq!(health.collapse(), None);
+    }
+
+    #[test]
+    fn updates_that_are_always_refused_are_a_collapse_even_without_activity() {
+        let mut health = Health::new();
+        for frame in 0..200 {
+            let outcome = if frame % 3 == 0 { Outcome::Applied } else { Outcome::Refused(Refusal::Activity) };
+            see_outcome(&mut health, &[f32::INFINITY; 8], 0.0, outcome);
+        }
+        assert_eq!(health.collapse(), Some((0, Condition::Refused)));
     }
 
     /// Activity that moves a little about something large is not what a constant layer does.

@@ -128,10 +128,11 @@ impl<'a> Machine<'a> {
 
     /// Draws new weights and forgets all that was learnt.
     pub fn reset(&mut self, seed: u64) {
-        // The learner has checked the length.
+        // Orthogonal weights: with few frames to learn from, the first weights matter more than anything else. The learner
+        // has checked the length.
         let network = self.learner.network();
         let (parameters, state, layers) = self.learner.learnt_mut();
-        let _ = init::uniform(&network, seed, parameters);
+        let _ = init::orthogonal(&network, seed, parameters);
         state.fill(0.0);
         layers.fill(LayerState::NEW);
         self.forget_labels();

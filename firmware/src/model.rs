@@ -4,26 +4,29 @@ use crate::line::{Line, NOTICE_LEN};
 use crate::machine::{Machine, Memory, Settings};
 use clapp_core::learner::{Buffers, Error, LayerState};
 use clapp_core::link::{OVERHEAD, REPORT_LEN, encoded_len};
-use clapp_core::network::{Block, Network, Rule};
+use clapp_core::network::{Block, LossPool, Network, Rule};
 use clapp_core::optimizer::Optimizer;
 use clapp_core::shape::Shape;
 
-/// Shape of a frame.
+/// Shape of a frame: a grey picture.
 #[cfg(not(feature = "thermal"))]
-pub const INPUT: Shape = Shape::new(1, 16, 16);
+pub const INPUT: Shape = Shape::new(1, 32, 32);
 /// Shape of a frame: that of the thermal camera.
 #[cfg(feature = "thermal")]
 pub const INPUT: Shape = Shape::new(1, crate::mlx90640::HEIGHT, crate::mlx90640::WIDTH);
 
-/// The network and its rule.
+/// Cells of the loss pooling: 4x4 of them in the first layer, 2x2 in the second, one in the top.
+const CELL: [usize; 2] = [INPUT.height / 8, INPUT.width / 8];
+
+/// The network and its rule: every layer's context is the top layer's activity at the frame before.
 pub const NETWORK: Network<3> = Network::new(
     INPUT,
     [
-        Block::conv(16, [3, 3]).padding([1, 1]).max_pool([2, 2]),
-        Block::conv(32, [3, 3]).padding([1, 1]).max_pool([2, 2]),
-        Block::conv(32, [3, 3]).padding([1, 1]).max_pool([2, 2]),
+        Block::conv(8, [3, 3]).padding([1, 1]).max_pool([2, 2]).loss_pool(LossPool::Block(CELL)),
+        Block::conv(16, [3, 3]).padding([1, 1]).max_pool([2, 2]).loss_pool(LossPool::Block(CELL)),
+        Block::conv(16, [3, 3]).padding([1, 1]).max_pool([2, 2]).loss_pool(LossPool::Block(CELL)),
     ],
-    Rule::clapp_pp(),
+    Rule::clapp_pp_dfb(),
 );
 
 /// Classes of the read-out.
@@ -33,10 +36,11 @@ pub const CLASSES: usize = 10;
 pub const SETTINGS: Settings = Settings {
     seed: 1,
     optimizer: Optimizer::sgd(0.01),
-    max_update_norm: Some(1.0),
-    scale: 1.0 / 64.0,
-    offset: -2.0,
-    save_every: 0,
+    max_update_norm: Some(4.0),
+    // Pixels of mean 128 and standard deviation 50, as the host makes them, become numbers of mean 0 and deviation 1.5.
+    scale: 0.03,
+    offset: -3.84,
+    save_every: 1000,
 };
 
 const PIXELS: usize = NETWORK.view().input().len();

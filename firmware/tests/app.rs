@@ -186,8 +186,9 @@ impl Host {
     }
 }
 
+/// Noise of the mean and the contrast that the host gives to its pictures; the cast saturates.
 fn pixels(rng: &mut Rng) -> Vec<u8> {
-    (0..NETWORK.view().input().len()).map(|_| rng.below(256) as u8).collect()
+    (0..NETWORK.view().input().len()).map(|_| (128.0 + 50.0 * rng.normal()) as u8).collect()
 }
 
 /// A phase and a label by turns.
@@ -200,7 +201,7 @@ fn script(at: usize) -> (Phase, Option<u8>) {
 fn replay(frames: &[Vec<u8>]) -> (Vec<u32>, Vec<u32>, Vec<Option<u8>>) {
     let view = NETWORK.view();
     let mut parameters = vec![0.0; view.parameter_len()];
-    init::uniform(&view, SETTINGS.seed, &mut parameters).unwrap();
+    init::orthogonal(&view, SETTINGS.seed, &mut parameters).unwrap();
     let mut state = vec![0.0; SETTINGS.optimizer.state_len(&view)];
     let (mut contexts, mut layers) = (vec![0.0; view.context_len()], vec![LayerState::NEW; view.layer_count()]);
     let (mut workspace, mut argmax) = (vec![0.0; view.stream_len()], vec![0; view.argmax_len()]);
