@@ -2,6 +2,7 @@
 
 pub mod data;
 pub mod demo;
+pub mod device;
 pub mod eval;
 pub mod golden;
 pub mod info;
@@ -49,6 +50,8 @@ pub enum Command {
     Data(data::DataArguments),
     /// What a network needs: parameters, operations, memory.
     Info(info::InfoArguments),
+    /// A device learns from a data set over a serial line, or emulated by QEMU.
+    Device(Box<device::DeviceArguments>),
     /// A backend against golden vectors.
     Golden(golden::GoldenArguments),
     /// The same training on two backends, compared tensor by tensor.
@@ -78,6 +81,7 @@ pub fn run(arguments: &Arguments) -> Result<u8, Error> {
         Some(Command::Report(arguments)) => report::run(arguments),
         Some(Command::Data(arguments)) => data::run(arguments),
         Some(Command::Info(arguments)) => info::run(arguments),
+        Some(Command::Device(arguments)) => device::run(arguments),
         Some(Command::Golden(arguments)) => golden::run(arguments),
         Some(Command::Parity(arguments)) => parity::run(arguments),
     }
