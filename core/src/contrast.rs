@@ -78,10 +78,10 @@ pub fn pairs(
     rule: &Rule,
     u: f32,
     negatives: &[f32],
-    gap: impl FnOnce() -> f32,
+    gap: impl FnOnce() -> f64,
     keep: Option<bool>,
     negative_factors: &mut [f32],
-) -> (f32, f32) {
+) -> (f64, f32) {
     match rule.contrast {
         Contrast::Hinge | Contrast::SoftHinge | Contrast::Goodness { .. } => {
             let (mut value, mut factor) = (0.0, 0.0);
@@ -96,13 +96,13 @@ pub fn pairs(
                 repelled += if kept { cost } else { 0.0 };
                 *out = if kept { slope } else { 0.0 };
             }
-            (value + repelled / negatives.len().max(1) as f32, factor)
+            ((value + repelled / negatives.len().max(1) as f32).into(), factor)
         }
         Contrast::Phyll { theta } => {
-            let argument = theta * gap();
+            let argument = theta * gap() as f32;
             let slope = theta * sigmoid(argument);
             negative_factors.fill(slope);
-            (softplus(argument), -slope)
+            (softplus(argument).into(), -slope)
         }
         Contrast::Linear => {
             negative_factors.fill(1.0);

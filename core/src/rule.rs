@@ -54,16 +54,17 @@ fn row_mut(matrix: &mut [f32], len: usize, index: usize) -> &mut [f32] {
     matrix.get_mut(index * len..(index + 1) * len).unwrap_or_default()
 }
 
-/// Mean of `u- - u+` over negatives, from the difference of the activities: closer than that of the scores.
-fn mean_gap<'a>(negatives: impl Iterator<Item = &'a [f32]>, positive: &[f32], prediction: &[f32]) -> f32 {
-    let (mut sum, mut count) = (0.0_f32, 0_u32);
+/// Mean of `u- - u+` over negatives, from the difference of the activities: closer than that of the scores. In double
+/// precision, since what is left of terms of both signs may be little.
+fn mean_gap<'a>(negatives: impl Iterator<Item = &'a [f32]>, positive: &[f32], prediction: &[f32]) -> f64 {
+    let (mut sum, mut count) = (0.0_f64, 0_u32);
     for negative in negatives {
         for ((negative, positive), s) in negative.iter().zip(positive).zip(prediction) {
-            sum += (negative - positive) * s;
+            sum += (f64::from(*negative) - f64::from(*positive)) * f64::from(*s);
         }
         count += 1;
     }
-    sum / count.max(1) as f32
+    sum / f64::from(count.max(1))
 }
 
 /// One loss of a layer: a context, the projection from it, scores and gating factors.
@@ -203,7 +204,7 @@ impl Loss<'_> {
             };
             let (value, slope) = contrast::pairs(rule, *u, scores, gap, keep, factors);
             *factor = slope;
-            sum += f64::from(value);
+            sum += value;
         }
         self.value = (sum / rows.max(1) as f64) as f32;
     }

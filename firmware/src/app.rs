@@ -2,7 +2,7 @@
 
 use crate::board::Board;
 use crate::line::Line;
-use crate::machine::{Machine, Refused};
+use crate::machine::Machine;
 use crate::saving::Saving;
 use crate::source::{Arrival, LinkFrame, SourceError};
 use crate::telemetry;
@@ -26,6 +26,8 @@ struct Device<'a> {
     /// Whether frames are taken from the sensor.
     sensing: bool,
     sensor_errors: u32,
+    /// Whether the last frame found the network collapsed.
+    collapsed: bool,
 }
 
 impl<'a, B: Board> App<'a, B> {
@@ -35,7 +37,11 @@ impl<'a, B: Board> App<'a, B> {
         let mut saving = Saving::default();
         saving.start(&mut machine, &mut board);
         telemetry::start(&machine);
-        Self { board, device: Device { machine, saving, words, sensing: false, sensor_errors: 0 }, line }
+        Self {
+            board,
+            device: Device { machine, saving, words, sensing: false, sensor_errors: 0, collapsed: false },
+            line,
+        }
     }
 
     /// The machine.
@@ -92,16 +98,16 @@ impl Device<'_> {
                 let settings = machine.settings();
                 let values = [settings.scale, settings.offset];
                 let mut frame = LinkFrame::new(pixels, Arrival { phase, label }, values);
-                match machine.observe(&mut frame, || ()) {
-                    Ok(Some(observed)) => {
+                let Ok(Some(arrival)) = machine.fetch(&mut frame) else {
+                    let needed = u32::try_from(machine.network().input().len()).unwrap_or(u32::MAX);
+                    return Answer::Problem(Problem::Pixels { needed });
+                };
+                match machine.learn(arrival, || board.between_layers()) {
+                    Ok(observed) => {
                         self.look_at(board, &observed);
                         Answer::Observed(observed)
                     }
-                    Err(Refused::Problem(problem)) => Answer::Problem(problem),
-                    Ok(None) | Err(Refused::Source(_)) => {
-                        let needed = u32::try_from(machine.network().input().len()).unwrap_or(u32::MAX);
-                        Answer::Problem(Problem::Pixels { needed })
-                    }
+                    Err(problem) => Answer::Problem(problem),
                 }
             }
             Command::Modulator(modulator) => done(machine.set_modulator(modulator)),
@@ -173,26 +179,32 @@ impl Device<'_> {
 
     /// Takes a frame from the sensor; returns whether there was one.
     fn sense<B: Board>(&mut self, board: &mut B) -> bool {
-        match self.machine.observe(board.sensor(), || ()) {
-            Ok(Some(observed)) => {
-                self.look_at(board, &observed);
-                true
-            }
-            Ok(None) => false,
+        let arrival = match self.machine.fetch(board.sensor()) {
+            Ok(Some(arrival)) => arrival,
+            Ok(None) => return false,
             Err(error) => {
                 self.sensor_errors = self.sensor_errors.saturating_add(1);
-                telemetry::sensor(&error);
+                telemetry::sensor(error);
                 // A sensor that is missing or does not fit will not come to fit.
-                self.sensing &= matches!(error, Refused::Source(SourceError::Bus) | Refused::Problem(_));
-                false
+                self.sensing &= error == SourceError::Bus;
+                return false;
             }
+        };
+        match self.machine.learn(arrival, || board.between_layers()) {
+            Ok(observed) => self.look_at(board, &observed),
+            Err(problem) => telemetry::frame_refused(problem),
         }
+        true
     }
 
     /// What follows a frame: the pins, the log, and every so often a save.
     fn look_at<B: Board>(&mut self, board: &mut B, observed: &Observed) {
         board.show(observed.prediction);
         telemetry::frame(&self.machine, observed);
+        if observed.collapsed && !self.collapsed {
+            telemetry::collapse(&self.machine);
+        }
+        self.collapsed = observed.collapsed;
         let every = self.machine.settings().save_every;
         let due = every != 0 && observed.step.is_multiple_of(every) && self.saving.saved_step != Some(observed.step);
         // Weights that have collapsed are not worth the ones before.

@@ -27,6 +27,9 @@ pub trait Board {
     /// Shows the predicted class on its pins.
     fn show(&mut self, class: Option<u8>);
 
+    /// Called after each layer of a frame: the place to feed a watchdog.
+    fn between_layers(&mut self) {}
+
     /// Called where there is nothing to do until an interrupt comes.
     fn idle(&mut self);
 }

@@ -55,15 +55,6 @@ pub struct Machine<'a> {
     origin: Origin,
 }
 
-/// Why a frame was not learnt from.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Refused {
-    /// The source is broken or does not fit.
-    Source(SourceError),
-    /// The frame, its label, or what was made of it.
-    Problem(Problem),
-}
-
 impl<'a> Machine<'a> {
     /// A machine with weights drawn from the seed.
     ///
@@ -224,23 +215,28 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
-    /// Takes a frame from `source`, if there is one: infers, learns layer by layer, and teaches the read-out if a label
-    /// came along. `between` is called after each layer.
+    /// Takes a frame from `source`, if there is one, to be learnt from by [`Machine::learn`].
     ///
     /// # Errors
-    /// Where the source or the frame is of no use; nothing is learnt then.
-    pub fn observe(
-        &mut self,
-        source: &mut impl FrameSource,
-        mut between: impl FnMut(),
-    ) -> Result<Option<Observed>, Refused> {
-        let Some(Arrival { phase, label }) = source.poll(self.frame).map_err(Refused::Source)? else { return Ok(None) };
+    /// Where the source is of no use.
+    pub fn fetch(&mut self, source: &mut impl FrameSource) -> Result<Option<Arrival>, SourceError> {
+        source.poll(self.frame)
+    }
+
+    /// What is to be done with the frame that was fetched last: infers, learns layer by layer, and teaches the read-out if
+    /// a label came along. `between` is called after each layer, so that nothing else waits longer than for the biggest.
+    ///
+    /// # Errors
+    /// Where the label is none, or the frame or what was made of it is not finite; a frame that is not finite changes
+    /// nothing.
+    pub fn learn(&mut self, arrival: Arrival, mut between: impl FnMut()) -> Result<Observed, Problem> {
+        let Arrival { phase, label } = arrival;
         if label.is_some_and(|label| usize::from(label) >= self.counts.len()) {
-            return Err(Refused::Problem(Problem::Label));
+            return Err(Problem::Label);
         }
         self.health.begin();
         let pass = self.learner.begin_frame(self.frame, phase, self.modulator);
-        let mut pass = pass.map_err(|_| Refused::Problem(Problem::NotFinite))?;
+        let mut pass = pass.map_err(|_| Problem::NotFinite)?;
         while pass.step_layer(&mut self.health).is_some() {
             between();
         }
@@ -252,11 +248,11 @@ impl<'a> Machine<'a> {
         if let Ok(mut head) = NearestMean::new(features.len(), self.means, self.counts) {
             prediction = head.predict(features).ok().and_then(|class| u8::try_from(class).ok());
             if let Some(label) = label {
-                head.learn(features, usize::from(label)).map_err(|_| Refused::Problem(Problem::NotFinite))?;
+                head.learn(features, usize::from(label)).map_err(|_| Problem::NotFinite)?;
             }
         }
         let collapsed = self.health.collapse().is_some();
-        Ok(Some(Observed { step: self.step, prediction, layers: self.health.news().clone(), collapsed }))
+        Ok(Observed { step: self.step, prediction, layers: self.health.news().clone(), collapsed })
     }
 
     /// Number of words of a section.

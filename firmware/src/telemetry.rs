@@ -1,13 +1,14 @@
 //! What the device logs through `defmt`. On the host there is no one to log to, and nothing is logged.
 
-use crate::machine::{Machine, Refused};
+use crate::machine::Machine;
+use crate::source::SourceError;
 use clapp_core::link::{Observed, Problem};
 
 /// Frames between two reports on all layers.
 #[cfg(target_os = "none")]
 const REPORT_EVERY: u64 = 100;
 
-/// Reports on the layers every so often, on a refused update and on a collapse at once.
+/// Reports on the layers every so often, and on a refused update at once.
 #[cfg(target_os = "none")]
 pub fn frame(machine: &Machine<'_>, observed: &Observed) {
     use clapp_core::link::Update;
@@ -32,24 +33,36 @@ pub fn frame(machine: &Machine<'_>, observed: &Observed) {
             machine.refused()
         );
     }
-    if let Some((layer, condition)) = machine.health().collapse() {
-        defmt::error!("step {}: collapse: layer {} is {}", observed.step, layer, condition);
-    }
 }
 
 /// Nothing.
 #[cfg(not(target_os = "none"))]
 pub fn frame(_machine: &Machine<'_>, _observed: &Observed) {}
 
-/// Reports that the sensor did not deliver.
-pub fn sensor(error: &Refused) {
+/// Reports a layer that has collapsed.
+pub fn collapse(machine: &Machine<'_>) {
     #[cfg(target_os = "none")]
-    match error {
-        Refused::Source(error) => defmt::warn!("sensor: {}", error),
-        Refused::Problem(problem) => defmt::warn!("frame: {}", problem),
+    if let Some((layer, condition)) = machine.health().collapse() {
+        defmt::error!("step {}: collapse: layer {} is {}", machine.step(), layer, condition);
     }
     #[cfg(not(target_os = "none"))]
+    let _ = machine;
+}
+
+/// Reports that the sensor did not deliver.
+pub fn sensor(error: SourceError) {
+    #[cfg(target_os = "none")]
+    defmt::warn!("sensor: {}", error);
+    #[cfg(not(target_os = "none"))]
     let _ = error;
+}
+
+/// Reports that a frame of the sensor was not learnt from.
+pub fn frame_refused(problem: Problem) {
+    #[cfg(target_os = "none")]
+    defmt::warn!("frame: {}", problem);
+    #[cfg(not(target_os = "none"))]
+    let _ = problem;
 }
 
 /// Reports where the weights came from.

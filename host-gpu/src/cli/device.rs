@@ -4,12 +4,14 @@ use super::data::CacheArguments;
 use super::output::say;
 use super::train::stop_by_signal;
 use super::{GENERATED_TEST, GENERATED_TRAIN};
+use crate::checkpoint::device::DeviceState;
 use crate::data::{Dataset, generated, open_with};
 use crate::device::client::{Client, REPLY_LEN};
 use crate::device::course::{Course, Learnt, Plan, Score};
 use crate::device::description::Description;
 use crate::device::faults::Faulty;
-use crate::device::held::Held;
+use crate::device::held;
+use crate::device::home;
 use crate::device::port::Port;
 use crate::device::replay::Replay;
 use crate::device::transport::Transport;
@@ -176,7 +178,7 @@ fn work(arguments: &DeviceArguments, client: &mut Client<'_>, data: &Dataset) ->
     say(&data.source)?;
     let replay = match arguments.no_replay {
         true => None,
-        false => Some(Replay::start(&device, Held::read(client, &device)?)?),
+        false => Some(Replay::start(&device, held::read(client, &device)?)?),
     };
     let DeviceArguments { frames, fixation, labels, test, seed, .. } = *arguments;
     let plan = Plan { frames, fixation, labels, test, seed };
@@ -199,12 +201,12 @@ fn work(arguments: &DeviceArguments, client: &mut Client<'_>, data: &Dataset) ->
         say(format!("saved in the device's flash at step {step}"))?;
     }
     let held = match replay.is_some() || arguments.fetch.is_some() {
-        true => Held::read(client, &device)?,
+        true => held::read(client, &device)?,
         false => return Ok(0),
     };
     let code = replay.map_or(Ok(0), |replay| compare(replay, &held))?;
     if let Some(path) = &arguments.fetch {
-        held.write(path, &device)?;
+        home::write(path, &device, arguments.seed, &held)?;
         say(format!("wrote {}: what the device holds at step {}", path.display(), held.step))?;
     }
     Ok(code)
@@ -265,9 +267,9 @@ fn line_report(client: &mut Client<'_>) -> Result<(), Error> {
 }
 
 /// Holds what the device holds against the replay.
-fn compare(replay: Replay, held: &Held) -> Result<u8, Error> {
+fn compare(replay: Replay, held: &DeviceState) -> Result<u8, Error> {
     let replayed = replay.finish()?;
-    let mut differences = replayed.held.differences(held);
+    let mut differences = held::differences(&replayed.held, held);
     if let Some(frame) = replayed.first_difference {
         differences.insert(0, format!("losses or predictions differ from frame {frame} of {} on", replayed.frames));
     }

@@ -4,8 +4,11 @@ pub mod data;
 pub mod demo;
 pub mod device;
 pub mod eval;
+pub mod export;
 pub mod golden;
+pub mod import;
 pub mod info;
+mod named;
 mod output;
 pub mod parity;
 mod progress;
@@ -52,6 +55,10 @@ pub enum Command {
     Info(info::InfoArguments),
     /// A device learns from a data set over a serial line, or emulated by QEMU.
     Device(Box<device::DeviceArguments>),
+    /// A checkpoint to an image for a device's flash.
+    Export(export::ExportArguments),
+    /// An image of a device's flash back to a checkpoint.
+    Import(import::ImportArguments),
     /// A backend against golden vectors.
     Golden(golden::GoldenArguments),
     /// The same training on two backends, compared tensor by tensor.
@@ -82,6 +89,8 @@ pub fn run(arguments: &Arguments) -> Result<u8, Error> {
         Some(Command::Data(arguments)) => data::run(arguments),
         Some(Command::Info(arguments)) => info::run(arguments),
         Some(Command::Device(arguments)) => device::run(arguments),
+        Some(Command::Export(arguments)) => export::run(arguments),
+        Some(Command::Import(arguments)) => import::run(arguments),
         Some(Command::Golden(arguments)) => golden::run(arguments),
         Some(Command::Parity(arguments)) => parity::run(arguments),
     }

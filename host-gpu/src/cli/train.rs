@@ -192,6 +192,10 @@ fn run_on(arguments: &TrainArguments, ranks: &Ranks) -> Result<u8, Error> {
         say(format!("{}: finished already, {} epochs", path.display(), config.epochs))?;
         return Ok(0);
     };
+    let needs = Needs::of_training(&config, rayon::current_num_threads().max(loader_threads()))?;
+    let fits = || ranks.agree(needs.check("training", "lower --batch or --width"));
+    // Before an archive is unpacked for nothing; and once more beside the images that stay in memory.
+    fits()?;
     // An archive is unpacked once, for all.
     let data = ranks.first(|| open_data(arguments.data.as_deref(), arguments.cache.cache.as_deref(), &config))?;
     ranks.agree(check_channels(&data, config.input_shape(), &arguments.configuration.origin()))?;
@@ -205,10 +209,7 @@ fn run_on(arguments: &TrainArguments, ranks: &Ranks) -> Result<u8, Error> {
     if let Some(asked) = config.images.filter(|asked| *asked > images.len()) {
         say(format!("note: --images asks for {asked}, the set has {}", images.len()))?;
     }
-    ranks.agree(
-        Needs::of_training(&config, rayon::current_num_threads().max(loader_threads()))
-            .and_then(|needs| needs.check("training", "lower --batch or --width")),
-    )?;
+    fits()?;
     let identity = DataIdentity::of(&data.name, &images);
     ranks.same("the data set", |hasher| identity.hash(hasher))?;
     let stop = stop_by_signal()?;

@@ -1,7 +1,7 @@
 //! The same frames learnt from on the host, by the same rule with the same numbers: what the device should hold.
 
 use super::description::Description;
-use super::held::Held;
+use crate::checkpoint::device::DeviceState;
 use crate::error::Error;
 use clapp_core::contrast::Phase;
 use clapp_core::learner::{Buffers, LayerState, Learner};
@@ -48,7 +48,7 @@ pub struct Seen {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Replayed {
     /// What the device should hold.
-    pub held: Held,
+    pub held: DeviceState,
     /// Frames that were replayed.
     pub frames: u64,
     /// The first frame, counted from 1, of which the device made something else.
@@ -102,11 +102,11 @@ impl Replay {
 /// Where an event is none that a device with this description would have taken.
 pub fn replay(
     device: &Description,
-    start: Held,
+    start: DeviceState,
     events: impl IntoIterator<Item = Event>,
 ) -> Result<Replayed, String> {
     let view = device.spec.view();
-    let Held { mut step, mut parameters, mut state, mut layers, mut readout, mut counts } = start;
+    let DeviceState { mut step, mut parameters, mut state, mut layers, mut readout, mut counts } = start;
     let mut contexts = vec![0.0; view.context_len()];
     let mut workspace = vec![0.0; view.stream_len()];
     let mut argmax = vec![0; view.argmax_len()];
@@ -139,11 +139,12 @@ pub fn replay(
                     step += 1;
                 }
                 let features = learner.features();
-                let mut head =
-                    NearestMean::new(features.len(), &mut readout, &mut counts).map_err(|error| wrong(&error))?;
-                own.prediction = head.predict(features).ok().and_then(|class| u8::try_from(class).ok());
-                if let Some(label) = label {
-                    head.learn(features, label.into()).map_err(|error| wrong(&error))?;
+                // A device without classes has no read-out.
+                if let Ok(mut head) = NearestMean::new(features.len(), &mut readout, &mut counts) {
+                    own.prediction = head.predict(features).ok().and_then(|class| u8::try_from(class).ok());
+                    if let Some(label) = label {
+                        head.learn(features, label.into()).map_err(|error| wrong(&error))?;
+                    }
                 }
                 frames += 1;
                 if first_difference.is_none() && !own.same(&seen) {
@@ -153,7 +154,7 @@ pub fn replay(
         }
     }
     let layers: Vec<LayerState> = learner.layers().to_vec();
-    Ok(Replayed { held: Held { step, parameters, state, layers, readout, counts }, frames, first_difference })
+    Ok(Replayed { held: DeviceState { step, parameters, state, layers, readout, counts }, frames, first_difference })
 }
 
 impl Seen {
