@@ -115,15 +115,15 @@ pub fn run(arguments: &DeviceArguments) -> Result<u8, Error> {
     if let Some(path) = &arguments.fetch {
         check_writable(path)?;
     }
-    let data = match arguments.data.to_str() {
-        Some(GENERATED) => generated::shapes(arguments.seed, GENERATED_TRAIN, GENERATED_TEST),
-        _ => open_with(&arguments.data, arguments.cache.cache.as_deref())?,
-    };
     let stop = stop_by_signal()?;
     let mut line = open(arguments)?;
     if arguments.faults > 0.0 {
         line = Box::new(Faulty::new(line, arguments.faults, arguments.seed));
     }
+    let data = match arguments.data.to_str() {
+        Some(GENERATED) => generated::shapes(arguments.seed, GENERATED_TRAIN, GENERATED_TEST),
+        _ => open_with(&arguments.data, arguments.cache.cache.as_deref())?,
+    };
     let mut replies = vec![0; REPLY_LEN];
     let mut client = Client::new(line, &mut replies, Duration::from_secs_f32(arguments.timeout), stop);
     match work(arguments, &mut client, &data) {
@@ -230,7 +230,7 @@ fn lesson(course: &mut Course<'_, '_>, plan: &Plan) -> Result<(), Error> {
     if plan.test > 0 || plan.labels > 0 {
         let after = course.measure()?;
         if plan.test > 0 {
-            tested(&after, if plan.frames > 0 { "after " } else { "without" })?;
+            tested(&after, if plan.frames > 0 { "after" } else { "without" })?;
         }
     }
     Ok(())

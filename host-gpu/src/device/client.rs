@@ -162,7 +162,7 @@ impl<'b> Client<'b> {
         let length = encode(&request, Direction::ToDevice, &mut self.request);
         let length = length.map_err(|error| self.failed(&error.to_string()))?;
         self.request.truncate(length);
-        let (begin, mut waited, mut see) = (Instant::now(), Duration::ZERO, Some(see));
+        let (begin, mut waited, mut see, before) = (Instant::now(), Duration::ZERO, Some(see), self.counts.resent);
         let usual = self.usual.map_or(FIRST_RETRY, |usual| PATIENCE * usual);
         let mut retry = usual.clamp(LEAST_RETRY, MOST_RETRY);
         loop {
@@ -170,9 +170,11 @@ impl<'b> Client<'b> {
             match self.listen(&mut see, retry, &mut waited, begin)? {
                 Heard::Answer(answer) => {
                     self.counts.answered += 1;
-                    let took = begin.elapsed().max(waited);
-                    let usual = self.usual.map_or(took, |usual| (usual / 8 * 7).max(took.min(MOST_RETRY)));
-                    self.usual = Some(usual);
+                    // The time of one that was lost on the way says nothing of how long answers take (Karn and Partridge 1987).
+                    if self.counts.resent == before {
+                        let took = begin.elapsed();
+                        self.usual = Some(self.usual.map_or(took, |usual| (usual / 8 * 7).max(took)));
+                    }
                     return answer;
                 }
                 Heard::Nothing if begin.elapsed().max(waited) >= self.timeout => return Err(self.silent()),

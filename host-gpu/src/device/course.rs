@@ -206,7 +206,8 @@ impl<'a, 'b> Course<'a, 'b> {
             // The device has no more classes than a byte counts.
             let label = u8::try_from(split.label(image)).ok().filter(|_| with_labels);
             let observed = self.show(Phase::Saccade, label, pixels)?;
-            let right = prediction_is_right(split, image, &observed);
+            // What it said before it was told is of no interest.
+            let right = prediction_is_right(split, image, &observed).filter(|_| !with_labels);
             all_right += usize::from(right == Some(true));
             live.frame(&observed, right);
         }
@@ -245,6 +246,11 @@ impl<'a, 'b> Course<'a, 'b> {
         if let Some(replay) = &self.replay {
             replay.log(event());
         }
+    }
+
+    /// The line to the device.
+    pub fn client(&mut self) -> &mut Client<'b> {
+        self.client
     }
 
     /// Lets the device learn again, whatever has happened before, and gives back the replay.

@@ -3,7 +3,7 @@
 use super::description::Description;
 use crate::augment::ViewAugment;
 use crate::checkpoint::device::{DeviceState, write as write_checkpoint};
-use crate::config::{BlockConfig, Config, ContrastName, Pool, ProjectionName, RuleName, preset};
+use crate::config::{BlockConfig, Config, ContrastName, Pool, ProbeConfig, ProjectionName, RuleName, preset};
 use crate::error::Error;
 use crate::optimizer::Optimizer;
 use clapp_core::network::{Activation, Block, Context, Contrast, LossPool, Projection};
@@ -58,7 +58,7 @@ pub fn config(device: &Description, seed: u64) -> Result<Config, Error> {
         input: [input.channels, input.height, input.width],
         optimizer: optimizer(device.optimizer).ok_or_else(|| wrong("records gradients instead of learning"))?,
         augment: ViewAugment { size: input.height, mean: mean.clone(), std: std.clone(), ..base.augment.clone() },
-        probe: crate::config::ProbeConfig {
+        probe: ProbeConfig {
             augment: ViewAugment { size: input.height, mean, std, ..base.probe.augment.clone() },
             ..base.probe.clone()
         },

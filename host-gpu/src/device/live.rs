@@ -3,22 +3,32 @@
 use clapp_core::link::{Observed, Update};
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// Weight of the newest frame in the running means that are shown.
-const NEWEST: f64 = 0.01;
+/// Frames over which the running means reach, about.
+const WINDOW: f64 = 100.0;
 /// Lines for a log in the course of a part.
 const LINES: u64 = 10;
+
+/// A mean of all values at first, and then of the latest ones.
+#[derive(Debug, Clone, Copy, Default)]
+struct Running {
+    mean: f64,
+    count: f64,
+}
+
+impl Running {
+    fn add(&mut self, value: f64) {
+        self.count = (self.count + 1.0).min(WINDOW);
+        self.mean += (value - self.mean) / self.count;
+    }
+}
 
 /// One part of a lesson.
 #[derive(Debug)]
 pub struct Live {
     bar: ProgressBar,
-    losses: Vec<Option<f64>>,
-    right: Option<f64>,
+    losses: Vec<Running>,
+    right: Running,
     collapsed: bool,
-}
-
-fn mix(old: Option<f64>, new: f64) -> Option<f64> {
-    Some(old.map_or(new, |old| old + NEWEST * (new - old)))
 }
 
 impl Live {
@@ -30,27 +40,37 @@ impl Live {
             bar.set_style(style);
         }
         bar.set_prefix(name);
-        Self { bar, losses: Vec::new(), right: None, collapsed: false }
+        Self { bar, losses: Vec::new(), right: Running::default(), collapsed: false }
     }
 
-    /// Shows what the device made of a frame, and whether its prediction was right, where there was one.
+    /// Shows what the device made of a frame: the loss of each layer that learnt, and the share of right predictions,
+    /// where `right` says whether this one was.
     pub fn frame(&mut self, observed: &Observed, right: Option<bool>) {
-        self.losses.resize(observed.layers.len(), None);
+        self.losses.resize(observed.layers.len(), Running::default());
         for (shown, news) in self.losses.iter_mut().zip(&observed.layers) {
-            if news.update != Update::NoContext {
-                *shown = mix(*shown, f64::from(news.loss));
+            if matches!(news.update, Update::Applied | Update::Refused) {
+                shown.add(f64::from(news.loss));
             }
         }
         if let Some(right) = right {
-            self.right = mix(self.right, f64::from(u8::from(right)));
+            self.right.add(f64::from(u8::from(right)));
         }
         self.bar.inc(1);
-        let losses: Vec<String> = self.losses.iter().flatten().map(|loss| format!("{loss:.2}")).collect();
-        let right = self.right.map_or_else(String::new, |right| format!(", {:.0} % right", 100.0 * right));
-        let message = format!("loss {}{right}", losses.join(" "));
+        let learning = self.losses.iter().filter(|loss| loss.count > 0.0);
+        let losses: Vec<String> = learning.map(|loss| format!("{:.2}", loss.mean)).collect();
+        let mut parts = Vec::new();
+        if !losses.is_empty() {
+            parts.push(format!("loss {}", losses.join(" ")));
+        }
+        if self.right.count > 0.0 {
+            parts.push(format!("{:.0} % right", 100.0 * self.right.mean));
+        }
+        let message = parts.join(", ");
         let (done, all) = (self.bar.position(), self.bar.length().unwrap_or(0));
         if self.bar.is_hidden() && done * LINES / all.max(1) > (done - 1) * LINES / all.max(1) {
-            eprintln!("{}: {done} of {all} frames, {message}", self.bar.prefix());
+            let name = self.bar.prefix();
+            let behind = if message.is_empty() { String::new() } else { format!(", {message}") };
+            eprintln!("{name}: {done} of {all} frames{behind}");
         }
         self.bar.set_message(message);
         if observed.collapsed && !self.collapsed {

@@ -50,8 +50,7 @@ impl Qemu {
         let place = format!("QEMU {machine}");
         let missing = |message: String| Error::NoDevice { place: place.clone(), message };
         if !firmware.is_file() {
-            let message =
-                format!("firmware {} is not there; build it with `cargo xtask firmware`", firmware.display());
+            let message = format!("firmware {} is not there; build it with `cargo xtask firmware`", firmware.display());
             return Err(missing(message));
         }
         let firmware = std::path::absolute(firmware).map_err(Error::file("read", firmware))?;
@@ -80,7 +79,9 @@ impl Qemu {
             // Ctrl-C is for this program, which ends QEMU once the device has been heard.
             .process_group(0);
         let mut child = command.spawn().map_err(|error| {
-            missing(format!("{PROGRAM} cannot be started: {error}; `cargo xtask tools` installs it (Debian: qemu-system-arm)"))
+            missing(format!(
+                "{PROGRAM} cannot be started: {error}; `cargo xtask tools` installs it (Debian: qemu-system-arm)"
+            ))
         })?;
         match connect(&listener, &mut child) {
             Ok(line) => Ok(Self { child, line, machine: machine.clone(), folder }),
@@ -142,9 +143,7 @@ impl Transport for Qemu {
 
     fn advice(&self) -> String {
         let said = said(&self.folder.path().join("errors"));
-        format!(
-            "is the firmware built for this machine, and does it still run? --log FILE keeps what it logs{said}"
-        )
+        format!("is the firmware built for this machine, and does it still run? --log FILE keeps what it logs{said}")
     }
 
     fn send(&mut self, bytes: &[u8]) -> Result<()> {

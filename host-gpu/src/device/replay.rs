@@ -67,7 +67,7 @@ impl Replay {
     ///
     /// # Errors
     /// [`Error::File`] where the system has no thread to give.
-    pub fn start(device: &Description, start: Held) -> Result<Self, Error> {
+    pub fn start(device: &Description, start: DeviceState) -> Result<Self, Error> {
         let (events, received) = sync_channel(WAITING);
         let device = device.clone();
         let thread = std::thread::Builder::new().name("replay".into());
@@ -121,8 +121,7 @@ pub fn replay(
         argmax: &mut argmax,
     };
     let wrong = |error: &dyn std::fmt::Display| error.to_string();
-    let mut learner =
-        Learner::new(view, device.optimizer, device.guard, buffers).map_err(|error| wrong(&error))?;
+    let mut learner = Learner::new(view, device.optimizer, device.guard, buffers).map_err(|error| wrong(&error))?;
     for event in events {
         match event {
             Event::Modulator(value) => modulator = value,
