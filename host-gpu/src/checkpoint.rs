@@ -8,7 +8,10 @@
 //! there are several (`ranks`), and the configuration as TOML (`config`). Random numbers come from streams named by seed, epoch, step and image ([`crate::rng`]), so the
 //! count of steps is their whole state. Nothing in the file depends on the clock.
 //!
-//! Files of format 1 have neither moments nor `step` nor `data`: they can be evaluated, but not trained further.
+//! Files of format 1 have neither moments nor `step` nor `data`: they can be evaluated, but not trained further. So can
+//! what comes from a device ([`device`]): it has learnt from frames that are in no data set.
+
+pub mod device;
 
 use crate::backend::{Backend, Parameter};
 use crate::config::Config;
@@ -22,6 +25,7 @@ use crate::step::{LayerParameters, Model};
 use crate::tensor_file::{TensorFile, write_header, write_values};
 use crate::trainer::State;
 use clapp_core::plan::Layer;
+use device::DeviceEntry;
 use serde::{Deserialize, Serialize};
 use std::num::NonZeroUsize;
 use std::path::Path;
@@ -48,6 +52,9 @@ struct Entry {
     /// Left out for one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     ranks: Option<NonZeroUsize>,
+    /// What came from a device, instead of `step` and `data`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    device: Option<DeviceEntry>,
     config: String,
 }
 
@@ -80,8 +87,10 @@ pub struct Header {
     pub config: Config,
     /// Epochs done.
     pub epoch: u64,
-    /// Where training goes on; `None` in files that hold no state of the optimiser.
+    /// Where training goes on; `None` in files that hold no state of the optimiser, or come from a device.
     pub place: Option<Place>,
+    /// What a device has added.
+    pub device: Option<DeviceEntry>,
 }
 
 /// Where training goes on, and on what.
@@ -109,9 +118,10 @@ impl Header {
         let wrong = |message: String| Error::Checkpoint { path: path.into(), message };
         let entry = file.entry(ENTRY);
         let entry = entry.ok_or_else(|| wrong(format!("no `{ENTRY}` in the metadata: not a checkpoint of clapp")))?;
-        let Entry { format, epoch, step, data, ranks, config } =
+        let Entry { format, epoch, step, data, ranks, device, config } =
             serde_json::from_str(entry).map_err(|error| wrong(format!("`{ENTRY}` in the metadata: {error}")))?;
         let place = match (format.as_str(), step, data) {
+            (FORMAT, None, None) if device.is_some() => None,
             (FORMAT, Some(step), Some(data)) => Some(Place { step, data, ranks: ranks.map_or(1, NonZeroUsize::get) }),
             (FORMAT, ..) => return Err(wrong(format!("`{ENTRY}` in the metadata: no `step` or no `data`"))),
             (FORMAT_WITHOUT_STATE, None, None) => None,
@@ -129,7 +139,7 @@ impl Header {
                 )));
             }
         }
-        Ok(Self { config, epoch, place })
+        Ok(Self { config, epoch, place, device })
     }
 }
 
@@ -231,6 +241,7 @@ pub fn write<B: Backend>(
         step: Some(place.step),
         data: Some(place.data.clone()),
         ranks: NonZeroUsize::new(place.ranks).filter(|ranks| ranks.get() > 1),
+        device: None,
         config: config.to_toml()?,
     };
     let failed = |error: std::io::Error| Error::file("write", path)(error);
@@ -319,10 +330,15 @@ impl Header {
     pub fn place(&self, path: &Path) -> Result<&Place, Error> {
         self.place.as_ref().ok_or_else(|| Error::Checkpoint {
             path: path.into(),
-            message: format!(
-                "format is `{FORMAT_WITHOUT_STATE}`, which holds no state of the optimiser: it can be evaluated, but \
-                 training cannot go on from it; expected `{FORMAT}`"
-            ),
+            message: match &self.device {
+                Some(_) => "comes from a device, which has learnt from frames that are in no data set: it can be \
+                            evaluated and exported, but training cannot go on from it"
+                    .into(),
+                None => format!(
+                    "format is `{FORMAT_WITHOUT_STATE}`, which holds no state of the optimiser: it can be evaluated, \
+                     but training cannot go on from it; expected `{FORMAT}`"
+                ),
+            },
         })
     }
 }

@@ -12,6 +12,7 @@ pub mod draws;
 pub mod error;
 pub mod events;
 pub mod files;
+pub mod flash_image;
 pub mod golden;
 pub mod loader;
 pub mod matmul;

@@ -3,8 +3,11 @@
 pub mod data;
 pub mod demo;
 pub mod eval;
+pub mod export;
 pub mod golden;
+pub mod import;
 pub mod info;
+mod named;
 mod output;
 pub mod parity;
 mod progress;
@@ -49,6 +52,10 @@ pub enum Command {
     Data(data::DataArguments),
     /// What a network needs: parameters, operations, memory.
     Info(info::InfoArguments),
+    /// A checkpoint to an image for a device's flash.
+    Export(export::ExportArguments),
+    /// An image of a device's flash back to a checkpoint.
+    Import(import::ImportArguments),
     /// A backend against golden vectors.
     Golden(golden::GoldenArguments),
     /// The same training on two backends, compared tensor by tensor.
@@ -78,6 +85,8 @@ pub fn run(arguments: &Arguments) -> Result<u8, Error> {
         Some(Command::Report(arguments)) => report::run(arguments),
         Some(Command::Data(arguments)) => data::run(arguments),
         Some(Command::Info(arguments)) => info::run(arguments),
+        Some(Command::Export(arguments)) => export::run(arguments),
+        Some(Command::Import(arguments)) => import::run(arguments),
         Some(Command::Golden(arguments)) => golden::run(arguments),
         Some(Command::Parity(arguments)) => parity::run(arguments),
     }

@@ -1,0 +1,92 @@
+//! `clapp export`: a checkpoint to an image for a device's flash.
+
+use super::named;
+use super::output::say;
+use crate::checkpoint::device::{Moments, read};
+use crate::error::Error;
+use crate::files::write_atomically;
+use crate::flash_image::encode;
+use clap::{Args, ValueEnum};
+use std::path::PathBuf;
+
+/// Arguments of `clapp export`.
+#[derive(Debug, Args)]
+pub struct ExportArguments {
+    /// Checkpoint that `clapp train` or `clapp import` wrote, or the folder of the run.
+    pub checkpoint: PathBuf,
+    /// The device's network, which the checkpoint's must equal: a preset, a configuration file, a checkpoint or the
+    /// folder of a run [default: the checkpoint's own].
+    #[arg(long, value_name = "NETWORK")]
+    pub network: Option<String>,
+    /// Where the image goes [default: beside the checkpoint, with the ending .bin].
+    #[arg(short, long, value_name = "IMAGE")]
+    pub output: Option<PathBuf>,
+    /// Bytes of a slot on the device: the image is then that of the whole store, both slots, and replaces whatever it
+    /// held. Without it, the image is one slot, to be written to the start of an erased store.
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..))]
+    pub slot_length: Option<u32>,
+    /// Classes of the device's nearest-mean read-out, which begins anew [default: the read-out that the checkpoint
+    /// holds, or none].
+    #[arg(long, value_name = "NUMBER")]
+    pub classes: Option<usize>,
+    /// The device's optimiser, whose state is taken along: plain SGD has none, the configuration's goes on from the
+    /// checkpoint [default: sgd for the checkpoint of a run; what a device's checkpoint holds].
+    #[arg(long, value_enum)]
+    pub optimizer: Option<OptimizerName>,
+}
+
+/// Which optimiser a device has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum OptimizerName {
+    /// Plain SGD.
+    Sgd,
+    /// The configuration's.
+    Config,
+}
+
+/// Largest number of classes of a read-out: a label is one byte on the line to the device.
+const MOST_CLASSES: usize = 256;
+
+/// Runs `clapp export`.
+///
+/// # Errors
+/// Where the checkpoint cannot be read, is of another network, or does not fit into a slot.
+pub fn run(arguments: &ExportArguments) -> Result<u8, Error> {
+    let path = named::checkpoint_of(&arguments.checkpoint);
+    let moments = match arguments.optimizer {
+        None => Moments::AsHeld,
+        Some(OptimizerName::Sgd) => Moments::None,
+        Some(OptimizerName::Config) => Moments::Config,
+    };
+    let (header, mut held) = read(&path, moments)?;
+    if let Some(name) = &arguments.network {
+        named::check_same(&header.config, &path, &named::network(name)?.0, name)?;
+    }
+    if let Some(classes) = arguments.classes {
+        if classes > MOST_CLASSES {
+            let message = format!("--classes is {classes}, expected at most {MOST_CLASSES}");
+            return Err(Error::Config { origin: "export".into(), message });
+        }
+        held.readout = vec![0.0; classes * header.config.network()?.view().feature_len()];
+        held.counts = vec![0; classes];
+    }
+    let architecture = named::architecture_of(&header.config)?;
+    let image = encode(&held, architecture, arguments.slot_length)
+        .map_err(|error| Error::Checkpoint { path: path.clone(), message: error.to_string() })?;
+    let output = arguments.output.clone().unwrap_or_else(|| path.with_extension("bin"));
+    write_atomically(&output, &image)?;
+    let what = match arguments.slot_length {
+        Some(length) => format!("both slots of {length} bytes, for the start of the device's store"),
+        None => "one slot, for the start of an erased store".into(),
+    };
+    say(format!(
+        "wrote {}: {} bytes, {what}\nstep {}, {} parameters, {} elements of state, {} classes, architecture {architecture:016x}",
+        output.display(),
+        image.len(),
+        held.step,
+        held.parameters.len(),
+        held.state.len(),
+        held.counts.len(),
+    ))?;
+    Ok(0)
+}

@@ -1,0 +1,78 @@
+//! `clapp import`: an image of a device's flash back to a checkpoint.
+
+use super::named;
+use super::output::say;
+use crate::checkpoint::device::write;
+use crate::error::Error;
+use crate::flash_image::{Image, ImageError};
+use clap::Args;
+use std::path::PathBuf;
+
+/// Arguments of `clapp import`.
+#[derive(Debug, Args)]
+pub struct ImportArguments {
+    /// Image of the device's store: one slot or both, from the first byte of the first.
+    pub image: PathBuf,
+    /// The device's network: a preset, a configuration file, or the checkpoint (or folder of the run) that it began
+    /// with.
+    #[arg(long, value_name = "NETWORK")]
+    pub network: String,
+    /// The checkpoint to write.
+    #[arg(short, long, value_name = "CHECKPOINT")]
+    pub output: PathBuf,
+    /// Bytes of a slot on the device, where the image does not hold exactly one slot or two.
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..))]
+    pub slot_length: Option<u32>,
+    /// Replace the checkpoint if there is one.
+    #[arg(long)]
+    pub overwrite: bool,
+}
+
+/// Runs `clapp import`.
+///
+/// # Errors
+/// Where the image cannot be read, is of another network, or the checkpoint cannot be written.
+pub fn run(arguments: &ImportArguments) -> Result<u8, Error> {
+    let ImportArguments { image: path, network, output, .. } = arguments;
+    let wrong = |message: String| Error::Checkpoint { path: path.clone(), message };
+    let (config, epoch) = named::network(network)?;
+    let spec = config.network()?;
+    if output.exists() && !arguments.overwrite {
+        let message = "exists already; name another file with -o, or replace it with --overwrite".into();
+        return Err(Error::Checkpoint { path: output.clone(), message });
+    }
+    let len = path.metadata().map_err(Error::file("read", path))?.len();
+    if len > u32::MAX.into() {
+        return Err(wrong(format!("{len} bytes: not an image of a device's store, which has less than 4 GiB")));
+    }
+    let bytes = std::fs::read(path).map_err(Error::file("read", path))?;
+    let architecture = named::architecture_of(&config)?;
+    let refused = |error: ImageError| wrong(format!("{error}; expected an image of a device's store"));
+    let image = Image::open(bytes, architecture, arguments.slot_length).map_err(refused)?;
+    let found = image.found;
+    if found.header.architecture != architecture {
+        let (layers, parameters) = (found.header.lengths.layers, found.header.lengths.parameters);
+        return Err(wrong(format!(
+            "a checkpoint of another network: architecture {:016x}, {layers} layers, {parameters} parameters; {network} \
+             is {architecture:016x}, {} layers, {} parameters; name the network that the device was built with",
+            found.header.architecture,
+            spec.layers().len(),
+            spec.view().parameter_len()
+        )));
+    }
+    let held = image.read().map_err(|error| wrong(error.to_string()))?;
+    if found.fell_back {
+        eprintln!("note: {}: a newer checkpoint is damaged; this is the one before it", path.display());
+    }
+    write(output, &config, epoch, &held)?;
+    let examples: u64 = held.counts.iter().map(|&count| u64::from(count)).sum();
+    say(format!(
+        "wrote {}: step {}, {} parameters, {} elements of state, read-out of {} classes with {examples} examples",
+        output.display(),
+        held.step,
+        held.parameters.len(),
+        held.state.len(),
+        held.counts.len(),
+    ))?;
+    Ok(0)
+}

@@ -1,0 +1,167 @@
+//! Images of a device's flash: what [`clapp_core::storage`] writes there, in memory.
+
+use crate::checkpoint::device::DeviceState;
+use clapp_core::checkpoint::{self, Contents, ContentsMut, Lengths, Unit};
+use clapp_core::learner::LayerState;
+use clapp_core::storage::{Error, Loaded, Store};
+use embedded_storage::nor_flash::{ErrorType, NorFlash, NorFlashErrorKind, ReadNorFlash, check_read};
+
+/// Flash in memory, so that images are made and read by the same code as on the device.
+struct Memory(Vec<u8>);
+
+impl ErrorType for Memory {
+    type Error = NorFlashErrorKind;
+}
+
+impl ReadNorFlash for Memory {
+    const READ_SIZE: usize = 1;
+
+    fn read(&mut self, offset: u32, bytes: &mut [u8]) -> Result<(), NorFlashErrorKind> {
+        check_read(self, offset, bytes.len())?;
+        bytes.copy_from_slice(&self.0[offset as usize..][..bytes.len()]);
+        Ok(())
+    }
+
+    fn capacity(&self) -> usize {
+        self.0.len()
+    }
+}
+
+impl NorFlash for Memory {
+    const WRITE_SIZE: usize = 1;
+    const ERASE_SIZE: usize = 1;
+
+    fn erase(&mut self, from: u32, to: u32) -> Result<(), NorFlashErrorKind> {
+        let erased = self.0.get_mut(from as usize..to as usize).ok_or(NorFlashErrorKind::OutOfBounds)?;
+        erased.fill(ERASED);
+        Ok(())
+    }
+
+    fn write(&mut self, offset: u32, bytes: &[u8]) -> Result<(), NorFlashErrorKind> {
+        check_read(self, offset, bytes.len())?;
+        self.0[offset as usize..][..bytes.len()].copy_from_slice(bytes);
+        Ok(())
+    }
+}
+
+/// What erased flash reads as.
+const ERASED: u8 = 0xff;
+
+/// Why an image cannot be made or read.
+#[derive(Debug, thiserror::Error)]
+pub enum ImageError {
+    /// It is longer than two slots.
+    #[error("{len} bytes, more than two slots of {slot_len}")]
+    TooLong {
+        /// Bytes of the image.
+        len: usize,
+        /// Bytes of a slot.
+        slot_len: usize,
+    },
+    /// It would be longer than the addresses of a device reach.
+    #[error("two slots of {slot_len} bytes are more than 4 GiB")]
+    Beyond {
+        /// Bytes of a slot.
+        slot_len: usize,
+    },
+    /// The store refused.
+    #[error(transparent)]
+    Store(#[from] Error<NorFlashErrorKind>),
+}
+
+/// The shortest slot that anything fits into.
+const LEAST: usize = Lengths { layers: 0, parameters: 0, state: 0, readout: 0, counts: 0 }.stored_len();
+
+/// A store on `image`, filled up to two slots of `slot_len` bytes.
+fn open(mut image: Vec<u8>, slot_len: usize, architecture: u64) -> Result<Store<Memory>, ImageError> {
+    let (Ok(len), true) = (u32::try_from(slot_len), 2 * slot_len < u32::MAX as usize) else {
+        return Err(ImageError::Beyond { slot_len });
+    };
+    image.resize(2 * slot_len, ERASED);
+    Ok(Store::open(Memory(image), 0, len, architecture)?)
+}
+
+/// The image of a store of two slots of `slot_len` bytes with one checkpoint in the first, as after the first save; or of
+/// that one slot, as short as it can be, without a length.
+///
+/// # Errors
+/// [`Error::SlotTooSmall`], or [`ImageError::Beyond`].
+pub fn encode(held: &DeviceState, architecture: u64, slot_len: Option<u32>) -> Result<Vec<u8>, ImageError> {
+    let contents = Contents {
+        step: held.step,
+        parameters: &held.parameters,
+        state: &held.state,
+        layers: &held.layers,
+        readout: &held.readout,
+        counts: &held.counts,
+    };
+    let needed = contents.lengths().stored_len();
+    let mut store = open(Vec::new(), slot_len.map_or(needed, |len| len as usize), architecture)?;
+    store.save(&contents)?;
+    let mut image = store.release().0;
+    if slot_len.is_none() {
+        image.truncate(needed);
+    }
+    Ok(image)
+}
+
+/// An image that was opened: what its newest checkpoint says about itself, before it is read.
+pub struct Image {
+    store: Store<Memory>,
+    /// The newest checkpoint.
+    pub found: Loaded,
+}
+
+impl Image {
+    /// Opens an image of both slots, or of one. How long a slot is need not be said where the image begins with the
+    /// first and ends with the last byte of what it holds.
+    ///
+    /// # Errors
+    /// Those of [`Store::newest`]; [`ImageError::TooLong`] and [`ImageError::Beyond`].
+    pub fn open(image: Vec<u8>, architecture: u64, slot_len: Option<u32>) -> Result<Self, ImageError> {
+        let slot_len = slot_len.map_or_else(|| slot_len_of(&image), |len| len as usize).max(LEAST);
+        if image.len() > 2 * slot_len {
+            return Err(ImageError::TooLong { len: image.len(), slot_len });
+        }
+        let mut store = open(image, slot_len, architecture)?;
+        let found = store.newest()?;
+        Ok(Self { store, found })
+    }
+
+    /// Reads the newest checkpoint.
+    ///
+    /// # Errors
+    /// Those of [`Store::load`].
+    pub fn read(mut self) -> Result<DeviceState, ImageError> {
+        let Lengths { layers, parameters, state, readout, counts } = self.found.header.lengths;
+        let mut held = DeviceState {
+            step: self.found.header.step,
+            parameters: vec![0.0; parameters],
+            state: vec![0.0; state],
+            layers: vec![LayerState::NEW; layers],
+            readout: vec![0.0; readout],
+            counts: vec![0; counts],
+        };
+        self.store.load(&mut ContentsMut {
+            parameters: &mut held.parameters,
+            state: &mut held.state,
+            layers: &mut held.layers,
+            readout: &mut held.readout,
+            counts: &mut held.counts,
+        })?;
+        Ok(held)
+    }
+}
+
+/// Half of an image that holds two slots, and all of one that holds one.
+fn slot_len_of(image: &[u8]) -> usize {
+    let half = image.len().div_ceil(2);
+    let source = |index: u32, unit: &mut Unit| {
+        let start = index as usize * Unit::LEN;
+        unit.bytes_mut().copy_from_slice(image.get(start..start + Unit::LEN).ok_or(())?);
+        Ok::<(), ()>(())
+    };
+    let first_needs = checkpoint::header(source).map_or(0, |header| header.stored_len());
+    let second_is_blank = image[half..].iter().all(|&byte| byte == ERASED);
+    if first_needs > half || (first_needs > 0 && second_is_blank) { image.len() } else { half }
+}
