@@ -50,6 +50,19 @@ fn training_that_cannot_fit_is_refused_and_what_fits_is_not() {
 }
 
 #[test]
+fn a_set_that_cannot_fit_is_refused() {
+    let place = place();
+    // Whole records, ten times the official number, behind a hole.
+    let name = "data_batch_3.bin";
+    let file = fs::File::options().write(true).open(place.path().join("data").join(name)).expect("a file");
+    file.set_len(3073 * 100_000).expect("a length");
+    for mib in [500, 800] {
+        let output = within(place.path(), mib, &["data", "check", "data"]);
+        is_refused(&output, &["cannot read data", "out of memory"]);
+    }
+}
+
+#[test]
 fn a_probe_that_cannot_fit_is_refused() {
     let place = place();
     let text = CONFIG.replacen("channels = 6", "channels = 2000", 1);

@@ -258,7 +258,8 @@ impl<'a> Parts<'a> {
             ));
         }
         let mut records = Records::default();
-        records.pixels.reserve_exact(bytes.len() / record * IMAGE);
+        let no_room = |source| DataError::File { file: file.into(), source, hint: String::new() };
+        make_room(&mut records.pixels, bytes.len() / record * IMAGE).map_err(no_room)?;
         for (number, record) in bytes.chunks_exact(record).enumerate() {
             let (labels, pixels) = record.split_at(layout.labels.len());
             if let Some((label, count)) = labels.iter().zip(layout.labels).find(|(label, count)| label >= count) {
@@ -293,8 +294,11 @@ impl<'a> Parts<'a> {
             return Err(DataError::Missing { place: place.into(), missing, hint: layout.hint.into() });
         }
         let test = self.files.pop().flatten().unwrap_or_default();
+        let more = self.files.iter().flatten().skip(1).map(|part| part.pixels.len()).sum();
         let mut parts = self.files.into_iter().flatten();
         let mut train = parts.next().unwrap_or_default();
+        let no_room = |source| DataError::Io { path: place.into(), source, hint: String::new() };
+        make_room(&mut train.pixels, more).map_err(no_room)?;
         for part in parts {
             train.pixels.extend_from_slice(&part.pixels);
             train.labels.extend_from_slice(&part.labels);
@@ -331,6 +335,12 @@ impl Layout {
     fn malformed(&self, file: &str, found: String, expected: String) -> DataError {
         DataError::Malformed { file: file.into(), found, expected, hint: self.hint.into() }
     }
+}
+
+/// Makes room for so many more bytes, or says that there is none: a set is most of what a run with a small network
+/// keeps in memory.
+fn make_room(bytes: &mut Vec<u8>, more: usize) -> io::Result<()> {
+    bytes.try_reserve_exact(more).map_err(|_| io::ErrorKind::OutOfMemory.into())
 }
 
 /// Reads to the end, or one byte past `most`, so that the caller can tell that there was more.
