@@ -31,11 +31,13 @@ impl Fault {
     }
 }
 
-/// What [`on_fault`] was told.
-static HOOK: Mutex<Cell<Option<fn(&Fault)>>> = Mutex::new(Cell::new(None));
+/// What is called on a fault.
+pub type Hook = fn(&Fault);
+
+static HOOK: Mutex<Cell<Option<Hook>>> = Mutex::new(Cell::new(None));
 
 /// Calls `hook` on a fault, before the program stops. It runs with the whole stack at hand and the statics as they were.
-pub fn on_fault(hook: fn(&Fault)) {
+pub fn on_fault(hook: Hook) {
     cortex_m::interrupt::free(|token| HOOK.borrow(token).set(Some(hook)));
 }
 
@@ -110,7 +112,11 @@ const EXIT_CODE: i32 = 3;
 fn stop(fault: &Fault) -> ! {
     // Not through `defmt`, in the middle of whose message the fault may have come.
     let what = if fault.is_stack_overflow() { "stack overflow" } else { "fault" };
-    semihosting::eprintln!("{what}: {fault:x?}");
+    let Fault { stack_pointer, stack_end, status, hard_status, address } = *fault;
+    semihosting::eprintln!(
+        "{what}: stack at {stack_pointer:08x}, ends at {stack_end:08x}; CFSR {status:08x}, HFSR {hard_status:08x}, address {:08x}",
+        address.unwrap_or(0)
+    );
     semihosting::process::exit(EXIT_CODE)
 }
 
