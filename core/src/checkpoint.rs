@@ -27,7 +27,7 @@ pub use read::{DecodeError, decode, header};
 pub use unit::Unit;
 pub use write::encode;
 
-pub(crate) use commit::{CommitWord, Stage};
+pub(crate) use commit::{CommitWord, number_of, sequence_after};
 pub(crate) use read::Reader;
 
 #[cfg(doc)]

@@ -302,6 +302,8 @@ impl NetworkView<'_> {
     }
 
     /// Walks from the input to layer `index`, which must exist.
+    // A copy of this at each of its many calls would fill the flash.
+    #[inline(never)]
     pub(crate) const fn try_layer(&self, index: usize) -> Result<Layer, NetworkError> {
         let mut input = self.input;
         let mut encoder_offset = 0;

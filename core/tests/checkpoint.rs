@@ -187,7 +187,7 @@ fn the_image_is_what_the_document_says() {
     let contents = crc32(&[&IMAGE[..60], &IMAGE[320..end - 4]].concat());
     assert_eq!(word(end - 4), contents);
     assert!(IMAGE[320 + 4 * payload..end - 4].iter().all(|&byte| byte == 0xff));
-    for (at, magic, commit) in [(64, b"CMT1", 1), (96, b"CMT2", 2)] {
+    for (at, magic, commit) in [(64, b"CMT1", 65536), (96, b"CMT2", 65536 + 4096)] {
         assert_eq!((&IMAGE[at..at + 4], word(at + 4), number(at + 8)), (&magic[..], contents, commit));
         assert_eq!(word(at + 16), crc32(&IMAGE[at..at + 16]));
         assert!(IMAGE[at + 20..at + 32].iter().all(|&byte| byte == 0xff));

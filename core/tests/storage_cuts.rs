@@ -68,13 +68,15 @@ struct Device<const W: usize, const E: usize> {
     /// What a load may find: what was last handed out or acknowledged, and every save begun since.
     expected: Vec<Option<Step>>,
     next: Step,
+    /// Whether what was handed out must stay; what was acknowledged must anyway.
+    strict: bool,
 }
 
 impl<const W: usize, const E: usize> Device<W, E> {
     /// A device that has saved `saves` times.
     fn new(saves: u32, ecc: bool, seed: u64) -> Self {
         let cells = Cells::new::<W, E>(E + 2 * LENGTHS.slot_len(E), ecc, seed);
-        let mut device = Self { cells, expected: vec![None], next: 1 };
+        let mut device = Self { cells, expected: vec![None], next: 1, strict: true };
         (0..saves).for_each(|_| device.must_save());
         device
     }
@@ -87,7 +89,9 @@ impl<const W: usize, const E: usize> Device<W, E> {
             Ok(None) => assert!(self.expected.contains(&None), "{:?} is lost", self.expected),
             Ok(found) => {
                 assert!(self.expected.contains(&found), "{found:?} instead of {:?}", self.expected);
-                self.expected = vec![found];
+                if self.strict {
+                    self.expected = vec![found];
+                }
             }
             Err(_) if flash.off => return false,
             // Both slots without one unit that can be read, before anything was acknowledged.
@@ -114,7 +118,9 @@ impl<const W: usize, const E: usize> Device<W, E> {
             let mut flash = self.cells.on::<W, E>();
             if let Ok(Some(found)) = load(&mut flash) {
                 assert!(self.expected.contains(&Some(found)), "{found:?} instead of {:?}", self.expected);
-                self.expected = vec![Some(found)];
+                if self.strict {
+                    self.expected = vec![Some(found)];
+                }
             } else {
                 assert!(self.expected.contains(&None), "{:?} is lost", self.expected);
             }
@@ -190,6 +196,21 @@ fn cuts_in_a_row<const W: usize, const E: usize>(ecc: bool, cuts: usize) {
 /// The write units of a save before its commit words, and the erase units.
 fn before_commit<const W: usize, const E: usize>() -> usize {
     LENGTHS.slot_len(E) / E + (LENGTHS.stored_len() - 8 * 32) / W
+}
+
+/// After three cuts and more that leave units which read as something else each time, what a load has handed out may be
+/// taken back once in many thousand lives; what a save has acknowledged is to be found even then.
+#[test]
+fn what_was_acknowledged_outlives_five_flaky_cuts() {
+    let mut random = stream(7, 0);
+    let longest = (before_commit::<32, 512>() + 4) as u32;
+    for seed in 0..5000 {
+        let mut device = Device::<32, 512> { strict: false, ..Device::new(2, seed % 2 == 0, seed) };
+        for _ in 0..random.below(6) {
+            device.run(Some((random.below(longest) as usize, Residue::Flaky)));
+        }
+        device.settle();
+    }
 }
 
 #[test]

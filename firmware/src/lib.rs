@@ -7,11 +7,14 @@
 #![deny(unsafe_code)]
 
 pub mod app;
+pub mod bits;
 pub mod board;
 #[cfg(target_os = "none")]
 pub mod boards;
 #[cfg(all(target_os = "none", feature = "qemu"))]
 pub mod cost;
+#[cfg(all(target_os = "none", feature = "cortex-m"))]
+pub mod fault;
 pub mod health;
 pub mod line;
 pub mod machine;

@@ -1,7 +1,7 @@
 //! Images of a device's flash: what [`clapp_core::storage`] writes there, in memory.
 
 use crate::checkpoint::device::DeviceState;
-use clapp_core::checkpoint::{self, Contents, ContentsMut, Lengths, Unit};
+use clapp_core::checkpoint::{self, ContentsMut, Lengths, Unit};
 use clapp_core::learner::LayerState;
 use clapp_core::storage::{Error, Loaded, Store};
 use embedded_storage::nor_flash::{ErrorType, NorFlash, NorFlashErrorKind, ReadNorFlash, check_read};
@@ -86,17 +86,10 @@ fn open(mut image: Vec<u8>, slot_len: usize, architecture: u64) -> Result<Store<
 ///
 /// # Errors
 /// [`Error::SlotTooSmall`], or [`ImageError::Beyond`].
-pub fn encode(held: &DeviceState, architecture: u64, slot_len: Option<u32>) -> Result<Vec<u8>, ImageError> {
-    let contents = Contents {
-        step: held.step,
-        parameters: &held.parameters,
-        state: &held.state,
-        layers: &held.layers,
-        readout: &held.readout,
-        counts: &held.counts,
-    };
+pub fn encode(held: &DeviceState, architecture: u64, slot_len: Option<usize>) -> Result<Vec<u8>, ImageError> {
+    let contents = held.contents();
     let needed = contents.lengths().stored_len();
-    let mut store = open(Vec::new(), slot_len.map_or(needed, |len| len as usize), architecture)?;
+    let mut store = open(Vec::new(), slot_len.unwrap_or(needed), architecture)?;
     store.save(&contents)?;
     let mut image = store.release().0;
     if slot_len.is_none() {

@@ -79,11 +79,11 @@ fn there_and_back_is_the_same_to_the_bit() {
 /// A device with flash that writes by 8 bytes, once, and erases by 4096.
 #[test]
 fn a_device_goes_on_from_a_run_and_the_weights_come_home() {
-    const SLOT: u32 = 8192;
+    const SLOT: u32 = 4096;
     const CLASSES: usize = 3;
     let folder = trained(CONFIG);
     let at = |name: &str| folder.path().join(name);
-    succeeds(folder.path(), &["export", "run", "--classes", "3", "--slot-length", "8192"]);
+    succeeds(folder.path(), &["export", "run", "--classes", "3", "--erase-size", "4096"]);
     let image = fs::read(at("run/checkpoint.bin")).expect("a file");
     assert_eq!(image.len(), 2 * SLOT as usize);
 
@@ -91,7 +91,7 @@ fn a_device_goes_on_from_a_run_and_the_weights_come_home() {
     let (view, optimizer) = (spec.view(), Optimizer::sgd(0.05));
     let architecture = architecture(&view);
     let lengths = Lengths::of(&view, &optimizer, CLASSES * view.feature_len(), CLASSES);
-    assert!(lengths.slot_len(4096) <= SLOT as usize);
+    assert_eq!(lengths.slot_len(4096), SLOT as usize);
     let mut cells = Cells::with_bytes::<8, 4096>(&image);
     let mut parameters = vec![0.0; lengths.parameters];
     let mut layers = vec![LayerState::NEW; lengths.layers];

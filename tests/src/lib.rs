@@ -1,5 +1,7 @@
 //! Tests that span the crates of the workspace; the tests themselves lie in `tests/`, here is what they share.
 
+pub mod qemu;
+
 use clapp_core::shape::Shape;
 use clapp_host_gpu::augment::{TestTransform, ViewAugment};
 use clapp_host_gpu::config::{BlockConfig, Config, DataSource, HeadConfig, Negatives, Pool, ProbeConfig, RuleName};

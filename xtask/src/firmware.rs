@@ -1,6 +1,6 @@
 //! Builds the firmware for QEMU's boards and runs its programs there.
 
-use crate::{Failed, root, run};
+use crate::{Failed, panics, root, run};
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -77,6 +77,36 @@ pub fn lint() -> Result<(), Failed> {
     }
     let arguments = ["build", "--quiet", "--profile", "firmware", "--bin", "clapp-firmware"];
     run("cargo", &[&arguments[..], &package, &[REAL_BOARD]].concat(), &[])
+}
+
+/// Programs that learn, as they are flashed.
+const LEARNING: [&str; 3] = ["clapp-firmware", "cost-colour", "bits"];
+
+/// Looks for panicking paths from `clapp-core` in the programs themselves.
+pub fn no_panic() -> Result<(), Failed> {
+    let core = root().join("core/src");
+    for board in &BOARDS {
+        let folder = board.build()?;
+        for program in LEARNING {
+            let found = panics::find(&folder.join(program))?;
+            let ours = found.under(&core);
+            if !ours.is_empty() {
+                return Err(Failed(format!("panicking paths in {program}:\n  {}", ours.join("\n  "))));
+            }
+            if !found.calling.iter().any(|file| file.starts_with(&core)) {
+                return Err(Failed(format!("{program} has no call from clapp-core: the check proves nothing")));
+            }
+            println!("{program}, {}: no panicking path from clapp-core", board.core);
+        }
+        // A check that cannot fail proves nothing: this program takes slices of lengths that it does not check.
+        let known = "cost-kernels";
+        if panics::find(&folder.join(known))?.under(&root().join("firmware/src")).is_empty() {
+            return Err(Failed(format!(
+                "the panicking paths that {known} has were not found: the check proves nothing"
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// Builds the firmware for all boards.

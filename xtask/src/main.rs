@@ -1,6 +1,7 @@
 //! Developer chores of the workspace: `cargo xtask test` runs everything that must hold before a change lands.
 
 mod firmware;
+mod panics;
 mod peers;
 mod results;
 mod size;
@@ -33,7 +34,8 @@ const HELP: &str = "cargo xtask COMMAND
   test      format, lints, documentation, embedded builds, no panicking path, all tests, golden vectors
             --without chromium,mpi,qemu  leaves out the tests that need these tools
   tools     installs what the tests need and is not there: Chromium, Open MPI, libclang, QEMU (Debian's packages)
-  no-panic  only: a firmware that calls all of clapp-core links without a panicking path
+  no-panic  only: a firmware that calls all of clapp-core links without a panicking path, and the firmware's programs have
+            none from clapp-core
   firmware  builds the firmware's programs for QEMU's boards, into target/firmware/BOARD
   size      what networks and kernels cost on a microcontroller, in QEMU: benches/results/embedded.md and embedded.json;
             --check compares with what is kept there, and fails where a number has grown by more than 5 %
@@ -129,7 +131,8 @@ fn test(without: &[Tool]) -> Result<(), Failed> {
     embedded_builds()?;
     no_panic()?;
     let skipped: &[&str] = if without.contains(&Tool::Chromium) { &["--", "--skip", "chromium_"] } else { &[] };
-    cargo(&[&["test", "--workspace"], skipped].concat())?;
+    let emulated: &[&str] = if without.contains(&Tool::Qemu) { &[] } else { &["--features", "clapp-tests/qemu"] };
+    cargo(&[&["test", "--workspace"], emulated, skipped].concat())?;
     cargo(&["test", "--package", "clapp-core", "--features", "micromath"])?;
     if !without.contains(&Tool::Mpi) {
         mpi()?;
@@ -181,7 +184,7 @@ fn no_panic() -> Result<(), Failed> {
         return Err(Failed(format!("the deliberate panicking path failed to build for another reason:\n{text}")));
     }
     println!("refused, as it must be");
-    Ok(())
+    firmware::no_panic()
 }
 
 /// The reference numbers, through the program, where they lie beside the repository.

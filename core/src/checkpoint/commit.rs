@@ -12,6 +12,25 @@ pub(crate) enum Stage {
     Second,
 }
 
+/// Distance of the number of the second word from that of the first.
+///
+/// A first word that was cut short may be hidden, and the next one then takes the number after the highest that can be
+/// read: hidden words creep up one by one. A pair that is complete is beyond the reach of all of them.
+const STRIDE: u64 = 1 << 12;
+
+/// Distance of the numbers of two saves.
+const SAVE_STRIDE: u64 = 1 << 16;
+
+/// The lowest commit number of the save that has `sequence`.
+pub(crate) const fn number_of(sequence: u64) -> u64 {
+    sequence.saturating_mul(SAVE_STRIDE)
+}
+
+/// The sequence of the next save where `highest` is the highest commit number.
+pub(crate) const fn sequence_after(highest: u64) -> u64 {
+    (highest / SAVE_STRIDE).saturating_add(1)
+}
+
 /// A commit word, alone in its unit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct CommitWord {
@@ -23,6 +42,20 @@ pub(crate) struct CommitWord {
 }
 
 impl CommitWord {
+    /// The two words, in the order of writing, that commit `contents` with `number`.
+    pub fn pair(contents: u32, number: u64) -> [Self; 2] {
+        let first = Self { stage: Stage::First, contents, number };
+        [first, Self { stage: Stage::Second, number: number.saturating_add(STRIDE), ..first }]
+    }
+
+    /// The number of the first word that this one, if it is a second one, proves to be complete.
+    pub fn proves(self) -> Option<u64> {
+        match self.stage {
+            Stage::First => None,
+            Stage::Second => self.number.checked_sub(STRIDE),
+        }
+    }
+
     pub fn to_unit(self) -> Unit {
         let magic = match self.stage {
             Stage::First => *b"CMT1",

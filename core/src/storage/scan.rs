@@ -1,7 +1,7 @@
 //! What the two slots hold, and which of them is the newest.
 
 use super::{Error, Loaded};
-use crate::checkpoint::{self, COMMIT_AT, COMMIT_UNITS, CommitWord, DecodeError, Header, Reader, Stage, Unit};
+use crate::checkpoint::{self, COMMIT_AT, COMMIT_UNITS, CommitWord, DecodeError, Header, Reader, Unit};
 
 /// What a slot holds.
 pub(super) struct Slot<E> {
@@ -71,20 +71,18 @@ impl<E> Slot<E> {
             }
         }
         self.free = index + 1;
-        let Some(CommitWord { stage, contents, number }) = CommitWord::from_unit(&unit) else { return };
-        self.committed = self.committed.max(Some(number));
-        if self.contents == Some(contents) {
-            self.top = self.top.max(Some(number));
-            if stage == Stage::Second {
-                self.proven = self.proven.max(number.checked_sub(1));
-            }
+        let Some(word) = CommitWord::from_unit(&unit) else { return };
+        self.committed = self.committed.max(Some(word.number));
+        if self.contents == Some(word.contents) {
+            self.top = self.top.max(Some(word.number));
+            self.proven = self.proven.max(word.proves());
         }
     }
 
-    /// The highest number that can be read here.
+    /// The highest commit number that can be read here, or belongs to what is saved here.
     fn highest(&self) -> u64 {
-        let sequence = self.header.as_ref().map_or(0, |header| header.sequence);
-        sequence.max(self.committed.unwrap_or(0))
+        let saved = self.header.as_ref().map_or(0, |header| checkpoint::number_of(header.sequence));
+        saved.max(self.committed.unwrap_or(0))
     }
 
     /// The highest number that these contents may read as another time; none where they are not whole, because nothing
@@ -123,7 +121,7 @@ impl<E> Scan<E> {
         newest.contents.filter(|_| !settled).map(|contents| (slot, contents, newest.free))
     }
 
-    /// The highest number on the flash; every later one must be higher.
+    /// The highest commit number on the flash; every later one must be higher.
     pub fn highest(&self) -> u64 {
         let [first, second] = &self.slots;
         first.highest().max(second.highest())

@@ -11,6 +11,7 @@ use crate::error::Error;
 use crate::files::write_with;
 use crate::model::{LayerValues, NetworkSpec, TensorRole};
 use crate::tensor_file::{TensorFile, write_header, write_values};
+use clapp_core::checkpoint::Contents;
 use clapp_core::learner::LayerState;
 use clapp_core::optimizer::Optimizer;
 use clapp_core::plan::Layer;
@@ -35,6 +36,14 @@ pub struct DeviceState {
     pub readout: Vec<f32>,
     /// Counts of the read-out; empty without one.
     pub counts: Vec<u32>,
+}
+
+impl DeviceState {
+    /// As it is saved on the device.
+    pub fn contents(&self) -> Contents<'_> {
+        let Self { step, parameters, state, layers, readout, counts } = self;
+        Contents { step: *step, parameters, state, layers, readout, counts }
+    }
 }
 
 /// What a checkpoint's metadata say of a device.

@@ -21,8 +21,12 @@ pub struct ExportArguments {
     /// Where the image goes [default: beside the checkpoint, with the ending .bin].
     #[arg(short, long, value_name = "IMAGE")]
     pub output: Option<PathBuf>,
-    /// Bytes of a slot on the device: the image is then that of the whole store, both slots, and replaces whatever it
-    /// held. Without it, the image is one slot, to be written to the start of an erased store.
+    /// Bytes that the device's flash is erased by: the image is then that of the whole store, two slots as short as they
+    /// can be, and replaces whatever it held. Without it, the image is one slot, to be written to the start of an erased
+    /// store.
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "slot_length")]
+    pub erase_size: Option<u32>,
+    /// Bytes of a slot on the device, where it is longer than it must be; as --erase-size otherwise.
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..))]
     pub slot_length: Option<u32>,
     /// Classes of the device's nearest-mean read-out, which begins anew [default: the read-out that the checkpoint
@@ -71,11 +75,15 @@ pub fn run(arguments: &ExportArguments) -> Result<u8, Error> {
         held.counts = vec![0; classes];
     }
     let architecture = named::architecture_of(&header.config)?;
-    let image = encode(&held, architecture, arguments.slot_length)
+    let slot_length = arguments.slot_length.map_or_else(
+        || arguments.erase_size.map(|erase_size| held.contents().lengths().slot_len(erase_size as usize)),
+        |length| Some(length as usize),
+    );
+    let image = encode(&held, architecture, slot_length)
         .map_err(|error| Error::Checkpoint { path: path.clone(), message: error.to_string() })?;
     let output = arguments.output.clone().unwrap_or_else(|| path.with_extension("bin"));
     write_atomically(&output, &image)?;
-    let what = match arguments.slot_length {
+    let what = match slot_length {
         Some(length) => format!("both slots of {length} bytes, for the start of the device's store"),
         None => "one slot, for the start of an erased store".into(),
     };

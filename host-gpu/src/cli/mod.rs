@@ -96,14 +96,15 @@ pub fn run(arguments: &Arguments) -> Result<u8, Error> {
     }
 }
 
-/// The images of a run: the folder or archive given, or the generated set where the configuration says so.
-/// `cache` is the folder for unpacked copies, where the user has chosen one.
+/// The images of a run: the folder or archive given, or the generated set where the configuration says so; in grey for
+/// a network of one channel. `cache` is the folder for unpacked copies, where the user has chosen one.
 pub(crate) fn open_data(path: Option<&Path>, cache: Option<&Path>, config: &Config) -> Result<Dataset, Error> {
-    match (path, config.data) {
-        (Some(path), _) => Ok(open_with(path, cache)?),
-        (None, DataSource::Generated) => Ok(generated::shapes(config.seed, GENERATED_TRAIN, GENERATED_TEST)),
-        (None, DataSource::Files) => Err(no_images(&config.name)),
-    }
+    let data = match (path, config.data) {
+        (Some(path), _) => open_with(path, cache)?,
+        (None, DataSource::Generated) => generated::shapes(config.seed, GENERATED_TRAIN, GENERATED_TEST),
+        (None, DataSource::Files) => return Err(no_images(&config.name)),
+    };
+    Ok(if config.input_shape().channels == 1 && data.channels() == 3 { data.in_grey() } else { data })
 }
 
 /// A configuration called `name` needs a data set.

@@ -7,8 +7,8 @@ use crate::optimizer::Optimizer;
 use crate::schedule::Schedule;
 
 /// The names that [`preset`] knows.
-pub const PRESETS: [&str; 8] =
-    ["cifar10", "cifar100", "stl10", "tiny-imagenet", "imagenet", "mnist", "fashion-mnist", "demo"];
+pub const PRESETS: [&str; 9] =
+    ["cifar10", "cifar100", "stl10", "tiny-imagenet", "imagenet", "mnist", "fashion-mnist", "demo", "device"];
 
 /// The configuration of that name.
 pub fn preset(name: &str) -> Option<Config> {
@@ -21,6 +21,7 @@ pub fn preset(name: &str) -> Option<Config> {
         "mnist" => Some(grey("mnist", 0.1307, 0.3081)),
         "fashion-mnist" => Some(grey("fashion-mnist", 0.2860, 0.3530)),
         "demo" => Some(demo()),
+        "device" => Some(device()),
         _ => None,
     }
 }
@@ -175,6 +176,26 @@ fn demo() -> Config {
         probe,
         optimizer: Optimizer::adamw(1e-3),
         blocks: vec![block(16, true, 4), block(32, true, 2), block(64, true, 1)],
+        ..cifar10()
+    }
+}
+
+/// The network that is built into the firmware, and the values that its pixels become there: to be trained here on
+/// images in grey, and to go on learning on the device. The probe sees the features that the device's read-out sees.
+fn device() -> Config {
+    // pixel * 0.03 - 3.84, of pixels from 0 to 255.
+    let (mean, std) = ([3.84 / 7.65], [1.0 / 7.65]);
+    let augment = ViewAugment { flip: 0.5, ..ViewAugment::grey_images(32, &mean, &std) };
+    let probe = probe(30, 32, &augment, TestTransform::AsIs);
+    Config {
+        name: "device".into(),
+        rule: RuleName::ClappPpDfb,
+        epochs: 10,
+        input: [1, 32, 32],
+        optimizer: Optimizer::adamw(1e-3),
+        augment,
+        probe,
+        blocks: vec![block(8, true, 4), block(16, true, 4), block(16, true, 4)],
         ..cifar10()
     }
 }

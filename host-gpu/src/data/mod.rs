@@ -40,7 +40,7 @@ pub struct Dataset {
     pub source: String,
     /// Name of each class; labels index it.
     pub classes: Vec<String>,
-    /// Mean of each channel over training pixels scaled to `[0, 1]`.
+    /// Mean of each channel over training pixels scaled to `[0, 1]`, of the images as they are stored.
     pub mean: Vec<f32>,
     /// Standard deviation of each channel over training pixels scaled to `[0, 1]`; never 0.
     pub std: Vec<f32>,
@@ -63,5 +63,12 @@ impl Dataset {
     /// Channels of every image: 1 (grey) or 3 (red, green, blue).
     pub fn channels(&self) -> usize {
         self.train.channels()
+    }
+
+    /// The same set with every colour image as its grey, for a network of one channel.
+    pub fn in_grey(self) -> Self {
+        let source = format!("{}, in grey", self.source);
+        let [pretrain, train, test] = [&self.pretrain, &self.train, &self.test].map(Split::in_grey);
+        Self { source, pretrain, train, test, ..self }
     }
 }

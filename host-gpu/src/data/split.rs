@@ -6,6 +6,7 @@ use clapp_core::shape::Shape;
 
 use super::DataError;
 use super::images::Images;
+use crate::augment::grey_scale;
 
 /// `N` images of 8-bit planes `[C, H, W]`, each with a label or all without. Images may differ in height and width.
 ///
@@ -19,6 +20,8 @@ pub struct Split {
     len: usize,
     /// At least `len` labels, or none.
     labels: Arc<[u16]>,
+    /// Colour images are read as their grey.
+    grey: bool,
 }
 
 impl Split {
@@ -32,7 +35,12 @@ impl Split {
     /// As many images as there are of both `images` and `labels`; all images where there are no labels at all.
     pub(super) fn of(images: Images, labels: Vec<u16>) -> Self {
         let len = if labels.is_empty() { images.len() } else { images.len().min(labels.len()) };
-        Self { images: Arc::new(images), chosen: None, len, labels: labels.into() }
+        Self { images: Arc::new(images), chosen: None, len, labels: labels.into(), grey: false }
+    }
+
+    /// The same images, those in colour as their grey (ITU-R BT.601, as Pillow converts).
+    pub fn in_grey(&self) -> Self {
+        Self { grey: true, ..self.clone() }
     }
 
     /// Number of images.
@@ -47,12 +55,12 @@ impl Split {
 
     /// Shape of every image; `None` where they differ or are not known before they are decoded.
     pub fn shape(&self) -> Option<Shape> {
-        self.images.shape()
+        self.images.shape().map(|shape| Shape { channels: self.channels(), ..shape })
     }
 
     /// Channels of every image: 1 (grey) or 3 (red, green, blue).
     pub fn channels(&self) -> usize {
-        self.images.channels()
+        if self.grey { 1 } else { self.images.channels() }
     }
 
     /// Reads image `i` as planes `[C, H, W]` into `out`, in place of what that held; gives its shape.
@@ -63,7 +71,14 @@ impl Split {
     /// # Panics
     /// Like a slice, where `i >= len()`.
     pub fn read(&self, i: usize, out: &mut Vec<u8>) -> Result<Shape, DataError> {
-        self.images.read(self.at(i), out)
+        let shape = self.images.read(self.at(i), out)?;
+        if !self.grey || shape.channels == 1 {
+            return Ok(shape);
+        }
+        grey_scale(out, shape.channels);
+        let grey = Shape { channels: 1, ..shape };
+        out.truncate(grey.len());
+        Ok(grey)
     }
 
     /// Image `i`, planes `[C, H, W]`, in memory of its own.
@@ -116,7 +131,7 @@ impl Split {
         let chosen = indices.iter().map(|&i| self.at(i) as u32).collect();
         let labels: Vec<u16> =
             if self.labels.is_empty() { Vec::new() } else { indices.iter().map(|&i| self.labels[i]).collect() };
-        Self { images: self.images.clone(), chosen: Some(chosen), len: indices.len(), labels: labels.into() }
+        Self { images: self.images.clone(), chosen: Some(chosen), len: indices.len(), labels: labels.into(), grey: self.grey }
     }
 }
 
@@ -141,4 +156,22 @@ pub(super) fn statistics(pixels: &[u8], shape: Shape) -> (Vec<f32>, Vec<f32>) {
             ((mean / 255.0) as f32, scale as f32)
         })
         .unzip()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn colour_is_read_as_its_grey_and_grey_as_it_is() {
+        let pixels = vec![255, 0, 10, 0, 0, 10, 0, 255, 10];
+        let split = Split::new(Shape::new(3, 1, 3), pixels, vec![7]).expect("one image");
+        let grey = split.in_grey();
+        assert_eq!((grey.channels(), grey.shape(), grey.label(0)), (1, Some(Shape::new(1, 1, 3)), 7));
+        // ITU-R BT.601: 0.299 of red, 0.114 of blue.
+        assert_eq!(grey.image(0).expect("in memory"), [76, 29, 10]);
+        assert_eq!(grey.select(&[0]).image(0).expect("in memory"), [76, 29, 10]);
+        let single = Split::new(Shape::new(1, 1, 2), vec![3, 4], vec![0]).expect("one image").in_grey();
+        assert_eq!((single.channels(), single.image(0).expect("in memory")), (1, vec![3, 4]));
+    }
 }

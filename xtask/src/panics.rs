@@ -1,0 +1,170 @@
+//! Which panicking paths a program for a microcontroller has, and whose they are.
+//!
+//! `tests/no-panic` shows that `clapp-core` by itself has none. This looks at the very program that is flashed: the linker
+//! leaves its relocations in the file (`--emit-relocs`), so every place that calls a function, or takes its address, is
+//! known; the debug information says from which source each place was inlined. A path is a place that leads to a function
+//! of the standard library from which the panic handler can be reached. It belongs to the innermost file around it that is
+//! not the standard library's.
+//!
+//! What a function reaches through a pointer is not followed: the standard library panics through none.
+
+use crate::Failed;
+use addr2line::gimli::{Dwarf, EndianSlice, LittleEndian, SectionId};
+use object::{File, Object, ObjectSection, ObjectSymbol, RelocationTarget, SymbolKind};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+/// The debug information of a program.
+type Lines<'a> = addr2line::Context<EndianSlice<'a, LittleEndian>>;
+
+/// The functions through which every panic goes.
+const ROOTS: [&str; 2] = ["core::panicking::panic_fmt", "core::panicking::panic_nounwind_fmt"];
+
+/// A function as the linker knows it.
+struct Function {
+    name: String,
+    start: u64,
+    end: u64,
+}
+
+impl Function {
+    /// Whether it is the standard library's. Methods on its types begin with `<`.
+    fn is_standard(&self) -> bool {
+        let name = self.name.trim_start_matches('<');
+        ["core::", "alloc::", "compiler_builtins::"].iter().any(|part| name.starts_with(part))
+    }
+}
+
+/// What is found in a program.
+pub struct Found {
+    /// Files with a panicking path, each with what it calls.
+    pub panicking: BTreeMap<PathBuf, BTreeSet<String>>,
+    /// All files from which some place was inlined that calls anything.
+    pub calling: BTreeSet<PathBuf>,
+}
+
+impl Found {
+    /// Those of the panicking paths that are in files under `folder`.
+    pub fn under(&self, folder: &Path) -> Vec<String> {
+        let own = self.panicking.iter().filter(|(file, _)| file.starts_with(folder));
+        own.flat_map(|(file, calls)| calls.iter().map(move |call| format!("{}: {call}", file.display()))).collect()
+    }
+}
+
+/// Looks through a program.
+pub fn find(path: &Path) -> Result<Found, Failed> {
+    let wrong = |reason: String| Failed(format!("{}: {reason}", path.display()));
+    let bytes = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
+    let file = File::parse(bytes.as_slice()).map_err(|error| wrong(error.to_string()))?;
+    let lines = lines(&file).map_err(|error| wrong(error.to_string()))?;
+    let functions = functions(&file);
+    let edges = edges(&file, &functions);
+    if edges.is_empty() {
+        return Err(wrong("has no relocations: it is not linked with --emit-relocs".into()));
+    }
+    let panicking = panicking(&functions, &edges);
+    if panicking.is_empty() {
+        return Err(wrong(format!("has none of {ROOTS:?}: nothing in it panics, or the names have changed")));
+    }
+    let mut found = Found { panicking: BTreeMap::new(), calling: BTreeSet::new() };
+    for (place, from, to) in edges {
+        let (from, to) = (&functions[from], &functions[to]);
+        let owner = owner(&lines, place).map_err(wrong)?;
+        let leads = panicking.contains(&to.start) && to.is_standard() && !from.is_standard();
+        match owner {
+            Some(owner) => {
+                if leads {
+                    found
+                        .panicking
+                        .entry(owner.clone())
+                        .or_default()
+                        .insert(format!("{} calls {}", from.name, to.name));
+                }
+                found.calling.insert(owner);
+            }
+            // Without a source it counts as everybody's.
+            None if leads => return Err(wrong(format!("{} calls {}, from no known source", from.name, to.name))),
+            None => {}
+        }
+    }
+    Ok(found)
+}
+
+/// Reads the debug information as it is: the linker has resolved the relocations that it has left in the file.
+fn lines<'a>(file: &File<'a>) -> Result<Lines<'a>, addr2line::gimli::Error> {
+    let load = |id: SectionId| -> Result<_, addr2line::gimli::Error> {
+        let section = file.section_by_name(id.name());
+        let data = section.and_then(|section| section.data().ok()).unwrap_or_default();
+        Ok(EndianSlice::new(data, LittleEndian))
+    };
+    Lines::from_dwarf(Dwarf::load(load)?)
+}
+
+/// All functions, by address.
+fn functions(file: &File<'_>) -> Vec<Function> {
+    let mut functions: Vec<Function> = file
+        .symbols()
+        .filter(|symbol| symbol.kind() == SymbolKind::Text && symbol.size() > 0)
+        .map(|symbol| {
+            // The lowest bit only says that the code is Thumb.
+            let start = symbol.address() & !1;
+            let name =
+                symbol.name().map_or_else(|_| String::new(), |name| format!("{:#}", rustc_demangle::demangle(name)));
+            Function { name, start, end: start + symbol.size() }
+        })
+        .collect();
+    functions.sort_by_key(|function| function.start);
+    functions
+}
+
+fn at(functions: &[Function], address: u64) -> Option<usize> {
+    let after = functions.partition_point(|function| function.start <= address);
+    let index = after.checked_sub(1)?;
+    (address < functions[index].end).then_some(index)
+}
+
+/// Places in functions that name a function: address, function around it, function named.
+fn edges(file: &File<'_>, functions: &[Function]) -> Vec<(u64, usize, usize)> {
+    let mut edges = Vec::new();
+    for section in file.sections() {
+        for (place, relocation) in section.relocations() {
+            let RelocationTarget::Symbol(index) = relocation.target() else { continue };
+            let Ok(symbol) = file.symbol_by_index(index) else { continue };
+            let target = at(functions, symbol.address() & !1).filter(|_| symbol.kind() == SymbolKind::Text);
+            if let (Some(from), Some(to)) = (at(functions, place), target) {
+                edges.push((place, from, to));
+            }
+        }
+    }
+    edges
+}
+
+/// Start addresses of the functions from which a panic can be reached.
+fn panicking(functions: &[Function], edges: &[(u64, usize, usize)]) -> BTreeSet<u64> {
+    let is_root = |function: &&Function| ROOTS.contains(&function.name.as_str());
+    let mut reached: BTreeSet<u64> = functions.iter().filter(is_root).map(|function| function.start).collect();
+    loop {
+        let before = reached.len();
+        for &(_, from, to) in edges {
+            if reached.contains(&functions[to].start) {
+                reached.insert(functions[from].start);
+            }
+        }
+        if reached.len() == before {
+            return reached;
+        }
+    }
+}
+
+/// The innermost file around an address that is not the standard library's.
+fn owner(lines: &Lines<'_>, address: u64) -> Result<Option<PathBuf>, String> {
+    let mut frames = lines.find_frames(address).skip_all_loads().map_err(|error| error.to_string())?;
+    while let Some(frame) = frames.next().map_err(|error| error.to_string())? {
+        if let Some(file) = frame.location.and_then(|location| location.file)
+            && !file.starts_with("/rustc/")
+        {
+            return Ok(Some(PathBuf::from(file)));
+        }
+    }
+    Ok(None)
+}
