@@ -131,7 +131,13 @@ impl Split {
         let chosen = indices.iter().map(|&i| self.at(i) as u32).collect();
         let labels: Vec<u16> =
             if self.labels.is_empty() { Vec::new() } else { indices.iter().map(|&i| self.labels[i]).collect() };
-        Self { images: self.images.clone(), chosen: Some(chosen), len: indices.len(), labels: labels.into(), grey: self.grey }
+        Self {
+            images: self.images.clone(),
+            chosen: Some(chosen),
+            len: indices.len(),
+            labels: labels.into(),
+            grey: self.grey,
+        }
     }
 }
 
