@@ -125,6 +125,25 @@ pub enum Error {
     /// Another rank has the error, and says so.
     #[error("another rank has failed")]
     Elsewhere,
+    /// A device cannot be reached, or does not fit what it is asked for.
+    #[error("{place}: {message}")]
+    NoDevice {
+        /// The line to it.
+        place: String,
+        /// What is wrong and what to look at.
+        message: String,
+    },
+    /// A device has stopped in the middle of the work.
+    #[error("{place}: {message}")]
+    Device {
+        /// The line to it.
+        place: String,
+        /// What is wrong and what to look at.
+        message: String,
+    },
+    /// A signal has stopped the work.
+    #[error("stopped")]
+    Stopped,
     /// Training has left the numbers.
     #[error(
         "the loss of layer {layer} is {loss} at step {step} of epoch {epoch}: training has diverged; \
@@ -156,10 +175,11 @@ impl Error {
         move |source| Self::File { action, path: path.to_path_buf(), source }
     }
 
-    /// 1 where the input was right but the work failed, 2 where the input was wrong.
+    /// 1 where the input was right but the work failed, 2 where the input was wrong, 130 after a signal.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Diverged { .. } | Self::NotFinite { .. } => 1,
+            Self::Diverged { .. } | Self::NotFinite { .. } | Self::Device { .. } => 1,
+            Self::Stopped => 130,
             _ => 2,
         }
     }

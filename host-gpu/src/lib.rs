@@ -7,6 +7,7 @@ pub mod cli;
 pub mod config;
 pub mod core_memory;
 pub mod data;
+pub mod device;
 pub mod distributed;
 pub mod draws;
 pub mod error;

@@ -31,6 +31,14 @@ pub enum Purpose {
     GenerateTrain,
     /// The test images of a generated set; index: the image.
     GenerateTest,
+    /// The labelled images that a device is taught by, in order.
+    Labels,
+    /// The images that a device is tested on, in order.
+    HeldBack,
+    /// The views that a device sees of an image while it fixates it; index: the image.
+    Fixation,
+    /// Which bytes a bad line spoils.
+    Faults,
     /// Anything else, told apart by a number.
     Other(u32),
 }
@@ -48,6 +56,10 @@ impl Purpose {
             Self::GenerateTest => 7,
             Self::Either => 8,
             Self::Mask => 9,
+            Self::Labels => 10,
+            Self::HeldBack => 11,
+            Self::Fixation => 12,
+            Self::Faults => 13,
             Self::View(view) => 0x100 + u64::from(view),
             Self::Other(number) => 0x1_0000_0000 + u64::from(number),
         }
@@ -161,6 +173,10 @@ mod tests {
             Purpose::GenerateTest,
             Purpose::Either,
             Purpose::Mask,
+            Purpose::Labels,
+            Purpose::HeldBack,
+            Purpose::Fixation,
+            Purpose::Faults,
             Purpose::View(0),
             Purpose::View(1),
             Purpose::Other(0),

@@ -2,6 +2,7 @@
 
 pub mod data;
 pub mod demo;
+pub mod device;
 pub mod eval;
 pub mod export;
 pub mod golden;
@@ -52,6 +53,8 @@ pub enum Command {
     Data(data::DataArguments),
     /// What a network needs: parameters, operations, memory.
     Info(info::InfoArguments),
+    /// A device learns from a data set over a serial line, or emulated by QEMU.
+    Device(Box<device::DeviceArguments>),
     /// A checkpoint to an image for a device's flash.
     Export(export::ExportArguments),
     /// An image of a device's flash back to a checkpoint.
@@ -85,6 +88,7 @@ pub fn run(arguments: &Arguments) -> Result<u8, Error> {
         Some(Command::Report(arguments)) => report::run(arguments),
         Some(Command::Data(arguments)) => data::run(arguments),
         Some(Command::Info(arguments)) => info::run(arguments),
+        Some(Command::Device(arguments)) => device::run(arguments),
         Some(Command::Export(arguments)) => export::run(arguments),
         Some(Command::Import(arguments)) => import::run(arguments),
         Some(Command::Golden(arguments)) => golden::run(arguments),

@@ -1,0 +1,285 @@
+//! `clapp device`: a device learns from a data set, live, and is held against the host's replay.
+
+use super::data::CacheArguments;
+use super::output::say;
+use super::train::stop_by_signal;
+use super::{GENERATED_TEST, GENERATED_TRAIN};
+use crate::checkpoint::device::DeviceState;
+use crate::data::{Dataset, generated, open_with};
+use crate::device::client::{Client, REPLY_LEN};
+use crate::device::course::{Course, Learnt, Plan, Score};
+use crate::device::description::Description;
+use crate::device::faults::Faulty;
+use crate::device::held;
+use crate::device::home;
+use crate::device::port::Port;
+use crate::device::replay::Replay;
+use crate::device::transport::Transport;
+use crate::error::Error;
+use crate::files::check_writable;
+use clap::Args;
+use clapp_core::link::{Answer, Command};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// Arguments of `clapp device`.
+#[derive(Debug, Args)]
+#[command(group(clap::ArgGroup::new("line").required(true).args(["port", "qemu"])))]
+pub struct DeviceArguments {
+    /// Serial port of the device, such as /dev/ttyACM0 or COM3.
+    #[arg(long, value_name = "PORT")]
+    port: Option<String>,
+    /// Symbols a second on the port.
+    #[arg(long, default_value_t = 115_200, requires = "port", value_parser = clap::value_parser!(u32).range(1..))]
+    baud: u32,
+    /// Emulate the device with QEMU.
+    #[arg(long)]
+    qemu: bool,
+    #[command(flatten)]
+    emulation: EmulationArguments,
+    /// Data set as downloaded (folder or archive), or `generated`.
+    #[arg(long, value_name = "PATH", default_value = GENERATED)]
+    data: PathBuf,
+    #[command(flatten)]
+    cache: CacheArguments,
+    /// Frames without labels that the device learns from.
+    #[arg(long, default_value_t = 2000)]
+    frames: u64,
+    /// Frames of each image, one after another, before the next one comes.
+    #[arg(long, value_name = "FRAMES", default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..))]
+    fixation: u64,
+    /// Labelled images of each class that teach the read-out; 0 leaves it as it is.
+    #[arg(long, value_name = "IMAGES", default_value_t = 10)]
+    labels: usize,
+    /// Held-back images on which the device is tested before and after.
+    #[arg(long, value_name = "IMAGES", default_value_t = 1000)]
+    test: usize,
+    /// Seed of the order of the images and of their views.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Draw new weights on the device first, from this seed.
+    #[arg(long, value_name = "SEED")]
+    reset: Option<u64>,
+    /// Save what was learnt in the device's flash.
+    #[arg(long)]
+    save: bool,
+    /// Fetch what the device holds into a file (safetensors).
+    #[arg(long, value_name = "FILE")]
+    fetch: Option<PathBuf>,
+    /// Do not learn the same on the host to compare the weights.
+    #[arg(long)]
+    no_replay: bool,
+    /// Seconds without an answer after which the device is given up.
+    #[arg(long, value_name = "SECONDS", default_value_t = 10.0)]
+    timeout: f32,
+    /// Lose, change or double this share of the bytes, both ways, to see that nothing comes of it.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
+    faults: f32,
+}
+
+/// Arguments about QEMU.
+#[derive(Debug, Clone, Args)]
+struct EmulationArguments {
+    /// QEMU's name of the board.
+    #[arg(long, default_value = "mps2-an386", requires = "qemu", value_parser = ["mps2-an386", "mps2-an500"])]
+    machine: String,
+    /// The firmware for that board [default: where `cargo xtask firmware` puts it].
+    #[arg(long, value_name = "ELF", requires = "qemu")]
+    firmware: Option<PathBuf>,
+    /// File that stands for the board's flash, made where there is none [default: a board without flash].
+    #[arg(long, value_name = "FILE", requires = "qemu")]
+    flash: Option<PathBuf>,
+    /// File for what the firmware logs, as it is: `defmt-print -e ELF < FILE` makes text of it.
+    #[arg(long, value_name = "FILE", requires = "qemu")]
+    log: Option<PathBuf>,
+}
+
+/// The name of the generated set.
+const GENERATED: &str = "generated";
+/// Longest time that a device may take for an answer.
+const MOST_TIMEOUT: f32 = 3600.0;
+
+/// Runs `clapp device`: exit code 0, 1 where the device does not hold what the host's replay does, 130 after a signal.
+///
+/// # Errors
+/// Where the device cannot be reached, stops in the middle, or does not fit the images; where an input is wrong or an
+/// output cannot be written.
+pub fn run(arguments: &DeviceArguments) -> Result<u8, Error> {
+    let wrong = |origin: &str, message: String| Err(Error::Config { origin: origin.into(), message });
+    if !(0.1..=MOST_TIMEOUT).contains(&arguments.timeout) {
+        return wrong("--timeout", format!("is {}, expected 0.1 to {MOST_TIMEOUT} seconds", arguments.timeout));
+    }
+    if !(0.0..=0.1).contains(&arguments.faults) {
+        return wrong("--faults", format!("is {}, expected 0 to 0.1", arguments.faults));
+    }
+    if let Some(path) = &arguments.fetch {
+        check_writable(path)?;
+    }
+    let stop = stop_by_signal()?;
+    let mut line = open(arguments)?;
+    if arguments.faults > 0.0 {
+        line = Box::new(Faulty::new(line, arguments.faults, arguments.seed));
+    }
+    let data = match arguments.data.to_str() {
+        Some(GENERATED) => generated::shapes(arguments.seed, GENERATED_TRAIN, GENERATED_TEST),
+        _ => open_with(&arguments.data, arguments.cache.cache.as_deref())?,
+    };
+    let mut replies = vec![0; REPLY_LEN];
+    let mut client = Client::new(line, &mut replies, Duration::from_secs_f32(arguments.timeout), stop);
+    match work(arguments, &mut client, &data) {
+        Err(Error::Stopped) => {
+            say(format!("stopped; {}", kept(arguments)))?;
+            Ok(Error::Stopped.exit_code())
+        }
+        outcome => outcome,
+    }
+}
+
+/// The line to the device.
+fn open(arguments: &DeviceArguments) -> Result<Box<dyn Transport>, Error> {
+    match &arguments.port {
+        Some(port) => Ok(Box::new(Port::open(port, arguments.baud)?)),
+        None => emulate(&arguments.emulation),
+    }
+}
+
+#[cfg(unix)]
+fn emulate(arguments: &EmulationArguments) -> Result<Box<dyn Transport>, Error> {
+    use crate::device::qemu::{Emulation, Qemu};
+    let EmulationArguments { machine, firmware, flash, log } = arguments.clone();
+    let built = || PathBuf::from(format!("target/firmware/qemu-{machine}/clapp-firmware"));
+    let firmware = firmware.unwrap_or_else(built);
+    Ok(Box::new(Qemu::start(&Emulation { machine, firmware, flash, log })?))
+}
+
+#[cfg(not(unix))]
+fn emulate(_: &EmulationArguments) -> Result<Box<dyn Transport>, Error> {
+    let message = "the emulated line needs a Unix system; name a device with --port".into();
+    Err(Error::Config { origin: "--qemu".into(), message })
+}
+
+/// What becomes of what the device has learnt when the program ends before it has saved.
+fn kept(arguments: &DeviceArguments) -> &'static str {
+    if arguments.qemu {
+        "what the emulated device learnt since it last saved is gone with it"
+    } else {
+        "the device keeps what it has learnt for as long as it has power"
+    }
+}
+
+fn work(arguments: &DeviceArguments, client: &mut Client<'_>, data: &Dataset) -> Result<u8, Error> {
+    if let Some(seed) = arguments.reset {
+        client.hello(|_| ())?;
+        client.tell(Command::Reset { seed })?;
+        client.new_session();
+    }
+    let device = Description::ask(client)?;
+    say(&device)?;
+    say(&data.source)?;
+    let replay = match arguments.no_replay {
+        true => None,
+        false => Some(Replay::start(&device, held::read(client, &device)?)?),
+    };
+    let DeviceArguments { frames, fixation, labels, test, seed, .. } = *arguments;
+    let plan = Plan { frames, fixation, labels, test, seed };
+    let mut course = Course::new(client, &device, data, plan, replay)?;
+    let lesson = lesson(&mut course, &plan);
+    let interrupted = matches!(lesson, Err(Error::Stopped));
+    if !interrupted {
+        lesson?;
+    }
+    let replay = course.end()?;
+    if interrupted {
+        return Err(Error::Stopped);
+    }
+    line_report(client)?;
+    if arguments.save {
+        let step = client.ask(Command::Save, |answer| match answer {
+            Answer::Saved { step } => Some(*step),
+            _ => None,
+        })?;
+        say(format!("saved in the device's flash at step {step}"))?;
+    }
+    let held = match replay.is_some() || arguments.fetch.is_some() {
+        true => held::read(client, &device)?,
+        false => return Ok(0),
+    };
+    let code = replay.map_or(Ok(0), |replay| compare(replay, &held))?;
+    if let Some(path) = &arguments.fetch {
+        home::write(path, &device, arguments.seed, &held)?;
+        say(format!("wrote {}: what the device holds at step {}", path.display(), held.step))?;
+    }
+    Ok(code)
+}
+
+/// Before, learning, after.
+fn lesson(course: &mut Course<'_, '_>, plan: &Plan) -> Result<(), Error> {
+    let taught = match plan.labels {
+        0 => "with the read-out that it has".into(),
+        labels => format!("from {labels} labels a class"),
+    };
+    let tested = |score: &Score, when: &str| say(format!("{when} learning: {score}, {taught}"));
+    if plan.frames > 0 {
+        let before = if plan.test > 0 { Some(course.measure()?) } else { None };
+        if let Some(score) = &before {
+            tested(score, "before")?;
+        }
+        let begin = Instant::now();
+        say(learnt(&course.learn()?, begin.elapsed()))?;
+    }
+    if plan.test > 0 || plan.labels > 0 {
+        let after = course.measure()?;
+        if plan.test > 0 {
+            tested(&after, if plan.frames > 0 { "after" } else { "without" })?;
+        }
+    }
+    Ok(())
+}
+
+fn learnt(learnt: &Learnt, took: Duration) -> String {
+    let losses: Vec<String> = learnt.losses.iter().map(|[first, last]| format!("{first:.2} -> {last:.2}")).collect();
+    let refused = if learnt.refused > 0 { format!("; {} updates refused", learnt.refused) } else { String::new() };
+    format!(
+        "learnt without labels from {} frames in {:.1} s, loss of each layer {}{refused}",
+        learnt.frames,
+        took.as_secs_f32(),
+        losses.join(", ")
+    )
+}
+
+/// What went over the line, as both sides saw it.
+fn line_report(client: &mut Client<'_>) -> Result<(), Error> {
+    let status = client.status()?;
+    let counts = client.counts();
+    say(format!(
+        "line: {} requests, {} sent again; packets that could not be read: {} by the device, {} by the host; requests that \
+         the device had met before: {}",
+        counts.answered,
+        counts.resent,
+        status.dropped,
+        client.dropped(),
+        status.repeated
+    ))?;
+    if status.collapsed {
+        say("the device reports that its network has collapsed")?;
+    }
+    Ok(())
+}
+
+/// Holds what the device holds against the replay.
+fn compare(replay: Replay, held: &DeviceState) -> Result<u8, Error> {
+    let replayed = replay.finish()?;
+    let mut differences = held::differences(&replayed.held, held);
+    if let Some(frame) = replayed.first_difference {
+        differences.insert(0, format!("losses or predictions differ from frame {frame} of {} on", replayed.frames));
+    }
+    if differences.is_empty() {
+        let (parameters, frames) = (held.parameters.len(), replayed.frames);
+        say(format!(
+            "replay on the host: the same to the last bit ({frames} frames, {parameters} parameters, read-out)"
+        ))?;
+        return Ok(0);
+    }
+    say(format!("replay on the host: NOT the same: {}", differences.join("; ")))?;
+    Ok(1)
+}
