@@ -3,36 +3,53 @@
 use crate::plan::Layer;
 use crate::rows::{each_row, each_row_mut};
 
-/// Adds the gradient of one frame to `gradient`: for every error, the input under its kernel times it.
+/// Errors of one output map that are not zero.
+#[derive(Clone, Copy)]
+pub(crate) struct List<'a> {
+    pub errors: &'a [f32],
+    /// For each the offset in a padded input channel of the kernel's first element, as the bits of an integer.
+    pub places: &'a [f32],
+}
+
+impl List<'_> {
+    pub const EMPTY: Self = Self { errors: &[], places: &[] };
+}
+
+/// Adds the gradients of one filter or of two in one frame: for every error, the input under its kernel times it.
 ///
 /// `padded` is one channel with its padding, whose zeros stay in place, or empty without any.
 pub(crate) fn accumulate(
     layer: &Layer,
     input: &[f32],
-    errors: &[f32],
-    places: &[f32],
+    lists: [List<'_>; 2],
     padded: &mut [f32],
-    gradient: &mut [f32],
+    [first, second]: [&mut [f32]; 2],
 ) {
+    if lists.iter().all(|list| list.errors.is_empty()) {
+        return;
+    }
     let [height, width] = layer.block.kernel;
     let planes = each_row(input, layer.input.area());
     let step = layer.padded_width();
-    for (plane, slice) in planes.zip(each_row_mut(gradient, height * width)) {
+    let mut second = each_row_mut(second, height * width);
+    for (plane, first) in planes.zip(each_row_mut(first, height * width)) {
         let plane = if padded.is_empty() {
             plane
         } else {
             fill_padded(layer, plane, padded);
             &*padded
         };
-        match (height, width) {
-            (3, 3) => {
-                if let Some(slice) = slice.first_chunk_mut() {
-                    accumulate_3x3(step, plane, errors, places, slice);
+        for (List { errors, places }, slice) in lists.into_iter().zip([first, second.next().unwrap_or_default()]) {
+            match (height, width) {
+                (3, 3) => {
+                    if let Some(slice) = slice.first_chunk_mut() {
+                        accumulate_3x3(step, plane, errors, places, slice);
+                    }
                 }
+                (_, 3) => accumulate_rows::<3>(step, plane, errors, places, slice),
+                (_, 5) => accumulate_rows::<5>(step, plane, errors, places, slice),
+                _ => accumulate_any(step, width, plane, errors, places, slice),
             }
-            (_, 3) => accumulate_rows::<3>(step, plane, errors, places, slice),
-            (_, 5) => accumulate_rows::<5>(step, plane, errors, places, slice),
-            _ => accumulate_any(step, width, plane, errors, places, slice),
         }
     }
 }

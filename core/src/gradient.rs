@@ -1,6 +1,7 @@
 //! The gradient of a convolution's weights (spec 2.5): which errors there are, and where they go. See [`crate::conv`].
 
-use crate::accumulate::{accumulate, accumulate_dense};
+use crate::accumulate::{List, accumulate, accumulate_dense};
+use crate::infer::cut;
 use crate::network::Activation;
 use crate::plan::Layer;
 use crate::pool;
@@ -27,8 +28,8 @@ pub struct PooledGradient<'a> {
 ///
 /// * `rows` frames: `input` `[rows, in, height, width]`, `output` and `argmax` as [`forward`](crate::conv::forward)
 ///   left them; all of `input` finite.
-/// * `scratch`: errors of one filter and their positions (or of two filters), one input channel with its padding,
-///   gradients of one or two filters ([`crate::network::NetworkView::gradient_scratch_len`]).
+/// * `scratch`: errors of one filter or of two with their positions, one input channel with its padding, gradients of
+///   these filters ([`crate::network::NetworkView::gradient_scratch_len`]).
 pub fn weight_gradient(
     layer: &Layer,
     input: &[f32],
@@ -38,45 +39,46 @@ pub fn weight_gradient(
     scratch: &mut [f32],
     sink: &mut dyn FilterSink,
 ) {
-    let out_area = layer.output.area();
-    let (errors, rest) = scratch.split_at_mut_checked(out_area).unwrap_or_default();
-    let (places, rest) = rest.split_at_mut_checked(out_area).unwrap_or_default();
-    let (plane, rest) = rest.split_at_mut_checked(layer.padded_len()).unwrap_or_default();
-    let (first_gradient, rest) = rest.split_at_mut_checked(layer.fan_in()).unwrap_or_default();
-    let second_gradient =
-        if layer.may_be_dense() { rest.get_mut(..layer.fan_in()).unwrap_or_default() } else { &mut [] };
+    let (out_area, fan_in) = (layer.output.area(), layer.fan_in());
+    let (lists, filters) = layer.gradient_parts();
+    let mut rest = scratch;
+    let [first_errors, first_places] = [(); 2].map(|()| cut(&mut rest, out_area));
+    let [second_errors, second_places] = [(); 2].map(|()| cut(&mut rest, if lists == 4 { out_area } else { 0 }));
+    let plane = cut(&mut rest, layer.padded_len());
+    let first_gradient = cut(&mut rest, fan_in);
+    let second_gradient = cut(&mut rest, if filters == 2 { fan_in } else { 0 });
     plane.fill(0.0);
     let maps = Maps { layer, output, argmax, pooled_error };
     let mut filter = 0;
     while filter < layer.block.out_channels {
-        let both = layer.may_be_dense() && filter + 1 < layer.block.out_channels;
+        let both = filters == 2 && filter + 1 < layer.block.out_channels;
         let mut biases = [Bias::default(); 2];
+        let [first_bias, second_bias] = &mut biases;
         first_gradient.fill(0.0);
         second_gradient.fill(0.0);
         for (row, input) in each_row(input, layer.input.len()).enumerate() {
-            let [first_bias, second_bias] = &mut biases;
-            if both {
-                let (first_count, first_sum) = maps.errors(row, filter, errors);
-                let (second_count, second_sum) = maps.errors(row, filter + 1, places);
+            if both && lists == 2 {
+                // Positions are not needed yet, so that both maps of errors have room.
+                let (first_count, first_sum) = maps.errors(row, filter, first_errors);
+                let (second_count, second_sum) = maps.errors(row, filter + 1, first_places);
                 // Visiting all costs about half as much a position as looking for those that count.
                 if first_count + second_count >= out_area {
                     first_bias.add(first_sum);
                     second_bias.add(second_sum);
-                    accumulate_dense(layer, input, [errors, places], plane, [first_gradient, second_gradient]);
+                    let errors = [&*first_errors, &*first_places];
+                    accumulate_dense(layer, input, errors, plane, [first_gradient, second_gradient]);
                     continue;
                 }
+                let first = maps.list(row, filter, first_errors, first_places, first_bias);
+                accumulate(layer, input, [first, List::EMPTY], plane, [first_gradient, &mut []]);
+                let second = maps.list(row, filter + 1, first_errors, first_places, second_bias);
+                accumulate(layer, input, [second, List::EMPTY], plane, [second_gradient, &mut []]);
+                continue;
             }
-            let pair = [(filter, first_bias, &mut *first_gradient), (filter + 1, second_bias, &mut *second_gradient)];
-            for (filter, bias, gradient) in pair.into_iter().take(1 + usize::from(both)) {
-                let (count, sum) = maps.errors(row, filter, errors);
-                bias.add(sum);
-                if count > 0 {
-                    let count = maps.gather(row, filter, errors, places);
-                    let errors = errors.get(..count).unwrap_or_default();
-                    let places = places.get(..count).unwrap_or_default();
-                    accumulate(layer, input, errors, places, plane, gradient);
-                }
-            }
+            let first = maps.list(row, filter, first_errors, first_places, first_bias);
+            let second =
+                if both { maps.list(row, filter + 1, second_errors, second_places, second_bias) } else { List::EMPTY };
+            accumulate(layer, input, [first, second], plane, [first_gradient, second_gradient]);
         }
         let single = pooled_error.remainder.is_empty();
         let [first_bias, second_bias] = biases.map(|bias| if single { bias.single } else { bias.double as f32 });
@@ -138,6 +140,22 @@ impl Maps<'_> {
             bias.double = bias_gradient(self.layer, map, pooled_error, remainder);
         }
         (count, bias)
+    }
+
+    /// The errors of one output map that are not zero, with their positions, in the memory given. Adds what the frame adds
+    /// to the gradient of the bias.
+    fn list<'b>(
+        &self,
+        row: usize,
+        filter: usize,
+        errors: &'b mut [f32],
+        places: &'b mut [f32],
+        bias: &mut Bias,
+    ) -> List<'b> {
+        let (count, sum) = self.errors(row, filter, errors);
+        bias.add(sum);
+        let count = if count > 0 { self.gather(row, filter, errors, places) } else { 0 };
+        List { errors: errors.get(..count).unwrap_or_default(), places: places.get(..count).unwrap_or_default() }
     }
 
     /// Carries errors back to before the max-pool, and keeps what is not zero: errors move to the front of `errors`,

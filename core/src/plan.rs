@@ -171,6 +171,18 @@ impl Layer {
         matches!((self.block.kernel, self.block.stride, self.block.max_pool), ([3, 3], [1, 1], None))
     }
 
+    /// How a weight gradient cuts its scratch: numbers of lists as long as an output map, and of filters that it works on
+    /// at a time. Two filters share what is done for both, where errors are few (behind a max-pool) or take no positions.
+    pub(crate) const fn gradient_parts(&self) -> (usize, usize) {
+        if self.block.max_pool.is_some() {
+            (4, 2)
+        } else if self.may_be_dense() {
+            (2, 2)
+        } else {
+            (2, 1)
+        }
+    }
+
     /// Multiply-accumulates of the convolution of one frame; the weight gradient costs as many.
     pub const fn macs(&self) -> u64 {
         self.conv.len() as u64 * self.fan_in() as u64
@@ -424,8 +436,8 @@ impl NetworkView<'_> {
         self.largest(2, Size::BeforePool)
     }
 
-    /// Scratch of a weight update: the errors of one filter with their positions (or of two filters), one input
-    /// channel with its padding, and the gradient of one filter or of two.
+    /// Scratch of a weight update: the errors of one filter or of two, with their positions, one input channel with
+    /// its padding, and the gradients of these filters.
     pub const fn gradient_scratch_len(&self) -> usize {
         larger(self.largest(2, Size::Gradient), self.inference_scratch_len())
     }
@@ -559,8 +571,8 @@ impl Size {
                 }
             }
             Self::Gradient => {
-                let gradients = if layer.may_be_dense() { 2 } else { 1 };
-                2 * layer.output.area() + layer.padded_len() + gradients * layer.fan_in()
+                let (lists, filters) = layer.gradient_parts();
+                lists * layer.output.area() + layer.padded_len() + filters * layer.fan_in()
             }
         }
     }

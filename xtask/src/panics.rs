@@ -6,11 +6,14 @@
 //! of the standard library from which the panic handler can be reached. It belongs to the innermost file around it that is
 //! not the standard library's.
 //!
+//! Panics that say the same are one to the compiler, wherever they came from; such a place has no line. Each panic brings
+//! the name of its file with it, though, as a text in flash, so a file whose name is not there has none of them.
+//!
 //! What a function reaches through a pointer is not followed: the standard library panics through none.
 
 use crate::Failed;
 use addr2line::gimli::{Dwarf, EndianSlice, LittleEndian, SectionId};
-use object::{File, Object, ObjectSection, ObjectSymbol, RelocationTarget, SymbolKind};
+use object::{File, Object, ObjectSection, ObjectSymbol, RelocationTarget, SectionKind, SymbolKind};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -28,10 +31,11 @@ struct Function {
 }
 
 impl Function {
-    /// Whether it is the standard library's. Methods on its types begin with `<`.
-    fn is_standard(&self) -> bool {
+    /// Whether it is the standard library's, by its name or because nothing of another source is in it.
+    fn is_standard(&self, lines: &Lines<'_>) -> Result<bool, String> {
         let name = self.name.trim_start_matches('<');
-        ["core::", "alloc::", "compiler_builtins::"].iter().any(|part| name.starts_with(part))
+        let named = ["core::", "alloc::", "compiler_builtins::"].iter().any(|part| name.starts_with(part));
+        Ok(named || owner(lines, self.start)?.is_none())
     }
 }
 
@@ -41,14 +45,45 @@ pub struct Found {
     pub panicking: BTreeMap<PathBuf, BTreeSet<String>>,
     /// All files from which some place was inlined that calls anything.
     pub calling: BTreeSet<PathBuf>,
+    /// What lies in flash, without its code.
+    flash: Vec<u8>,
 }
 
 impl Found {
-    /// Those of the panicking paths that are in files under `folder`.
-    pub fn under(&self, folder: &Path) -> Vec<String> {
-        let own = self.panicking.iter().filter(|(file, _)| file.starts_with(folder));
-        own.flat_map(|(file, calls)| calls.iter().map(move |call| format!("{}: {call}", file.display()))).collect()
+    /// Those of the panicking paths that are in Rust files of `folder`, a folder of the workspace at `root`.
+    pub fn under(&self, root: &Path, folder: &str) -> Vec<String> {
+        let own = self.panicking.iter().filter(|(file, _)| file.starts_with(root.join(folder)));
+        let mut all: Vec<String> =
+            own.flat_map(|(file, calls)| calls.iter().map(move |call| format!("{}: {call}", file.display()))).collect();
+        for file in rust_files(&root.join(folder)) {
+            let name = file.strip_prefix(root).unwrap_or(&file).display().to_string();
+            if self.names(&name) {
+                all.push(format!("{name} is named in flash as the place of a panic"));
+            }
+        }
+        all
     }
+
+    /// Whether a file of the workspace is named in flash. Files of the standard library may have the same names in a
+    /// folder `library`.
+    fn names(&self, file: &str) -> bool {
+        let starts = self.flash.windows(file.len()).enumerate().filter(|(_, window)| *window == file.as_bytes());
+        starts.map(|(at, _)| &self.flash[..at]).any(|before| !before.ends_with(b"library/"))
+    }
+}
+
+/// All Rust files under a folder.
+fn rust_files(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for path in folder.read_dir().into_iter().flatten().flatten().map(|entry| entry.path()) {
+        if path.is_dir() {
+            files.extend(rust_files(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    files
 }
 
 /// Looks through a program.
@@ -66,19 +101,17 @@ pub fn find(path: &Path) -> Result<Found, Failed> {
     if panicking.is_empty() {
         return Err(wrong(format!("has none of {ROOTS:?}: nothing in it panics, or the names have changed")));
     }
-    let mut found = Found { panicking: BTreeMap::new(), calling: BTreeSet::new() };
+    let standard = functions.iter().map(|function| function.is_standard(&lines)).collect::<Result<Vec<bool>, String>>();
+    let standard = standard.map_err(wrong)?;
+    let mut found = Found { panicking: BTreeMap::new(), calling: BTreeSet::new(), flash: data(&file) };
     for (place, from, to) in edges {
+        let leads = panicking.contains(&functions[to].start) && standard[to] && !standard[from];
         let (from, to) = (&functions[from], &functions[to]);
-        let owner = owner(&lines, place).map_err(wrong)?;
-        let leads = panicking.contains(&to.start) && to.is_standard() && !from.is_standard();
-        match owner {
-            Some(owner) => {
-                if leads {
-                    found
-                        .panicking
-                        .entry(owner.clone())
-                        .or_default()
-                        .insert(format!("{} calls {}", from.name, to.name));
+        match owner(&lines, place).map_err(wrong)? {
+            Some((owner, line)) => {
+                if leads && line.is_some() {
+                    let call = format!("{} calls {}", from.name, to.name);
+                    found.panicking.entry(owner.clone()).or_default().insert(call);
                 }
                 found.calling.insert(owner);
             }
@@ -98,6 +131,13 @@ fn lines<'a>(file: &File<'a>) -> Result<Lines<'a>, addr2line::gimli::Error> {
         Ok(EndianSlice::new(data, LittleEndian))
     };
     Lines::from_dwarf(Dwarf::load(load)?)
+}
+
+/// What lies in flash besides code.
+fn data(file: &File<'_>) -> Vec<u8> {
+    let kinds = [SectionKind::ReadOnlyData, SectionKind::ReadOnlyString, SectionKind::Data];
+    let sections = file.sections().filter(|section| kinds.contains(&section.kind()));
+    sections.flat_map(|section| section.data().unwrap_or_default().to_vec()).collect()
 }
 
 /// All functions, by address.
@@ -156,14 +196,13 @@ fn panicking(functions: &[Function], edges: &[(u64, usize, usize)]) -> BTreeSet<
     }
 }
 
-/// The innermost file around an address that is not the standard library's.
-fn owner(lines: &Lines<'_>, address: u64) -> Result<Option<PathBuf>, String> {
+/// The innermost file around an address that is not the standard library's, and the line where it has one.
+fn owner(lines: &Lines<'_>, address: u64) -> Result<Option<(PathBuf, Option<u32>)>, String> {
     let mut frames = lines.find_frames(address).skip_all_loads().map_err(|error| error.to_string())?;
     while let Some(frame) = frames.next().map_err(|error| error.to_string())? {
-        if let Some(file) = frame.location.and_then(|location| location.file)
-            && !file.starts_with("/rustc/")
-        {
-            return Ok(Some(PathBuf::from(file)));
+        let Some(location) = frame.location else { continue };
+        if let Some(file) = location.file.filter(|file| !file.starts_with("/rustc/")) {
+            return Ok(Some((PathBuf::from(file), location.line.filter(|&line| line > 0))));
         }
     }
     Ok(None)

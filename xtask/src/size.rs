@@ -20,6 +20,8 @@ const NETWORKS: [(&str, &str); 4] = [
     ("cost-deeper", "deeper: as colour, its top layer twice"),
 ];
 const KERNELS: &str = "cost-kernels";
+/// The program that learns over the line; measured at rest.
+const FIRMWARE: &str = "clapp-firmware";
 
 /// Channels and side of the maps that the kernels are measured on.
 const SIZES: [(u32, u32); 6] = [(16, 32), (16, 16), (16, 8), (32, 16), (32, 8), (32, 4)];
@@ -63,8 +65,9 @@ fn measure() -> Result<All, Failed> {
     for board in &BOARDS {
         let folder = board.build()?;
         let mut programs = BTreeMap::new();
-        for program in NETWORKS.map(|(program, _)| program).into_iter().chain([KERNELS]) {
-            let mut numbers = parse(program, &board.measure(program)?)?;
+        for program in NETWORKS.map(|(program, _)| program).into_iter().chain([KERNELS, FIRMWARE]) {
+            let mut numbers =
+                if program == FIRMWARE { Numbers::new() } else { parse(program, &board.measure(program)?)? };
             let bytes = std::fs::read(folder.join(program)).map_err(|error| Failed(format!("{program}: {error}")))?;
             let (flash, ram) = sizes(&bytes).map_err(|error| Failed(format!("{program}: {error}")))?;
             numbers.extend([("flash".into(), flash), ("static_ram".into(), ram)]);
@@ -129,10 +132,13 @@ fn broken_bounds(all: &All) -> Result<Vec<String>, Failed> {
             must(done == possible, format!("{program}: {done} of {possible} updates happened"));
         }
         for (channels, side) in SIZES {
-            for (case, kernel) in [("dense", "forward"), ("dense", "gradient"), ("sparse", "forward")] {
+            for (case, kernel) in
+                [("dense", "forward"), ("dense", "gradient"), ("sparse", "forward"), ("sparse", "gradient")]
+            {
                 let value = |what: &str| get(KERNELS, &format!("{case}_{channels}_{side}_{what}"));
                 let cost = value(kernel)? as f64 / value("macs")? as f64;
-                let what = format!("{kernel}, {channels} channels on {side}x{side}: {cost:.2} instructions a product");
+                let what =
+                    format!("{case} {kernel}, {channels} channels on {side}x{side}: {cost:.2} instructions a product");
                 must(cost <= MOST_A_MAC, format!("{what}, more than {MOST_A_MAC}"));
             }
         }
@@ -203,14 +209,22 @@ fn table(all: &All) -> Result<String, Failed> {
             );
         }
     }
+    let _ = writeln!(
+        text,
+        "\nThe firmware with its built-in network, at rest:\n\n| core | flash, bytes | static RAM, bytes |\n|---|---|---|"
+    );
+    for board in &BOARDS {
+        let get = |name: &str| number(all, board, FIRMWARE, name);
+        let _ = writeln!(text, "| {} | {} | {} |", board.core, get("flash")?, get("static_ram")?);
+    }
     let _ = write!(
         text,
         "\n## 3x3 convolution\n\n\
          Stride 1, one row and column of padding, as many output channels as input channels. Instructions a MAC of the plan \
          (output elements times fan-in). The dense gradient has an error at every position; the sparse one lies behind ReLU \
          and a 2x2 max-pool, so that at most a quarter of all positions have an error and only these are visited: the last \
-         column counts its instructions against the MACs that are really done. Bound: {MOST_A_MAC} forward and for the dense \
-         gradient.\n\n\
+         column counts its instructions against the MACs that are really done. Bound: {MOST_A_MAC} a MAC of the plan, forward \
+         and for both gradients.\n\n\
          | channels | map | core | forward | forward with ReLU and max-pool | gradient, dense | gradient, sparse | gradient, \
          sparse, a MAC done |\n|---|---|---|---|---|---|---|---|\n"
     );
