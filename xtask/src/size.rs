@@ -268,6 +268,31 @@ mod tests {
     }
 
     #[test]
+    fn each_bound_is_kept_and_would_be_missed() {
+        let text = std::fs::read_to_string(root().join(JSON)).expect("what is kept");
+        let sound: All = serde_json::from_str(&text).expect("numbers");
+        assert!(broken_bounds(&sound).is_ok_and(|wrong| wrong.is_empty()));
+        let changes = [
+            (KERNELS, "dense_16_16_gradient", 1_500_000),
+            (KERNELS, "dense_32_4_forward", 400_000),
+            (KERNELS, "sparse_32_4_gradient", 400_000),
+            ("cost-colour", "static_ram", MOST_RAM),
+            ("cost-deeper", "static_ram", 300_000),
+            ("cost-deeper", "workspace_bytes", 50_000),
+            ("cost-deeper", "stack_used", 10_000),
+            ("cost-tiny", "updates", 1),
+            ("cost-small", "instructions_counted_of_a_million", 900_000),
+        ];
+        for (program, name, value) in changes {
+            let mut all = sound.clone();
+            let numbers = all.get_mut(BOARDS[1].name).and_then(|programs| programs.get_mut(program));
+            let before = numbers.and_then(|numbers| numbers.insert(name.into(), value));
+            assert!(before.is_some(), "{program} has no {name}");
+            assert!(broken_bounds(&all).is_ok_and(|wrong| wrong.len() == 1), "{program}, {name}: {value}");
+        }
+    }
+
+    #[test]
     fn what_a_program_prints_is_read_or_refused() {
         assert!(parse("p", "a=1\nb=20\n").is_ok_and(|numbers| numbers.len() == 2 && numbers["b"] == 20));
         assert!(parse("p", "a=1\nboard panicked").is_err());

@@ -27,7 +27,7 @@ pub fn config(device: &Description, seed: u64) -> Result<Config, Error> {
     let origin = format!("device {}", device.board);
     let wrong = |message: &str| Error::Config { origin: origin.clone(), message: message.into() };
     let input = device.spec.input();
-    let name = if input.channels == 1 { "mnist" } else { "cifar10" };
+    let name = if input.channels == 1 { "device" } else { "cifar10" };
     let base = preset(name).ok_or_else(|| wrong("its preset is missing"))?;
     // (pixel / 255 - mean) / std = pixel * scale + offset
     let std = vec![1.0 / (255.0 * device.scale); input.channels];
