@@ -131,7 +131,8 @@ fn test(without: &[Tool]) -> Result<(), Failed> {
     embedded_builds()?;
     no_panic()?;
     let skipped: &[&str] = if without.contains(&Tool::Chromium) { &["--", "--skip", "chromium_"] } else { &[] };
-    let emulated: &[&str] = if without.contains(&Tool::Qemu) { &[] } else { &["--features", "clapp-tests/qemu,clapp-host-gpu/qemu"] };
+    let emulated: &[&str] =
+        if without.contains(&Tool::Qemu) { &[] } else { &["--features", "clapp-tests/qemu,clapp-host-gpu/qemu"] };
     cargo(&[&["test", "--workspace"], emulated, skipped].concat())?;
     cargo(&["test", "--package", "clapp-core", "--features", "micromath"])?;
     if !without.contains(&Tool::Mpi) {
