@@ -18,7 +18,7 @@ const CHUNK: usize = 4096;
 /// Longest time in which a request to stop is not noticed.
 const SLICE: Duration = Duration::from_millis(50);
 /// How long to wait before a request is sent again: at first, and at least and at most.
-const FIRST_RETRY: Duration = Duration::from_secs(1);
+const FIRST_RETRY: Duration = Duration::from_millis(250);
 const LEAST_RETRY: Duration = Duration::from_millis(100);
 const MOST_RETRY: Duration = Duration::from_secs(5);
 /// A request is sent again after so many times the time that answers take.

@@ -61,7 +61,7 @@ impl Qemu {
         listener.set_nonblocking(true).map_err(Error::file("make socket", &socket))?;
         let errors = folder.path().join("errors");
         let log = log.clone().unwrap_or_else(|| folder.path().join("log"));
-        let mut arguments = String::from("enable=on,target=native,chardev=log,arg=clapp");
+        let mut arguments = String::from("enable=on,target=native,arg=clapp");
         if let Some(flash) = flash {
             let flash = std::path::absolute(flash).map_err(Error::file("open", flash))?;
             arguments += &format!(",arg={}", quoted(&flash));
@@ -71,10 +71,10 @@ impl Qemu {
             .args(["-machine", machine, "-display", "none", "-monitor", "none", "-parallel", "none"])
             .args([OsStr::new("-kernel"), firmware.as_os_str()])
             .args(["-serial", &format!("unix:{}", quoted(&socket))])
-            .args(["-chardev", &format!("file,id=log,path={}", quoted(&log))])
             .args(["-semihosting-config", &arguments])
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
+            // Where the firmware's log goes by semihosting.
+            .stdout(File::create(&log).map_err(Error::file("write", &log))?)
             .stderr(File::create(&errors).map_err(Error::file("write", &errors))?)
             // Ctrl-C is for this program, which ends QEMU once the device has been heard.
             .process_group(0);
