@@ -283,10 +283,14 @@ fn tiny_imagenet_and_photos_are_trained_on_and_probed() {
         &["is [3, 45, 60] when it is tested", "input is [3, 32, 32]", "probe.test"],
     );
     fs::write(place.path().join("grey.toml"), grey_config()).unwrap();
+    // A network of one channel sees them in grey, but one of three has no colours to see in digits.
+    let said = succeeds(place.path(), &["train", "--config", "grey.toml", "--data", "photos", "--out", "grey"]);
+    assert!(said.contains("10 training and 4 validation images of 2 classes, in grey"), "{said}");
+    write_idx(&place.path().join("digits"), 4);
     refuses(
         place.path(),
-        &["train", "--config", "grey.toml", "--data", "photos", "--out", "grey"],
-        &["input is [1, 32, 32]", "class-folders are [3, H, W]"],
+        &["train", "--config", "plain.toml", "--data", "digits", "--out", "digits-run"],
+        &["input is [3, 32, 32]", "idx are [1, 32, 32]"],
     );
     fs::write(
         place.path().join("bad.toml"),
