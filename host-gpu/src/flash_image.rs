@@ -106,16 +106,19 @@ pub struct Image {
 }
 
 impl Image {
-    /// Opens an image of both slots, or of one. How long a slot is need not be said where the image begins with the
-    /// first and ends with the last byte of what it holds.
+    /// Opens an image of both slots, or of one, perhaps with blank flash behind them. How long a slot is need not be said
+    /// where both hold a checkpoint, or where the image begins with the first slot and ends with the last byte of what
+    /// it holds.
     ///
     /// # Errors
     /// Those of [`Store::newest`]; [`ImageError::TooLong`] and [`ImageError::Beyond`].
-    pub fn open(image: Vec<u8>, architecture: u64, slot_len: Option<u32>) -> Result<Self, ImageError> {
+    pub fn open(mut image: Vec<u8>, architecture: u64, slot_len: Option<u32>) -> Result<Self, ImageError> {
         let slot_len = slot_len.map_or_else(|| slot_len_of(&image), |len| len as usize).max(LEAST);
-        if image.len() > 2 * slot_len {
+        let behind = image.get(2 * slot_len..).unwrap_or_default();
+        if !behind.iter().all(|&byte| byte == ERASED) {
             return Err(ImageError::TooLong { len: image.len(), slot_len });
         }
+        image.truncate(2 * slot_len);
         let mut store = open(image, slot_len, architecture)?;
         let found = store.newest()?;
         Ok(Self { store, found })
@@ -146,15 +149,26 @@ impl Image {
     }
 }
 
-/// Half of an image that holds two slots, and all of one that holds one.
-fn slot_len_of(image: &[u8]) -> usize {
-    let half = image.len().div_ceil(2);
+/// Bytes of the checkpoint that begins at `offset`, if one does.
+fn checkpoint_at(image: &[u8], offset: usize) -> Option<usize> {
     let source = |index: u32, unit: &mut Unit| {
-        let start = index as usize * Unit::LEN;
+        let start = offset + index as usize * Unit::LEN;
         unit.bytes_mut().copy_from_slice(image.get(start..start + Unit::LEN).ok_or(())?);
         Ok::<(), ()>(())
     };
-    let first_needs = checkpoint::header(source).map_or(0, |header| header.stored_len());
+    checkpoint::header(source).map(|header| header.stored_len()).ok()
+}
+
+/// From one slot to the next, where both hold a checkpoint; else half of an image that holds two slots, and all of one
+/// that holds one.
+fn slot_len_of(image: &[u8]) -> usize {
+    let half = image.len().div_ceil(2);
+    let first_needs = checkpoint_at(image, 0).unwrap_or(0);
+    // The image may be that of a whole chip: the second slot is where the next checkpoint is.
+    let next = (first_needs.max(LEAST)..image.len()).find(|&offset| checkpoint_at(image, offset).is_some());
+    if let (1.., Some(next)) = (first_needs, next) {
+        return next;
+    }
     let second_is_blank = image[half..].iter().all(|&byte| byte == ERASED);
     if first_needs > half || (first_needs > 0 && second_is_blank) { image.len() } else { half }
 }

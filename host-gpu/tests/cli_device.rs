@@ -97,7 +97,7 @@ fn a_device_is_taught_saved_fetched_and_taken_on() {
     says(&text, &["CLAPP++DFB, hinge, SGD, learning rate 0.01\nstep 0, weights drawn from seed 1\n"]);
     says(&text, &["before learning: ", "after learning: ", " % of 10 held-back images, from 2 labels a class"]);
     says(&text, &["learnt without labels from 40 frames in ", "saved in the device's flash at step 40"]);
-    says(&text, &[", 0 sent again; packets that could not be read: 0 by the device, 0 by the host; "]);
+    says(&text, &["sent again; packets that could not be read: 0 by the device, 0 by the host; "]);
     says(&text, &["replay on the host: the same to the last bit (100 frames, 6896 parameters, read-out)"]);
     says(&text, &["wrote home/held.safetensors: what the device holds at step 40\n"]);
     // Without a terminal, lines for a log.

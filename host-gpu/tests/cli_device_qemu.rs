@@ -5,7 +5,6 @@
 
 mod cli_common;
 
-use clapp_host_gpu::checkpoint::device::{Moments, read};
 use cli_common::{clapp, succeeds, write_cifar};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -14,9 +13,6 @@ use std::time::{Duration, Instant};
 
 /// The boards, by QEMU's names.
 const BOARDS: [&str; 2] = ["mps2-an386", "mps2-an500"];
-
-/// Erase unit of the boards' flash.
-const ERASE: usize = 4096;
 
 /// The firmware for a board, built when first asked for.
 fn firmware(machine: &str) -> String {
@@ -87,15 +83,13 @@ fn qemu_both_boards_learn_the_same_over_a_bad_line_too() {
         let more = [&more[..], &["--faults", faults, "--fetch", "held.safetensors", "--save"]].concat();
         let text = succeeds(folder, &lesson(machine, &firmware, &more));
         says(&text, &["saved in the device's flash at step 60", "the same to the last bit"]);
-        assert_eq!(text.contains(", 0 sent again"), faults == "0", "{text}");
+        // A slow machine may have something sent again on a good line, too, but nothing is spoilt there.
+        let good = text.contains("packets that could not be read: 0 by the device, 0 by the host");
+        assert_eq!(good, faults == "0", "{text}");
         let (network, held) =
             (["--network", "held.safetensors"], std::fs::read(folder.join("held.safetensors")).unwrap());
         // The flash holds what the line brought.
-        let (_, state) = read(&folder.join("held.safetensors"), Moments::AsHeld).unwrap();
-        let slot = state.contents().lengths().slot_len(ERASE);
-        std::fs::write(folder.join("store.bin"), &std::fs::read(folder.join("flash.bin")).unwrap()[..2 * slot])
-            .unwrap();
-        let import = ["import", "store.bin", "-o", "flash.safetensors"];
+        let import = ["import", "flash.bin", "-o", "flash.safetensors"];
         succeeds(folder, &[&import[..], &network].concat());
         assert_eq!(std::fs::read(folder.join("flash.safetensors")).unwrap(), held);
         // And the device starts with it.

@@ -240,6 +240,30 @@ fn the_moments_must_be_those_of_the_optimiser() {
     refuses(folder.path(), &export, &["plain.safetensors", "holds 0 moments", "keeps 2"]);
 }
 
+/// A whole chip read out, with blank flash behind the store: the newest checkpoint is found, whichever slot it is in.
+#[test]
+fn the_newest_checkpoint_of_a_whole_chip_is_found() {
+    let held = |step| clapp_host_gpu::checkpoint::device::DeviceState {
+        step,
+        parameters: vec![0.25 * step as f32; 200],
+        layers: vec![LayerState::NEW; 2],
+        ..Default::default()
+    };
+    let mut cells = Cells::new::<8, 1024>(16 * 1024, false, 1);
+    for step in 1..=4 {
+        let mut store = Store::open(cells.on::<8, 1024>(), 0, 2048, 9).expect("a store");
+        store.save(&held(step).contents()).expect("saved");
+        let image = cells.bytes();
+        for slot_length in [None, Some(2048)] {
+            let found = Image::open(image.clone(), 9, slot_length).and_then(Image::read).expect("a checkpoint");
+            assert_eq!(found, held(step), "{slot_length:?}");
+        }
+        // What is behind the store is of no interest, but it must not be more of it.
+        let wrong = Image::open(image, 9, Some(1000)).err().map(|error| error.to_string());
+        assert!(wrong.is_some_and(|error| step == 1 || error.contains("more than two slots")));
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 

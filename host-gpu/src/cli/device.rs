@@ -184,14 +184,12 @@ fn work(arguments: &DeviceArguments, client: &mut Client<'_>, data: &Dataset) ->
     let plan = Plan { frames, fixation, labels, test, seed };
     let mut course = Course::new(client, &device, data, plan, replay)?;
     let lesson = lesson(&mut course, &plan);
-    let interrupted = matches!(lesson, Err(Error::Stopped));
-    if !interrupted {
-        lesson?;
+    if matches!(lesson, Err(Error::Device { .. })) {
+        return lesson.map(|()| 0);
     }
+    // Whatever else has gone wrong, the device is not left muted.
     let replay = course.end()?;
-    if interrupted {
-        return Err(Error::Stopped);
-    }
+    lesson?;
     line_report(client)?;
     if arguments.save {
         let step = client.ask(Command::Save, |answer| match answer {

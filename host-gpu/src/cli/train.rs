@@ -138,7 +138,8 @@ impl ConfigArguments {
             "note: preset {preset} on {} data: input, views, normalisation and probe are made for another set",
             data.name
         );
-        (!fits).then_some(note)
+        // What a device sees is any grey picture.
+        (!fits && preset != "device").then_some(note)
     }
 
     /// Whether a file or a preset is named.

@@ -36,7 +36,7 @@ pub struct Learnt {
     pub frames: u64,
     /// Updates that the guard refused, of all layers.
     pub refused: u64,
-    /// Mean loss of each layer over the first tenth of the frames, and over the last.
+    /// Mean loss of each layer over about the first tenth of the frames, and over the last.
     pub losses: Vec<[f64; 2]>,
 }
 
@@ -154,7 +154,7 @@ impl<'a, 'b> Course<'a, 'b> {
             for (sums, news) in sums.iter_mut().zip(&observed.layers) {
                 learnt.refused += u64::from(news.update == Update::Refused);
                 let tenth = (frames / 10).max(1);
-                let parts = [frame < tenth, frame >= frames - tenth];
+                let parts = [frame <= tenth, frame >= frames - tenth];
                 for ((sum, count), _) in sums.iter_mut().zip(parts).filter(|(_, within)| *within) {
                     // The first frame has no loss: there is nothing to compare it with.
                     if news.update != Update::NoContext {
