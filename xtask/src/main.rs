@@ -1,6 +1,7 @@
 //! Developer chores of the workspace: `cargo xtask test` runs everything that must hold before a change lands.
 
 mod firmware;
+mod lesson;
 mod panics;
 mod peers;
 mod results;
@@ -39,6 +40,8 @@ const HELP: &str = "cargo xtask COMMAND
   firmware  builds the firmware's programs for QEMU's boards, into target/firmware/BOARD
   size      what networks and kernels cost on a microcontroller, in QEMU: benches/results/embedded.md and embedded.json;
             --check compares with what is kept there, and fails where a number has grown by more than 5 %
+  lesson DATA  what learning on the emulated device is worth, five seeds on the generated set and on CIFAR-10:
+            benches/results/device.md
   results   runs the demonstration, the golden vectors, info and parity, and keeps what they print in benches/results
   peers     the CPU step beside PyTorch's in one run (installs it from PyPI into target/), benches/results/pytorch.md
   cost      speed and memory over depth and batch, benches/results/cost.md and cost.svg
@@ -61,6 +64,10 @@ fn main() -> ExitCode {
             other => Err(Failed(format!("size {}: expected nothing or --check", other.join(" ")))),
         },
         Some("results") => results::run(),
+        Some("lesson") => match std::env::args().nth(2) {
+            Some(data) => lesson::run(&data),
+            None => Err(Failed("lesson needs the folder or archive of CIFAR-10".into())),
+        },
         Some("peers") => peers::peers(),
         Some("cost") => peers::cost(),
         Some("table") => match [2, 3].map(|at| std::env::args().nth(at)) {
