@@ -132,12 +132,31 @@ fn emulator(program: &Child) -> u32 {
     }
 }
 
+#[test]
+#[cfg_attr(not(feature = "qemu"), ignore = "needs QEMU: cargo test -p clapp-host-gpu --features qemu")]
+fn qemu_ends_with_a_program_that_is_killed() {
+    let place = tempfile::tempdir().unwrap();
+    write_cifar(&place.path().join("cifar"));
+    let firmware = firmware(BOARDS[0]);
+    let mut program = start(place.path(), &lesson(BOARDS[0], &firmware, &ENDLESS));
+    let qemu = emulator(&program);
+    program.kill().unwrap();
+    program.wait().unwrap();
+    let begin = Instant::now();
+    while is_there(qemu) {
+        assert!(begin.elapsed() < Duration::from_secs(20), "process {qemu} is still there");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
 fn signal(name: &str, process: u32) {
     assert!(Command::new("kill").args([name, &process.to_string()]).status().unwrap().success());
 }
 
+/// Whether a process runs; one that has ended and that nobody has asked about does not.
 fn is_there(process: u32) -> bool {
-    Path::new(&format!("/proc/{process}")).exists()
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
 }
 
 const ENDLESS: [&str; 8] = ["--data", "cifar", "--frames", "1000000", "--labels", "0", "--test", "0"];

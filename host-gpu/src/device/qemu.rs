@@ -78,6 +78,7 @@ impl Qemu {
             .stderr(File::create(&errors).map_err(Error::file("write", &errors))?)
             // Ctrl-C is for this program, which ends QEMU once the device has been heard.
             .process_group(0);
+        end_with_this(&mut command);
         let mut child = command.spawn().map_err(|error| {
             missing(format!(
                 "{PROGRAM} cannot be started: {error}; `cargo xtask tools` installs it (Debian: qemu-system-arm)"
@@ -92,6 +93,19 @@ impl Qemu {
             }
         }
     }
+}
+
+/// Has the emulator end with this program, even where that is killed.
+fn end_with_this(command: &mut Command) {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::process::{Signal, set_parent_process_death_signal};
+        let listen = || Ok(set_parent_process_death_signal(Some(Signal::KILL))?);
+        // SAFETY: between fork and exec there is one system call, which touches no memory of this process.
+        unsafe { command.pre_exec(listen) };
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = command;
 }
 
 /// A path within an option of QEMU, where a comma is written twice.
