@@ -42,8 +42,8 @@ pub const VERSION: u16 = 1;
 /// The data type of parameters, state and read-out: `f32`, little-endian.
 pub const DATA_TYPE: u8 = 1;
 
-/// The first eight bytes.
-const MAGIC: [u8; 8] = *b"CLAPPchk";
+/// The first eight bytes of a checkpoint.
+pub const MAGIC: [u8; 8] = *b"CLAPPchk";
 
 /// Units of the header.
 const HEADER_UNITS: u32 = 2;

@@ -231,9 +231,16 @@ pub enum Origin {
     Saved {
         /// The step at which they were saved.
         step: u64,
+        /// Whether newer ones were saved and are damaged.
+        older: bool,
     },
-    /// Drawn from this seed, since what was saved could not be used.
-    Unusable(u64),
+    /// Drawn from a seed, since what was saved could not be used.
+    Unusable {
+        /// The seed.
+        seed: u64,
+        /// Why.
+        problem: Problem,
+    },
     /// Drawn from this seed by [`Command::Reset`].
     Reset(u64),
     /// Written by the host, in part at least.

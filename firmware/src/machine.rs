@@ -150,15 +150,16 @@ impl<'a> Machine<'a> {
         }
     }
 
-    /// Replaces all that was learnt by what `load` reads; returns its step.
+    /// Replaces all that was learnt by what `load` reads and says to be of which step, and whether something newer is damaged;
+    /// returns the step.
     ///
     /// # Errors
     /// That of `load`. Where the error says that the buffers are of no use, [`Machine::reset`] must follow.
-    pub fn restore<E>(&mut self, load: impl FnOnce(&mut ContentsMut<'_>) -> Result<u64, E>) -> Result<u64, E> {
+    pub fn restore<E>(&mut self, load: impl FnOnce(&mut ContentsMut<'_>) -> Result<(u64, bool), E>) -> Result<u64, E> {
         let (parameters, state, layers) = self.learner.learnt_mut();
         let mut into = ContentsMut { parameters, state, layers, readout: self.means, counts: self.counts };
-        let step = load(&mut into)?;
-        self.start_over(step, Origin::Saved { step });
+        let (step, older) = load(&mut into)?;
+        self.start_over(step, Origin::Saved { step, older });
         Ok(step)
     }
 

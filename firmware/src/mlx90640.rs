@@ -2,7 +2,8 @@
 //!
 //! The learner needs no temperatures: it takes the raw words of the sensor's RAM, brought to mean 0 and variance 1
 //! frame by frame, which leaves out the calibration (and its table of 3.3 KB) and keeps the picture. Each measurement
-//! renews one half of the pixels, a chess pattern by default; a frame is given after every half.
+//! renews one half of the pixels, a chess pattern by default; a frame is given after every half. Frames are square, as
+//! those of the host are: of each four rows, one is three rows' last one again.
 
 use crate::source::{Arrival, FrameSource, SourceError};
 use clapp_core::contrast::Phase;
@@ -11,10 +12,10 @@ use embedded_hal::i2c::I2c;
 
 /// Usual address on the bus.
 pub const ADDRESS: u8 = 0x33;
-/// Rows.
-pub const HEIGHT: usize = 24;
-/// Columns.
-pub const WIDTH: usize = 32;
+/// Rows of the sensor.
+pub const ROWS: usize = 24;
+/// Columns of the sensor, and rows and columns of a frame.
+pub const SIZE: usize = 32;
 
 /// RAM of the pixels, two bytes a word, high byte first.
 const RAM: u16 = 0x0400;
@@ -25,8 +26,6 @@ const CONTROL: u16 = 0x800D;
 const NEW_DATA: u16 = 1 << 3;
 /// Status bits that a program may write: overwriting of RAM is enabled, "new data" cleared.
 const RENEW: u16 = 1 << 4;
-/// Words in one transfer: keeps the buffer small.
-const ROW: usize = WIDTH;
 
 /// How often a half frame is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,7 +43,7 @@ pub enum Rate {
     Hz16 = 5,
 }
 
-/// The camera as a source of frames of shape `[1, 24, 32]`.
+/// The camera as a source of frames of shape `[1, 32, 32]`.
 #[derive(Debug)]
 pub struct Mlx90640<I> {
     bus: I,
@@ -82,20 +81,23 @@ impl<I: I2c> Mlx90640<I> {
 
 impl<I: I2c> FrameSource for Mlx90640<I> {
     fn poll(&mut self, frame: &mut [f32]) -> Result<Option<Arrival>, SourceError> {
-        if frame.len() != HEIGHT * WIDTH {
-            return Err(SourceError::Length { given: HEIGHT * WIDTH, needed: frame.len() });
+        if frame.len() != SIZE * SIZE {
+            return Err(SourceError::Length { given: SIZE * SIZE, needed: frame.len() });
         }
         if self.read(STATUS)? & NEW_DATA == 0 {
             return Ok(None);
         }
         let mut address = RAM;
-        for row in frame.chunks_exact_mut(ROW) {
-            let mut words = [0; 2 * ROW];
-            self.bus.write_read(self.address, &address.to_be_bytes(), &mut words).map_err(|_| SourceError::Bus)?;
+        let mut words = [0; 2 * SIZE];
+        for (at, row) in frame.chunks_exact_mut(SIZE).enumerate() {
+            // Three rows of the sensor make four of the frame.
+            if at % 4 != 3 {
+                self.bus.write_read(self.address, &address.to_be_bytes(), &mut words).map_err(|_| SourceError::Bus)?;
+                address += SIZE as u16;
+            }
             for (value, word) in row.iter_mut().zip(words.as_chunks::<2>().0) {
                 *value = f32::from(i16::from_be_bytes(*word));
             }
-            address += ROW as u16;
         }
         self.write(STATUS, RENEW)?;
         normalise(frame);

@@ -8,12 +8,8 @@ use clapp_core::network::{Block, LossPool, Network, Rule};
 use clapp_core::optimizer::Optimizer;
 use clapp_core::shape::Shape;
 
-/// Shape of a frame: a grey picture.
-#[cfg(not(feature = "thermal"))]
+/// Shape of a frame: a grey picture, or that of the thermal camera.
 pub const INPUT: Shape = Shape::new(1, 32, 32);
-/// Shape of a frame: that of the thermal camera.
-#[cfg(feature = "thermal")]
-pub const INPUT: Shape = Shape::new(1, crate::mlx90640::HEIGHT, crate::mlx90640::WIDTH);
 
 /// Cells of the loss pooling: 4x4 of them in the first layer, 2x2 in the second, one in the top.
 const CELL: [usize; 2] = [INPUT.height / 8, INPUT.width / 8];

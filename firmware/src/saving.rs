@@ -57,7 +57,7 @@ impl Saving {
         let mut store = store(machine, board)?;
         let mut torn = false;
         let loaded = machine.restore(|into| {
-            store.load(into).map(|loaded| loaded.header.step).map_err(|error| {
+            store.load(into).map(|loaded| (loaded.header.step, loaded.fell_back)).map_err(|error| {
                 torn = matches!(error, storage::Error::Unstable);
                 problem(&error)
             })
@@ -74,7 +74,7 @@ impl Saving {
         if let Err(problem) = self.load(machine, board) {
             let seed = machine.settings().seed;
             let nothing = matches!(problem, Problem::Empty | Problem::Missing);
-            machine.set_origin(if nothing { Origin::Seed(seed) } else { Origin::Unusable(seed) });
+            machine.set_origin(if nothing { Origin::Seed(seed) } else { Origin::Unusable { seed, problem } });
         }
     }
 }

@@ -397,7 +397,7 @@ fn what_was_saved_comes_back_after_a_rollback_and_after_a_restart() {
     });
 
     let mut restarted = Host::with_flash(host.app.board().flash.take());
-    assert_eq!(restarted.app.machine().origin(), Origin::Saved { step: 12 });
+    assert_eq!(restarted.app.machine().origin(), Origin::Saved { step: 12, older: false });
     restarted.hello();
     assert_eq!(SECTIONS.map(|section| restarted.words(section)), saved);
 
@@ -405,7 +405,7 @@ fn what_was_saved_comes_back_after_a_rollback_and_after_a_restart() {
     // One bit of the parameters in the only slot that was written.
     flash.0[1000] ^= 1;
     let damaged = Host::with_flash(Some(flash));
-    assert_eq!(damaged.app.machine().origin(), Origin::Unusable(SETTINGS.seed));
+    assert_eq!(damaged.app.machine().origin(), Origin::Unusable { seed: SETTINGS.seed, problem: Problem::Corrupt });
     let blank = Host::with_flash(Some(RamFlash::new()));
     assert_eq!(blank.app.machine().origin(), Origin::Seed(SETTINGS.seed));
 }

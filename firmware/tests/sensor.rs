@@ -1,7 +1,7 @@
 //! The thermal camera and the pins, against a bus and pins that check every transfer.
 
 use clapp_core::contrast::Phase;
-use clapp_firmware::mlx90640::{ADDRESS, HEIGHT, Mlx90640, Rate, WIDTH};
+use clapp_firmware::mlx90640::{ADDRESS, Mlx90640, ROWS, Rate, SIZE};
 use clapp_firmware::pins::{WithPins, show};
 use clapp_firmware::source::{Arrival, FrameSource, LinkFrame, NoSensor, SourceError};
 use embedded_hal_mock::eh1::MockError;
@@ -21,9 +21,9 @@ fn start() -> Vec<Transaction> {
 /// One frame: status, 24 rows, renewal.
 fn frame(pixel: impl Fn(usize) -> i16) -> Vec<Transaction> {
     let mut all = vec![Transaction::write_read(ADDRESS, vec![0x80, 0x00], vec![0x00, 0x09])];
-    for row in 0..HEIGHT {
-        let address = 0x0400 + (row * WIDTH) as u16;
-        let words = (0..WIDTH).flat_map(|column| pixel(row * WIDTH + column).to_be_bytes()).collect();
+    for row in 0..ROWS {
+        let address = 0x0400 + (row * SIZE) as u16;
+        let words = (0..SIZE).flat_map(|column| pixel(row * SIZE + column).to_be_bytes()).collect();
         all.push(Transaction::write_read(ADDRESS, address.to_be_bytes().to_vec(), words));
     }
     all.push(Transaction::write(ADDRESS, vec![0x80, 0x00, 0x00, 0x10]));
@@ -34,11 +34,14 @@ fn frame(pixel: impl Fn(usize) -> i16) -> Vec<Transaction> {
 fn the_camera_gives_frames_of_mean_zero_and_variance_one() {
     let pixel = |at: usize| (at as i16 % 97) * 3 - 200;
     let mut camera = Mlx90640::new(Bus::new(&[start(), frame(pixel)].concat()), ADDRESS, Rate::Hz4).unwrap();
-    let mut values = vec![f32::NAN; HEIGHT * WIDTH];
+    let mut values = vec![f32::NAN; SIZE * SIZE];
     let arrival = camera.poll(&mut values).unwrap();
     assert_eq!(arrival, Some(Arrival { phase: Phase::Fixation, label: None }));
     let count = values.len() as f64;
-    let raw: Vec<f64> = (0..values.len()).map(|at| f64::from(pixel(at))).collect();
+    // The first three of every four rows are the sensor's, the fourth is the third once more.
+    let sensor_row = |row: usize| row / 4 * 3 + (row % 4).min(2);
+    let raw = |at: usize| f64::from(pixel(sensor_row(at / SIZE) * SIZE + at % SIZE));
+    let raw: Vec<f64> = (0..values.len()).map(raw).collect();
     let mean = raw.iter().sum::<f64>() / count;
     let deviation = (raw.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / count).sqrt();
     for (value, raw) in values.iter().zip(&raw) {
@@ -52,12 +55,12 @@ fn the_camera_waits_for_nothing_and_survives_a_flat_picture() {
     let quiet = vec![Transaction::write_read(ADDRESS, vec![0x80, 0x00], vec![0x00, 0x01])];
     let script = [start(), quiet, frame(|_| 1234)].concat();
     let mut camera = Mlx90640::new(Bus::new(&script), ADDRESS, Rate::Hz4).unwrap();
-    let mut values = vec![7.0; HEIGHT * WIDTH];
+    let mut values = vec![7.0; SIZE * SIZE];
     assert_eq!(camera.poll(&mut values), Ok(None));
     assert_eq!(values[0], 7.0);
     assert!(camera.poll(&mut values).unwrap().is_some());
     assert!(values.iter().all(|value| *value == 0.0));
-    let needed = SourceError::Length { given: HEIGHT * WIDTH, needed: 3 };
+    let needed = SourceError::Length { given: SIZE * SIZE, needed: 3 };
     assert_eq!(camera.poll(&mut [0.0; 3]), Err(needed));
     camera.release().done();
 }

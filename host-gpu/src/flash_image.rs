@@ -69,6 +69,9 @@ pub enum ImageError {
     Store(#[from] Error<NorFlashErrorKind>),
 }
 
+/// Bytes that are erased at a time on most microcontrollers, QEMU's board and the nRF52840 among them.
+const USUAL_ERASE_SIZE: usize = 4096;
+
 /// The shortest slot that anything fits into.
 const LEAST: usize = Lengths { layers: 0, parameters: 0, state: 0, readout: 0, counts: 0 }.stored_len();
 
@@ -166,8 +169,20 @@ fn slot_len_of(image: &[u8]) -> usize {
     let first_needs = checkpoint_at(image, 0).unwrap_or(0);
     // The image may be that of a whole chip: the second slot is where the next checkpoint is.
     let next = (first_needs.max(LEAST)..image.len()).find(|&offset| checkpoint_at(image, offset).is_some());
-    if let (1.., Some(next)) = (first_needs, next) {
+    if let Some(next) = next {
         return next;
+    }
+    // Or the header of the newer one is damaged: slots of most chips are multiples of this.
+    let usual = first_needs.next_multiple_of(USUAL_ERASE_SIZE);
+    let blank =
+        |range: std::ops::Range<usize>| image.get(range).is_some_and(|bytes| bytes.iter().all(|&byte| byte == ERASED));
+    if first_needs > 0
+        && blank(first_needs..usual)
+        && 2 * usual <= image.len()
+        && !blank(usual..2 * usual)
+        && blank(2 * usual..image.len())
+    {
+        return usual;
     }
     let second_is_blank = image[half..].iter().all(|&byte| byte == ERASED);
     if first_needs > half || (first_needs > 0 && second_is_blank) { image.len() } else { half }

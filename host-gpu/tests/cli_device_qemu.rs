@@ -208,9 +208,16 @@ fn qemu_what_is_no_firmware_is_refused() {
     let board = ["device", "--qemu", "--machine", BOARDS[1], "--firmware", &firmware];
     let output =
         clapp(place.path(), &[&board[..], &["--frames", "0", "--labels", "0", "--test", "0", "--save"]].concat());
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(2));
     says(
         &String::from_utf8(output.stderr).unwrap(),
-        &["the device has no flash for its weights (QEMU: name a file with --flash)"],
+        &["an emulated board has no flash unless --flash FILE names a file"],
     );
+    // What is no flash does not become one.
+    let notes = "notes ".repeat(1000);
+    std::fs::write(place.path().join("notes.md"), &notes).unwrap();
+    let output = clapp(place.path(), &[&board[..], &["--flash", "notes.md", "--frames", "0"]].concat());
+    assert_eq!(output.status.code(), Some(2));
+    says(&String::from_utf8(output.stderr).unwrap(), &["notes.md: holds something else than a device's flash"]);
+    assert_eq!(std::fs::read_to_string(place.path().join("notes.md")).unwrap(), notes);
 }

@@ -3,12 +3,12 @@
 use super::data::CacheArguments;
 use super::output::say;
 use super::train::stop_by_signal;
-use super::{GENERATED_TEST, GENERATED_TRAIN};
+use super::{GENERATED_TEST, GENERATED_TRAIN, named};
 use crate::checkpoint::device::DeviceState;
 use crate::data::{Dataset, generated, open_with};
 use crate::device::client::{Client, REPLY_LEN};
 use crate::device::course::{Course, Learnt, Plan, Score};
-use crate::device::description::Description;
+use crate::device::description::{Description, unusable};
 use crate::device::faults::Faulty;
 use crate::device::held;
 use crate::device::home;
@@ -18,7 +18,7 @@ use crate::device::transport::Transport;
 use crate::error::Error;
 use crate::files::check_writable;
 use clap::Args;
-use clapp_core::link::{Answer, Command};
+use clapp_core::link::{Answer, Command, Origin};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -66,6 +66,9 @@ pub struct DeviceArguments {
     /// Fetch what the device holds into a file (safetensors).
     #[arg(long, value_name = "FILE")]
     fetch: Option<PathBuf>,
+    /// Replace the file that is fetched into, if there is one.
+    #[arg(long, requires = "fetch")]
+    overwrite: bool,
     /// Do not learn the same on the host to compare the weights.
     #[arg(long)]
     no_replay: bool,
@@ -86,7 +89,8 @@ struct EmulationArguments {
     /// The firmware for that board [default: where `cargo xtask firmware` puts it].
     #[arg(long, value_name = "ELF", requires = "qemu")]
     firmware: Option<PathBuf>,
-    /// File that stands for the board's flash, made where there is none [default: a board without flash].
+    /// File that stands for the board's flash, made where there is none; the firmware saves there by itself, too, after
+    /// every 1000 frames that it has learnt from [default: a board without flash].
     #[arg(long, value_name = "FILE", requires = "qemu")]
     flash: Option<PathBuf>,
     /// File for what the firmware logs, as it is: `defmt-print -e ELF < FILE` makes text of it.
@@ -113,7 +117,11 @@ pub fn run(arguments: &DeviceArguments) -> Result<u8, Error> {
         return wrong("--faults", format!("is {}, expected 0 to 0.1", arguments.faults));
     }
     if let Some(path) = &arguments.fetch {
+        named::may_write(path, arguments.overwrite, None)?;
         check_writable(path)?;
+    }
+    if arguments.save && arguments.qemu && arguments.emulation.flash.is_none() {
+        return wrong("--save", "an emulated board has no flash unless --flash FILE names a file for it".into());
     }
     let stop = stop_by_signal()?;
     let mut line = open(arguments)?;
@@ -174,6 +182,10 @@ fn work(arguments: &DeviceArguments, client: &mut Client<'_>, data: &Dataset) ->
         client.new_session();
     }
     let device = Description::ask(client)?;
+    if let (Origin::Unusable { problem, .. }, None) = (device.origin, arguments.reset) {
+        let message = format!("{}; --reset SEED begins anew, and the next save replaces it", unusable(problem));
+        return Err(Error::NoDevice { place: client.place(), message });
+    }
     say(&device)?;
     say(&data.source)?;
     let replay = match arguments.no_replay {

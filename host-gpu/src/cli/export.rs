@@ -21,6 +21,9 @@ pub struct ExportArguments {
     /// Where the image goes [default: beside the checkpoint, with the ending .bin].
     #[arg(short, long, value_name = "IMAGE")]
     pub output: Option<PathBuf>,
+    /// Replace the image if there is one.
+    #[arg(long)]
+    pub overwrite: bool,
     /// Bytes that the device's flash is erased by: the image is then that of the whole store, two slots as short as they
     /// can be, and replaces whatever it held. Without it, the image is one slot, to be written to the start of an erased
     /// store.
@@ -82,6 +85,7 @@ pub fn run(arguments: &ExportArguments) -> Result<u8, Error> {
     let image = encode(&held, architecture, slot_length)
         .map_err(|error| Error::Checkpoint { path: path.clone(), message: error.to_string() })?;
     let output = arguments.output.clone().unwrap_or_else(|| path.with_extension("bin"));
+    named::may_write(&output, arguments.overwrite, Some(&path))?;
     write_atomically(&output, &image)?;
     let what = match slot_length {
         Some(length) => format!("both slots of {length} bytes, for the start of the device's store"),

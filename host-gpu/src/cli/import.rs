@@ -37,10 +37,7 @@ pub fn run(arguments: &ImportArguments) -> Result<u8, Error> {
     let wrong = |message: String| Error::Checkpoint { path: path.clone(), message };
     let (config, epoch) = named::network(network)?;
     let spec = config.network()?;
-    if output.exists() && !arguments.overwrite {
-        let message = "exists already; name another file with -o, or replace it with --overwrite".into();
-        return Err(Error::Checkpoint { path: output.clone(), message });
-    }
+    named::may_write(output, arguments.overwrite, Some(path))?;
     let len = path.metadata().map_err(Error::file("read", path))?.len();
     if len > u32::MAX.into() {
         return Err(wrong(format!("{len} bytes: not an image of a device's store, which has less than 4 GiB")));

@@ -65,3 +65,19 @@ pub fn check_same(checkpoint: &Config, path: &Path, named: &Config, origin: &str
     });
     Err(Error::Differs { origin: origin.into(), path: path.into(), differences: texts.collect::<Vec<_>>().join("; ") })
 }
+
+/// Whether `output` may be written: it must not be there unless it is to be replaced, and never be what is read.
+pub(super) fn may_write(output: &Path, overwrite: bool, input: Option<&Path>) -> Result<(), Error> {
+    let refused = |message: &str| Err(Error::Checkpoint { path: output.into(), message: message.into() });
+    let same = input.is_some_and(|input| match (input.canonicalize(), output.canonicalize()) {
+        (Ok(input), Ok(output)) => input == output,
+        _ => false,
+    });
+    if same {
+        return refused("is what is to be read; name another file for the result");
+    }
+    if output.exists() && !overwrite {
+        return refused("exists already; name another file, or replace it with --overwrite");
+    }
+    Ok(())
+}

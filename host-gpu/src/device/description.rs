@@ -4,7 +4,7 @@ use super::client::Client;
 use crate::error::Error;
 use crate::model::{Learning, NetworkSpec};
 use clapp_core::guard::Guard;
-use clapp_core::link::{Answer, Command, Identity, Origin};
+use clapp_core::link::{Answer, Command, Identity, Origin, Problem};
 use clapp_core::network::{Context, Contrast, Rule};
 use clapp_core::optimizer::Optimizer;
 
@@ -112,14 +112,24 @@ impl std::fmt::Display for Description {
         writeln!(f, "{}, {}", rule(&view.rule()), optimizer(&self.optimizer))?;
         let origin = match self.origin {
             Origin::Seed(seed) => format!("drawn from seed {seed}"),
-            Origin::Saved { step } => format!("saved at step {step}"),
-            Origin::Unusable(seed) => {
-                format!("drawn from seed {seed}, since what was saved cannot be used")
+            Origin::Saved { step, older: false } => format!("saved at step {step}"),
+            Origin::Saved { step, older: true } => {
+                format!("saved at step {step}: those that were saved later are damaged")
             }
+            Origin::Unusable { seed, problem } => format!("drawn from seed {seed}, since {}", unusable(problem)),
             Origin::Reset(seed) => format!("drawn from seed {seed} on request"),
             Origin::Host => "written by a host".into(),
         };
         write!(f, "step {}, weights {origin}", self.step)
+    }
+}
+
+/// Why weights that were saved are of no use to a device.
+pub fn unusable(problem: Problem) -> &'static str {
+    match problem {
+        Problem::Corrupt => "what it has saved is damaged",
+        Problem::Other => "what it has saved is of another network, optimiser, read-out, or version of the format",
+        _ => "its flash reports an error",
     }
 }
 

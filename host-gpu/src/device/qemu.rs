@@ -2,6 +2,7 @@
 
 use super::transport::Transport;
 use crate::error::Error;
+use clapp_core::checkpoint::MAGIC;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{ErrorKind, Read, Result, Write};
@@ -15,6 +16,8 @@ use std::time::{Duration, Instant};
 const PROGRAM: &str = "qemu-system-arm";
 /// How long it may take to start.
 const START: Duration = Duration::from_secs(30);
+/// Bytes that the board's flash erases at a time.
+const ERASE_SIZE: usize = 4096;
 const POLL: Duration = Duration::from_millis(10);
 
 /// What to emulate.
@@ -38,6 +41,8 @@ pub struct Qemu {
     machine: String,
     /// Holds socket and logs.
     folder: tempfile::TempDir,
+    /// The flash, locked against other programs.
+    _flash: Option<File>,
 }
 
 impl Qemu {
@@ -53,6 +58,7 @@ impl Qemu {
             let message = format!("firmware {} is not there; build it with `cargo xtask firmware`", firmware.display());
             return Err(missing(message));
         }
+        let locked = flash.as_deref().map(claim).transpose()?;
         let firmware = std::path::absolute(firmware).map_err(Error::file("read", firmware))?;
         let folder = tempfile::Builder::new().prefix("clapp-qemu-").tempdir();
         let folder = folder.map_err(Error::file("make folder", &std::env::temp_dir()))?;
@@ -85,7 +91,7 @@ impl Qemu {
             ))
         })?;
         match connect(&listener, &mut child) {
-            Ok(line) => Ok(Self { child, line, machine: machine.clone(), folder }),
+            Ok(line) => Ok(Self { child, line, machine: machine.clone(), folder, _flash: locked }),
             Err(error) => {
                 end(&mut child);
                 let said = said(&errors);
@@ -93,6 +99,23 @@ impl Qemu {
             }
         }
     }
+}
+
+/// Opens a file for flash and keeps others from it. What is no flash must not become one.
+fn claim(path: &Path) -> std::result::Result<File, Error> {
+    let wrong = |message: &str| Error::Checkpoint { path: path.into(), message: message.into() };
+    if path.is_dir() {
+        return Err(wrong("is a folder, expected a file for the device's flash"));
+    }
+    let file = File::options().read(true).write(true).create(true).truncate(false).open(path);
+    let mut file = file.map_err(Error::file("open", path))?;
+    file.try_lock().map_err(|_| wrong("is the flash of a device that another program emulates now"))?;
+    let mut held = Vec::new();
+    file.read_to_end(&mut held).map_err(Error::file("read", path))?;
+    let blank = held.iter().all(|&byte| byte == 0xff);
+    // A slot begins with the start of an erase unit.
+    let store = held.chunks(ERASE_SIZE).any(|unit| unit.starts_with(&MAGIC));
+    if blank || store { Ok(file) } else { Err(wrong("holds something else than a device's flash; name another file")) }
 }
 
 /// Has the emulator end with this program, even where that is killed.

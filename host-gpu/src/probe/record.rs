@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 const FORMAT: &str = "clapp-probe/1";
 
 /// A probe's outcome with what it was made on.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ProbeRecord {
     /// `clapp-probe/1`.
     format: String,
@@ -24,6 +24,16 @@ pub struct ProbeRecord {
     /// The accuracies.
     #[serde(flatten)]
     pub report: ProbeReport,
+}
+
+/// All fields but those of the report. serde's `flatten` reads no numbers where a crate of the same build has turned on
+/// serde_json's `arbitrary_precision`, so both parts are read on their own.
+#[derive(Deserialize)]
+struct Head {
+    format: String,
+    encoder_epochs: u64,
+    data: String,
+    class_names: Vec<String>,
 }
 
 /// Name of a probe's outcome in a run's folder.
@@ -61,7 +71,10 @@ impl ProbeRecord {
     pub fn read(path: &Path) -> Result<Self, Error> {
         let wrong = |message: String| Error::Run { path: path.into(), message };
         let text = std::fs::read_to_string(path).map_err(Error::file("read", path))?;
-        let record: Self = serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
+        let head: Head = serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
+        let report: ProbeReport = serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
+        let Head { format, encoder_epochs, data, class_names } = head;
+        let record = Self { format, encoder_epochs, data, class_names, report };
         if record.format != FORMAT {
             return Err(wrong(format!("format is `{}`, expected `{FORMAT}`", record.format)));
         }
