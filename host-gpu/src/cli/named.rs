@@ -76,7 +76,8 @@ pub(super) fn may_write(output: &Path, overwrite: bool, input: Option<&Path>) ->
     if same {
         return refused("is what is to be read; name another file for the result");
     }
-    if output.exists() && !overwrite {
+    // What is no file cannot be replaced, and is refused when it is to be written.
+    if output.is_file() && !overwrite {
         return refused("exists already; name another file, or replace it with --overwrite");
     }
     Ok(())
