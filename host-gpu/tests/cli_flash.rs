@@ -196,6 +196,11 @@ fn what_does_not_fit_is_refused_and_named() {
 
     let differs = ["other.toml", "blocks[1].channels: checkpoint has 6, other.toml has 7", "rule: checkpoint has"];
     refuses(path, &["export", "run", "--network", "other.toml"], &differs);
+    let image = ["export", "run", "--network", "probe.toml", "-o", "image.bin"];
+    refuses(path, &image, &["image.bin", "exists already", "--overwrite"]);
+    succeeds(path, &[&image[..], &["--overwrite"]].concat());
+    let itself = ["export", "run", "-o", "run/checkpoint.safetensors", "--overwrite"];
+    refuses(path, &itself, &["run/checkpoint.safetensors", "is what is to be read"]);
     refuses(path, &["export", "run", "--network", "global.toml"], &["global.toml", "no device can learn by it"]);
     refuses(path, &["export", "run", "--network", "nowhere"], &["nowhere", "neither a file", "cifar10"]);
     refuses(path, &["export", "nowhere.safetensors"], &["nowhere.safetensors", "cannot read"]);
@@ -261,6 +266,32 @@ fn the_newest_checkpoint_of_a_whole_chip_is_found() {
         // What is behind the store is of no interest, but it must not be more of it.
         let wrong = Image::open(image, 9, Some(1000)).err().map(|error| error.to_string());
         assert!(wrong.is_some_and(|error| step == 1 || error.contains("more than two slots")));
+    }
+}
+
+/// Where one of two headers is damaged nothing says how long a slot is, but for the usual size of an erase unit.
+#[test]
+fn a_damaged_header_in_a_whole_chip_is_seen() {
+    let held = |step| clapp_host_gpu::checkpoint::device::DeviceState {
+        step,
+        parameters: vec![0.25 * step as f32; 200],
+        layers: vec![LayerState::NEW; 2],
+        ..Default::default()
+    };
+    for damaged in [0, 1] {
+        let mut cells = Cells::new::<8, 4096>(64 * 1024, false, 1);
+        // The first in the first slot, the second in the second.
+        for step in [1, 2] {
+            Store::open(cells.on::<8, 4096>(), 0, 4096, 9)
+                .expect("a store")
+                .save(&held(step).contents())
+                .expect("saved");
+        }
+        let mut bytes = cells.bytes();
+        bytes[4096 * damaged + 20] ^= 1;
+        let image = Image::open(bytes, 9, None).expect("a checkpoint");
+        assert_eq!(image.found.fell_back, damaged == 1);
+        assert_eq!(image.read().expect("whole"), held(2 - damaged as u64));
     }
 }
 
