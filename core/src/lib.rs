@@ -38,6 +38,7 @@
 mod accumulate;
 mod batch;
 pub mod checkpoint;
+mod checksum;
 pub mod contrast;
 pub mod conv;
 pub mod dense;

@@ -17,13 +17,13 @@
 //! [`Identity`] and one [`Block`] a layer describe the device's network, rule and optimiser in full: a host
 //! that keeps a log can learn from the same frames with the same numbers, to the last bit.
 
+use crate::checksum::Checksum;
 use crate::contrast::Phase;
 use crate::network::{Block, Rule};
 use crate::observer::{LayerReport, Outcome};
 use crate::optimizer::Optimizer;
 use crate::shape::Shape;
 use cobs::{CobsEncoder, DecodeResult, DecoderState};
-use crc::{CRC_32_ISO_HDLC, Crc, Digest};
 use heapless::Vec;
 use postcard::ser_flavors::Flavor;
 use serde::{Deserialize, Serialize};
@@ -382,17 +382,15 @@ pub enum Direction {
     ToHost,
 }
 
-static CRC: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
-
 impl Direction {
     /// A checksum that has seen which way the packet goes.
-    fn digest(self) -> Digest<'static, u32> {
-        let mut digest = CRC.digest();
-        digest.update(match self {
+    fn checksum(self) -> Checksum {
+        let mut checksum = Checksum::new();
+        checksum.add(match self {
             Self::ToDevice => b"clapp>",
             Self::ToHost => b"clapp<",
         });
-        digest
+        checksum
     }
 }
 
@@ -412,7 +410,7 @@ impl core::error::Error for TooLong {}
 /// Bytes on their way through checksum and byte stuffing.
 struct Stuffed<'b> {
     encoder: CobsEncoder<'b>,
-    digest: Digest<'static, u32>,
+    checksum: Checksum,
 }
 
 impl Stuffed<'_> {
@@ -426,7 +424,7 @@ impl Flavor for Stuffed<'_> {
     type Output = usize;
 
     fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
-        self.digest.update(bytes);
+        self.checksum.add(bytes);
         self.push(bytes)
     }
 
@@ -435,7 +433,7 @@ impl Flavor for Stuffed<'_> {
     }
 
     fn finalize(mut self) -> postcard::Result<usize> {
-        let sum = self.digest.clone().finalize();
+        let sum = self.checksum.value();
         self.push(&sum.to_le_bytes())?;
         Ok(self.encoder.finalize())
     }
@@ -449,7 +447,7 @@ impl Flavor for Stuffed<'_> {
 pub fn encode(packet: &impl Serialize, direction: Direction, buffer: &mut [u8]) -> Result<usize, TooLong> {
     let Some((start, stuffed)) = buffer.split_first_mut() else { return Err(TooLong) };
     *start = 0;
-    let flavor = Stuffed { encoder: CobsEncoder::new(stuffed), digest: direction.digest() };
+    let flavor = Stuffed { encoder: CobsEncoder::new(stuffed), checksum: direction.checksum() };
     let length = postcard::serialize_with_flavor(packet, flavor).map_err(|_| TooLong)?;
     *stuffed.get_mut(length).ok_or(TooLong)? = 0;
     Ok(length + 2)
@@ -505,9 +503,9 @@ impl<'b> Receiver<'b> {
             Ok(DecodeResult::DataComplete) => {
                 let packet = self.buffer.get(..self.len).unwrap_or_default();
                 let sound = packet.split_last_chunk::<4>().is_some_and(|(body, sum)| {
-                    let mut digest = self.direction.digest();
-                    digest.update(body);
-                    digest.finalize() == u32::from_le_bytes(*sum)
+                    let mut checksum = self.direction.checksum();
+                    checksum.add(body);
+                    checksum.value() == u32::from_le_bytes(*sum)
                 });
                 if !sound {
                     self.drop_packet(byte);

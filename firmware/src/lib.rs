@@ -18,6 +18,7 @@ pub mod fault;
 pub mod health;
 pub mod line;
 pub mod machine;
+pub mod memory;
 pub mod mlx90640;
 pub mod model;
 pub mod pins;

@@ -2,7 +2,8 @@
 
 use crate::line::{Line, NOTICE_LEN};
 use crate::machine::{Machine, Memory, Settings};
-use clapp_core::learner::{Buffers, Error, LayerState};
+use crate::{memory, memory_of};
+use clapp_core::learner::Error;
 use clapp_core::link::{OVERHEAD, REPORT_LEN, encoded_len};
 use clapp_core::network::{Block, LossPool, Network, Rule};
 use clapp_core::optimizer::Optimizer;
@@ -28,10 +29,13 @@ pub const NETWORK: Network<3> = Network::new(
 /// Classes of the read-out.
 pub const CLASSES: usize = 10;
 
+/// The optimiser, which has no state.
+pub const OPTIMIZER: Optimizer = Optimizer::sgd(0.01);
+
 /// All the rest.
 pub const SETTINGS: Settings = Settings {
     seed: 1,
-    optimizer: Optimizer::sgd(0.01),
+    optimizer: OPTIMIZER,
     max_update_norm: Some(4.0),
     // Pixels of mean 128 and standard deviation 50, as the host makes them, become numbers of mean 0 and deviation 1.5.
     scale: 0.03,
@@ -51,13 +55,7 @@ const fn larger(a: usize, b: usize) -> usize {
 /// All memory of the program, known to the last byte when it is compiled.
 #[derive(Debug)]
 pub struct Statics {
-    parameters: [f32; NETWORK.view().parameter_len()],
-    state: [f32; SETTINGS.optimizer.state_len(&NETWORK.view())],
-    contexts: [f32; NETWORK.view().context_len()],
-    layers: [LayerState; NETWORK.view().layer_count()],
-    workspace: [f32; NETWORK.view().stream_len()],
-    argmax: [u8; NETWORK.view().argmax_len()],
-    frame: [f32; PIXELS],
+    learner: memory_of!(NETWORK, OPTIMIZER),
     means: [f32; CLASSES * FEATURES],
     counts: [u32; CLASSES],
     packet: [u8; larger(PIXELS, 4 * MOST_WORDS) + OVERHEAD],
@@ -72,13 +70,7 @@ impl Statics {
     /// Zeros, which cost no flash.
     pub const fn new() -> Self {
         Self {
-            parameters: [0.0; _],
-            state: [0.0; _],
-            contexts: [0.0; _],
-            layers: [LayerState::NEW; _],
-            workspace: [0.0; _],
-            argmax: [0; _],
-            frame: [0.0; _],
+            learner: memory::Memory::NEW,
             means: [0.0; _],
             counts: [0; _],
             packet: [0; _],
@@ -93,15 +85,8 @@ impl Statics {
     /// None that the sizes above allow.
     pub fn parts(&mut self) -> Result<Parts<'_>, Error> {
         static VIEW: Network<3> = NETWORK;
-        let buffers = Buffers {
-            parameters: &mut self.parameters,
-            state: &mut self.state,
-            contexts: &mut self.contexts,
-            layers: &mut self.layers,
-            workspace: &mut self.workspace,
-            argmax: &mut self.argmax,
-        };
-        let memory = Memory { buffers, frame: &mut self.frame, means: &mut self.means, counts: &mut self.counts };
+        let (frame, buffers) = self.learner.buffers();
+        let memory = Memory { buffers, frame, means: &mut self.means, counts: &mut self.counts };
         let machine = Machine::new(VIEW.view(), SETTINGS, memory)?;
         Ok((machine, Line::new(&mut self.packet, &mut self.reply), &mut self.words))
     }

@@ -72,6 +72,12 @@ pub enum ImageError {
 /// Bytes that are erased at a time on most microcontrollers, QEMU's board and the nRF52840 among them.
 const USUAL_ERASE_SIZE: usize = 4096;
 
+/// Whether `image` may be a device's flash: blank, or with a checkpoint, whole or not, at the start of an erase unit.
+pub fn is_flash(image: &[u8]) -> bool {
+    let starts = |unit: &[u8]| unit.starts_with(&checkpoint::MAGIC);
+    image.iter().all(|&byte| byte == ERASED) || image.chunks(USUAL_ERASE_SIZE).any(starts)
+}
+
 /// The shortest slot that anything fits into.
 const LEAST: usize = Lengths { layers: 0, parameters: 0, state: 0, readout: 0, counts: 0 }.stored_len();
 

@@ -1,7 +1,8 @@
 //! Commit words: what makes a checkpoint count.
 
 use super::Unit;
-use super::unit::{Checksum, halves};
+use super::unit::halves;
+use crate::checksum::Checksum;
 
 /// Which of two commit words that are written one after the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! From bytes to contents.
 
-use super::unit::Checksum;
 use super::{ContentsMut, DATA_TYPE, Error, Header, Lengths, MAGIC, PAYLOAD_AT, Part, Unit, VERSION, payload_units};
+use crate::checksum::Checksum;
 
 /// Why a checkpoint was not read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

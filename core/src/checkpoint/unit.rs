@@ -1,8 +1,4 @@
-//! The unit in which checkpoints are written and read, and their checksum.
-
-use crc::{CRC_32_ISO_HDLC, Crc, Digest};
-
-static CRC: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
+//! The unit in which checkpoints are written and read.
 
 /// The bytes that a checkpoint is written and read by, a multiple of every write size of up to 32 bytes.
 ///
@@ -46,23 +42,4 @@ impl Unit {
 /// The lower and the upper word of a number.
 pub(super) fn halves(number: u64) -> [[u8; 4]; 2] {
     [(number as u32).to_le_bytes(), ((number >> 32) as u32).to_le_bytes()]
-}
-
-/// A checksum over what comes by in pieces.
-#[derive(Clone)]
-pub(super) struct Checksum(Digest<'static, u32>);
-
-impl Checksum {
-    pub fn new() -> Self {
-        Self(CRC.digest())
-    }
-
-    pub fn add(&mut self, bytes: &[u8]) {
-        self.0.update(bytes);
-    }
-
-    /// The checksum of all so far; more may follow.
-    pub fn value(&self) -> u32 {
-        self.0.clone().finalize()
-    }
 }

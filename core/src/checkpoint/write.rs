@@ -1,7 +1,8 @@
 //! From contents to bytes.
 
-use super::unit::{Checksum, halves};
+use super::unit::halves;
 use super::{Contents, DATA_TYPE, MAGIC, PAYLOAD_AT, Unit, VERSION};
+use crate::checksum::Checksum;
 
 /// Streams header and payload of a checkpoint to `sink`, unit by unit with the index of each, ascending; the units
 /// between them, for commit words, are left out. Returns the checksum of the contents.

@@ -2,8 +2,8 @@
 #![no_std]
 #![no_main]
 
-use clapp_firmware::cost::{self, memory, networks};
-use clapp_firmware::memory_of;
+use clapp_firmware::cost::{self, networks};
+use clapp_firmware::{memory, memory_of};
 use cortex_m_rt::entry;
 
 #[entry]

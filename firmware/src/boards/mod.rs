@@ -4,6 +4,8 @@
 pub mod nrf52840;
 #[cfg(feature = "qemu")]
 pub mod qemu_mps2;
+#[cfg(feature = "cortex-m")]
+mod received;
 
 #[cfg(feature = "nrf52840")]
 pub use nrf52840::{Nrf52840 as Chosen, stop};

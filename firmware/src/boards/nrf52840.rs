@@ -13,37 +13,28 @@
 //! probe-rs run --chip nRF52840_xxAA target/thumbv7em-none-eabihf/firmware/clapp-firmware
 //! ```
 
+use super::received;
 use crate::board::Board;
 use crate::mlx90640::{ADDRESS, Mlx90640, Rate};
 use crate::pins::{WithPins, show};
 use crate::source::{Arrival, FrameSource, SourceError};
-use core::cell::RefCell;
-use cortex_m::interrupt::Mutex;
 use defmt_rtt as _;
-use heapless::Deque;
 use nrf52840_hal::gpio::{Input, Level, Output, Pin, PullDown, PushPull, p0};
 use nrf52840_hal::nvmc::Nvmc;
 use nrf52840_hal::pac::uart0::baudrate::BAUDRATE_A;
 use nrf52840_hal::pac::{Interrupt, NVIC, NVMC, Peripherals, TWIM0, UART0, interrupt};
 use nrf52840_hal::twim::{self, Twim};
 
-/// Bytes that wait between interrupt and program.
-const WAITING: usize = 1024;
-
-static RECEIVED: Mutex<RefCell<Deque<u8, WAITING>>> = Mutex::new(RefCell::new(Deque::new()));
-
 #[interrupt]
 #[allow(unsafe_code)]
 fn UARTE0_UART0() {
     // SAFETY: the program sends through this peripheral and leaves the receiver's registers to this handler.
     let uart = unsafe { &*UART0::ptr() };
-    cortex_m::interrupt::free(|token| {
-        let mut received = RECEIVED.borrow(token).borrow_mut();
-        while uart.events_rxdrdy.read().bits() != 0 {
+    received::fill(|| {
+        (uart.events_rxdrdy.read().bits() != 0).then(|| {
             uart.events_rxdrdy.reset();
-            // One byte too many is lost, and its packet with it.
-            let _ = received.push_back(uart.rxd.read().bits() as u8);
-        }
+            uart.rxd.read().bits() as u8
+        })
     });
 }
 
@@ -135,7 +126,7 @@ impl Board for Nrf52840 {
     type Sensor = Eye;
 
     fn receive(&mut self) -> Option<u8> {
-        cortex_m::interrupt::free(|token| RECEIVED.borrow(token).borrow_mut().pop_front())
+        received::take()
     }
 
     fn send(&mut self, bytes: &[u8]) {

@@ -4,17 +4,15 @@
 //! as the program's first argument (`-semihosting-config arg=clapp,arg=FILE`); it keeps what it holds when QEMU is killed,
 //! to the write unit. The predicted class is shown on LED 0 and 1. There is no sensor.
 
+use super::received;
 use crate::board::Board;
 use crate::source::NoSensor;
-use core::cell::RefCell;
-use cortex_m::interrupt::Mutex;
 use cortex_m::peripheral::NVIC;
 use cortex_m_rt::exception;
 use defmt_semihosting as _;
 use embedded_storage::nor_flash::{
     ErrorType, NorFlash, NorFlashError, NorFlashErrorKind, ReadNorFlash, check_erase, check_read, check_write,
 };
-use heapless::Deque;
 use semihosting::fs::File;
 use semihosting::io::{Read, Seek, SeekFrom, Write};
 
@@ -34,11 +32,6 @@ const RECEIVE_INTERRUPT: u32 = 1 << 1;
 const RECEIVE_LINE: i16 = 0;
 /// LEDs (Arm Application Note AN386, FPGA I/O).
 const LEDS: *mut u32 = 0x4002_8000 as *mut u32;
-
-/// Bytes that wait between interrupt and program.
-const WAITING: usize = 1024;
-
-static RECEIVED: Mutex<RefCell<Deque<u8, WAITING>>> = Mutex::new(RefCell::new(Deque::new()));
 
 #[allow(unsafe_code)]
 fn read(register: usize) -> u32 {
@@ -61,13 +54,7 @@ unsafe fn DefaultHandler(line: i16) {
         defmt::panic!("interrupt {}", line);
     }
     write(INTERRUPT, RECEIVE_INTERRUPT);
-    cortex_m::interrupt::free(|token| {
-        let mut received = RECEIVED.borrow(token).borrow_mut();
-        while read(STATE) & RECEIVE_FULL != 0 {
-            // One byte too many is lost, and its packet with it.
-            let _ = received.push_back(read(DATA) as u8);
-        }
-    });
+    received::fill(|| (read(STATE) & RECEIVE_FULL != 0).then(|| read(DATA) as u8));
 }
 
 /// The board.
@@ -113,7 +100,7 @@ impl Board for QemuMps2 {
     type Sensor = NoSensor;
 
     fn receive(&mut self) -> Option<u8> {
-        cortex_m::interrupt::free(|token| RECEIVED.borrow(token).borrow_mut().pop_front())
+        received::take()
     }
 
     fn send(&mut self, bytes: &[u8]) {
@@ -139,8 +126,7 @@ impl Board for QemuMps2 {
 
     fn idle(&mut self) {
         cortex_m::interrupt::disable();
-        let waiting = cortex_m::interrupt::free(|token| !RECEIVED.borrow(token).borrow().is_empty());
-        if !waiting {
+        if received::is_empty() {
             // An interrupt that is pending ends the wait even while interrupts are off, so that none is missed.
             cortex_m::asm::wfi();
         }

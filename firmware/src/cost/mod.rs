@@ -3,7 +3,6 @@
 //! A line is `name=value` of whole numbers; a number that could not be measured is missing.
 
 pub mod measure;
-pub mod memory;
 pub mod networks;
 
 use clapp_core::contrast::Phase;

@@ -2,7 +2,7 @@
 
 use super::transport::Transport;
 use crate::error::Error;
-use clapp_core::checkpoint::MAGIC;
+use crate::flash_image::is_flash;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{ErrorKind, Read, Result, Write};
@@ -16,8 +16,6 @@ use std::time::{Duration, Instant};
 const PROGRAM: &str = "qemu-system-arm";
 /// How long it may take to start.
 const START: Duration = Duration::from_secs(30);
-/// Bytes that the board's flash erases at a time.
-const ERASE_SIZE: usize = 4096;
 const POLL: Duration = Duration::from_millis(10);
 
 /// What to emulate.
@@ -112,10 +110,7 @@ fn claim(path: &Path) -> std::result::Result<File, Error> {
     file.try_lock().map_err(|_| wrong("is the flash of a device that another program emulates now"))?;
     let mut held = Vec::new();
     file.read_to_end(&mut held).map_err(Error::file("read", path))?;
-    let blank = held.iter().all(|&byte| byte == 0xff);
-    // A slot begins with the start of an erase unit.
-    let store = held.chunks(ERASE_SIZE).any(|unit| unit.starts_with(&MAGIC));
-    if blank || store { Ok(file) } else { Err(wrong("holds something else than a device's flash; name another file")) }
+    if is_flash(&held) { Ok(file) } else { Err(wrong("holds something else than a device's flash; name another file")) }
 }
 
 /// Has the emulator end with this program, even where that is killed.

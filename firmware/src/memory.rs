@@ -32,11 +32,11 @@ pub struct Memory<
     pub argmax: [u8; ARGMAX],
 }
 
-/// The type of the [`Memory`](crate::cost::memory::Memory) of a network (a `const`) under an optimiser (a `const`).
+/// The type of the [`Memory`](crate::memory::Memory) of a network (a `const`) under an optimiser (a `const`).
 #[macro_export]
 macro_rules! memory_of {
     ($network:path, $optimizer:path) => {
-        $crate::cost::memory::Memory<
+        $crate::memory::Memory<
             { $network.view().input().len() },
             { $network.view().parameter_len() },
             { $optimizer.state_len(&$network.view()) },

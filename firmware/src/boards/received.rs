@@ -1,0 +1,33 @@
+//! Bytes that have come over the line and wait for the program, between an interrupt and [`Board::receive`].
+//!
+//! [`Board::receive`]: crate::board::Board::receive
+
+use core::cell::RefCell;
+use cortex_m::interrupt::{Mutex, free};
+use heapless::Deque;
+
+/// Bytes that may wait.
+const WAITING: usize = 1024;
+
+static RECEIVED: Mutex<RefCell<Deque<u8, WAITING>>> = Mutex::new(RefCell::new(Deque::new()));
+
+/// Takes all bytes that `next` has. One too many is lost, and its packet with it.
+pub fn fill(mut next: impl FnMut() -> Option<u8>) {
+    free(|token| {
+        let mut received = RECEIVED.borrow(token).borrow_mut();
+        while let Some(byte) = next() {
+            let _ = received.push_back(byte);
+        }
+    });
+}
+
+/// The oldest byte.
+pub fn take() -> Option<u8> {
+    free(|token| RECEIVED.borrow(token).borrow_mut().pop_front())
+}
+
+/// Whether none waits: where the board sleeps until one does.
+#[cfg(feature = "qemu")]
+pub fn is_empty() -> bool {
+    free(|token| RECEIVED.borrow(token).borrow().is_empty())
+}
