@@ -5,6 +5,7 @@
 //! (`[C, H, W]` frames, `[out, in, kh, kw]` weights).
 
 pub mod cpu;
+pub mod gpu;
 
 use crate::model::TensorRole;
 use crate::optimizer::Optimizer;

@@ -1,0 +1,106 @@
+//! A device that runs operations: CUDA, or its emulation on the host.
+
+use super::op::{Convolution, MapType, Op, Pass, Product};
+
+/// Why a device cannot be used, or stopped.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum GpuError {
+    /// Something that the device needs is not on this machine.
+    #[error("{what} was not found ({reason}); {remedy}")]
+    Missing {
+        /// Driver, library or program.
+        what: String,
+        /// What the system said.
+        reason: String,
+        /// How to get it.
+        remedy: &'static str,
+    },
+    /// The device has too little memory.
+    #[error("the device has no {needed} bytes of memory left ({free} of {total} bytes are free); {remedy}")]
+    Memory {
+        /// Bytes asked for.
+        needed: usize,
+        /// Bytes that were free.
+        free: usize,
+        /// Bytes in all.
+        total: usize,
+        /// What makes it smaller.
+        remedy: &'static str,
+    },
+    /// The device or one of its libraries has refused, or failed at, an operation.
+    #[error("{what} failed: {reason}")]
+    Failed {
+        /// Which operation.
+        what: String,
+        /// What the library said.
+        reason: String,
+    },
+}
+
+/// A device that runs operations in order, one after the other, on memory of its own.
+///
+/// Addresses are the device's; 0 is no memory. Operations are queued: an error may be reported by a later call.
+pub trait Executor {
+    /// A list of operations that is ready to be run again and again.
+    type Graph;
+
+    /// What maps are made of.
+    fn map_type(&self) -> MapType;
+
+    /// Takes `bytes` (above 0) of memory, aligned to 256.
+    ///
+    /// # Errors
+    /// [`GpuError::Memory`] where there is not so much left.
+    fn allocate(&self, bytes: usize) -> Result<u64, GpuError>;
+
+    /// Gives memory back after all that is queued has run; `bytes` as it was asked for.
+    fn free(&self, address: u64, bytes: usize);
+
+    /// Copies bytes to the device, after all that is queued.
+    ///
+    /// # Errors
+    /// Where the device has failed.
+    fn write(&self, address: u64, bytes: &[u8]) -> Result<(), GpuError>;
+
+    /// Copies bytes from the device, after all that is queued.
+    ///
+    /// # Errors
+    /// Where the device has failed.
+    fn read(&self, address: u64, bytes: &mut [u8]) -> Result<(), GpuError>;
+
+    /// Bytes that the library wants beside the operands of a convolution.
+    ///
+    /// # Errors
+    /// Where the library knows no way to compute it.
+    fn convolution_scratch(&self, pass: Pass, shape: &Convolution) -> Result<usize, GpuError>;
+
+    /// Bytes that the library wants beside the operands of a product.
+    ///
+    /// # Errors
+    /// Where the library knows no way to compute it.
+    fn product_scratch(&self, product: &Product) -> Result<usize, GpuError>;
+
+    /// Queues one operation.
+    ///
+    /// # Errors
+    /// Where the device or a library refuses.
+    fn run(&self, op: &Op<u64>) -> Result<(), GpuError>;
+
+    /// Makes operations ready to be run again and again.
+    ///
+    /// # Errors
+    /// Where the device or a library refuses.
+    fn compile(&self, ops: Vec<Op<u64>>) -> Result<Self::Graph, GpuError>;
+
+    /// Queues all operations of a graph.
+    ///
+    /// # Errors
+    /// Where the device has failed.
+    fn launch(&self, graph: &Self::Graph) -> Result<(), GpuError>;
+
+    /// Waits until all that is queued has run.
+    ///
+    /// # Errors
+    /// Where the device has failed.
+    fn synchronise(&self) -> Result<(), GpuError>;
+}

@@ -1,0 +1,19 @@
+//! The own kernels, in CUDA C++: what no library does. They are compiled at run time, all files as one.
+
+use super::op::MapType;
+
+/// The files, in the order in which they are compiled.
+pub const FILES: &[(&str, &str)] = &[];
+
+/// All files as one source.
+pub fn source() -> String {
+    FILES.iter().map(|(name, text)| format!("#line 1 \"{name}\"\n{text}\n")).collect()
+}
+
+/// What is defined where maps are of this type.
+pub fn definition(maps: MapType) -> Option<&'static str> {
+    match maps {
+        MapType::F32 => None,
+        MapType::Bf16 => Some("MAP_BF16"),
+    }
+}
