@@ -47,6 +47,7 @@ impl Draws {
             partner: self.partner,
             negatives: &self.negatives,
             lists: self.lists,
+            list: 0,
             keep_positive: self.keep_positive.as_deref(),
         }
     }

@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::loader::{self, Start};
 use crate::model::LayerValues;
 use crate::rng::{Purpose, stream};
-use crate::step::{LayerReport, Mode, Model, Scores, StepReport, step};
+use crate::step::{LayerReport, Mode, Model, Scores, StepReport, read, step};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -125,7 +125,9 @@ pub fn train<B: Backend>(
             let place = (state.step % steps_per_epoch as u64) as usize;
             let counts = images_of_ranks(images.len(), config.batch, place, ranks.size());
             let shared = Shared { backend, ranks, counts: &counts };
-            let report = step(&shared, &mut state.model, x, rows, draws.pairing(), mode);
+            let outcome = step(&shared, &mut state.model, x, rows, draws.pairing(), mode);
+            let report = read(&shared, draws.pairing(), &outcome);
+            backend.check().or_else(|error| ranks.agree(Err(error)))?;
             state.step = count;
             let own = [
                 losses(&report),

@@ -4,10 +4,11 @@ mod cli_common;
 #[allow(dead_code, reason = "only a part of it is used here")]
 mod golden_case;
 
+use clapp_host_gpu::backend::cpu::Cpu;
 use clapp_host_gpu::checkpoint::Checkpoint;
 use clapp_host_gpu::config::Config;
 use clapp_host_gpu::golden::case::Case;
-use clapp_host_gpu::golden::cpu;
+use clapp_host_gpu::golden::on_backend;
 use clapp_host_gpu::probe::ProbeRecord;
 use cli_common::{CONFIG, clapp, grey_config, succeeds, write_cifar, write_idx};
 use golden_case::batch;
@@ -169,7 +170,7 @@ fn golden_passes_on_results_that_agree_and_fails_on_others() {
     let path = place.path().join("case.safetensors");
     let mut file = batch();
     let case = Case::parse(Path::new("case.safetensors"), &file.bytes()).expect("a case");
-    for (name, values) in cpu::compute(&case).expect("computed").tensors {
+    for (name, values) in on_backend::compute(&Cpu, &case).expect("computed").tensors {
         file.doubles(&format!("expect.{name}"), &[values.len()], &values);
     }
     fs::write(&path, file.bytes()).expect("a file");

@@ -14,7 +14,7 @@ use clapp_host_gpu::draws::draw_negatives;
 use clapp_host_gpu::model::{Feedback, Head, LayerValues, Options, TensorRole};
 use clapp_host_gpu::optimizer::Optimizer;
 use clapp_host_gpu::rng::{Purpose, stream};
-use clapp_host_gpu::step::{Mode, Model};
+use clapp_host_gpu::step::{Mode, Model, download_gradients};
 use clapp_host_gpu::trainer::initial_values;
 use cli_common::CONFIG;
 use mpi_common::{Batches, compare, learn, mpirun};
@@ -150,9 +150,9 @@ fn gradients(
     frames: &[f32],
     negatives: &[usize],
 ) -> Vec<LayerValues> {
-    let mut gradients = Vec::new();
-    learn(backend, &case.config, &mut case.upload(), frames, negatives, Mode::Record(&mut gradients));
-    gradients
+    let (mut gradients, mut model) = (Vec::new(), case.upload());
+    learn(backend, &case.config, &mut model, frames, negatives, Mode::Record(&mut gradients));
+    download_gradients(backend, &model.spec, &gradients)
 }
 
 /// How many images each rank has: as many each, unlike numbers, and one rank that counts for nothing.

@@ -9,7 +9,7 @@ use clapp_core::shape::Shape;
 use clapp_host_gpu::backend::cpu::Cpu;
 use clapp_host_gpu::backend::{Backend, Pairing};
 use clapp_host_gpu::model::{LayerValues, Learning, NetworkSpec, TensorRole};
-use clapp_host_gpu::step::{Mode, Model, step};
+use clapp_host_gpu::step::{Mode, Model, download_gradients, step};
 use clapp_tests::{numbers, uniform};
 use plain::{Rows, Values};
 use proptest::prelude::*;
@@ -115,7 +115,7 @@ fn recorded(case: &Case, values: &[LayerValues], frames: &[f32]) -> Vec<LayerVal
     let pairing = Pairing::views(&case.negatives, case.keep.as_deref());
     let x = Cpu.upload_frames(case.spec.input(), frames);
     step(&Cpu, &mut model, x, 2 * case.pairs, pairing, Mode::Record(&mut gradients));
-    gradients
+    download_gradients(&Cpu, &model.spec, &gradients)
 }
 
 /// The loss that a layer's parameters are to lower, as a function of that layer's values, with everything that is

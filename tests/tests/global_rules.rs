@@ -8,7 +8,7 @@ use clapp_core::shape::Shape;
 use clapp_host_gpu::backend::cpu::Cpu;
 use clapp_host_gpu::backend::{Backend, Pairing};
 use clapp_host_gpu::model::{Feedback, Head, LayerValues, Learning, NetworkSpec, Options, TensorRole};
-use clapp_host_gpu::step::{Mode, Model, StepReport, step};
+use clapp_host_gpu::step::{Mode, Model, StepReport, download_gradients, read, step};
 use clapp_tests::{numbers, uniform};
 use plain::{Rows, Values};
 
@@ -49,8 +49,8 @@ fn recorded(
     let mut gradients = Vec::new();
     let rows = frames.len() / spec.input().len();
     let x = Cpu.upload_frames(spec.input(), frames);
-    let report = step(&Cpu, &mut model, x, rows, pairing, Mode::Record(&mut gradients));
-    (report, gradients)
+    let outcome = step(&Cpu, &mut model, x, rows, pairing, Mode::Record(&mut gradients));
+    (read(&Cpu, pairing, &outcome), download_gradients(&Cpu, &model.spec, &gradients))
 }
 
 /// Outputs of all layers above the input.

@@ -9,7 +9,7 @@ use clapp_host_gpu::config::{Config, ContrastName, Negatives, RuleName};
 use clapp_host_gpu::draws::{Draws, mix};
 use clapp_host_gpu::model::{LayerValues, NetworkSpec, TensorRole};
 use clapp_host_gpu::probe::features;
-use clapp_host_gpu::step::{Mode, Model, StepReport, step};
+use clapp_host_gpu::step::{Mode, Model, StepReport, download_gradients, read, step};
 use clapp_host_gpu::trainer::initial_values;
 use clapp_tests::{SHAPE, numbers, small_config, uniform};
 use plain::{Rows, Values};
@@ -39,8 +39,8 @@ fn recorded(
     let mut model = Model::upload(&Cpu, spec.clone(), values);
     let mut gradients = Vec::new();
     let rows = x.len() / SHAPE.len();
-    let report = step(&Cpu, &mut model, Cpu.upload_frames(SHAPE, x), rows, pairing, Mode::Record(&mut gradients));
-    (report, gradients)
+    let outcome = step(&Cpu, &mut model, Cpu.upload_frames(SHAPE, x), rows, pairing, Mode::Record(&mut gradients));
+    (read(&Cpu, pairing, &outcome), download_gradients(&Cpu, &model.spec, &gradients))
 }
 
 /// Rows with a mean square of 1.

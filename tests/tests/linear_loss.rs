@@ -13,7 +13,7 @@ use clapp_host_gpu::backend::{Backend, Pairing};
 use clapp_host_gpu::core_memory::CoreMemory;
 use clapp_host_gpu::model::{LayerValues, Learning, NetworkSpec};
 use clapp_host_gpu::rng::Rng;
-use clapp_host_gpu::step::{Mode, Model, step};
+use clapp_host_gpu::step::{Mode, Model, read, step};
 use clapp_tests::{numbers, uniform};
 
 /// Networks and batches that are drawn.
@@ -94,8 +94,9 @@ fn on_cpu(drawn: &Drawn) -> Vec<(f64, f64)> {
     let mut model = Model::upload(&Cpu, spec.clone(), values);
     let mut gradients = Vec::new();
     let x = Cpu.upload_frames(spec.input(), x);
-    let report = step(&Cpu, &mut model, x, *rows, Pairing::views(negatives, None), Mode::Record(&mut gradients));
-    report
+    let pairing = Pairing::views(negatives, None);
+    let outcome = step(&Cpu, &mut model, x, *rows, pairing, Mode::Record(&mut gradients));
+    read(&Cpu, pairing, &outcome)
         .iter()
         .flat_map(|layer| {
             layer.scores.iter().map(|scores| (scores.loss, size(scores.u_pos.iter().chain(&scores.u_neg))))

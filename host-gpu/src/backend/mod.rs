@@ -7,22 +7,27 @@
 pub mod cpu;
 pub mod gpu;
 
+use crate::error::Error;
 use crate::model::TensorRole;
 use crate::optimizer::Optimizer;
+use crate::step::{Mismatch, Scores};
 use clapp_core::network::Rule;
 use clapp_core::plan::Layer;
 use clapp_core::shape::Shape;
 
 /// The output of a block for all rows of a batch.
 #[derive(Debug)]
-pub struct Activity<T> {
+pub struct Activity<T, A> {
     /// Number of rows (frames).
     pub rows: usize,
     /// Output map `z` after activation and max-pool, in the backend's layout.
     pub z: T,
     /// Position of each maximum in its window; empty without max-pool.
-    pub argmax: Vec<u8>,
+    pub argmax: A,
 }
+
+/// [`Activity`] on a backend.
+pub type ActivityOf<B> = Activity<<B as Backend>::Tensor, <B as Backend>::Argmax>;
 
 /// One trained tensor with the state of its optimiser.
 #[derive(Debug)]
@@ -55,6 +60,8 @@ pub struct Pairing<'a> {
     /// Number of lists of negatives: 1, which all losses share, or two a layer, the first for the loss whose context is
     /// the same layer, the second for the one whose context is the top.
     pub lists: usize,
+    /// Which of the lists these negatives are, where [`Pairing::of`] has chosen one.
+    pub list: usize,
     /// For each row, whether only its positive (`true`) or only its negative term counts; `None` for both.
     pub keep_positive: Option<&'a [bool]>,
 }
@@ -62,7 +69,7 @@ pub struct Pairing<'a> {
 impl<'a> Pairing<'a> {
     /// Two views of each image, with one list of negatives for all losses.
     pub fn views(negatives: &'a [usize], keep_positive: Option<&'a [bool]>) -> Self {
-        Self { partner: Partner::OtherView, negatives, lists: 1, keep_positive }
+        Self { partner: Partner::OtherView, negatives, lists: 1, list: 0, keep_positive }
     }
 
     /// The pairing of one loss, which has one list of negatives.
@@ -72,7 +79,7 @@ impl<'a> Pairing<'a> {
         }
         let list = 2 * layer + usize::from(role == TensorRole::Feedback);
         let len = self.negatives.len() / self.lists;
-        Self { negatives: &self.negatives[list * len..(list + 1) * len], lists: 1, ..self }
+        Self { negatives: &self.negatives[list * len..(list + 1) * len], lists: 1, list, ..self }
     }
 
     /// The row whose activity is the positive of `row` among `rows`: `pi(j)`. Its inverse is itself.
@@ -86,20 +93,18 @@ impl<'a> Pairing<'a> {
 
 /// What a contrast gives for one layer, one context, and all rows.
 #[derive(Debug, Clone)]
-pub struct Factors<T> {
-    /// Scores of the positives, `[rows]`.
-    pub u_pos: Vec<f32>,
-    /// Scores of the negatives, `[K][rows]` flattened.
-    pub u_neg: Vec<f32>,
-    /// Third factors of the positives, `d loss_j / d u+_j` (spec 2.1), `[rows]`.
-    pub g_pos: Vec<f64>,
-    /// Third factors of the negatives, `[K][rows]` flattened.
-    pub g_neg: Vec<f64>,
-    /// Mean loss over the rows.
-    pub loss: f64,
+pub struct Factors<T, S> {
+    /// Scores, third factors and loss of each row.
+    pub scores: S,
     /// Predictions `s = B c`, `[rows, D]`.
     pub prediction: T,
 }
+
+/// [`Factors`] on a backend.
+pub type FactorsOf<B> = Factors<<B as Backend>::Tensor, <B as Backend>::Scores>;
+
+/// The losses of a layer on a backend, each with who is compared with whom.
+pub type PairedLosses<'a, B> = [(Pairing<'a>, &'a FactorsOf<B>)];
 
 /// Gradients of a block's weights and biases.
 #[derive(Debug)]
@@ -112,13 +117,10 @@ pub struct BlockGradient<T> {
 
 /// What InfoNCE gives on the top's pooled activity (spec 2.8).
 #[derive(Debug)]
-pub struct InfoNce<T, G> {
-    /// Mean loss over the N first views.
-    pub loss: f64,
-    /// Cosine of each image's two views, `[N]`.
-    pub pairs: Vec<f32>,
-    /// Mean cosine of each first view with the second views of the other images, `[N]`.
-    pub others: Vec<f32>,
+pub struct InfoNce<T, G, S> {
+    /// As scores: the cosine of each image's two views, `[N]`, for positives, and the mean cosine of each first view with
+    /// the second views of the other images, `[N]`, for negatives; mean loss over the N first views.
+    pub scores: S,
     /// Gradient with respect to the pooled activity of both views, `[rows, D]`.
     pub pooled: G,
     /// Gradient with respect to the head, `[outputs, D]`.
@@ -127,22 +129,38 @@ pub struct InfoNce<T, G> {
 
 /// How far a layer's error is from the ideal one, and what its projections learn from that (spec 3).
 #[derive(Debug)]
-pub struct Matching<T> {
-    /// `F = ||G_ideal - G||^2`.
-    pub distance: f64,
-    /// `||G_ideal||^2`.
-    pub ideal: f64,
+pub struct Matching<T, D> {
+    /// `F = ||G_ideal - G||^2`, and `||G_ideal||^2`.
+    pub distance: D,
     /// `dF/ds`, `[rows, D]`, one a loss: the rows of the gradient by its projection, as of
     /// [`Backend::projection_errors`].
     pub errors: Vec<T>,
 }
 
 /// A device that can train.
-pub trait Backend {
+pub trait Backend: Sized {
     /// An array of `f32` on the device.
     type Tensor;
     /// A gradient of pooled activity, which a device may keep in another precision.
     type PooledGradient;
+    /// Positions of maxima.
+    type Argmax;
+    /// Scores `u`, third factors `d loss / d u` (spec 2.1) and losses of all rows under one context.
+    type Scores;
+    /// `F` and `||G_ideal||^2` of one layer.
+    type Distance;
+
+    /// What the rows' scores and losses are; waits for the device.
+    fn read_scores(&self, pairing: Pairing<'_>, role: TensorRole, scores: &Self::Scores) -> Scores;
+    /// What a distance is; waits for the device.
+    fn read_distance(&self, distance: &Self::Distance) -> Mismatch;
+    /// What has gone wrong on the device since it was last asked; operations after the first failure do nothing.
+    ///
+    /// # Errors
+    /// The first failure.
+    fn check(&self) -> Result<(), Error> {
+        Ok(())
+    }
 
     /// Copies values to the device as they are.
     fn upload(&self, values: &[f32]) -> Self::Tensor;
@@ -165,10 +183,10 @@ pub trait Backend {
         bias: &Self::Tensor,
         x: &Self::Tensor,
         rows: usize,
-    ) -> Activity<Self::Tensor>;
+    ) -> ActivityOf<Self>;
 
     /// Loss pooling: `p`, `[rows, D]`, channel-major (spec 2.4).
-    fn pool(&self, layer: &Layer, activity: &Activity<Self::Tensor>) -> Self::Tensor;
+    fn pool(&self, layer: &Layer, activity: &ActivityOf<Self>) -> Self::Tensor;
 
     /// Scores, third factors and loss of pooled activity `p` `[rows, D]` under context `c` `[rows, D_src]`
     /// (spec 1.2 and 2.1). Without a projection it is the identity.
@@ -180,10 +198,10 @@ pub trait Backend {
         c: &Self::Tensor,
         projection: Option<&Self::Tensor>,
         rows: usize,
-    ) -> Factors<Self::Tensor>;
+    ) -> FactorsOf<Self>;
 
     /// Gradient of `losses` with respect to `p`, summed over them (spec 2.3), `[rows, D]`.
-    fn pooled_gradient(&self, losses: &[(Pairing<'_>, &Factors<Self::Tensor>)], rows: usize) -> Self::PooledGradient;
+    fn pooled_gradient(&self, losses: &PairedLosses<'_, Self>, rows: usize) -> Self::PooledGradient;
 
     /// Maps whose elements have a mean square of 1 in each of `rows` rows: what the next layer sees where lengths must
     /// not tell it what this layer's goodness was. A silent row stays silent.
@@ -195,7 +213,7 @@ pub trait Backend {
         &self,
         pairing: Pairing<'_>,
         p: &Self::Tensor,
-        factors: &Factors<Self::Tensor>,
+        factors: &FactorsOf<Self>,
         rows: usize,
     ) -> Self::Tensor;
 
@@ -227,7 +245,7 @@ pub trait Backend {
         head: &Self::Tensor,
         temperature: f32,
         rows: usize,
-    ) -> InfoNce<Self::Tensor, Self::PooledGradient>;
+    ) -> InfoNce<Self::Tensor, Self::PooledGradient, Self::Scores>;
 
     /// The distance of the error `pooled`, spread over the output maps, from the error `ideal` of those maps, and its
     /// gradient with respect to the predictions of each of the `losses` (spec 3).
@@ -237,11 +255,11 @@ pub trait Backend {
         rule: &Rule,
         layer: &Layer,
         p: &Self::Tensor,
-        losses: &[(Pairing<'_>, &Factors<Self::Tensor>)],
+        losses: &PairedLosses<'_, Self>,
         pooled: &Self::PooledGradient,
         ideal: &Self::Tensor,
         rows: usize,
-    ) -> Matching<Self::Tensor>;
+    ) -> Matching<Self::Tensor, Self::Distance>;
 
     /// Spreads a pooled gradient `[rows, D]` over the output maps (spec 2.4).
     fn spread(&self, layer: &Layer, pooled: &Self::PooledGradient, rows: usize) -> Self::Tensor;
@@ -251,7 +269,7 @@ pub trait Backend {
         &self,
         layer: &Layer,
         x: &Self::Tensor,
-        activity: &Activity<Self::Tensor>,
+        activity: &ActivityOf<Self>,
         pooled: &Self::PooledGradient,
     ) -> BlockGradient<Self::Tensor>;
 
@@ -260,7 +278,7 @@ pub trait Backend {
         &self,
         layer: &Layer,
         x: &Self::Tensor,
-        activity: &Activity<Self::Tensor>,
+        activity: &ActivityOf<Self>,
         dz: &Self::Tensor,
     ) -> BlockGradient<Self::Tensor>;
 
@@ -269,16 +287,10 @@ pub trait Backend {
         &self,
         layer: &Layer,
         weight: &Self::Tensor,
-        activity: &Activity<Self::Tensor>,
+        activity: &ActivityOf<Self>,
         dz: &Self::Tensor,
     ) -> Self::Tensor;
 
-    /// One optimiser step; `step` counts from 1.
-    fn update(
-        &self,
-        parameter: &mut Parameter<Self::Tensor>,
-        gradient: &Self::Tensor,
-        optimizer: &Optimizer,
-        step: u64,
-    );
+    /// One optimiser step of some tensors, each with its gradient; `step` counts from 1.
+    fn update(&self, tensors: &mut [(&mut Parameter<Self::Tensor>, &Self::Tensor)], optimizer: &Optimizer, step: u64);
 }

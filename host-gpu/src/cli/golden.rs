@@ -2,8 +2,9 @@
 
 use super::BackendName;
 use super::output::say;
+use crate::backend::cpu::Cpu;
 use crate::error::Error;
-use crate::golden::{Backend, core, cpu, run as run_cases};
+use crate::golden::{Backend, core, on_backend, run as run_cases};
 use clap::Args;
 use std::path::PathBuf;
 
@@ -25,7 +26,7 @@ pub struct GoldenArguments {
 pub fn run(arguments: &GoldenArguments) -> Result<u8, Error> {
     let backend: &Backend<'_> = match arguments.backend {
         BackendName::Core => &core::compute,
-        BackendName::Cpu => &cpu::compute,
+        BackendName::Cpu => &|case| on_backend::compute(&Cpu, case),
     };
     let report = run_cases(&arguments.paths, backend);
     say(&report)?;

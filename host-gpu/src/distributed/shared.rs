@@ -7,8 +7,13 @@
 //! rank's product grows with the number of ranks; it stays below the update's own cost (memory traffic) for several.
 
 use super::Ranks;
-use crate::backend::{Activity, Backend, BlockGradient, Factors, InfoNce, Matching, Pairing, Parameter};
+use crate::backend::{
+    ActivityOf, Backend, BlockGradient, FactorsOf, InfoNce, Matching, PairedLosses, Pairing, Parameter,
+};
+use crate::error::Error;
+use crate::model::TensorRole;
 use crate::optimizer::Optimizer;
+use crate::step::{Mismatch, Scores};
 use clapp_core::network::Rule;
 use clapp_core::plan::Layer;
 use clapp_core::shape::Shape;
@@ -60,6 +65,9 @@ impl<B: Backend> Shared<'_, B> {
 impl<B: Backend> Backend for Shared<'_, B> {
     type Tensor = B::Tensor;
     type PooledGradient = B::PooledGradient;
+    type Argmax = B::Argmax;
+    type Scores = B::Scores;
+    type Distance = B::Distance;
 
     fn projection_gradient(&self, errors: &B::Tensor, c: &B::Tensor, rows: usize) -> B::Tensor {
         if self.ranks.size() == 1 {
@@ -89,7 +97,7 @@ impl<B: Backend> Backend for Shared<'_, B> {
         &self,
         layer: &Layer,
         x: &B::Tensor,
-        activity: &Activity<B::Tensor>,
+        activity: &ActivityOf<B>,
         pooled: &B::PooledGradient,
     ) -> BlockGradient<B::Tensor> {
         self.average_block(self.backend.local_gradient(layer, x, activity, pooled))
@@ -99,7 +107,7 @@ impl<B: Backend> Backend for Shared<'_, B> {
         &self,
         layer: &Layer,
         x: &B::Tensor,
-        activity: &Activity<B::Tensor>,
+        activity: &ActivityOf<B>,
         dz: &B::Tensor,
     ) -> BlockGradient<B::Tensor> {
         self.average_block(self.backend.block_gradient(layer, x, activity, dz))
@@ -112,7 +120,7 @@ impl<B: Backend> Backend for Shared<'_, B> {
         head: &B::Tensor,
         temperature: f32,
         rows: usize,
-    ) -> InfoNce<B::Tensor, B::PooledGradient> {
+    ) -> InfoNce<B::Tensor, B::PooledGradient, B::Scores> {
         let own = self.backend.info_nce(p, head, temperature, rows);
         InfoNce { head: self.average(own.head), ..own }
     }
@@ -124,11 +132,11 @@ impl<B: Backend> Backend for Shared<'_, B> {
         rule: &Rule,
         layer: &Layer,
         p: &B::Tensor,
-        losses: &[(Pairing<'_>, &Factors<B::Tensor>)],
+        losses: &PairedLosses<'_, B>,
         pooled: &B::PooledGradient,
         ideal: &B::Tensor,
         rows: usize,
-    ) -> Matching<B::Tensor> {
+    ) -> Matching<B::Tensor, B::Distance> {
         let own = self.backend.matching(rule, layer, p, losses, pooled, ideal, rows);
         if self.ranks.size() == 1 {
             return own;
@@ -170,11 +178,11 @@ impl<B: Backend> Backend for Shared<'_, B> {
         bias: &B::Tensor,
         x: &B::Tensor,
         rows: usize,
-    ) -> Activity<B::Tensor> {
+    ) -> ActivityOf<B> {
         self.backend.forward(layer, weight, bias, x, rows)
     }
 
-    fn pool(&self, layer: &Layer, activity: &Activity<B::Tensor>) -> B::Tensor {
+    fn pool(&self, layer: &Layer, activity: &ActivityOf<B>) -> B::Tensor {
         self.backend.pool(layer, activity)
     }
 
@@ -186,11 +194,11 @@ impl<B: Backend> Backend for Shared<'_, B> {
         c: &B::Tensor,
         projection: Option<&B::Tensor>,
         rows: usize,
-    ) -> Factors<B::Tensor> {
+    ) -> FactorsOf<B> {
         self.backend.contrast(rule, pairing, p, c, projection, rows)
     }
 
-    fn pooled_gradient(&self, losses: &[(Pairing<'_>, &Factors<B::Tensor>)], rows: usize) -> B::PooledGradient {
+    fn pooled_gradient(&self, losses: &PairedLosses<'_, B>, rows: usize) -> B::PooledGradient {
         self.backend.pooled_gradient(losses, rows)
     }
 
@@ -202,13 +210,7 @@ impl<B: Backend> Backend for Shared<'_, B> {
         self.backend.pair_anew(z, rows)
     }
 
-    fn projection_errors(
-        &self,
-        pairing: Pairing<'_>,
-        p: &B::Tensor,
-        factors: &Factors<B::Tensor>,
-        rows: usize,
-    ) -> B::Tensor {
+    fn projection_errors(&self, pairing: Pairing<'_>, p: &B::Tensor, factors: &FactorsOf<B>, rows: usize) -> B::Tensor {
         self.backend.projection_errors(pairing, p, factors, rows)
     }
 
@@ -216,17 +218,23 @@ impl<B: Backend> Backend for Shared<'_, B> {
         self.backend.spread(layer, pooled, rows)
     }
 
-    fn input_gradient(
-        &self,
-        layer: &Layer,
-        weight: &B::Tensor,
-        activity: &Activity<B::Tensor>,
-        dz: &B::Tensor,
-    ) -> B::Tensor {
+    fn input_gradient(&self, layer: &Layer, weight: &B::Tensor, activity: &ActivityOf<B>, dz: &B::Tensor) -> B::Tensor {
         self.backend.input_gradient(layer, weight, activity, dz)
     }
 
-    fn update(&self, parameter: &mut Parameter<B::Tensor>, gradient: &B::Tensor, optimizer: &Optimizer, step: u64) {
-        self.backend.update(parameter, gradient, optimizer, step);
+    fn update(&self, tensors: &mut [(&mut Parameter<B::Tensor>, &B::Tensor)], optimizer: &Optimizer, step: u64) {
+        self.backend.update(tensors, optimizer, step);
+    }
+
+    fn read_scores(&self, pairing: Pairing<'_>, role: TensorRole, scores: &B::Scores) -> Scores {
+        self.backend.read_scores(pairing, role, scores)
+    }
+
+    fn read_distance(&self, distance: &B::Distance) -> Mismatch {
+        self.backend.read_distance(distance)
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        self.backend.check()
     }
 }

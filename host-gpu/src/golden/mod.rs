@@ -13,8 +13,8 @@
 pub mod case;
 pub mod compare;
 pub mod core;
-pub mod cpu;
 mod fields;
+pub mod on_backend;
 pub mod report;
 mod spec;
 mod tensors;
@@ -68,6 +68,9 @@ pub enum GoldenError {
         /// What does not fit.
         source: NetworkError,
     },
+    /// The device that computes has failed.
+    #[error("{0}")]
+    Device(String),
     /// The backend refused the case.
     #[error("{path}: {reason}")]
     Backend {

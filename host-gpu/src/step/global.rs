@@ -1,10 +1,10 @@
 //! Steps that walk back through the network: the global baselines, and local learning whose feedback is matched to
 //! back-propagation. Every layer's maps are kept until its gradients have been computed.
 
-use super::lesson::{Lesson, Losses, learn, report};
-use super::{LayerReport, Mismatch, Mode, Model, Scores, StepReport, forward};
-use crate::backend::{Activity, Backend, Matching, Pairing};
-use crate::model::{Head, LayerValues, TensorRole};
+use super::lesson::{Lesson, Losses, learn, outcome};
+use super::{LayerOutcome, LayerOutcomeOf, LayerTensors, Mode, Model, OutcomeOf, forward};
+use crate::backend::{ActivityOf, Backend, Matching, Pairing};
+use crate::model::{Head, TensorRole};
 use clapp_core::plan::Layer;
 
 /// Outputs of all layers.
@@ -14,8 +14,8 @@ fn activities<B: Backend>(
     layers: &[Layer],
     x: &B::Tensor,
     rows: usize,
-) -> Vec<Activity<B::Tensor>> {
-    let mut all: Vec<Activity<B::Tensor>> = Vec::with_capacity(layers.len());
+) -> Vec<ActivityOf<B>> {
+    let mut all: Vec<ActivityOf<B>> = Vec::with_capacity(layers.len());
     for layer in layers {
         let below = all.last().map_or(x, |activity| &activity.z);
         all.push(forward(backend, model, layer, below, rows));
@@ -31,26 +31,26 @@ pub fn global_step<B: Backend>(
     x: B::Tensor,
     rows: usize,
     pairing: Pairing<'_>,
-    mut mode: Mode<'_>,
-) -> StepReport {
+    mut mode: Mode<'_, B::Tensor>,
+) -> OutcomeOf<B> {
     let layers = model.spec.layers().to_vec();
     let mut activities = activities(backend, model, &layers, &x, rows);
-    let mut reports: StepReport = layers.iter().map(|_| LayerReport::default()).collect();
-    let (Some(top), Some(activity)) = (layers.last(), activities.last()) else { return reports };
+    let mut outcomes: OutcomeOf<B> = layers.iter().map(|_| LayerOutcome::default()).collect();
+    let (Some(top), Some(activity)) = (layers.last(), activities.last()) else { return outcomes };
     let p = backend.pool(top, activity);
-    let mut kept: Vec<LayerValues> = layers.iter().map(|_| LayerValues::default()).collect();
+    let mut kept: Vec<LayerTensors<B::Tensor>> = layers.iter().map(|_| LayerTensors::default()).collect();
     let of_top = &mut kept[top.index];
-    let (report, dp) = match model.spec.options().head {
+    let (of_losses, dp) = match model.spec.options().head {
         Some(head) => learn_head(backend, model, head, &p, rows, &mode, of_top),
         None => {
             let lesson = Lesson { backend, layer: top, rows, pairing, p: &p, same: &p, top: &p };
             let losses = lesson.losses(model);
             let dp = lesson.pooled_gradient(&losses);
             lesson.learn_projections(model, &losses, None, &mut mode, of_top);
-            (report(pairing, losses), dp)
+            (outcome::<B>(losses), dp)
         }
     };
-    reports[top.index] = report;
+    outcomes[top.index] = of_losses;
     let mut dz = backend.spread(top, &dp, rows);
     for layer in layers.iter().rev() {
         let Some(activity) = activities.pop() else { break };
@@ -64,12 +64,12 @@ pub fn global_step<B: Backend>(
             dz = backend.input_gradient(layer, &model.layers[layer.index].weight.value, &activity, &dz);
         }
         let lesson = Lesson { backend, layer, rows, pairing, p: &p, same: &p, top: &p };
-        lesson.learn_encoder(model, &gradient, &mut mode, &mut kept[layer.index]);
+        lesson.learn_encoder(model, gradient, &mut mode, &mut kept[layer.index]);
     }
     if let Mode::Record(gradients) = mode {
         *gradients = kept;
     }
-    reports
+    outcomes
 }
 
 /// InfoNCE on the top's pooled activity `p`, and the update of its head.
@@ -79,19 +79,18 @@ fn learn_head<B: Backend>(
     head: Head,
     p: &B::Tensor,
     rows: usize,
-    mode: &Mode<'_>,
-    kept: &mut LayerValues,
-) -> (LayerReport, B::PooledGradient) {
+    mode: &Mode<'_, B::Tensor>,
+    kept: &mut LayerTensors<B::Tensor>,
+) -> (LayerOutcomeOf<B>, B::PooledGradient) {
     let Some(parameter) = model.layers.last_mut().and_then(|layer| layer.head.as_mut()) else {
         unreachable!("a model whose description has a head is uploaded with one")
     };
     let result = backend.info_nce(p, &parameter.value, head.temperature, rows);
-    learn(backend, parameter, &result.head, mode);
+    learn(backend, &mut [(parameter, &result.head)], mode);
     if let Mode::Record(_) = mode {
-        kept.head = backend.download(&result.head);
+        kept.push(TensorRole::Head, result.head);
     }
-    let scores = Scores { role: TensorRole::Head, u_pos: result.pairs, u_neg: result.others, loss: result.loss };
-    (LayerReport { scores: vec![scores], mismatch: None }, result.pooled)
+    (LayerOutcome { scores: vec![(TensorRole::Head, result.scores)], distance: None }, result.pooled)
 }
 
 /// Local learning in which the projections below the top learn to send the error that back-propagation of the top's
@@ -103,14 +102,14 @@ pub fn matched_step<B: Backend>(
     x: B::Tensor,
     rows: usize,
     pairing: Pairing<'_>,
-    mut mode: Mode<'_>,
-) -> StepReport {
+    mut mode: Mode<'_, B::Tensor>,
+) -> OutcomeOf<B> {
     let layers = model.spec.layers().to_vec();
     let mut activities = activities(backend, model, &layers, &x, rows);
-    let mut reports: StepReport = layers.iter().map(|_| LayerReport::default()).collect();
-    let (Some(last), Some(activity)) = (layers.last(), activities.last()) else { return reports };
+    let mut outcomes: OutcomeOf<B> = layers.iter().map(|_| LayerOutcome::default()).collect();
+    let (Some(last), Some(activity)) = (layers.last(), activities.last()) else { return outcomes };
     let top = backend.pool(last, activity);
-    let mut kept: Vec<LayerValues> = layers.iter().map(|_| LayerValues::default()).collect();
+    let mut kept: Vec<LayerTensors<B::Tensor>> = layers.iter().map(|_| LayerTensors::default()).collect();
     // What back-propagation brings to the output of the layer that is next.
     let mut ideal: Option<B::Tensor> = None;
     for layer in layers.iter().rev() {
@@ -129,23 +128,23 @@ pub fn matched_step<B: Backend>(
         let kept = &mut kept[layer.index];
         let errors = matching.as_ref().map(|matching| matching.errors.as_slice());
         lesson.learn_projections(model, &losses, errors, &mut mode, kept);
-        lesson.learn_encoder(model, &gradient, &mut mode, kept);
-        let mismatch = matching.map(|Matching { distance, ideal, .. }| Mismatch { distance, ideal });
-        reports[layer.index] = LayerReport { mismatch, ..report(pairing, losses) };
+        lesson.learn_encoder(model, gradient, &mut mode, kept);
+        let distance = matching.map(|matching| matching.distance);
+        outcomes[layer.index] = LayerOutcome { distance, ..outcome::<B>(losses) };
     }
     if let Mode::Record(gradients) = mode {
         *gradients = kept;
     }
-    reports
+    outcomes
 }
 
 fn match_feedback<B: Backend>(
     lesson: &Lesson<'_, B>,
     model: &Model<B::Tensor>,
-    losses: &Losses<B::Tensor>,
+    losses: &Losses<B>,
     dp: &B::PooledGradient,
     ideal: &B::Tensor,
-) -> Matching<B::Tensor> {
+) -> Matching<B::Tensor, B::Distance> {
     let Lesson { backend, layer, rows, p, .. } = *lesson;
     backend.matching(&model.spec.rule(), layer, p, &lesson.paired(losses), dp, ideal, rows)
 }

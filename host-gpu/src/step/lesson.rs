@@ -1,13 +1,13 @@
 //! What one layer learns from in one step, and its update: the same for every schedule.
 
 use super::model::LayerParameters;
-use super::{LayerReport, Mode, Model, Scores};
-use crate::backend::{Backend, BlockGradient, Factors, Pairing, Parameter, Partner};
-use crate::model::{LayerValues, TensorRole};
+use super::{LayerOutcome, LayerOutcomeOf, LayerTensors, Mode, Model};
+use crate::backend::{Backend, BlockGradient, FactorsOf, Pairing, Parameter};
+use crate::model::TensorRole;
 use clapp_core::plan::Layer;
 
 /// The losses of one layer, one a context.
-pub(super) type Losses<T> = Vec<(TensorRole, Factors<T>)>;
+pub(super) type Losses<B> = Vec<(TensorRole, FactorsOf<B>)>;
 
 /// One layer in one step.
 pub(super) struct Lesson<'a, B: Backend> {
@@ -29,7 +29,7 @@ impl<'a, B: Backend> Lesson<'a, B> {
     }
 
     /// Scores and third factors under each context.
-    pub fn losses(&self, model: &Model<B::Tensor>) -> Losses<B::Tensor> {
+    pub fn losses(&self, model: &Model<B::Tensor>) -> Losses<B> {
         let rule = model.spec.rule();
         let parameters = &model.layers[self.layer.index];
         let roles = [(rule.context.has_same(), TensorRole::Projection), (rule.context.has_top(), TensorRole::Feedback)];
@@ -43,12 +43,12 @@ impl<'a, B: Backend> Lesson<'a, B> {
     }
 
     /// Gradient of all losses with respect to the pooled activity.
-    pub fn pooled_gradient(&self, losses: &Losses<B::Tensor>) -> B::PooledGradient {
+    pub fn pooled_gradient(&self, losses: &Losses<B>) -> B::PooledGradient {
         self.backend.pooled_gradient(&self.paired(losses), self.rows)
     }
 
     /// The losses, each with its pairing.
-    pub fn paired<'b>(&self, losses: &'b Losses<B::Tensor>) -> Vec<(Pairing<'b>, &'b Factors<B::Tensor>)>
+    pub fn paired<'b>(&self, losses: &'b Losses<B>) -> Vec<(Pairing<'b>, &'b FactorsOf<B>)>
     where
         'a: 'b,
     {
@@ -60,10 +60,10 @@ impl<'a, B: Backend> Lesson<'a, B> {
     pub fn learn_projections(
         &self,
         model: &mut Model<B::Tensor>,
-        losses: &Losses<B::Tensor>,
+        losses: &Losses<B>,
         matched: Option<&[B::Tensor]>,
-        mode: &mut Mode<'_>,
-        kept: &mut LayerValues,
+        mode: &mut Mode<'_, B::Tensor>,
+        kept: &mut LayerTensors<B::Tensor>,
     ) {
         if !model.spec.projections_learn(self.layer) {
             return;
@@ -85,7 +85,7 @@ impl<'a, B: Backend> Lesson<'a, B> {
                     backend.update_projection(errors, c, self.rows, parameter, optimizer, *step);
                 }
                 Mode::Record(_) => {
-                    *kept.get_mut(*role) = backend.download(&backend.projection_gradient(errors, c, self.rows));
+                    kept.push(*role, backend.projection_gradient(errors, c, self.rows));
                 }
             }
         }
@@ -95,44 +95,31 @@ impl<'a, B: Backend> Lesson<'a, B> {
     pub fn learn_encoder(
         &self,
         model: &mut Model<B::Tensor>,
-        gradient: &BlockGradient<B::Tensor>,
-        mode: &mut Mode<'_>,
-        kept: &mut LayerValues,
+        gradient: BlockGradient<B::Tensor>,
+        mode: &mut Mode<'_, B::Tensor>,
+        kept: &mut LayerTensors<B::Tensor>,
     ) {
         let LayerParameters { weight, bias, .. } = &mut model.layers[self.layer.index];
-        learn(self.backend, weight, &gradient.weight, mode);
-        learn(self.backend, bias, &gradient.bias, mode);
+        learn(self.backend, &mut [(weight, &gradient.weight), (bias, &gradient.bias)], mode);
         if let Mode::Record(_) = mode {
-            kept.weight = self.backend.download_weights(self.layer, &gradient.weight);
-            kept.bias = self.backend.download(&gradient.bias);
+            kept.push(TensorRole::Weight, gradient.weight);
+            kept.push(TensorRole::Bias, gradient.bias);
         }
     }
 }
 
-/// The optimiser's step on a tensor, in a step that updates.
+/// The optimiser's step on some tensors, in a step that updates.
 pub(super) fn learn<B: Backend>(
     backend: &B,
-    parameter: &mut Parameter<B::Tensor>,
-    gradient: &B::Tensor,
-    mode: &Mode<'_>,
+    tensors: &mut [(&mut Parameter<B::Tensor>, &B::Tensor)],
+    mode: &Mode<'_, B::Tensor>,
 ) {
     if let Mode::Update { optimizer, step } = mode {
-        backend.update(parameter, gradient, optimizer, *step);
+        backend.update(tensors, optimizer, *step);
     }
 }
 
-/// What is reported of a layer's losses.
-pub(super) fn report<T>(pairing: Pairing<'_>, losses: Losses<T>) -> LayerReport {
-    let scores = |(role, Factors { mut u_pos, mut u_neg, loss, .. })| {
-        // Where a row is a positive or a negative by itself, it has one score.
-        if let (Partner::Itself, Some(keep)) = (pairing.partner, pairing.keep_positive) {
-            let counting = |scores: Vec<f32>, which: bool| {
-                let kept = scores.into_iter().zip(keep).filter(|(_, keep)| **keep == which);
-                kept.map(|(score, _)| score).collect()
-            };
-            (u_pos, u_neg) = (counting(u_pos, true), counting(u_neg, false));
-        }
-        Scores { role, u_pos, u_neg, loss }
-    };
-    LayerReport { scores: losses.into_iter().map(scores).collect(), mismatch: None }
+/// What is kept of a layer's losses after the step.
+pub(super) fn outcome<B: Backend>(losses: Losses<B>) -> LayerOutcomeOf<B> {
+    LayerOutcome { scores: losses.into_iter().map(|(role, factors)| (role, factors.scores)).collect(), distance: None }
 }

@@ -1,9 +1,9 @@
 //! Local learning: one layer after the other, each from its own loss, with nothing kept of the layers below.
 
-use super::lesson::{Lesson, report};
-use super::{LayerReport, Mode, Model, StepReport, forward, passed_on};
+use super::lesson::{Lesson, outcome};
+use super::{LayerOutcome, LayerOutcomeOf, LayerTensors, Mode, Model, OutcomeOf, forward, passed_on};
 use crate::backend::{Backend, Pairing};
-use crate::model::{Inputs, LayerValues};
+use crate::model::Inputs;
 use clapp_core::plan::Layer;
 
 /// Every layer from its own loss; the contexts are the other views' activity in the same batch. A context from
@@ -14,18 +14,18 @@ pub fn local_step<B: Backend>(
     x: B::Tensor,
     rows: usize,
     pairing: Pairing<'_>,
-    mut mode: Mode<'_>,
-) -> StepReport {
+    mut mode: Mode<'_, B::Tensor>,
+) -> OutcomeOf<B> {
     let layers = model.spec.layers().to_vec();
     let top = model.spec.rule().context.has_top().then(|| top_activity(backend, model, &layers, &x, rows));
-    let mut reports = Vec::with_capacity(layers.len());
+    let mut outcomes = Vec::with_capacity(layers.len());
     let mut x = x;
     for layer in &layers {
-        let (report, _, z) = learn_layer(backend, model, layer, &x, rows, pairing, None, top.as_ref(), &mut mode);
-        reports.push(report);
+        let (outcome, _, z) = learn_layer(backend, model, layer, &x, rows, pairing, None, top.as_ref(), &mut mode);
+        outcomes.push(outcome);
         x = z;
     }
-    reports
+    outcomes
 }
 
 /// One frame of a stream: the contexts are `previous`, the activity of all layers in the frame before, which is
@@ -37,32 +37,32 @@ pub fn stream_step<B: Backend>(
     x: B::Tensor,
     previous: &mut Vec<B::Tensor>,
     fixation: bool,
-    mut mode: Mode<'_>,
-) -> StepReport {
+    mut mode: Mode<'_, B::Tensor>,
+) -> OutcomeOf<B> {
     let layers = model.spec.layers().to_vec();
-    let mut reports = Vec::with_capacity(layers.len());
+    let mut outcomes = Vec::with_capacity(layers.len());
     let mut pooled = Vec::with_capacity(layers.len());
     let mut x = x;
     // With one row, that row is its own partner: its positive and its negative, of which one counts.
     let pairing = Pairing::views(&[0], Some(std::slice::from_ref(&fixation)));
     for layer in &layers {
-        let (report, p, z) = match (previous.get(layer.index), previous.last()) {
+        let (outcome, p, z) = match (previous.get(layer.index), previous.last()) {
             (Some(same), top) => learn_layer(backend, model, layer, &x, 1, pairing, Some(same), top, &mut mode),
             (None, _) => {
                 let activity = forward(backend, model, layer, &x, 1);
                 let p = backend.pool(layer, &activity);
-                (LayerReport::default(), p, passed_on(backend, model, activity))
+                (LayerOutcome::default(), p, passed_on(backend, model, activity))
             }
         };
-        reports.push(report);
+        outcomes.push(outcome);
         pooled.push(p);
         x = z;
     }
     *previous = pooled;
-    reports
+    outcomes
 }
 
-/// Forward pass, loss and update of one layer; gives its report, pooled activity and output. The maps below are
+/// Forward pass, loss and update of one layer; gives its outcome, pooled activity and output. The maps below are
 /// not needed any more after it. Without `same` and `top` the context is the layer's own activity.
 #[expect(clippy::too_many_arguments, reason = "the factors of one layer's update")]
 fn learn_layer<B: Backend>(
@@ -74,8 +74,8 @@ fn learn_layer<B: Backend>(
     pairing: Pairing<'_>,
     same: Option<&B::Tensor>,
     top: Option<&B::Tensor>,
-    mode: &mut Mode<'_>,
-) -> (LayerReport, B::Tensor, B::Tensor) {
+    mode: &mut Mode<'_, B::Tensor>,
+) -> (LayerOutcomeOf<B>, B::Tensor, B::Tensor) {
     let activity = forward(backend, model, layer, x, rows);
     let p = backend.pool(layer, &activity);
     let (same, top) = (same.unwrap_or(&p), top.unwrap_or(&p));
@@ -83,15 +83,15 @@ fn learn_layer<B: Backend>(
     let losses = lesson.losses(model);
     let dp = lesson.pooled_gradient(&losses);
     let gradient = backend.local_gradient(layer, x, &activity, &dp);
-    let mut kept = LayerValues::default();
+    let mut kept = LayerTensors::default();
     lesson.learn_projections(model, &losses, None, mode, &mut kept);
-    lesson.learn_encoder(model, &gradient, mode, &mut kept);
+    lesson.learn_encoder(model, gradient, mode, &mut kept);
     if let Mode::Record(gradients) = mode {
         gradients.push(kept);
     }
     let z = passed_on(backend, model, activity);
     let z = if model.spec.options().inputs == Inputs::Sums { backend.pair_anew(&z, rows) } else { z };
-    (report(pairing, losses), p, z)
+    (outcome::<B>(losses), p, z)
 }
 
 /// Pooled activity of the top layer, by a forward pass that keeps nothing else.

@@ -9,16 +9,16 @@ mod model;
 
 pub use global::{global_step, matched_step};
 pub use local::{local_step, stream_step};
-pub use model::{LayerParameters, Model};
+pub use model::{LayerParameters, LayerTensors, Model, download_gradients};
 
-use crate::backend::{Activity, Backend, Pairing};
-use crate::model::{Feedback, LayerValues, Learning, TensorRole};
+use crate::backend::{ActivityOf, Backend, Pairing};
+use crate::model::{Feedback, Learning, TensorRole};
 use crate::optimizer::Optimizer;
 use clapp_core::plan::Layer;
 
 /// What a step does with the gradients.
 #[derive(Debug)]
-pub enum Mode<'a> {
+pub enum Mode<'a, T> {
     /// Applies them; `step` counts from 1.
     Update {
         /// The optimiser of all tensors.
@@ -27,7 +27,7 @@ pub enum Mode<'a> {
         step: u64,
     },
     /// Leaves the parameters alone and keeps the gradients, one entry a layer.
-    Record(&'a mut Vec<LayerValues>),
+    Record(&'a mut Vec<LayerTensors<T>>),
 }
 
 /// Scores and loss of one layer under one context.
@@ -78,6 +78,36 @@ impl LayerReport {
 /// What a step reports, from the input to the top.
 pub type StepReport = Vec<LayerReport>;
 
+/// What a step has found of one layer, on the device.
+#[derive(Debug)]
+pub struct LayerOutcome<S, D> {
+    /// Scores, third factors and losses under each context.
+    pub scores: Vec<(TensorRole, S)>,
+    /// How far the layer's error is from the ideal one, where the feedback is matched.
+    pub distance: Option<D>,
+}
+
+impl<S, D> Default for LayerOutcome<S, D> {
+    fn default() -> Self {
+        Self { scores: Vec::new(), distance: None }
+    }
+}
+
+/// [`LayerOutcome`] on a backend.
+pub type LayerOutcomeOf<B> = LayerOutcome<<B as Backend>::Scores, <B as Backend>::Distance>;
+
+/// What a step has found, from the input to the top, on a backend.
+pub type OutcomeOf<B> = Vec<LayerOutcomeOf<B>>;
+
+/// What a step has found, brought to the host.
+pub fn read<B: Backend>(backend: &B, pairing: Pairing<'_>, outcome: &OutcomeOf<B>) -> StepReport {
+    let layer = |layer: &LayerOutcomeOf<B>| LayerReport {
+        scores: layer.scores.iter().map(|(role, scores)| backend.read_scores(pairing, *role, scores)).collect(),
+        mismatch: layer.distance.as_ref().map(|distance| backend.read_distance(distance)),
+    };
+    outcome.iter().map(layer).collect()
+}
+
 /// One step on the frames `x` (in the backend's layout, `rows` of them: first views, then second views).
 pub fn step<B: Backend>(
     backend: &B,
@@ -85,8 +115,8 @@ pub fn step<B: Backend>(
     x: B::Tensor,
     rows: usize,
     pairing: Pairing<'_>,
-    mode: Mode<'_>,
-) -> StepReport {
+    mode: Mode<'_, B::Tensor>,
+) -> OutcomeOf<B> {
     match (model.spec.learning(), model.spec.options().feedback) {
         (Learning::Global, _) => global_step(backend, model, x, rows, pairing, mode),
         (Learning::Local, Feedback::Matched) => matched_step(backend, model, x, rows, pairing, mode),
@@ -95,7 +125,7 @@ pub fn step<B: Backend>(
 }
 
 /// What the layer above sees of a layer's output.
-pub fn passed_on<B: Backend>(backend: &B, model: &Model<B::Tensor>, activity: Activity<B::Tensor>) -> B::Tensor {
+pub fn passed_on<B: Backend>(backend: &B, model: &Model<B::Tensor>, activity: ActivityOf<B>) -> B::Tensor {
     if model.spec.options().normalise { backend.normalise(&activity.z, activity.rows) } else { activity.z }
 }
 
@@ -106,7 +136,7 @@ pub fn forward<B: Backend>(
     layer: &Layer,
     x: &B::Tensor,
     rows: usize,
-) -> Activity<B::Tensor> {
+) -> ActivityOf<B> {
     let parameters = &model.layers[layer.index];
     backend.forward(layer, &parameters.weight.value, &parameters.bias.value, x, rows)
 }

@@ -2,6 +2,7 @@
 
 use crate::backend::{Backend, Parameter};
 use crate::model::{LayerValues, NetworkSpec, TensorRole};
+use clapp_core::plan::Layer;
 
 /// One layer's tensors on a backend.
 #[derive(Debug)]
@@ -40,6 +41,46 @@ impl<T> LayerParameters<T> {
             TensorRole::Head => self.head.as_mut(),
         }
     }
+}
+
+/// Some of a layer's tensors on a backend: its gradients.
+#[derive(Debug)]
+pub struct LayerTensors<T> {
+    tensors: Vec<(TensorRole, T)>,
+}
+
+impl<T> Default for LayerTensors<T> {
+    fn default() -> Self {
+        Self { tensors: Vec::new() }
+    }
+}
+
+impl<T> LayerTensors<T> {
+    /// Keeps a tensor.
+    pub fn push(&mut self, role: TensorRole, tensor: T) {
+        self.tensors.push((role, tensor));
+    }
+
+    /// Brings the tensors of `layer` to the host; those that are not there are empty.
+    pub fn download<B: Backend<Tensor = T>>(&self, backend: &B, layer: &Layer) -> LayerValues {
+        let mut values = LayerValues::default();
+        for (role, tensor) in &self.tensors {
+            *values.get_mut(*role) = match role {
+                TensorRole::Weight => backend.download_weights(layer, tensor),
+                _ => backend.download(tensor),
+            };
+        }
+        values
+    }
+}
+
+/// Brings the gradients of a step to the host.
+pub fn download_gradients<B: Backend>(
+    backend: &B,
+    spec: &NetworkSpec,
+    gradients: &[LayerTensors<B::Tensor>],
+) -> Vec<LayerValues> {
+    spec.layers().iter().zip(gradients).map(|(layer, tensors)| tensors.download(backend, layer)).collect()
 }
 
 /// A network with its parameters on a backend.

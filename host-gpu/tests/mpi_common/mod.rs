@@ -77,7 +77,7 @@ pub fn learn(
     model: &mut Model<Vec<f32>>,
     frames: &[f32],
     negatives: &[usize],
-    mode: Mode<'_>,
+    mode: Mode<'_, Vec<f32>>,
 ) {
     let rows = frames.len() / config.input_shape().len();
     let x = backend.upload_frames(config.input_shape(), frames);

@@ -1,5 +1,6 @@
 //! Scores, third factors and losses, and the gradient that they send to the pooled activity (spec 1.2, 2.1, 2.3).
 
+use super::RowScores;
 use crate::backend::{Factors, Pairing, Partner};
 use crate::matmul::{Matrix, dot, matmul};
 use clapp_core::network::{Contrast, Rule};
@@ -116,7 +117,7 @@ pub fn contrast(
     c: &[f32],
     projection: Option<&[f32]>,
     rows: usize,
-) -> Factors<Vec<f32>> {
+) -> Factors<Vec<f32>, RowScores> {
     let own = pairing.partner == Partner::Itself;
     let prediction = match projection {
         Some(projection) => predictions(projection, c, rows),
@@ -140,33 +141,32 @@ pub fn contrast(
             (u_pos, u_neg, loss, live * g_pos, g_neg.into_iter().map(|g| live * g).collect::<Vec<f64>>())
         })
         .collect();
-    let mut factors = Factors {
+    let mut scores = RowScores {
         u_pos: Vec::with_capacity(rows),
         u_neg: vec![0.0; count * rows],
         g_pos: Vec::with_capacity(rows),
         g_neg: vec![0.0; count * rows],
         loss: 0.0,
-        prediction,
     };
     let mut loss_sum = 0.0_f64;
     for (row, (u_pos, u_neg, loss, g_pos, g_neg)) in per_row.into_iter().enumerate() {
-        factors.u_pos.push(u_pos as f32);
-        factors.g_pos.push(g_pos);
+        scores.u_pos.push(u_pos as f32);
+        scores.g_pos.push(g_pos);
         for (k, (u, g)) in u_neg.into_iter().zip(g_neg).enumerate() {
-            factors.u_neg[k * rows + row] = u as f32;
-            factors.g_neg[k * rows + row] = g;
+            scores.u_neg[k * rows + row] = u as f32;
+            scores.g_neg[k * rows + row] = g;
         }
         loss_sum += loss;
     }
-    factors.loss = loss_sum / rows as f64;
-    factors
+    scores.loss = loss_sum / rows as f64;
+    Factors { scores, prediction }
 }
 
 /// `dL/dp`, `[rows, D]`: each row gathers the predictions that were scored against it, in a fixed order.
 ///
 /// In double precision: what a row receives as a positive and as a negative cancels over the batch wherever all
 /// rows are active alike, and the bias's gradient is what is left over.
-pub fn pooled_gradient(losses: &[(Pairing<'_>, &Factors<Vec<f32>>)], rows: usize) -> Vec<f64> {
+pub fn pooled_gradient(losses: &[(Pairing<'_>, &Factors<Vec<f32>, RowScores>)], rows: usize) -> Vec<f64> {
     // For each loss and row, the contexts that it is a negative of: context row, index into g_neg.
     let uses: Vec<Vec<Vec<(usize, usize)>>> = losses
         .iter()
@@ -192,9 +192,9 @@ pub fn pooled_gradient(losses: &[(Pairing<'_>, &Factors<Vec<f32>>)], rows: usize
         for ((pairing, factors), uses) in losses.iter().zip(&uses) {
             let prediction = |row: usize| &factors.prediction[row * dimension..(row + 1) * dimension];
             let positive = pairing.partner(row, rows);
-            add(factors.g_pos[positive], prediction(positive));
+            add(factors.scores.g_pos[positive], prediction(positive));
             for (context, at) in &uses[row] {
-                add(factors.g_neg[*at], prediction(*context));
+                add(factors.scores.g_neg[*at], prediction(*context));
             }
         }
     });

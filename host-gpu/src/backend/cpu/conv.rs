@@ -173,7 +173,7 @@ impl pulp::NullaryFnOnce for MaxPool<'_> {
 }
 
 /// Output of a block for `rows` frames.
-pub fn forward(layer: &Layer, weight: &[f32], bias: &[f32], x: &[f32], rows: usize) -> Activity<Vec<f32>> {
+pub fn forward(layer: &Layer, weight: &[f32], bias: &[f32], x: &[f32], rows: usize) -> Activity<Vec<f32>, Vec<u8>> {
     let mut z = vec![0.0; rows * layer.output.len()];
     let mut argmax = vec![0_u8; if layer.block.max_pool.is_some() { z.len() } else { 0 }];
     if let Some(tiling) = Tiling::of(layer) {
@@ -227,7 +227,7 @@ pub enum Error<'a> {
 /// Gradient before the activation, `[row, position, channel]`, of the rows from `first`.
 fn pre_activation_gradient(
     layer: &Layer,
-    activity: &Activity<Vec<f32>>,
+    activity: &Activity<Vec<f32>, Vec<u8>>,
     error: Error<'_>,
     first: usize,
     rows: usize,
@@ -320,7 +320,12 @@ impl pulp::NullaryFnOnce for Unpool<'_> {
 }
 
 /// Gradients of weights and biases.
-pub fn gradient(layer: &Layer, x: &[f32], activity: &Activity<Vec<f32>>, error: Error<'_>) -> BlockGradient<Vec<f32>> {
+pub fn gradient(
+    layer: &Layer,
+    x: &[f32],
+    activity: &Activity<Vec<f32>, Vec<u8>>,
+    error: Error<'_>,
+) -> BlockGradient<Vec<f32>> {
     let weight = match Tiling::of(layer) {
         Some(tiling) => winograd::weight_gradient(tiling, x, |first, count, da| {
             pre_activation_gradient(layer, activity, error, first, count, &mut Vec::new(), da);
@@ -341,7 +346,7 @@ pub fn sum_in_order<T: Copy + Send + Sync + std::ops::AddAssign>(mut parts: Vec<
 }
 
 /// Gradient of the weights as a product with the windows.
-fn weight_gradient(layer: &Layer, x: &[f32], activity: &Activity<Vec<f32>>, error: Error<'_>) -> Vec<f32> {
+fn weight_gradient(layer: &Layer, x: &[f32], activity: &Activity<Vec<f32>, Vec<u8>>, error: Error<'_>) -> Vec<f32> {
     let rows = activity.rows;
     let (fan_in, channels) = (layer.fan_in(), layer.block.out_channels);
     let len = layer.weight_len();
@@ -367,7 +372,7 @@ fn weight_gradient(layer: &Layer, x: &[f32], activity: &Activity<Vec<f32>>, erro
 
 /// Gradient of the biases, in double precision: what a channel receives cancels over the batch wherever all rows are
 /// active alike, and this gradient is what is left over.
-fn bias_gradient(layer: &Layer, activity: &Activity<Vec<f32>>, error: Error<'_>) -> Vec<f32> {
+fn bias_gradient(layer: &Layer, activity: &Activity<Vec<f32>, Vec<u8>>, error: Error<'_>) -> Vec<f32> {
     if !layer.block.bias {
         return Vec::new();
     }
@@ -399,7 +404,7 @@ fn bias_gradient(layer: &Layer, activity: &Activity<Vec<f32>>, error: Error<'_>)
 }
 
 /// Gradient of a block's input from the gradient of its output maps: needed by back-propagation only.
-pub fn input_gradient(layer: &Layer, weight: &[f32], activity: &Activity<Vec<f32>>, dz: &[f32]) -> Vec<f32> {
+pub fn input_gradient(layer: &Layer, weight: &[f32], activity: &Activity<Vec<f32>, Vec<u8>>, dz: &[f32]) -> Vec<f32> {
     let rows = activity.rows;
     if let Some(tiling) = Tiling::of(layer).and_then(Tiling::transposed) {
         return input_gradient_by_tiles(layer, tiling, weight, activity, dz);
@@ -427,7 +432,7 @@ fn input_gradient_by_tiles(
     layer: &Layer,
     tiling: Tiling,
     weight: &[f32],
-    activity: &Activity<Vec<f32>>,
+    activity: &Activity<Vec<f32>, Vec<u8>>,
     dz: &[f32],
 ) -> Vec<f32> {
     let rows = activity.rows;

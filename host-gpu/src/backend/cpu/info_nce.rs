@@ -1,6 +1,7 @@
 //! InfoNCE on pooled activity (spec 2.8), in double precision: features of rectified units all point into one
 //! corner, so their cosines are close to 1 and the gradient is what is left of their differences.
 
+use super::RowScores;
 use crate::backend::InfoNce;
 use crate::matmul::dot;
 use rayon::prelude::*;
@@ -55,7 +56,7 @@ fn log_sum_exp(row: &[f64]) -> f64 {
 }
 
 /// Loss and gradients of `rows` rows of `p`, first views before second views, through `head`.
-pub fn info_nce(p: &[f32], head: &[f32], temperature: f32, rows: usize) -> InfoNce<Vec<f32>, Vec<f64>> {
+pub fn info_nce(p: &[f32], head: &[f32], temperature: f32, rows: usize) -> InfoNce<Vec<f32>, Vec<f64>, RowScores> {
     let temperature = f64::from(temperature);
     let (pairs, dimension) = (rows / 2, p.len() / rows);
     let outputs = head.len() / dimension;
@@ -120,11 +121,11 @@ pub fn info_nce(p: &[f32], head: &[f32], temperature: f32, rows: usize) -> InfoN
         let sum: f64 = row.iter().sum::<f64>() - row[image];
         (sum / (pairs as f64 - 1.0)) as f32
     };
-    InfoNce {
+    let scores = RowScores {
         loss: loss / pairs as f64,
-        pairs: cosines.iter().enumerate().map(|(image, row)| row[image] as f32).collect(),
-        others: cosines.iter().enumerate().map(with_others).collect(),
-        pooled,
-        head: by_head,
-    }
+        u_pos: cosines.iter().enumerate().map(|(image, row)| row[image] as f32).collect(),
+        u_neg: cosines.iter().enumerate().map(with_others).collect(),
+        ..RowScores::default()
+    };
+    InfoNce { scores, pooled, head: by_head }
 }

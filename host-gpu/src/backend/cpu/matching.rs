@@ -5,9 +5,11 @@
 //! predictions `s`. With `r = dF/dq`, a prediction changes `F` directly, by `g r`, and through the scores that the
 //! factors hang on: `dF/dg` is `s . r`, times the second derivatives of the contrast, times the scored activity.
 
+use super::RowScores;
 use super::contrast::curvature;
 use super::pool::Spreader;
 use crate::backend::{Factors, Matching, Pairing};
+use crate::step::Mismatch;
 use clapp_core::network::Rule;
 use clapp_core::plan::Layer;
 use rayon::prelude::*;
@@ -17,11 +19,11 @@ pub fn matching(
     rule: &Rule,
     layer: &Layer,
     p: &[f32],
-    losses: &[(Pairing<'_>, &Factors<Vec<f32>>)],
+    losses: &[(Pairing<'_>, &Factors<Vec<f32>, RowScores>)],
     pooled: &[f64],
     ideal: &[f32],
     rows: usize,
-) -> Matching<Vec<f32>> {
+) -> Matching<Vec<f32>, Mismatch> {
     let dimension = layer.pooled.len();
     let spreader = Spreader::new(layer);
     let mut slope = vec![0.0_f64; pooled.len()];
@@ -33,7 +35,7 @@ pub fn matching(
         .collect();
     let sum = |which: usize| parts.iter().map(|part| part[which]).sum();
     let errors = losses.iter().map(|(pairing, factors)| errors(rule, *pairing, p, factors, &slope, rows)).collect();
-    Matching { distance: sum(0), ideal: sum(1), errors }
+    Matching { distance: Mismatch { distance: sum(0), ideal: sum(1) }, errors }
 }
 
 /// `dF/ds`, given `slope`, which is `dF/dq`.
@@ -41,7 +43,7 @@ fn errors(
     rule: &Rule,
     pairing: Pairing<'_>,
     p: &[f32],
-    factors: &Factors<Vec<f32>>,
+    factors: &Factors<Vec<f32>, RowScores>,
     slope: &[f64],
     rows: usize,
 ) -> Vec<f32> {
@@ -57,8 +59,8 @@ fn errors(
             scored.extend(
                 pairing.negatives.iter().skip(row).step_by(rows).map(|negative| pairing.partner(*negative, rows)),
             );
-            let mut g = vec![factors.g_pos[row]];
-            g.extend(factors.g_neg.iter().skip(row).step_by(rows));
+            let mut g = vec![factors.scores.g_pos[row]];
+            g.extend(factors.scores.g_neg.iter().skip(row).step_by(rows));
             let along = |row: &usize| {
                 let terms = prediction.iter().zip(&slope[range(*row)]);
                 terms.map(|(s, r)| f64::from(*s) * r).sum::<f64>()

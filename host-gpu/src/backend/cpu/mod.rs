@@ -15,8 +15,12 @@ mod winograd;
 
 pub use conv::scratch_len;
 
-use super::{Activity, Backend, BlockGradient, Factors, InfoNce, Matching, Pairing, Parameter};
+use super::{
+    ActivityOf, Backend, BlockGradient, FactorsOf, InfoNce, Matching, PairedLosses, Pairing, Parameter, Partner,
+};
+use crate::model::TensorRole;
 use crate::optimizer::{self, Optimizer};
+use crate::step::{Mismatch, Scores};
 use clapp_core::network::Rule;
 use clapp_core::plan::Layer;
 use clapp_core::shape::Shape;
@@ -28,6 +32,21 @@ const STEP_CHUNK: usize = 1 << 15;
 /// The CPU backend; it has no state of its own.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Cpu;
+
+/// Scores, third factors and losses of all rows under one context.
+#[derive(Debug, Clone, Default)]
+pub struct RowScores {
+    /// Scores of the positives, `[rows]`.
+    pub u_pos: Vec<f32>,
+    /// Scores of the negatives, `[K][rows]` flattened.
+    pub u_neg: Vec<f32>,
+    /// Third factors of the positives, `d loss_j / d u+_j` (spec 2.1), `[rows]`.
+    pub g_pos: Vec<f64>,
+    /// Third factors of the negatives, `[K][rows]` flattened.
+    pub g_neg: Vec<f64>,
+    /// Mean loss over the rows.
+    pub loss: f64,
+}
 
 /// Gives a parameter the moments that the optimiser keeps, at zero, where it does not have them yet.
 fn ensure_state(parameter: &mut Parameter<Vec<f32>>, optimizer: &Optimizer) {
@@ -48,9 +67,45 @@ fn state_chunks(state: &mut [f32], chunk: usize, count: usize) -> Vec<&mut [f32]
     state.chunks_mut(chunk).collect()
 }
 
+/// One optimiser step of one tensor.
+fn update(parameter: &mut Parameter<Vec<f32>>, gradient: &[f32], optimizer: &Optimizer, step: u64) {
+    ensure_state(parameter, optimizer);
+    let Parameter { value, first, second } = parameter;
+    if !optimizer.is_elementwise() || value.len() <= STEP_CHUNK {
+        return optimizer::apply(optimizer, step, value, first, second, gradient);
+    }
+    let count = value.len().div_ceil(STEP_CHUNK);
+    let first = state_chunks(first, STEP_CHUNK, count);
+    let second = state_chunks(second, STEP_CHUNK, count);
+    (value.par_chunks_mut(STEP_CHUNK), gradient.par_chunks(STEP_CHUNK), first, second)
+        .into_par_iter()
+        .for_each(|(value, gradient, first, second)| optimizer::apply(optimizer, step, value, first, second, gradient));
+}
+
 impl Backend for Cpu {
     type Tensor = Vec<f32>;
     type PooledGradient = Vec<f64>;
+    type Argmax = Vec<u8>;
+    type Scores = RowScores;
+    type Distance = Mismatch;
+
+    fn read_scores(&self, pairing: Pairing<'_>, role: TensorRole, scores: &RowScores) -> Scores {
+        let RowScores { u_pos, u_neg, loss, .. } = scores;
+        let (mut u_pos, mut u_neg) = (u_pos.clone(), u_neg.clone());
+        // Where a row is a positive or a negative by itself, it has one score.
+        if let (Partner::Itself, Some(keep)) = (pairing.partner, pairing.keep_positive) {
+            let counting = |scores: Vec<f32>, which: bool| {
+                let kept = scores.into_iter().zip(keep).filter(|(_, keep)| **keep == which);
+                kept.map(|(score, _)| score).collect()
+            };
+            (u_pos, u_neg) = (counting(u_pos, true), counting(u_neg, false));
+        }
+        Scores { role, u_pos, u_neg, loss: *loss }
+    }
+
+    fn read_distance(&self, distance: &Mismatch) -> Mismatch {
+        *distance
+    }
 
     fn upload(&self, values: &[f32]) -> Vec<f32> {
         values.to_vec()
@@ -83,11 +138,11 @@ impl Backend for Cpu {
         bias: &Vec<f32>,
         x: &Vec<f32>,
         rows: usize,
-    ) -> Activity<Vec<f32>> {
+    ) -> ActivityOf<Self> {
         conv::forward(layer, weight, bias, x, rows)
     }
 
-    fn pool(&self, layer: &Layer, activity: &Activity<Vec<f32>>) -> Vec<f32> {
+    fn pool(&self, layer: &Layer, activity: &ActivityOf<Self>) -> Vec<f32> {
         pool::pool(layer, &activity.z, activity.rows)
     }
 
@@ -99,11 +154,11 @@ impl Backend for Cpu {
         c: &Vec<f32>,
         projection: Option<&Vec<f32>>,
         rows: usize,
-    ) -> Factors<Vec<f32>> {
+    ) -> FactorsOf<Self> {
         contrast::contrast(rule, pairing, p, c, projection.map(Vec::as_slice), rows)
     }
 
-    fn pooled_gradient(&self, losses: &[(Pairing<'_>, &Factors<Vec<f32>>)], rows: usize) -> Vec<f64> {
+    fn pooled_gradient(&self, losses: &PairedLosses<'_, Self>, rows: usize) -> Vec<f64> {
         contrast::pooled_gradient(losses, rows)
     }
 
@@ -119,7 +174,7 @@ impl Backend for Cpu {
         &self,
         pairing: Pairing<'_>,
         p: &Vec<f32>,
-        factors: &Factors<Vec<f32>>,
+        factors: &FactorsOf<Self>,
         rows: usize,
     ) -> Vec<f32> {
         projection::errors(pairing, p, factors, rows)
@@ -142,13 +197,19 @@ impl Backend for Cpu {
     ) {
         if !optimizer.is_elementwise() {
             let gradient = self.projection_gradient(errors, c, rows);
-            return self.update(projection, &gradient, optimizer, step);
+            return self.update(&mut [(projection, &gradient)], optimizer, step);
         }
         ensure_state(projection, optimizer);
         projection::update(errors, c, rows, projection, optimizer, step);
     }
 
-    fn info_nce(&self, p: &Vec<f32>, head: &Vec<f32>, temperature: f32, rows: usize) -> InfoNce<Vec<f32>, Vec<f64>> {
+    fn info_nce(
+        &self,
+        p: &Vec<f32>,
+        head: &Vec<f32>,
+        temperature: f32,
+        rows: usize,
+    ) -> InfoNce<Vec<f32>, Vec<f64>, RowScores> {
         info_nce::info_nce(p, head, temperature, rows)
     }
 
@@ -157,11 +218,11 @@ impl Backend for Cpu {
         rule: &Rule,
         layer: &Layer,
         p: &Vec<f32>,
-        losses: &[(Pairing<'_>, &Factors<Vec<f32>>)],
+        losses: &PairedLosses<'_, Self>,
         pooled: &Vec<f64>,
         ideal: &Vec<f32>,
         rows: usize,
-    ) -> Matching<Vec<f32>> {
+    ) -> Matching<Vec<f32>, Mismatch> {
         matching::matching(rule, layer, p, losses, pooled, ideal, rows)
     }
 
@@ -178,7 +239,7 @@ impl Backend for Cpu {
         &self,
         layer: &Layer,
         x: &Vec<f32>,
-        activity: &Activity<Vec<f32>>,
+        activity: &ActivityOf<Self>,
         pooled: &Vec<f64>,
     ) -> BlockGradient<Vec<f32>> {
         let spreader = pool::Spreader::new(layer);
@@ -189,33 +250,19 @@ impl Backend for Cpu {
         &self,
         layer: &Layer,
         x: &Vec<f32>,
-        activity: &Activity<Vec<f32>>,
+        activity: &ActivityOf<Self>,
         dz: &Vec<f32>,
     ) -> BlockGradient<Vec<f32>> {
         conv::gradient(layer, x, activity, conv::Error::Maps(dz))
     }
 
-    fn input_gradient(
-        &self,
-        layer: &Layer,
-        weight: &Vec<f32>,
-        activity: &Activity<Vec<f32>>,
-        dz: &Vec<f32>,
-    ) -> Vec<f32> {
+    fn input_gradient(&self, layer: &Layer, weight: &Vec<f32>, activity: &ActivityOf<Self>, dz: &Vec<f32>) -> Vec<f32> {
         conv::input_gradient(layer, weight, activity, dz)
     }
 
-    fn update(&self, parameter: &mut Parameter<Vec<f32>>, gradient: &Vec<f32>, optimizer: &Optimizer, step: u64) {
-        ensure_state(parameter, optimizer);
-        let Parameter { value, first, second } = parameter;
-        if !optimizer.is_elementwise() || value.len() <= STEP_CHUNK {
-            return optimizer::apply(optimizer, step, value, first, second, gradient);
+    fn update(&self, tensors: &mut [(&mut Parameter<Vec<f32>>, &Vec<f32>)], optimizer: &Optimizer, step: u64) {
+        for (parameter, gradient) in tensors {
+            update(parameter, gradient, optimizer, step);
         }
-        let count = value.len().div_ceil(STEP_CHUNK);
-        let first = state_chunks(first, STEP_CHUNK, count);
-        let second = state_chunks(second, STEP_CHUNK, count);
-        (value.par_chunks_mut(STEP_CHUNK), gradient.par_chunks(STEP_CHUNK), first, second).into_par_iter().for_each(
-            |(value, gradient, first, second)| optimizer::apply(optimizer, step, value, first, second, gradient),
-        );
     }
 }

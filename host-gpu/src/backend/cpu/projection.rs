@@ -1,7 +1,7 @@
 //! The projection's gradient (spec 2.2), and its update that never writes the gradient out: the outer
 //! product of a few rows is made in a small buffer and stepped at once.
 
-use super::state_chunks;
+use super::{RowScores, state_chunks};
 use crate::backend::{Factors, Pairing, Parameter};
 use crate::matmul::{Matrix, matmul};
 use crate::optimizer::{self, Optimizer};
@@ -14,14 +14,14 @@ const TILE: [usize; 2] = [32, 2048];
 ///
 /// Written as `sum_k g-_jk (zneg_jk - zpos_j) + (g+_j + sum_k g-_jk) zpos_j`: where attraction and repulsion weigh
 /// the same, the difference of two similar activities is taken before anything is rounded.
-pub fn errors(pairing: Pairing<'_>, p: &[f32], factors: &Factors<Vec<f32>>, rows: usize) -> Vec<f32> {
+pub fn errors(pairing: Pairing<'_>, p: &[f32], factors: &Factors<Vec<f32>, RowScores>, rows: usize) -> Vec<f32> {
     let dimension = p.len() / rows;
     let row_of = |row: usize| &p[row * dimension..(row + 1) * dimension];
     let mut errors = vec![0.0; p.len()];
     errors.par_chunks_mut(dimension).enumerate().for_each(|(row, errors)| {
         let positive = row_of(pairing.partner(row, rows));
-        let mut rest = factors.g_pos[row];
-        for (negative, factor) in pairing.negatives.iter().zip(&factors.g_neg).skip(row).step_by(rows) {
+        let mut rest = factors.scores.g_pos[row];
+        for (negative, factor) in pairing.negatives.iter().zip(&factors.scores.g_neg).skip(row).step_by(rows) {
             rest += factor;
             if *factor != 0.0 {
                 let factor = (factor / rows as f64) as f32;
@@ -32,7 +32,7 @@ pub fn errors(pairing: Pairing<'_>, p: &[f32], factors: &Factors<Vec<f32>>, rows
             }
         }
         // What is left of a sum that is zero in exact arithmetic is rounding.
-        let rest = if rest.abs() < 1e-12 * factors.g_pos[row].abs() { 0.0 } else { rest };
+        let rest = if rest.abs() < 1e-12 * factors.scores.g_pos[row].abs() { 0.0 } else { rest };
         if rest != 0.0 {
             let rest = (rest / rows as f64) as f32;
             for (error, positive) in errors.iter_mut().zip(positive) {

@@ -1,72 +1,80 @@
-//! Golden cases on the CPU backend.
+//! Golden cases on a backend of the host.
 
 use super::case::{Case, Task, Trial};
 use super::{Computed, GoldenError};
-use crate::backend::cpu::Cpu;
 use crate::backend::{Backend, Pairing};
 use crate::model::{Head, LayerValues, Learning, NetworkSpec, Options, TensorRole};
 use crate::optimizer::Optimizer;
 use crate::probe::{self, features};
-use crate::step::{LayerReport, Mode, Model, StepReport, forward, global_step, matched_step, step, stream_step};
+use crate::step::{
+    LayerReport, Mode, Model, StepReport, download_gradients, forward, global_step, matched_step, read, step,
+    stream_step,
+};
 
 /// Computes a case.
 ///
 /// # Errors
-/// None at present: what a case may ask for has been checked when it was read.
-pub fn compute(case: &Case) -> Result<Computed, GoldenError> {
+/// Where the backend fails: what a case may ask for has been checked when it was read.
+pub fn compute<B: Backend>(backend: &B, case: &Case) -> Result<Computed, GoldenError> {
     let mut computed = Computed::default();
     match &case.task {
         Task::Batch { negatives, keep_positive, trials } => {
             let pairing = Pairing::views(negatives, keep_positive.as_deref());
-            batch(case, pairing, trials, &mut computed);
+            batch(backend, case, pairing, trials, &mut computed);
         }
-        Task::Stream { fixation, lr } => stream(case, fixation, *lr, &mut computed),
-        Task::InfoNce { head, temperature } => info_nce(case, head, *temperature, &mut computed),
+        Task::Stream { fixation, lr } => stream(backend, case, fixation, *lr, &mut computed),
+        Task::InfoNce { head, temperature } => info_nce(backend, case, head, *temperature, &mut computed),
         Task::Probe { weight, bias, labels, lr, steps } => {
-            probe(case, weight, bias, labels, *lr, *steps, &mut computed);
+            probe(backend, case, weight, bias, labels, *lr, *steps, &mut computed);
         }
     }
+    backend.check().map_err(|error| GoldenError::Device(error.to_string()))?;
     Ok(computed)
 }
 
-fn upload(case: &Case) -> Model<Vec<f32>> {
-    Model::upload(&Cpu, case.network.clone(), &case.values)
+fn upload<B: Backend>(backend: &B, case: &Case) -> Model<B::Tensor> {
+    Model::upload(backend, case.network.clone(), &case.values)
 }
 
-fn frames(case: &Case) -> Vec<f32> {
-    Cpu.upload_frames(case.network.input(), &case.frames)
+fn frames<B: Backend>(backend: &B, case: &Case) -> B::Tensor {
+    backend.upload_frames(case.network.input(), &case.frames)
 }
 
-fn batch(case: &Case, pairing: Pairing<'_>, trials: &[Trial], computed: &mut Computed) {
-    let mut model = upload(case);
-    maps(case, &model, computed);
+fn batch<B: Backend>(backend: &B, case: &Case, pairing: Pairing<'_>, trials: &[Trial], computed: &mut Computed) {
+    let mut model = upload(backend, case);
+    maps(backend, case, &model, computed);
     let mut gradients = Vec::new();
-    let report = step(&Cpu, &mut model, frames(case), case.rows, pairing, Mode::Record(&mut gradients));
-    scores(&report, computed);
+    let outcome = step(backend, &mut model, frames(backend, case), case.rows, pairing, Mode::Record(&mut gradients));
+    let gradients = download_gradients(backend, &case.network, &gradients);
+    scores(&read(backend, pairing, &outcome), computed);
     push_values(&case.network, "grad", &gradients, computed);
     if case.network.learning() == Learning::Local {
         let mut global = Vec::new();
-        global_step(&Cpu, &mut model, frames(case), case.rows, pairing, Mode::Record(&mut global));
+        global_step(backend, &mut model, frames(backend, case), case.rows, pairing, Mode::Record(&mut global));
+        let global = download_gradients(backend, &case.network, &global);
         let alignment: Vec<f64> =
             gradients.iter().zip(&global).map(|(local, global)| cosine(&local.weight, &global.weight)).collect();
         computed.tensors.push(("alignment".into(), alignment));
-        matching(case, pairing, computed);
+        matching(backend, case, pairing, computed);
     }
     for trial in trials {
-        let mut model = upload(case);
+        let mut model = upload(backend, case);
         for count in 1..=trial.steps as u64 {
             let mode = Mode::Update { optimizer: &trial.optimizer, step: count };
-            step(&Cpu, &mut model, frames(case), case.rows, pairing, mode);
+            step(backend, &mut model, frames(backend, case), case.rows, pairing, mode);
         }
-        push_values(&case.network, &format!("after.{}", trial.name), &model.download(&Cpu), computed);
+        push_values(&case.network, &format!("after.{}", trial.name), &model.download(backend), computed);
     }
 }
 
 /// What the projections below the top would learn from if they were matched to back-propagation.
-fn matching(case: &Case, pairing: Pairing<'_>, computed: &mut Computed) {
-    let mut model = upload(case);
+fn matching<B: Backend>(backend: &B, case: &Case, pairing: Pairing<'_>, computed: &mut Computed) {
+    let mut model = upload(backend, case);
     let mut gradients = Vec::new();
-    let report = matched_step(&Cpu, &mut model, frames(case), case.rows, pairing, Mode::Record(&mut gradients));
+    let outcome =
+        matched_step(backend, &mut model, frames(backend, case), case.rows, pairing, Mode::Record(&mut gradients));
+    let report = read(backend, pairing, &outcome);
+    let gradients = download_gradients(backend, &case.network, &gradients);
     for ((layer, report), gradients) in case.network.layers().iter().zip(&report).zip(&gradients) {
         let Some(mismatch) = report.mismatch else { continue };
         computed.tensors.push((format!("matching.layer{}.mismatch", layer.index), vec![mismatch.distance]));
@@ -78,7 +86,7 @@ fn matching(case: &Case, pairing: Pairing<'_>, computed: &mut Computed) {
 }
 
 /// InfoNCE through the given head; the pairing plays no part in it.
-fn info_nce(case: &Case, head: &[f32], temperature: f32, computed: &mut Computed) {
+fn info_nce<B: Backend>(backend: &B, case: &Case, head: &[f32], temperature: f32, computed: &mut Computed) {
     let outputs = head.len() / case.network.view().top_len();
     let options = Options { head: Some(Head { outputs, temperature }), ..Options::default() };
     let network = case.network.clone().with_options(options);
@@ -86,23 +94,24 @@ fn info_nce(case: &Case, head: &[f32], temperature: f32, computed: &mut Computed
     if let Some(top) = values.last_mut() {
         top.head = head.to_vec();
     }
-    let mut model = Model::upload(&Cpu, network.clone(), &values);
-    maps(case, &model, computed);
+    let mut model = Model::upload(backend, network.clone(), &values);
+    maps(backend, case, &model, computed);
     let pairing = Pairing::views(&[], None);
     let mut gradients = Vec::new();
-    let report = step(&Cpu, &mut model, frames(case), case.rows, pairing, Mode::Record(&mut gradients));
-    scores(&report, computed);
+    let outcome = step(backend, &mut model, frames(backend, case), case.rows, pairing, Mode::Record(&mut gradients));
+    let gradients = download_gradients(backend, &network, &gradients);
+    scores(&read(backend, pairing, &outcome), computed);
     push_values(&network, "grad", &gradients, computed);
 }
 
 /// Outputs and pooled activity of every layer.
-fn maps(case: &Case, model: &Model<Vec<f32>>, computed: &mut Computed) {
-    let mut x = frames(case);
+fn maps<B: Backend>(backend: &B, case: &Case, model: &Model<B::Tensor>, computed: &mut Computed) {
+    let mut x = frames(backend, case);
     for layer in case.network.layers() {
-        let activity = forward(&Cpu, model, layer, &x, case.rows);
-        let z = Cpu.download_frames(layer.output, &activity.z);
+        let activity = forward(backend, model, layer, &x, case.rows);
+        let z = backend.download_frames(layer.output, &activity.z);
         computed.push(format!("layer{}.z", layer.index), &z);
-        computed.push(format!("layer{}.pooled", layer.index), &Cpu.pool(layer, &activity));
+        computed.push(format!("layer{}.pooled", layer.index), &backend.download(&backend.pool(layer, &activity)));
         x = activity.z;
     }
 }
@@ -135,25 +144,36 @@ fn cosine(a: &[f32], b: &[f32]) -> f64 {
     if norms == 0.0 { 0.0 } else { dot(a, b) / norms }
 }
 
-fn stream(case: &Case, fixation: &[bool], lr: f32, computed: &mut Computed) {
-    let mut model = upload(case);
+fn stream<B: Backend>(backend: &B, case: &Case, fixation: &[bool], lr: f32, computed: &mut Computed) {
+    let mut model = upload(backend, case);
     let optimizer = Optimizer::Sgd { lr, momentum: 0.0, weight_decay: 0.0 };
     let mut previous = Vec::new();
     let mut losses = Vec::new();
     let frames = case.frames.chunks_exact(case.network.input().len());
     for (count, (frame, fixation)) in (1..).zip(frames.zip(fixation)) {
-        let x = Cpu.upload_frames(case.network.input(), frame);
+        let x = backend.upload_frames(case.network.input(), frame);
         let mode = Mode::Update { optimizer: &optimizer, step: count };
-        let report = stream_step(&Cpu, &mut model, x, &mut previous, *fixation, mode);
-        losses.extend(report.iter().map(LayerReport::loss));
+        let outcome = stream_step(backend, &mut model, x, &mut previous, *fixation, mode);
+        let pairing = Pairing::views(&[0], Some(std::slice::from_ref(fixation)));
+        losses.extend(read(backend, pairing, &outcome).iter().map(LayerReport::loss));
     }
     computed.tensors.push(("losses".into(), losses));
-    push_values(&case.network, "final", &model.download(&Cpu), computed);
+    push_values(&case.network, "final", &model.download(backend), computed);
 }
 
-fn probe(case: &Case, weight: &[f32], bias: &[f32], labels: &[usize], lr: f32, steps: usize, computed: &mut Computed) {
-    let model = upload(case);
-    let features = features(&Cpu, &model, &case.network, frames(case), case.rows);
+#[expect(clippy::too_many_arguments, reason = "the fields of the task")]
+fn probe<B: Backend>(
+    backend: &B,
+    case: &Case,
+    weight: &[f32],
+    bias: &[f32],
+    labels: &[usize],
+    lr: f32,
+    steps: usize,
+    computed: &mut Computed,
+) {
+    let model = upload(backend, case);
+    let features = features(backend, &model, &case.network, frames(backend, case), case.rows);
     let rows: Vec<usize> = (0..case.rows).collect();
     let layers: Vec<usize> = (0..case.network.layers().len()).collect();
     let by_layer = features.rows(&layers, &rows);
