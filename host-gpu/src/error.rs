@@ -1,6 +1,7 @@
 //! What can go wrong in a command, and its exit code.
 
 use crate::augment::AugmentError;
+use crate::backend::gpu::executor::GpuError;
 use crate::data::DataError;
 use crate::loader::LoaderError;
 use clapp_core::plan::NetworkError;
@@ -141,6 +142,9 @@ pub enum Error {
         /// What is wrong and what to look at.
         message: String,
     },
+    /// A GPU cannot be used, or has failed.
+    #[error(transparent)]
+    Gpu(#[from] GpuError),
     /// A signal has stopped the work.
     #[error("stopped")]
     Stopped,
@@ -179,6 +183,7 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Diverged { .. } | Self::NotFinite { .. } | Self::Device { .. } => 1,
+            Self::Gpu(GpuError::Memory { .. } | GpuError::Failed { .. }) => 1,
             Self::Stopped => 130,
             _ => 2,
         }

@@ -3,6 +3,7 @@
 pub mod data;
 pub mod demo;
 pub mod device;
+pub mod doctor;
 pub mod eval;
 pub mod export;
 pub mod golden;
@@ -53,6 +54,8 @@ pub enum Command {
     Data(data::DataArguments),
     /// What a network needs: parameters, operations, memory.
     Info(info::InfoArguments),
+    /// What this machine has for training: processor, GPU, driver, libraries.
+    Doctor,
     /// A device learns from a data set over a serial line, or emulated by QEMU.
     Device(Box<device::DeviceArguments>),
     /// A checkpoint to an image for a device's flash.
@@ -88,6 +91,7 @@ pub fn run(arguments: &Arguments) -> Result<u8, Error> {
         Some(Command::Report(arguments)) => report::run(arguments),
         Some(Command::Data(arguments)) => data::run(arguments),
         Some(Command::Info(arguments)) => info::run(arguments),
+        Some(Command::Doctor) => doctor::run(),
         Some(Command::Device(arguments)) => device::run(arguments),
         Some(Command::Export(arguments)) => export::run(arguments),
         Some(Command::Import(arguments)) => import::run(arguments),

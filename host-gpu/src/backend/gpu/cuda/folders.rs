@@ -1,0 +1,59 @@
+//! Folders in which libraries of CUDA are looked for before the system is asked.
+
+use std::path::{Path, PathBuf};
+
+/// The environment variable that lists them: folders of libraries, or of environments that hold NVIDIA's packages.
+pub const VARIABLE: &str = "CLAPP_CUDA_LIBRARIES";
+
+/// Where the packages keep their libraries, below a folder of packages.
+const PACKAGES: [&str; 2] = ["nvidia", "lib"];
+
+/// The folders that the user has listed, with those in which packages keep their libraries.
+pub fn listed() -> Vec<PathBuf> {
+    let list = std::env::var_os(VARIABLE).unwrap_or_default();
+    std::env::split_paths(&list).filter(|path| !path.as_os_str().is_empty()).flat_map(|path| below(&path)).collect()
+}
+
+/// The folder itself; `*/lib` for the folder of NVIDIA's packages; the same in a folder of packages; and the same in an
+/// environment (`lib/python*/site-packages`).
+fn below(folder: &Path) -> Vec<PathBuf> {
+    let mut all = vec![folder.to_path_buf()];
+    let environments = entries(&folder.join("lib")).into_iter().map(|python| python.join("site-packages"));
+    let packages = [folder.to_path_buf()].into_iter().chain(environments).map(|packages| packages.join(PACKAGES[0]));
+    for packages in [folder.to_path_buf()].into_iter().chain(packages) {
+        all.extend(
+            entries(&packages).into_iter().map(|package| package.join(PACKAGES[1])).filter(|path| path.is_dir()),
+        );
+    }
+    all
+}
+
+/// The folders in a folder, in the order of their names.
+fn entries(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut entries: Vec<PathBuf> = entries.filter(|path| path.is_dir()).collect();
+    entries.sort();
+    entries
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn libraries_are_found_in_each_layout_of_the_packages() {
+        let place = tempfile::tempdir().unwrap();
+        let packages = place.path().join("lib/python3.12/site-packages");
+        let wanted = ["nvidia/cu13/lib", "nvidia/cudnn/lib"].map(|name| packages.join(name));
+        for folder in &wanted {
+            std::fs::create_dir_all(folder).unwrap();
+        }
+        for given in [place.path(), &packages, &packages.join("nvidia")] {
+            let found = below(given);
+            assert_eq!(found[0], given);
+            let order: Vec<_> = wanted.iter().map(|folder| found.iter().position(|other| other == folder)).collect();
+            assert!(order[0].is_some() && order[0] < order[1], "{given:?}: {found:?}");
+        }
+        assert_eq!(below(&wanted[0]), [wanted[0].clone()]);
+    }
+}

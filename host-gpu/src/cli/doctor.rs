@@ -1,0 +1,52 @@
+//! `clapp doctor`: what this machine has for training.
+
+use super::output::say;
+use crate::backend::gpu::cuda::found;
+use crate::error::Error;
+use crate::memory;
+
+/// Runs `clapp doctor`: 0 where training on a GPU could run, 1 where something is missing for it.
+///
+/// # Errors
+/// Where the output cannot be written.
+pub fn run() -> Result<u8, Error> {
+    let available = memory::available().map_or("unknown".into(), |bytes| memory::readable(bytes as usize));
+    say(format!(
+        "CPU\n  {:<14}{}\n  {:<14}{}\n  {:<14}{available} available",
+        "threads",
+        rayon::current_num_threads(),
+        "instructions",
+        instructions(),
+        "memory"
+    ))?;
+    let found = found::look();
+    say(format!("CUDA\n{found}"))?;
+    let missing = found.missing();
+    if missing.is_empty() {
+        say("training can run on the CPU and on CUDA")?;
+        return Ok(0);
+    }
+    say("training can run on the CPU; for CUDA this is missing:")?;
+    for error in missing {
+        say(format!("  - {error}"))?;
+    }
+    Ok(1)
+}
+
+/// The instructions that element-wise work uses here; products choose from the same.
+fn instructions() -> &'static str {
+    struct Name;
+    impl pulp::WithSimd for Name {
+        type Output = &'static str;
+
+        fn with_simd<S: pulp::Simd>(self, _: S) -> &'static str {
+            std::any::type_name::<S>()
+        }
+    }
+    match pulp::Arch::new().dispatch(Name).rsplit("::").next().unwrap_or_default() {
+        "V4" => "AVX-512 (x86-64-v4)",
+        "V3" => "AVX2 with FMA (x86-64-v3)",
+        "Scalar" => "those of every processor of this kind",
+        other => other,
+    }
+}
