@@ -1,6 +1,7 @@
 //! Developer chores of the workspace: `cargo xtask test` runs everything that must hold before a change lands.
 
 mod firmware;
+mod kernels;
 mod lesson;
 mod panics;
 mod peers;
@@ -8,6 +9,7 @@ mod results;
 mod size;
 mod tables;
 mod tools;
+mod venv;
 
 use crate::tools::Tool;
 use std::path::{Path, PathBuf};
@@ -33,8 +35,11 @@ const LINK: [&str; 7] = [
 const HELP: &str = "cargo xtask COMMAND
 
   test      format, lints, documentation, embedded builds, no panicking path, all tests, golden vectors
-            --without chromium,mpi,qemu  leaves out the tests that need these tools
-  tools     installs what the tests need and is not there: Chromium, Open MPI, libclang, QEMU (Debian's packages)
+            --without chromium,kernels,mpi,qemu  leaves out the tests that need these tools
+  tools     installs what the tests need and is not there: Chromium, Python's venv, Open MPI, libclang, QEMU (Debian's
+            packages)
+  kernels   compiles the GPU's kernels with NVRTC and assembles them with ptxas (from PyPI, into target/), and prints
+            registers, shared memory and spills; fails on spills; --keep writes benches/results/kernels.md
   no-panic  only: a firmware that calls all of clapp-core links without a panicking path, and the firmware's programs have
             none from clapp-core
   firmware  builds the firmware's programs for QEMU's boards, into target/firmware/BOARD
@@ -42,7 +47,8 @@ const HELP: &str = "cargo xtask COMMAND
             --check compares with what is kept there, and fails where a number has grown by more than 5 %
   lesson DATA  what learning on the emulated device is worth, five seeds on the generated set and on CIFAR-10:
             benches/results/device.md
-  results   runs the demonstration, the golden vectors, info and parity, and keeps what they print in benches/results
+  results   runs the demonstration, the golden vectors, info, parity and kernels, and keeps what
+            they print in benches/results
   peers     the CPU step beside PyTorch's in one run (installs it from PyPI into target/), benches/results/pytorch.md
   cost      speed and memory over depth and batch, benches/results/cost.md and cost.svg
   table NAME DATA  trains and probes rules on a data set (what out/tables already holds is kept) and writes
@@ -63,7 +69,12 @@ fn main() -> ExitCode {
             [option] if option == "--check" => size::size(true),
             other => Err(Failed(format!("size {}: expected nothing or --check", other.join(" ")))),
         },
-        Some("results") => results::run(),
+        Some("kernels") => match std::env::args().skip(2).collect::<Vec<_>>().as_slice() {
+            [] => kernels::kernels(false, &[]),
+            [option] if option == "--keep" => kernels::kernels(true, &[]),
+            other => Err(Failed(format!("kernels {}: expected nothing or --keep", other.join(" ")))),
+        },
+        Some("results") => results::run().and_then(|()| kernels::kernels(true, &[])),
         Some("lesson") => match std::env::args().nth(2) {
             Some(data) => lesson::run(&data),
             None => Err(Failed("lesson needs the folder or archive of CIFAR-10".into())),
@@ -144,6 +155,9 @@ fn test(without: &[Tool]) -> Result<(), Failed> {
     cargo(&["test", "--package", "clapp-core", "--features", "micromath"])?;
     if !without.contains(&Tool::Mpi) {
         mpi()?;
+    }
+    if !without.contains(&Tool::Kernels) {
+        kernels::kernels(false, emulated)?;
     }
     firmware::lint()?;
     if !without.contains(&Tool::Qemu) {

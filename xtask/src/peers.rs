@@ -1,19 +1,12 @@
 //! Our training step beside PyTorch's, and its cost over depth and batch.
 
 use crate::results::{provenance, write};
-use crate::{Failed, root, run};
+use crate::{Failed, root, run, venv};
 use std::process::{Command, Stdio};
-
-/// The environment that the reference runs in, kept between runs.
-const ENVIRONMENT: &str = "target/peers/venv";
 
 /// Runs both programs and writes `benches/results/pytorch.md`.
 pub fn peers() -> Result<(), Failed> {
-    let python = format!("{ENVIRONMENT}/bin/python");
-    if !root().join(&python).exists() {
-        run("python3", &["-m", "venv", ENVIRONMENT], &[])?;
-    }
-    run(&python, &["-m", "pip", "install", "--quiet", "--requirement", "benches/peers/requirements.txt"], &[])?;
+    let python = format!("{}/bin/python", venv::make("peers", "benches/peers/requirements.txt", &[])?);
     build()?;
     let arguments = ["--python", &python, "--script", "benches/peers/pytorch_step.py", "--folder", "target/peers"]
         .map(String::from);

@@ -1,5 +1,6 @@
 //! What the tests need beyond rustup and a C linker, and how Debian's packages bring it.
 
+use crate::venv::entries;
 use crate::{Failed, run};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -10,6 +11,8 @@ use std::process::Command;
 pub enum Tool {
     /// The browser that opens the report's page.
     Chromium,
+    /// Virtual environments of Python: the compiler of the GPU's kernels comes from PyPI into one.
+    Kernels,
     /// Processes that train together: `mpirun`, the compiler wrapper, and libclang for the crate `mpi`.
     Mpi,
     /// The emulator that runs the firmware.
@@ -17,7 +20,7 @@ pub enum Tool {
 }
 
 /// All of them.
-const TOOLS: [Tool; 3] = [Tool::Chromium, Tool::Mpi, Tool::Qemu];
+const TOOLS: [Tool; 4] = [Tool::Chromium, Tool::Kernels, Tool::Mpi, Tool::Qemu];
 
 /// Programs of the browser; a test of the report looks for the same.
 const BROWSERS: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "chrome"];
@@ -27,6 +30,7 @@ impl Tool {
     pub fn name(self) -> &'static str {
         match self {
             Self::Chromium => "chromium",
+            Self::Kernels => "kernels",
             Self::Mpi => "mpi",
             Self::Qemu => "qemu",
         }
@@ -36,6 +40,7 @@ impl Tool {
     fn packages(self) -> &'static [&'static str] {
         match self {
             Self::Chromium => &["chromium"],
+            Self::Kernels => &["python3-venv"],
             Self::Mpi => &["openmpi-bin", "libopenmpi-dev", "libclang-dev"],
             Self::Qemu => &["qemu-system-arm"],
         }
@@ -45,6 +50,7 @@ impl Tool {
     fn is_there(self) -> bool {
         match self {
             Self::Chromium => BROWSERS.iter().any(|program| in_path(program)),
+            Self::Kernels => has_venv(),
             Self::Mpi => in_path("mpirun") && in_path("mpicc") && libclang(),
             Self::Qemu => in_path("qemu-system-arm"),
         }
@@ -56,8 +62,10 @@ fn in_path(program: &str) -> bool {
     std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
 }
 
-fn entries(folder: &Path) -> Vec<PathBuf> {
-    folder.read_dir().into_iter().flatten().flatten().map(|entry| entry.path()).collect()
+/// Debian's Python has the module `venv`, but without this package not what it installs.
+fn has_venv() -> bool {
+    let output = Command::new("python3").args(["-c", "import venv, ensurepip"]).output();
+    output.is_ok_and(|output| output.status.success())
 }
 
 /// Whether the library is where the crate that loads it looks.
@@ -148,9 +156,9 @@ mod tests {
 
     #[test]
     fn tools_are_named_by_lists() {
-        assert!(parse("chromium,mpi,qemu").is_ok_and(|tools| tools == TOOLS));
+        assert!(parse("chromium,kernels,mpi,qemu").is_ok_and(|tools| tools == TOOLS));
         assert!(parse("mpi").is_ok_and(|tools| tools == [Tool::Mpi]));
         let Err(Failed(message)) = parse("chromium,opera") else { panic!("an unknown name") };
-        assert!(message.contains("opera") && message.contains("chromium, mpi, qemu"), "{message}");
+        assert!(message.contains("opera") && message.contains("chromium, kernels, mpi, qemu"), "{message}");
     }
 }

@@ -1,0 +1,87 @@
+//! From CUDA C++ to machine code: NVRTC, then the assembler.
+
+use crate::usage::{Usage, parse};
+use clapp_host_gpu::backend::gpu::kernels;
+use clapp_host_gpu::backend::gpu::op::MapType;
+use cudarc::nvrtc::{CompileError, CompileOptions, compile_ptx_with_opts};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+
+/// What the kernels are compiled for.
+#[derive(Debug, Clone, Copy)]
+pub struct Variant {
+    /// Compute capability.
+    pub capability: u32,
+    /// What maps are made of.
+    pub maps: MapType,
+    /// Whether products and sums may be contracted (`--fmad`); the deterministic mode forbids it.
+    pub contraction: bool,
+}
+
+impl Variant {
+    /// The name of its files.
+    pub fn name(&self) -> String {
+        let maps = if self.maps == MapType::F32 { "f32" } else { "bf16" };
+        format!("sm_{}-{maps}-{}", self.capability, if self.contraction { "fast" } else { "deterministic" })
+    }
+
+    /// Compiles and assembles a source, leaves `NAME.ptx` and `NAME.cubin` in `folder`, and says what each kernel takes.
+    ///
+    /// # Errors
+    /// The compiler's log, which names file and line; what the assembler says; a kernel with an instruction that makes
+    /// sums depend on the order of threads.
+    pub fn build(&self, source: &str, ptxas: &Path, folder: &Path) -> Result<BTreeMap<String, Usage>, String> {
+        let name = self.name();
+        let ptx = self.ptx(source).map_err(|reason| format!("{name}: {reason}"))?;
+        unordered(&ptx).map_err(|reason| format!("{name}: {reason}"))?;
+        let [input, output] = ["ptx", "cubin"].map(|extension| folder.join(format!("{name}.{extension}")));
+        std::fs::write(&input, &ptx).map_err(|error| format!("write {}: {error}", input.display()))?;
+        let mut command = Command::new(ptxas);
+        command.args(["--verbose", "--gpu-name", &format!("sm_{}", self.capability)]).arg(&input).arg("-o").arg(output);
+        let run = command.output().map_err(|error| format!("{}: {error}", ptxas.display()))?;
+        let printed = [run.stdout, run.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+        if !run.status.success() {
+            return Err(format!("{name}: ptxas ({})\n{printed}", run.status));
+        }
+        parse(&printed).map_err(|reason| format!("{name}: {reason}"))
+    }
+
+    fn ptx(&self, source: &str) -> Result<String, String> {
+        let arch = match self.capability {
+            75 => "compute_75",
+            80 => "compute_80",
+            90 => "compute_90",
+            other => return Err(format!("no architecture {other}")),
+        };
+        let options = kernels::definition(self.maps).map(|name| format!("--define-macro={name}"));
+        let options = CompileOptions {
+            arch: Some(arch),
+            fmad: Some(self.contraction),
+            options: options.into_iter().collect(),
+            name: Some("kernels.cu".into()),
+            ..CompileOptions::default()
+        };
+        match compile_ptx_with_opts(source, options) {
+            Ok(ptx) => Ok(ptx.to_src()),
+            Err(CompileError::CompileError { log, .. }) => Err(format!("NVRTC\n{}", log.to_string_lossy().trim_end())),
+            Err(error) => Err(format!("NVRTC: {error}")),
+        }
+    }
+}
+
+/// Fails where a kernel adds atomically or exchanges registers between threads: the contract of the kernels has neither.
+fn unordered(ptx: &str) -> Result<(), String> {
+    let mut kernel = "";
+    for line in ptx.lines() {
+        if let Some((_, rest)) = line.split_once(".entry ") {
+            kernel = rest.split('(').next().unwrap_or(rest);
+        }
+        // After a predicate, if there is one.
+        let instruction = line.split_whitespace().find(|word| !word.starts_with('@')).unwrap_or_default();
+        if ["atom.", "red.", "shfl."].iter().any(|start| instruction.starts_with(start)) {
+            return Err(format!("{kernel} has the instruction {instruction}: its sums would have no fixed order"));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,168 @@
+//! Compiles all own kernels as they are compiled at run time, without a GPU, and says what each takes: `cargo xtask
+//! kernels`, which brings the compiler.
+
+mod compile;
+mod usage;
+
+use crate::compile::Variant;
+use crate::usage::Usage;
+use clap::Parser;
+use clapp_host_gpu::backend::gpu::kernels;
+use clapp_host_gpu::backend::gpu::op::MapType;
+use rayon::prelude::*;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// NVRTC is loaded from where the system's loader finds it.
+#[derive(Parser)]
+struct Arguments {
+    /// The assembler.
+    #[arg(long)]
+    ptxas: PathBuf,
+    /// Folder for what is made.
+    #[arg(long)]
+    folder: PathBuf,
+}
+
+/// Compute capabilities: Turing, Ampere, Hopper.
+const CAPABILITIES: [u32; 3] = [75, 80, 90];
+
+/// Maps and contraction, as the table's columns name them.
+const KINDS: [(MapType, bool, &str); 4] = [
+    (MapType::F32, true, "f32"),
+    (MapType::Bf16, true, "bf16"),
+    (MapType::F32, false, "f32, deterministic"),
+    (MapType::Bf16, false, "bf16, deterministic"),
+];
+
+/// Kernels that may have a stack frame, how many bytes, and why.
+const STACK: [(&str, u64, &str); 0] = [];
+
+/// More values at once than a block of 1024 threads has registers for.
+const SPILLS: &str = r#"
+#line 1 "deliberate.cu"
+extern "C" __global__ void __launch_bounds__(1024) spills(float* x) {
+    float values[128];
+    #pragma unroll
+    for (int i = 0; i < 128; i++) values[i] = x[i * 1024 + threadIdx.x];
+    __syncthreads();
+    #pragma unroll
+    for (int i = 0; i < 128; i++) x[i * 1024 + 1023 - threadIdx.x] = values[i] * values[127 - i];
+}
+"#;
+
+/// A sum in the order in which threads come.
+const ATOMIC: &str = r#"
+#line 1 "deliberate.cu"
+extern "C" __global__ void adds(float* x) { if (threadIdx.x > 2) atomicAdd(x, 1.0f); }
+"#;
+
+/// An error in a line that must be named.
+const BROKEN: &str = r#"
+#line 7 "deliberate.cu"
+extern "C" __global__ void broken(float* x) { x[0] = unknown; }
+"#;
+
+/// What a variant's kernels take, by name.
+type Built = (Variant, BTreeMap<String, Usage>);
+
+fn main() -> ExitCode {
+    match check(&Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("{message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn check(Arguments { ptxas, folder }: &Arguments) -> Result<(), String> {
+    std::fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    proves_something(ptxas, folder)?;
+    let variants: Vec<Variant> = CAPABILITIES
+        .iter()
+        .flat_map(|&capability| KINDS.map(|(maps, contraction, _)| Variant { capability, maps, contraction }))
+        .collect();
+    let source = kernels::source();
+    let built = |variant: &Variant| Ok((*variant, variant.build(&source, ptxas, folder)?));
+    let built: Vec<Built> = variants.par_iter().map(built).collect::<Result<_, String>>()?;
+    if built.iter().any(|(_, kernels)| kernels.is_empty()) {
+        return Err("the source has no kernels".to_string());
+    }
+    println!("{}", table(&built));
+    let wrong = wrong(&built);
+    if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n")) }
+}
+
+/// A check that cannot fail proves nothing: what is deliberately wrong must be refused, for the right reason.
+fn proves_something(ptxas: &Path, folder: &Path) -> Result<(), String> {
+    let folder = folder.join("deliberate");
+    std::fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    for capability in CAPABILITIES {
+        let variant = Variant { capability, maps: MapType::F32, contraction: true };
+        let built = variant.build(SPILLS, ptxas, &folder)?;
+        let refused = wrong(&[(variant, built)]);
+        if !refused.iter().any(|reason| reason.starts_with("spills ") && reason.contains("spill")) {
+            return Err(format!("sm_{capability}: a kernel that spills on purpose was not refused"));
+        }
+        for (source, reason) in [(ATOMIC, "adds has the instruction"), (BROKEN, "deliberate.cu(7)")] {
+            match variant.build(source, ptxas, &folder) {
+                Err(message) if message.contains(reason) => {}
+                other => return Err(format!("sm_{capability}: expected \"{reason}\", got {other:?}")),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Kernels that spill, and those with a stack frame that is not allowed.
+fn wrong(built: &[Built]) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for (variant, kernels) in built {
+        for (kernel, usage) in kernels {
+            let at = format!("{kernel} on {}, {} registers", variant.name(), usage.registers);
+            let Usage { stack, spill_stores, spill_loads, .. } = *usage;
+            let allowed = STACK.iter().find(|(name, ..)| name == kernel).map_or(0, |&(_, bytes, _)| bytes);
+            if spill_stores + spill_loads > 0 {
+                wrong.push(format!("{at}: {spill_stores} bytes of spill stores, {spill_loads} bytes of spill loads"));
+            } else if stack > allowed {
+                wrong.push(format!("{at}: {stack} bytes of stack, {allowed} allowed"));
+            }
+        }
+    }
+    wrong
+}
+
+fn table(built: &[Built]) -> String {
+    let names: Vec<&String> = built.first().map(|(_, kernels)| kernels.keys().collect()).unwrap_or_default();
+    let kinds = KINDS.map(|(_, _, kind)| kind).join(" | ");
+    let mut lines = vec![
+        format!(
+            "| kernel | architecture | registers: {kinds} | shared memory | stack frame | spill stores | spill loads | \
+             constant memory |"
+        ),
+        "|---".repeat(2 + KINDS.len() + 5) + "|",
+    ];
+    for name in names {
+        for capability in CAPABILITIES {
+            let kernels = built.iter().filter(|(variant, _)| variant.capability == capability);
+            let usages: Vec<&Usage> = kernels.filter_map(|(_, kernels)| kernels.get(name)).collect();
+            let registers: Vec<String> = usages.iter().map(|usage| usage.registers.to_string()).collect();
+            let most = |what: fn(&Usage) -> u64| usages.iter().map(|usage| what(usage)).max().unwrap_or(0).to_string();
+            let columns: [fn(&Usage) -> u64; 5] = [
+                |usage| usage.shared,
+                |usage| usage.stack,
+                |usage| usage.spill_stores,
+                |usage| usage.spill_loads,
+                |usage| usage.constant,
+            ];
+            let most = columns.map(most).join(" | ");
+            lines.push(format!("| {name} | sm_{capability} | {} | {most} |", registers.join(" | ")));
+        }
+    }
+    lines.extend(
+        STACK.iter().map(|(name, bytes, reason)| format!("\n`{name}` may have {bytes} bytes of stack: {reason}.")),
+    );
+    lines.join("\n")
+}

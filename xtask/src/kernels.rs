@@ -1,0 +1,78 @@
+//! The own kernels compiled and assembled without a GPU: the compiler comes from PyPI.
+
+use crate::results::{provenance, write};
+use crate::{Failed, root, run, venv};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+const REQUIREMENTS: &str = "benches/kernels/requirements.txt";
+const FOLDER: &str = "target/kernels";
+const TABLE: &str = "benches/results/kernels.md";
+
+/// Compiles all kernels and prints what each takes; fails where one spills. `keep` writes the table to
+/// `benches/results/kernels.md`; `features` are those of the workspace's other builds, so that little is built anew.
+pub fn kernels(keep: bool, features: &[&str]) -> Result<(), Failed> {
+    // The packages that these name as needed are headers: the kernels include none.
+    let environment = venv::make("kernels", REQUIREMENTS, &["--no-deps"])?;
+    let nvidia = venv::packages(&environment)?.join("nvidia");
+    let ptxas = find(&nvidia, "bin", |name| name == "ptxas")?;
+    let nvrtc = find(&nvidia, "lib", |name| name.starts_with("libnvrtc.so"))?;
+    let libraries = loadable(&nvrtc)?;
+    run("cargo", &[&["build", "--workspace", "--bin", "kernels"], features].concat(), &[])?;
+    let step = format!("target/debug/kernels --ptxas {} --folder {FOLDER}", ptxas.display());
+    println!("\n==> {step}");
+    let command = Command::new(root().join("target/debug/kernels"))
+        .arg("--ptxas")
+        .arg(&ptxas)
+        .args(["--folder", FOLDER])
+        .env("LD_LIBRARY_PATH", libraries)
+        .current_dir(root())
+        .stderr(Stdio::inherit())
+        .output();
+    let output = command.map_err(|error| Failed(format!("{step}: {error}")))?;
+    let table = String::from_utf8_lossy(&output.stdout);
+    print!("{table}");
+    if !output.status.success() {
+        return Err(Failed(format!("{step} ({})", output.status)));
+    }
+    if keep {
+        write(&root().join(TABLE), &document(&table)?)?;
+    }
+    Ok(())
+}
+
+fn document(table: &str) -> Result<String, Failed> {
+    let requirements = std::fs::read_to_string(root().join(REQUIREMENTS))
+        .map_err(|error| Failed(format!("{REQUIREMENTS}: {error}")))?;
+    let versions = requirements.lines().collect::<Vec<_>>().join(", ");
+    Ok(format!(
+        "# What the own kernels take\n\n`cargo xtask kernels --keep`\n\nCompiled by NVRTC and assembled by ptxas ({versions}), \
+         no GPU needed. Registers are a thread's; shared memory is a block's, stack frame and spills a thread's, in bytes, \
+         the most of the four variants. Deterministic: compiled with `--fmad=false`. The command fails where a kernel \
+         spills, has a stack frame, or has an atomic operation; it tries that first on kernels that do so on purpose.\n\n\
+         {table}\n{}\n\nWritten by `cargo xtask kernels --keep`.\n",
+        provenance()
+    ))
+}
+
+/// A file in `nvidia/PACKAGE/FOLDER`.
+fn find(nvidia: &Path, folder: &str, is_it: impl Fn(&str) -> bool) -> Result<PathBuf, Failed> {
+    let named = |path: &PathBuf| path.file_name().and_then(|name| name.to_str()).is_some_and(&is_it);
+    let found = venv::entries(nvidia).into_iter().flat_map(|package| venv::entries(&package.join(folder))).find(named);
+    found.ok_or_else(|| {
+        Failed(format!("{REQUIREMENTS}: what it names has no such file in {}/*/{folder}", nvidia.display()))
+    })
+}
+
+/// The search path under which the library is found by the name without its version, too: which version is asked for
+/// depends on what the program was built for.
+fn loadable(nvrtc: &Path) -> Result<String, Failed> {
+    let folder = root().join(FOLDER).join("lib");
+    let link = folder.join("libnvrtc.so");
+    let _ = std::fs::remove_file(&link);
+    std::fs::create_dir_all(&folder)
+        .and_then(|()| std::os::unix::fs::symlink(nvrtc, &link))
+        .map_err(|error| Failed(format!("{}: {error}", link.display())))?;
+    let beside = nvrtc.parent().unwrap_or(nvrtc);
+    Ok(format!("{}:{}", folder.display(), beside.display()))
+}
