@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// A row ends with each of these many steps of an epoch.
-const STEPS_PER_ROW: u64 = 50;
+pub const STEPS_PER_ROW: u64 = 50;
 
 /// Means over a few steps.
 #[derive(Debug, Clone, PartialEq)]

@@ -1,6 +1,10 @@
 //! One training run in a folder: configuration, checkpoints, metrics; begun, stopped and gone on with.
 
+use crate::backend::Backend;
 use crate::backend::cpu::Cpu;
+use crate::backend::gpu::executor::Executor;
+use crate::backend::gpu::memory::Tensor;
+use crate::backend::gpu::{self, Gpu};
 use crate::checkpoint::{self, DataIdentity, Header, Place};
 use crate::config::{Config, differences};
 use crate::data::Split;
@@ -78,9 +82,9 @@ pub struct Run<'a> {
 
 /// What a run has come to.
 #[derive(Debug)]
-pub struct Outcome {
+pub struct Outcome<T> {
     /// The parameters.
-    pub model: Model<Vec<f32>>,
+    pub model: Model<T>,
     /// The course, from the first step on.
     pub metrics: Metrics,
     /// Whether all epochs are done; otherwise the run was stopped.
@@ -109,47 +113,130 @@ impl Events<'_> {
     }
 }
 
+/// What a trainer's parameters are.
+type TensorOf<T> = <<T as Trainer>::Backend as Backend>::Tensor;
+
+/// Where a run trains.
+pub trait Trainer {
+    /// What computes.
+    type Backend: Backend;
+
+    /// What computes.
+    fn backend(&self) -> &Self::Backend;
+
+    /// Trains from `state` to the end of the run's epochs, as [`train`].
+    ///
+    /// # Errors
+    /// As [`train`].
+    fn train(
+        &self,
+        run: &Run<'_>,
+        state: &mut State<<Self::Backend as Backend>::Tensor>,
+        after_step: &mut AfterStep<'_, <Self::Backend as Backend>::Tensor>,
+    ) -> Result<(), Error>;
+}
+
+/// What hears of each step, as [`train`] says.
+pub type AfterStep<'a, T> = dyn FnMut(&StepMetrics, &State<T>, bool) -> Result<ControlFlow<()>, Error> + 'a;
+
+/// On the CPU, with other processes where there are some.
+#[derive(Debug, Clone, Copy)]
+pub struct OnCpu;
+
+impl Trainer for OnCpu {
+    type Backend = Cpu;
+
+    fn backend(&self) -> &Cpu {
+        &Cpu
+    }
+
+    fn train(
+        &self,
+        run: &Run<'_>,
+        state: &mut State<Vec<f32>>,
+        after_step: &mut AfterStep<'_, Vec<f32>>,
+    ) -> Result<(), Error> {
+        train(&Cpu, run.ranks, run.config, run.images, loader_threads(), state, after_step)
+    }
+}
+
+/// On a GPU.
+pub struct OnGpu<E: Executor>(pub Gpu<E>);
+
+impl<E: Executor + 'static> Trainer for OnGpu<E> {
+    type Backend = Gpu<E>;
+
+    fn backend(&self) -> &Gpu<E> {
+        &self.0
+    }
+
+    fn train(
+        &self,
+        run: &Run<'_>,
+        state: &mut State<Tensor>,
+        after_step: &mut AfterStep<'_, Tensor>,
+    ) -> Result<(), Error> {
+        gpu::train::train(&self.0, run.config, run.images, loader_threads(), run.interval.steps, state, after_step)
+    }
+}
+
 impl Run<'_> {
     /// Trains on the CPU; `progress` hears of each step, on all ranks.
     ///
     /// # Errors
+    /// As [`Run::train_on`].
+    pub fn train(&self, progress: impl FnMut(&StepMetrics)) -> Result<Outcome<Vec<f32>>, Error> {
+        self.train_on(&OnCpu, progress)
+    }
+
+    /// Trains; `progress` hears of each step, on all ranks.
+    ///
+    /// # Errors
     /// Where an output cannot be written, batches cannot be made, training diverges, or the checkpoint to go on from is
     /// another run's. The checkpoint of the folder is then the last that was whole.
-    pub fn train(&self, mut progress: impl FnMut(&StepMetrics)) -> Result<Outcome, Error> {
+    pub fn train_on<T: Trainer>(
+        &self,
+        trainer: &T,
+        mut progress: impl FnMut(&StepMetrics),
+    ) -> Result<Outcome<TensorOf<T>>, Error> {
         let path = self.folder.join(CHECKPOINT);
         let ranks = self.ranks;
         // All ranks have looked at the folder before one of them writes there.
         ranks.agree(self.check(&path))?;
         let _lock = ranks.agree(if ranks.is_root() { self.take_folder() } else { Ok(None) })?;
         let mut resumed = self.begin == Begin::Resume && path.exists();
-        let (mut state, mut metrics) = ranks.agree(self.begin(&path))?;
-        self.compare_parameters(&state)?;
+        let (mut state, mut metrics) = ranks.agree(self.begin(trainer, &path))?;
+        self.compare_parameters(trainer, &state)?;
         // Nothing of a run that is gone on with changes before there is something to save of it.
         let mut events = Events { run: self, begun: state.step, file: None };
         let mut saved = Instant::now();
-        let trained = train(&Cpu, ranks, self.config, self.images, loader_threads(), &mut state, |step, state| {
-            progress(step);
-            if let Some(row) = metrics.step(step) {
-                events.row(row)?;
-            }
-            let stopped = ranks.any(self.stop.load(Ordering::Relaxed));
-            if step.ends_epoch() {
-                self.compare_parameters(state)?;
-            }
-            let due = self.interval.steps.is_some_and(|steps| step.step.is_multiple_of(steps.max(1)))
-                || self.interval.time.is_some_and(|time| saved.elapsed() >= time);
-            if step.ends_epoch() || due || stopped {
-                if let Some(row) = metrics.end_row() {
+        let trained =
+            trainer.train(self, &mut state, &mut |step: &StepMetrics, state: &State<TensorOf<T>>, settled| {
+                progress(step);
+                if let Some(row) = metrics.step(step) {
                     events.row(row)?;
                 }
-                if std::mem::take(&mut resumed) {
-                    self.go_on()?;
+                if !settled {
+                    return Ok(ControlFlow::Continue(()));
                 }
-                self.save(&path, step.epoch + u64::from(step.ends_epoch()), state, &metrics)?;
-                saved = Instant::now();
-            }
-            Ok(if stopped { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
-        });
+                let stopped = ranks.any(self.stop.load(Ordering::Relaxed));
+                if step.ends_epoch() {
+                    self.compare_parameters(trainer, state)?;
+                }
+                let due = self.interval.steps.is_some_and(|steps| step.step.is_multiple_of(steps.max(1)))
+                    || self.interval.time.is_some_and(|time| saved.elapsed() >= time);
+                if step.ends_epoch() || due || stopped {
+                    if let Some(row) = metrics.end_row() {
+                        events.row(row)?;
+                    }
+                    if std::mem::take(&mut resumed) {
+                        self.go_on()?;
+                    }
+                    self.save(trainer, &path, step.epoch + u64::from(step.ends_epoch()), state, &metrics)?;
+                    saved = Instant::now();
+                }
+                Ok(if stopped { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+            });
         if let Err(error @ (Error::Diverged { .. } | Error::NotFinite { .. })) = &trained {
             // How it came to that is in the metrics.
             metrics.end_row();
@@ -191,11 +278,12 @@ impl Run<'_> {
 
     /// The ranks compute the same steps, each for itself; processors of another kind, or faulty ones, would make them
     /// drift apart.
-    fn compare_parameters(&self, state: &State<Vec<f32>>) -> Result<(), Error> {
+    fn compare_parameters<T: Trainer>(&self, trainer: &T, state: &State<TensorOf<T>>) -> Result<(), Error> {
         self.ranks.same(&format!("the network after step {}", state.step), |hasher| {
             for layer in &state.model.layers {
                 for parameter in TensorRole::ALL.iter().filter_map(|role| layer.get(*role)) {
-                    parameter.value.iter().for_each(|value| hasher.write_u32(value.to_bits()));
+                    let values = trainer.backend().download(&parameter.value);
+                    values.iter().for_each(|value| hasher.write_u32(value.to_bits()));
                 }
             }
         })
@@ -203,13 +291,14 @@ impl Run<'_> {
 
     /// The state to begin with: that of the checkpoint, or the first values, which then are the first checkpoint. All
     /// ranks come to it by themselves.
-    fn begin(&self, path: &Path) -> Result<(State<Vec<f32>>, Metrics), Error> {
+    fn begin<T: Trainer>(&self, trainer: &T, path: &Path) -> Result<(State<TensorOf<T>>, Metrics), Error> {
+        let backend = trainer.backend();
         if self.begin == Begin::Resume && path.exists() {
             let header = Header::read(path)?;
             check_config(&header, self.config, path, "the configuration given")?;
             check_data(&header, &self.data, path)?;
             check_ranks(&header, self.ranks.size(), path)?;
-            let (_, state) = checkpoint::resume(path, &Cpu)?;
+            let (_, state) = checkpoint::resume(path, backend)?;
             let layers = state.model.layers.len();
             if !self.ranks.is_root() {
                 return Ok((state, Metrics::default()));
@@ -217,7 +306,7 @@ impl Run<'_> {
             let metrics = Metrics::read_csv(&self.folder.join(METRICS), layers, state.step)?;
             return Ok((state, metrics));
         }
-        let state = State::first(&Cpu, self.config)?;
+        let state = State::first(backend, self.config)?;
         if !self.ranks.is_root() {
             return Ok((state, Metrics::default()));
         }
@@ -225,7 +314,7 @@ impl Run<'_> {
         // checkpoint.
         let files = [CONFIG, RUN, FAILURE, PROBE, PROBE_CACHED];
         remove_files(self.folder, |name| files.contains(&name) || name.starts_with(EVENTS))?;
-        self.save(path, 0, &state, &Metrics::default())?;
+        self.save(trainer, path, 0, &state, &Metrics::default())?;
         self.write_config()?;
         self.info.write(self.folder)?;
         Ok((state, Metrics::default()))
@@ -247,14 +336,21 @@ impl Run<'_> {
         if self.folder.join(RUN).exists() { Ok(()) } else { self.info.write(self.folder) }
     }
 
-    fn save(&self, path: &Path, epoch: u64, state: &State<Vec<f32>>, metrics: &Metrics) -> Result<(), Error> {
+    fn save<T: Trainer>(
+        &self,
+        trainer: &T,
+        path: &Path,
+        epoch: u64,
+        state: &State<TensorOf<T>>,
+        metrics: &Metrics,
+    ) -> Result<(), Error> {
         if !self.ranks.is_root() {
             return Ok(());
         }
         // The metrics first: rows after the checkpoint are made again, rows before it would be lost.
         metrics.write_csv(&self.folder.join(METRICS))?;
         let place = Place { step: state.step, data: self.data.clone(), ranks: self.ranks.size() };
-        checkpoint::write(path, &Cpu, self.config, &place, epoch, &state.model)
+        checkpoint::write(path, trainer.backend(), self.config, &place, epoch, &state.model)
     }
 }
 

@@ -88,7 +88,7 @@ impl<T> State<T> {
 }
 
 /// Trains from `state` to the end of the configuration's epochs, or until `after_step` breaks, which hears of each
-/// step and sees the state after it. With several ranks, each has batches of its own and all go through the same
+/// step and sees a state; the last says whether it is the state after this step (a device may be some steps ahead). With several ranks, each has batches of its own and all go through the same
 /// states; what `after_step` hears of are means over the ranks, and it must break on all of them or on none.
 ///
 /// # Errors
@@ -100,7 +100,7 @@ pub fn train<B: Backend>(
     images: &Arc<Split>,
     loader_threads: usize,
     state: &mut State<B::Tensor>,
-    mut after_step: impl FnMut(&StepMetrics, &State<B::Tensor>) -> Result<ControlFlow<()>, Error>,
+    mut after_step: impl FnMut(&StepMetrics, &State<B::Tensor>, bool) -> Result<ControlFlow<()>, Error>,
 ) -> Result<(), Error> {
     let input = state.model.spec.input();
     let steps_per_epoch = steps_per_epoch(images.len(), config.batch, ranks.size()).max(1);
@@ -154,7 +154,7 @@ pub fn train<B: Backend>(
                 learning_rate: optimizer.learning_rate(),
                 elapsed,
             };
-            if after_step(&metrics, state)?.is_break() {
+            if after_step(&metrics, state, true)?.is_break() {
                 return Ok(());
             }
         }
@@ -167,7 +167,8 @@ fn losses(report: &StepReport) -> Vec<Option<f64>> {
     report.iter().map(|report| (!report.scores.is_empty()).then(|| report.loss())).collect()
 }
 
-fn check_losses(losses: &[Option<f64>], epoch: u64, step: u64) -> Result<(), Error> {
+/// Refuses losses that are not finite.
+pub(crate) fn check_losses(losses: &[Option<f64>], epoch: u64, step: u64) -> Result<(), Error> {
     match losses
         .iter()
         .enumerate()

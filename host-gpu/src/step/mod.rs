@@ -11,7 +11,7 @@ pub use global::{global_step, matched_step};
 pub use local::{local_step, stream_step};
 pub use model::{LayerParameters, LayerTensors, Model, download_gradients};
 
-use crate::backend::{ActivityOf, Backend, Pairing};
+use crate::backend::{ActivityOf, Backend, Pairing, Partner};
 use crate::model::{Feedback, Learning, TensorRole};
 use crate::optimizer::Optimizer;
 use clapp_core::plan::Layer;
@@ -41,6 +41,21 @@ pub struct Scores {
     pub u_neg: Vec<f32>,
     /// Mean loss over the rows.
     pub loss: f64,
+}
+
+impl Scores {
+    /// Scores of all rows, of which those are kept that count.
+    pub fn new(pairing: Pairing<'_>, role: TensorRole, u_pos: Vec<f32>, u_neg: Vec<f32>, loss: f64) -> Self {
+        // Where a row is a positive or a negative by itself, it has one score.
+        let (Partner::Itself, Some(keep)) = (pairing.partner, pairing.keep_positive) else {
+            return Self { role, u_pos, u_neg, loss };
+        };
+        let counting = |scores: Vec<f32>, which: bool| {
+            let kept = scores.into_iter().zip(keep).filter(|(_, keep)| **keep == which);
+            kept.map(|(score, _)| score).collect()
+        };
+        Self { role, u_pos: counting(u_pos, true), u_neg: counting(u_neg, false), loss }
+    }
 }
 
 /// How far the error that a layer's own losses make is from the one that back-propagation brings (spec 3).

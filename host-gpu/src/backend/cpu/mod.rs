@@ -15,9 +15,7 @@ mod winograd;
 
 pub use conv::scratch_len;
 
-use super::{
-    ActivityOf, Backend, BlockGradient, FactorsOf, InfoNce, Matching, PairedLosses, Pairing, Parameter, Partner,
-};
+use super::{ActivityOf, Backend, BlockGradient, FactorsOf, InfoNce, Matching, PairedLosses, Pairing, Parameter};
 use crate::model::TensorRole;
 use crate::optimizer::{self, Optimizer};
 use crate::step::{Mismatch, Scores};
@@ -91,16 +89,7 @@ impl Backend for Cpu {
 
     fn read_scores(&self, pairing: Pairing<'_>, role: TensorRole, scores: &RowScores) -> Scores {
         let RowScores { u_pos, u_neg, loss, .. } = scores;
-        let (mut u_pos, mut u_neg) = (u_pos.clone(), u_neg.clone());
-        // Where a row is a positive or a negative by itself, it has one score.
-        if let (Partner::Itself, Some(keep)) = (pairing.partner, pairing.keep_positive) {
-            let counting = |scores: Vec<f32>, which: bool| {
-                let kept = scores.into_iter().zip(keep).filter(|(_, keep)| **keep == which);
-                kept.map(|(score, _)| score).collect()
-            };
-            (u_pos, u_neg) = (counting(u_pos, true), counting(u_neg, false));
-        }
-        Scores { role, u_pos, u_neg, loss: *loss }
+        Scores::new(pairing, role, u_pos.clone(), u_neg.clone(), *loss)
     }
 
     fn read_distance(&self, distance: &Mismatch) -> Mismatch {

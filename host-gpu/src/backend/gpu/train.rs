@@ -1,0 +1,197 @@
+//! Training on a device over epochs. The host waits for the device only to hear how it went, every few steps.
+
+use super::Gpu;
+use super::executor::Executor;
+use super::memory::Tensor;
+use super::training::{LayerMeans, REPORTS, StepMemory, StepProgram};
+use crate::backend::Backend;
+use crate::config::Config;
+use crate::data::Split;
+use crate::distributed::Part;
+use crate::draws::{Draws, mix};
+use crate::error::Error;
+use crate::loader::{self, Batch, Start, pair_batches};
+use crate::metrics::STEPS_PER_ROW;
+use crate::step::Model;
+use crate::trainer::{State, StepMetrics, check_losses};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// A program, ready to run.
+struct Ready<E: Executor> {
+    program: StepProgram,
+    graph: E::Graph,
+}
+
+/// All that the steps of a run need on the device.
+struct Steps<E: Executor> {
+    memory: StepMemory,
+    /// One for each size of batch: the last of an epoch may be smaller.
+    programs: Vec<Ready<E>>,
+    /// Where the programs work; kept as long as they may run.
+    _arena: Tensor,
+}
+
+/// Sizes of the batches of an epoch.
+pub fn batch_sizes(images: usize, batch: usize) -> Vec<usize> {
+    let used = images - usize::from(images % batch == 1);
+    let mut sizes = Vec::new();
+    if used >= batch {
+        sizes.push(batch);
+    }
+    if !used.is_multiple_of(batch) {
+        sizes.push(used % batch);
+    }
+    sizes
+}
+
+/// Values of a step's report.
+fn report_len(config: &Config) -> Result<usize, Error> {
+    let spec = config.network()?;
+    let context = spec.rule().context;
+    let losses = usize::from(context.has_same()) + usize::from(context.has_top());
+    // At most: some layers report less.
+    Ok(spec.layers().len() * (3 * losses.max(1) + 2))
+}
+
+/// Memory and programs of a run whose batches come from the host, recorded but not compiled.
+///
+/// # Errors
+/// Where the configuration does not fit together or the device has failed.
+pub fn record_programs<E: Executor + 'static>(
+    gpu: &Gpu<E>,
+    config: &Config,
+    model: &mut Model<Tensor>,
+    sizes: &[usize],
+) -> Result<(StepMemory, Vec<StepProgram>), Error> {
+    let frame = config.input_shape();
+    let most = 2 * sizes.iter().copied().max().unwrap_or(0);
+    let memory = gpu.step_memory(Some(frame), most, Draws::new(config, most, 1).pairing(), report_len(config)?);
+    let record = |images: &usize| {
+        let rows = 2 * images;
+        let draws = Draws::new(config, rows, 1);
+        let frames = memory.frames.part(0, rows * frame.len());
+        gpu.record_step(model, &config.optimizer, draws.pairing(), rows, &memory, |gpu| {
+            gpu.frames_to_map(frame, &frames, rows)
+        })
+    };
+    let programs = sizes.iter().map(record).collect::<Result<Vec<_>, _>>()?;
+    Ok((memory, programs))
+}
+
+impl<E: Executor + 'static> Steps<E> {
+    fn new(gpu: &Gpu<E>, config: &Config, model: &mut Model<Tensor>, images: usize) -> Result<Self, Error> {
+        let (memory, programs) = record_programs(gpu, config, model, &batch_sizes(images, config.batch))?;
+        let arena = gpu.arena(&programs.iter().collect::<Vec<_>>());
+        let ready = |program: StepProgram| Ok::<_, Error>(Ready { graph: gpu.compile(&program, &arena)?, program });
+        Ok(Self { memory, programs: programs.into_iter().map(ready).collect::<Result<_, _>>()?, _arena: arena })
+    }
+
+    /// Queues a step on a batch that the host has made.
+    fn queue(&self, gpu: &Gpu<E>, config: &Config, mut batch: Batch, step: u64) -> Result<(), Error> {
+        let rows = 2 * batch.images.len();
+        let Some(Ready { graph, .. }) = self.programs.iter().find(|ready| ready.program.rows == rows) else {
+            unreachable!("a batch of another size than those of an epoch")
+        };
+        mix(config, config.input_shape(), step, &mut batch.x);
+        let draws = Draws::new(config, rows, step);
+        gpu.write_inputs(&self.memory, &batch.x, draws.pairing());
+        gpu.executor().launch(graph)?;
+        Ok(())
+    }
+
+    /// What the steps from `first` (counted from 1) on, `count` of them, have reported; waits for the device.
+    fn reports(&self, gpu: &Gpu<E>, first: u64, count: usize) -> Vec<Vec<LayerMeans>> {
+        let Some(Ready { program, .. }) = self.programs.first() else { return Vec::new() };
+        let values = gpu.read_doubles(&self.memory.ring);
+        let len = program.report.len();
+        let slot = |step: u64| ((step - 1) % REPORTS as u64) as usize * len;
+        (first..first + count as u64).map(|step| program.report.read(&values[slot(step)..slot(step) + len])).collect()
+    }
+}
+
+/// Steps until the host looks at what the device has reported: to the end of the row of metrics, of the epoch, of the
+/// interval between checkpoints.
+fn chunk(step: u64, place: u64, steps_per_epoch: u64, interval: Option<u64>) -> u64 {
+    let to_next = |at: u64, every: u64| every - at % every;
+    let to_checkpoint = interval.map_or(u64::MAX, |every| to_next(step, every.max(1)));
+    [to_next(place, STEPS_PER_ROW), steps_per_epoch - place, to_checkpoint, REPORTS as u64]
+        .into_iter()
+        .fold(u64::MAX, u64::min)
+}
+
+/// As [`crate::trainer::train`], on a device: the same images, views and negatives. `interval` is the number of steps
+/// between checkpoints, where there is one.
+///
+/// # Errors
+/// As there, and where the device fails.
+pub fn train<E: Executor + 'static>(
+    gpu: &Gpu<E>,
+    config: &Config,
+    images: &Arc<Split>,
+    loader_threads: usize,
+    interval: Option<u64>,
+    state: &mut State<Tensor>,
+    mut after_step: impl FnMut(&StepMetrics, &State<Tensor>, bool) -> Result<ControlFlow<()>, Error>,
+) -> Result<(), Error> {
+    let steps = Steps::new(gpu, config, &mut state.model, images.len())?;
+    let steps_per_epoch = pair_batches(images.len(), config.batch).max(1) as u64;
+    let begun = state.step / steps_per_epoch;
+    for epoch in begun..config.epochs {
+        let rate = config.schedule.rate(config.optimizer.learning_rate(), epoch, config.epochs);
+        let place = state.step % steps_per_epoch;
+        gpu.set_place(state.step, place, rate);
+        let start = Start { epoch, batch: place as usize, part: Part::WHOLE };
+        let mut batches =
+            loader::pairs_from(images.clone(), &config.augment, config.batch, config.seed, start, loader_threads)?;
+        while state.step < (epoch + 1) * steps_per_epoch {
+            let before = Instant::now();
+            let count = chunk(state.step, state.step % steps_per_epoch, steps_per_epoch, interval);
+            let mut sizes = Vec::with_capacity(count as usize);
+            for step in 1..=count {
+                let Some(batch) = batches.next() else { break };
+                let batch = batch?;
+                sizes.push(batch.images.len());
+                steps.queue(gpu, config, batch, state.step + step)?;
+            }
+            let first = state.step + 1;
+            let reports = steps.reports(gpu, first, sizes.len());
+            gpu.check()?;
+            state.step += sizes.len() as u64;
+            let elapsed = before.elapsed() / u32::try_from(sizes.len().max(1)).unwrap_or(u32::MAX);
+            for ((step, images), report) in (first..).zip(sizes).zip(reports) {
+                let metrics = metrics(epoch, step, steps_per_epoch as usize, images, &report, rate, elapsed);
+                check_losses(&metrics.losses, epoch, step)?;
+                if after_step(&metrics, state, step == state.step)?.is_break() {
+                    return Ok(());
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn metrics(
+    epoch: u64,
+    step: u64,
+    steps_per_epoch: usize,
+    images: usize,
+    report: &[LayerMeans],
+    learning_rate: f32,
+    elapsed: Duration,
+) -> StepMetrics {
+    let of = |value: fn(&LayerMeans) -> Option<f64>| report.iter().map(value).collect();
+    StepMetrics {
+        epoch,
+        step,
+        steps_per_epoch,
+        images,
+        losses: of(|layer| layer.loss),
+        u_pos: of(|layer| layer.u_pos),
+        u_neg: of(|layer| layer.u_neg),
+        mismatch: of(|layer| layer.mismatch),
+        learning_rate,
+        elapsed,
+    }
+}

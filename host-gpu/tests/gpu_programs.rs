@@ -1,0 +1,189 @@
+//! Training steps as they are recorded for a device: their order, the lifetimes of their buffers, and the memory that
+//! they take, for every preset and rule. No device is needed.
+
+use clap::ValueEnum;
+use clapp_host_gpu::backend::gpu::Gpu;
+use clapp_host_gpu::backend::gpu::dry_run::DryRun;
+use clapp_host_gpu::backend::gpu::memory::Place;
+use clapp_host_gpu::backend::gpu::op::{MapType, Op, Pass};
+use clapp_host_gpu::backend::gpu::plan::plan;
+use clapp_host_gpu::backend::gpu::program::{Event, Recording};
+use clapp_host_gpu::backend::gpu::train::{batch_sizes, record_programs};
+use clapp_host_gpu::backend::gpu::training::StepProgram;
+use clapp_host_gpu::backend::gpu::verify::{name, verify};
+use clapp_host_gpu::config::{Config, PRESETS, RuleName, preset};
+use clapp_host_gpu::model::{Feedback, Learning};
+use clapp_host_gpu::optimizer::Optimizer;
+
+/// The programs of an epoch of a batch and a half.
+fn programs(config: &Config, maps: MapType) -> Vec<StepProgram> {
+    let gpu = Gpu::new(DryRun::new(maps)).expect("a device that is not there");
+    let mut model = gpu.blank_model(config.network().expect("a network"));
+    let sizes = batch_sizes(config.batch + config.batch / 2, config.batch);
+    assert_eq!(sizes, [config.batch, config.batch / 2]);
+    record_programs(&gpu, config, &mut model, &sizes).expect("recorded").1
+}
+
+/// Every rule on every preset, and the options that change what a step does.
+fn configurations() -> Vec<Config> {
+    let mut all = Vec::new();
+    for name in PRESETS {
+        for rule in RuleName::value_variants() {
+            let config = preset(name).expect("a preset").with_rule(*rule);
+            if config.check("test").is_err() {
+                continue;
+            }
+            let top = [RuleName::ClappPpDfb, RuleName::ClappPpBoth].contains(rule);
+            for feedback in [Feedback::Trained, Feedback::Frozen, Feedback::Matched] {
+                if feedback == Feedback::Trained || top {
+                    all.push(Config { feedback, ..config.clone() });
+                }
+            }
+            if config.rule == RuleName::ClappPp {
+                all.push(Config { optimizer: Optimizer::adamw(1e-3), ..config.clone() });
+                all.push(Config {
+                    optimizer: Optimizer::Lars { lr: 0.1, momentum: 0.9, weight_decay: 1e-4, trust: 1e-3 },
+                    ..config.clone()
+                });
+                all.push(Config {
+                    optimizer: Optimizer::Sgd { lr: 0.1, momentum: 0.9, weight_decay: 0.0 },
+                    negatives_shared: false,
+                    either: true,
+                    contrast: None,
+                    ..config.clone()
+                });
+            }
+        }
+    }
+    all
+}
+
+fn said(config: &Config) -> String {
+    format!("{} {} {:?} {:?}", config.name, config.rule.name(), config.feedback, config.optimizer)
+}
+
+#[test]
+fn every_preset_and_rule_uses_memory_as_it_may() {
+    let all = configurations();
+    assert!(all.len() > 9 * PRESETS.len(), "{} configurations", all.len());
+    for config in &all {
+        for maps in [MapType::F32, MapType::Bf16] {
+            for program in programs(config, maps) {
+                let StepProgram { recording, plan, .. } = &program;
+                verify(recording, plan, maps).unwrap_or_else(|error| panic!("{}: {error}", said(config)));
+                // The plan is not much larger than what is in use at once.
+                assert!(
+                    plan.bytes as f64 <= 1.1 * plan.least as f64,
+                    "{}: {} {}",
+                    said(config),
+                    plan.bytes,
+                    plan.least
+                );
+                assert!(!program.report.is_empty(), "{}", said(config));
+            }
+        }
+    }
+}
+
+/// Names of the operations.
+fn names(recording: &Recording) -> Vec<&'static str> {
+    recording.ops().map(name).collect()
+}
+
+#[test]
+fn local_rules_never_ask_for_the_gradient_of_an_input() {
+    for config in configurations() {
+        let asks = |op: &Op<Place>| matches!(op, Op::Convolve { pass: Pass::InputGradient, .. });
+        let spec = config.network().expect("a network");
+        let global = spec.learning() == Learning::Global || config.feedback == Feedback::Matched;
+        for program in programs(&config, MapType::F32) {
+            let count = program.recording.ops().filter(|op| asks(op)).count();
+            let expected = if global { spec.layers().len() - 1 } else { 0 };
+            assert_eq!(count, expected, "{}", said(&config));
+        }
+    }
+}
+
+#[test]
+fn a_layer_has_learnt_before_the_next_one_begins() {
+    let config = preset("cifar10").expect("a preset").with_rule(RuleName::ClappPp);
+    let layers = config.network().expect("a network").layers().len();
+    let program = programs(&config, MapType::F32).remove(0);
+    let names: Vec<&str> = names(&program.recording)
+        .into_iter()
+        .filter(|name| ["scores", "outer_adamw", "adamw4"].contains(name))
+        .collect();
+    assert_eq!(names, ["scores", "outer_adamw", "adamw4"].repeat(layers));
+    // `tick` comes first: all kernels of the step read what it writes; the report comes last.
+    let all: Vec<&str> = program.recording.ops().map(name).collect();
+    assert_eq!((all[0], all[all.len() - 1]), ("tick", "append_report"));
+}
+
+/// A network of `depth` equal layers.
+fn deep(depth: usize, rule: RuleName) -> Config {
+    let mut config = preset("cifar10").expect("a preset").with_rule(rule);
+    let mut block = config.blocks[0].clone();
+    block.channels = 32;
+    block.max_pool = None;
+    config.blocks = vec![block; depth];
+    config.input = [32, 32, 32];
+    config
+}
+
+#[test]
+fn what_a_step_keeps_does_not_grow_with_depth() {
+    let arena = |depth, rule| {
+        let config = deep(depth, rule);
+        let gpu = Gpu::new(DryRun::new(MapType::F32)).expect("a device that is not there");
+        let mut model = gpu.blank_model(config.network().expect("a network"));
+        record_programs(&gpu, &config, &mut model, &[16]).expect("recorded").1[0].plan.bytes as f64
+    };
+    for rule in [RuleName::ClappPp, RuleName::ClappPpDfb, RuleName::ClappPpPooled] {
+        let [shallow, middle, large] = [3, 6, 12].map(|depth| arena(depth, rule));
+        // What grows is what each layer reports: a few bytes.
+        assert!(middle <= 1.001 * shallow && large <= 1.002 * shallow, "{rule:?}: {shallow} {middle} {large}");
+    }
+    // Back-propagation keeps the maps of all layers, as it must.
+    let [shallow, large] = [3, 12].map(|depth| arena(depth, RuleName::BpClappPp));
+    let map = f64::from(2 * 16 * 32 * 32 * 32 * 4);
+    assert!(large - shallow >= 9.0 * map, "{shallow} {large}");
+}
+
+/// Whether a recording with other events is accepted.
+fn accepted(recording: &Recording, change: impl FnOnce(&mut Vec<Event>)) -> Result<(), String> {
+    let changed = recording.changed(change);
+    verify(&changed, &plan(&changed), MapType::F32)
+}
+
+#[test]
+fn programs_that_misuse_memory_are_refused() {
+    let config = preset("demo").expect("a preset").with_rule(RuleName::ClappPpBoth);
+    let program = programs(&config, MapType::F32).remove(0);
+    let recording = &program.recording;
+    verify(recording, &program.plan, MapType::F32).expect("as recorded");
+    let position = |wanted: fn(&Event) -> bool| recording.events().iter().position(wanted).expect("there is one");
+    // A buffer is freed before its last use.
+    let free = position(|event| matches!(event, Event::Free(_)));
+    let error = accepted(recording, |events| {
+        let Event::Free(buffer) = events.remove(free) else { unreachable!() };
+        let begun = events.iter().position(|event| *event == Event::Allocate(buffer)).expect("it was in use");
+        events.insert(begun + 1, Event::Free(buffer));
+    });
+    assert!(error.as_ref().is_err_and(|error| error.contains("is not in use")), "{error:?}");
+    // What writes a buffer is left out.
+    let writes = position(|event| matches!(event, Event::Run(Op::Convolve { .. })));
+    let error = accepted(recording, |events| drop(events.remove(writes)));
+    assert!(error.as_ref().is_err_and(|error| error.contains("before they are written")), "{error:?}");
+    // Two buffers lie on each other.
+    let mut plan = program.plan.clone();
+    plan.offsets.fill(0);
+    let error = verify(recording, &plan, MapType::F32);
+    assert!(error.as_ref().is_err_and(|error| error.contains("overlap")), "{error:?}");
+    // An operation reaches out of its buffer.
+    let error = accepted(recording, |events| {
+        if let Event::Run(Op::Convolve { shape, .. }) = &mut events[writes] {
+            shape.rows += 1;
+        }
+    });
+    assert!(error.as_ref().is_err_and(|error| error.contains("reach out of")), "{error:?}");
+}
