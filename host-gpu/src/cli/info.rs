@@ -2,6 +2,8 @@
 
 use super::output::say;
 use super::train::ConfigArguments;
+use crate::backend::gpu::needs::DeviceNeeds;
+use crate::backend::gpu::op::MapType;
 use crate::config::Config;
 use crate::error::Error;
 use crate::memory::{Needs, readable};
@@ -81,6 +83,7 @@ pub fn run(arguments: &InfoArguments) -> Result<u8, Error> {
         lines.push(format!("  {} keeps the latter", config.rule.name()));
     }
     on_this_machine(&mut lines, &config)?;
+    on_a_gpu(&mut lines, &config)?;
     say(lines.join("\n"))?;
     Ok(0)
 }
@@ -93,6 +96,26 @@ fn on_this_machine(lines: &mut Vec<String>, config: &Config) -> Result<(), Error
     let row = |name: &str, bytes: usize| format!("  {name:<34} {:>12}", readable(bytes));
     lines.extend(needs.parts().iter().map(|(name, bytes)| row(name, *bytes)));
     lines.push(row("in all, about", needs.total()));
+    Ok(())
+}
+
+/// What training takes of a GPU's memory.
+fn on_a_gpu(lines: &mut Vec<String>, config: &Config) -> Result<(), Error> {
+    lines.push("\nclapp train --backend cuda, without the images of the data set and what the libraries take:".into());
+    lines.push(format!("  {:<34} {:>12}  {:>12}", "", "f32 and tf32", "bf16"));
+    let needs = [MapType::F32, MapType::Bf16].map(|maps| DeviceNeeds::of_training(config, maps));
+    let [wide, narrow] = needs;
+    let (wide, narrow) = (wide?, narrow?);
+    let rows = [
+        ("parameters and optimiser", wide.parameters, narrow.parameters),
+        ("a step", wide.step, narrow.step),
+        ("batches and reports", wide.exchange, narrow.exchange),
+        ("in all, about", wide.total(), narrow.total()),
+    ];
+    let row = |(name, wide, narrow): (&str, usize, usize)| {
+        format!("  {name:<34} {:>12}  {:>12}", readable(wide), readable(narrow))
+    };
+    lines.extend(rows.map(row));
     Ok(())
 }
 

@@ -56,6 +56,11 @@ impl<E: Executor + 'static> Device<E> {
         self.most.get()
     }
 
+    /// Bytes of fixed memory that are taken now.
+    pub fn now(&self) -> usize {
+        self.taken.get()
+    }
+
     pub fn is_recording(&self) -> bool {
         self.recording.borrow().is_some()
     }

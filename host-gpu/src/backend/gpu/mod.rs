@@ -11,6 +11,7 @@ pub mod executor;
 pub mod kernels;
 mod lower;
 pub mod memory;
+pub mod needs;
 pub mod op;
 pub mod plan;
 pub mod precision;
@@ -95,6 +96,11 @@ impl<E: Executor + 'static> Gpu<E> {
     /// Bytes of the device's memory that were taken at once, at most, by tensors.
     pub fn most_memory(&self) -> usize {
         self.device.most()
+    }
+
+    /// Bytes of the device's memory that tensors take now.
+    pub fn memory_now(&self) -> usize {
+        self.device.now()
     }
 
     /// From now on operations are recorded; negatives come from `inputs` then, and the learning rate from `control`.

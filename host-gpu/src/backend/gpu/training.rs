@@ -93,6 +93,13 @@ pub struct StepMemory {
     pub ring: Tensor,
 }
 
+impl StepMemory {
+    /// Bytes of all of it.
+    pub fn bytes(&self) -> usize {
+        [&self.frames, &self.inputs.negatives, &self.inputs.keep, &self.ring].map(Tensor::bytes).iter().sum()
+    }
+}
+
 /// A recorded step on batches of one size.
 #[derive(Debug)]
 pub struct StepProgram {
