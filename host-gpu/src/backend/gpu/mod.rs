@@ -7,6 +7,7 @@
 pub mod cuda;
 mod device;
 pub mod dry_run;
+pub mod emulated;
 pub mod executor;
 pub mod kernels;
 mod lower;

@@ -1,9 +1,13 @@
 //! The own kernels, in CUDA C++: what no library does. They are compiled at run time, all files as one.
 
+mod signatures;
+
+pub use signatures::{Kind, Parameter, check_arguments, kernels, scan};
+
 use super::op::MapType;
 
 /// The files, in the order in which they are compiled.
-pub const FILES: &[(&str, &str)] = &[];
+pub const FILES: &[(&str, &str)] = &[("common.cu", include_str!("common.cu")), ("block.cu", include_str!("block.cu"))];
 
 /// All files as one source.
 pub fn source() -> String {
