@@ -1,6 +1,7 @@
 //! What of CUDA is on this machine.
 
 use super::super::executor::GpuError;
+use super::errors::{self, text};
 use super::libraries::{Library, Version};
 use cudarc::driver::{CudaContext, DriverError, sys};
 use std::fmt;
@@ -72,36 +73,33 @@ fn check_driver(driver: Version, library: Library, version: Version) -> Result<(
     })
 }
 
-/// What CUDA calls an error, and what it says of it.
-pub fn text(error: DriverError) -> String {
-    let name = error.error_name().map(|name| name.to_string_lossy().into_owned());
-    let said = error.error_string().map(|said| said.to_string_lossy().into_owned());
-    match (name, said) {
-        (Ok(name), Ok(said)) => format!("{name}: {said}"),
-        _ => format!("{:?}", error.0),
-    }
-}
-
-/// The GPUs that the driver knows.
+/// How many GPUs the driver knows.
 ///
 /// # Errors
 /// [`GpuError::Missing`] where there is no driver or no GPU, [`GpuError::Failed`] where the driver refuses.
-pub fn devices() -> Result<Vec<Device>, GpuError> {
-    let no_device = |reason: String| GpuError::Missing {
+pub fn count() -> Result<usize, GpuError> {
+    let none = |reason: String| GpuError::Missing {
         what: "a GPU of NVIDIA".into(),
         reason,
         remedy: "check that the card is seen (`nvidia-smi`), that CUDA_VISIBLE_DEVICES does not hide it, and in a \
                  container that it is passed on",
     };
     Library::Driver.require()?;
-    let failed = |what: &str, error| GpuError::Failed { what: what.into(), reason: text(error) };
-    let count = match CudaContext::device_count() {
-        Ok(0) => return Err(no_device("the driver knows none".into())),
-        Ok(count) => usize::try_from(count).unwrap_or(0),
-        Err(error) if error.0 == sys::CUresult::CUDA_ERROR_NO_DEVICE => return Err(no_device(text(error))),
-        Err(error) => return Err(failed("starting the CUDA driver", error)),
-    };
-    (0..count).map(|ordinal| device(ordinal).map_err(|error| failed(&format!("asking GPU {ordinal}"), error))).collect()
+    match CudaContext::device_count() {
+        Ok(0) => Err(none("the driver knows none".into())),
+        Ok(count) => Ok(usize::try_from(count).unwrap_or(0)),
+        Err(error) if error.0 == sys::CUresult::CUDA_ERROR_NO_DEVICE => Err(none(text(error))),
+        Err(error) => Err(errors::driver("starting the CUDA driver")(error)),
+    }
+}
+
+/// The GPUs that the driver knows.
+///
+/// # Errors
+/// As [`count`].
+pub fn devices() -> Result<Vec<Device>, GpuError> {
+    let ask = |ordinal| device(ordinal).map_err(errors::driver(&format!("asking GPU {ordinal}")));
+    (0..count()?).map(ask).collect()
 }
 
 fn device(ordinal: usize) -> Result<Device, DriverError> {

@@ -1,0 +1,202 @@
+//! The own kernels, compiled for the GPU that is there.
+
+use super::super::executor::GpuError;
+use super::super::kernels;
+use super::super::op::MapType;
+use super::cache::Cache;
+use super::errors::failed;
+use super::libraries::{Library, Version};
+use cudarc::nvrtc::{result, sys};
+use std::ffi::{CString, c_char, c_int};
+
+/// What the kernels are compiled for, and how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Build {
+    /// Compute capability of the GPU.
+    pub capability: [i32; 2],
+    /// What maps are made of.
+    pub maps: MapType,
+    /// No product is contracted with a sum, so that roundings are those of the CPU.
+    pub deterministic: bool,
+}
+
+/// The machine that is named to the compiler.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Target {
+    /// The GPU's own: gives what it runs.
+    Real(i32),
+    /// One that it understands: the driver translates the rest of the way.
+    Virtual(i32),
+}
+
+impl Build {
+    /// The best that a compiler which knows `supported` can do.
+    fn target(&self, supported: &[i32], version: Version) -> Result<Target, GpuError> {
+        let [major, minor] = self.capability;
+        let own = 10 * major + minor;
+        if supported.contains(&own) {
+            return Ok(Target::Real(own));
+        }
+        match supported.iter().filter(|known| **known < own).max() {
+            Some(&known) => Ok(Target::Virtual(known)),
+            None => Err(GpuError::Missing {
+                what: format!("a compiler for compute capability {major}.{minor}"),
+                reason: format!("NVRTC {version} begins with {:?}", supported.iter().min().unwrap_or(&0)),
+                remedy: "install an older NVRTC with the libraries of its CUDA, and name their folder in \
+                         CLAPP_CUDA_LIBRARIES",
+            }),
+        }
+    }
+
+    fn options(&self, target: &Target) -> Vec<String> {
+        let machine = match target {
+            Target::Real(number) => format!("sm_{number}"),
+            Target::Virtual(number) => format!("compute_{number}"),
+        };
+        let mut options = vec![format!("--gpu-architecture={machine}"), "--std=c++17".into()];
+        options.extend(kernels::definition(self.maps).map(|name| format!("-D{name}")));
+        if self.deterministic {
+            options.push("--fmad=false".into());
+        }
+        options
+    }
+}
+
+/// All kernels as the driver loads them, kept in `cache`.
+///
+/// # Errors
+/// [`GpuError::Missing`] without NVRTC, or with one that does not know the GPU; [`GpuError::Failed`] with the
+/// compiler's words where it refuses the source.
+pub fn kernels(build: &Build, cache: &Cache) -> Result<Vec<u8>, GpuError> {
+    compile(&kernels::source(), build, cache)
+}
+
+/// As [`kernels`], of any source.
+///
+/// # Errors
+/// As there.
+pub fn compile(source: &str, build: &Build, cache: &Cache) -> Result<Vec<u8>, GpuError> {
+    let version = Library::Nvrtc.require()?.version;
+    let target = build.target(&supported()?, version)?;
+    let options = build.options(&target);
+    let version = version.to_string();
+    let mut parts = vec![source, &version];
+    parts.extend(options.iter().map(String::as_str));
+    cache.get(&parts, || run(source, &options, &target))
+}
+
+/// The machines that NVRTC knows; [`Library::require`] must have said that it is there.
+fn supported() -> Result<Vec<i32>, GpuError> {
+    let what = "asking NVRTC for the machines that it knows";
+    let mut count: c_int = 0;
+    // SAFETY: NVRTC writes one integer, and then as many as it has said.
+    let machines = unsafe {
+        sys::nvrtcGetNumSupportedArchs(&raw mut count).result().map_err(|error| failed(what, error.to_string()))?;
+        let mut machines = vec![0; usize::try_from(count).unwrap_or(0)];
+        sys::nvrtcGetSupportedArchs(machines.as_mut_ptr()).result().map_err(|error| failed(what, error.to_string()))?;
+        machines
+    };
+    Ok(machines)
+}
+
+/// A program of NVRTC.
+struct Program(sys::nvrtcProgram);
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // SAFETY: it was made by NVRTC and is given back once. Nobody can do anything about a failure.
+        let _ = unsafe { result::destroy_program(self.0) };
+    }
+}
+
+fn run(source: &str, options: &[String], target: &Target) -> Result<Vec<u8>, GpuError> {
+    let what = format!("compiling the kernels ({})", options.join(" "));
+    let refused = |error: result::NvrtcError| failed(&*what, error.to_string());
+    let source = CString::new(source).map_err(|error| failed(&*what, error.to_string()))?;
+    let program = Program(result::create_program(&source, Some(c"kernels.cu")).map_err(refused)?);
+    // SAFETY: the program was made above and lives until the end of this function; NVRTC says how much it writes, and
+    // gets as much room.
+    unsafe {
+        if let Err(error) = result::compile_program(program.0, options) {
+            let log = result::get_program_log(program.0).unwrap_or_default();
+            let log: Vec<u8> = log.into_iter().map(|byte: c_char| byte as u8).take_while(|byte| *byte != 0).collect();
+            return Err(failed(what, format!("{error}\n{}", String::from_utf8_lossy(&log).trim_end())));
+        }
+        let mut len = 0;
+        let image = match target {
+            Target::Real(_) => {
+                sys::nvrtcGetCUBINSize(program.0, &raw mut len).result().map_err(refused)?;
+                let mut image = vec![0_u8; len];
+                sys::nvrtcGetCUBIN(program.0, image.as_mut_ptr().cast()).result().map_err(refused)?;
+                image
+            }
+            Target::Virtual(_) => {
+                sys::nvrtcGetPTXSize(program.0, &raw mut len).result().map_err(refused)?;
+                let mut image = vec![0_u8; len];
+                sys::nvrtcGetPTX(program.0, image.as_mut_ptr().cast()).result().map_err(refused)?;
+                image
+            }
+        };
+        Ok(image)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const VERSION: Version = Version { major: 13, minor: 0, patch: 0 };
+
+    fn build(capability: [i32; 2]) -> Build {
+        Build { capability, maps: MapType::F32, deterministic: false }
+    }
+
+    #[test]
+    fn the_machine_is_the_gpu_s_own_or_the_newest_that_it_understands() {
+        let known = [75, 80, 86, 90, 100];
+        assert_eq!(build([9, 0]).target(&known, VERSION), Ok(Target::Real(90)));
+        assert_eq!(build([8, 9]).target(&known, VERSION), Ok(Target::Virtual(86)));
+        assert_eq!(build([13, 0]).target(&known, VERSION), Ok(Target::Virtual(100)));
+        let error = build([6, 1]).target(&known, VERSION).unwrap_err().to_string();
+        assert!(error.contains("6.1") && error.contains("NVRTC 13.0 begins with 75"), "{error}");
+    }
+
+    #[test]
+    fn options_follow_from_the_build() {
+        let mut build = build([9, 0]);
+        assert_eq!(build.options(&Target::Real(90)), ["--gpu-architecture=sm_90", "--std=c++17"]);
+        build.maps = MapType::Bf16;
+        build.deterministic = true;
+        let options = ["--gpu-architecture=compute_80", "--std=c++17", "-DMAP_BF16", "--fmad=false"];
+        assert_eq!(build.options(&Target::Virtual(80)), options);
+    }
+
+    /// Runs where NVRTC is found, as a package in a virtual environment or with the toolkit; says so where it is not.
+    #[test]
+    fn kernels_are_compiled_where_there_is_a_compiler() {
+        if let Err(error) = Library::Nvrtc.require() {
+            eprintln!("not run: {error}");
+            return;
+        }
+        let place = tempfile::tempdir().unwrap();
+        let cache = Cache::at(place.path());
+        let source = "extern \"C\" __global__ void twice(float* x) { x[threadIdx.x] *= 2.0f; }";
+        for capability in [[7, 5], [8, 0], [9, 0]] {
+            let image = compile(source, &build(capability), &cache).unwrap();
+            assert!(image.starts_with(b"\x7fELF"), "{capability:?}");
+            assert_eq!(compile(source, &build(capability), &cache).unwrap(), image);
+        }
+        // A GPU that this compiler does not know yet is served with text that its driver translates.
+        let image = compile(source, &build([99, 0]), &cache).unwrap();
+        assert!(String::from_utf8_lossy(&image).contains(".entry twice("));
+        assert_eq!(image.last(), Some(&0));
+        assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), 4);
+        let error = compile("#line 7 \"own.cu\"\nint x = y;", &build([8, 0]), &cache).unwrap_err().to_string();
+        assert!(error.contains("own.cu(7)") && error.contains("\"y\""), "{error}");
+        for maps in [MapType::F32, MapType::Bf16] {
+            for deterministic in [false, true] {
+                kernels(&Build { capability: [8, 0], maps, deterministic }, &cache).unwrap();
+            }
+        }
+    }
+}
