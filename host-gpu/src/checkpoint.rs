@@ -5,8 +5,9 @@
 //! those that learn the moments that the optimiser keeps, `layer{l}.weight.first`, `layer{l}.weight.second` and so on;
 //! all `f32`, row-major, moments in the layout of their parameter. The metadata has one entry, `clapp`: JSON with
 //! `format`, the epochs done (`epoch`), the steps done (`step`), what the images are (`data`), the number of ranks where
-//! there are several (`ranks`), and the configuration as TOML (`config`). Random numbers come from streams named by seed, epoch, step and image ([`crate::rng`]), so the
-//! count of steps is their whole state. Nothing in the file depends on the clock.
+//! there are several (`ranks`), the backend where it is not the CPU (`backend`), and the configuration as TOML (`config`).
+//! Random numbers come from streams named by seed, epoch, step and image ([`crate::rng`]), so the count of steps is their
+//! whole state. Nothing in the file depends on the clock.
 //!
 //! Files of format 1 have neither moments nor `step` nor `data`: they can be evaluated, but not trained further. So can
 //! what comes from a device ([`device`]): it has learnt from frames that are in no data set.
@@ -52,6 +53,9 @@ struct Entry {
     /// Left out for one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     ranks: Option<NonZeroUsize>,
+    /// Left out for the CPU.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    backend: Option<String>,
     /// What came from a device, instead of `step` and `data`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     device: Option<DeviceEntry>,
@@ -102,7 +106,12 @@ pub struct Place {
     pub data: DataIdentity,
     /// Processes that train together.
     pub ranks: usize,
+    /// What computes, and how exactly: `cpu`, or such as `cuda tf32`.
+    pub backend: String,
 }
+
+/// The backend of checkpoints that name none.
+pub const CPU: &str = "cpu";
 
 impl Header {
     /// Reads what a file says about its run, without its tensors.
@@ -118,17 +127,20 @@ impl Header {
         let wrong = |message: String| Error::Checkpoint { path: path.into(), message };
         let entry = file.entry(ENTRY);
         let entry = entry.ok_or_else(|| wrong(format!("no `{ENTRY}` in the metadata: not a checkpoint of clapp")))?;
-        let Entry { format, epoch, step, data, ranks, device, config } =
+        let Entry { format, epoch, step, data, ranks, backend, device, config } =
             serde_json::from_str(entry).map_err(|error| wrong(format!("`{ENTRY}` in the metadata: {error}")))?;
         let place = match (format.as_str(), step, data) {
             (FORMAT, None, None) if device.is_some() => None,
-            (FORMAT, Some(step), Some(data)) => Some(Place { step, data, ranks: ranks.map_or(1, NonZeroUsize::get) }),
+            (FORMAT, Some(step), Some(data)) => {
+                let (ranks, backend) = (ranks.map_or(1, NonZeroUsize::get), backend.unwrap_or_else(|| CPU.into()));
+                Some(Place { step, data, ranks, backend })
+            }
             (FORMAT, ..) => return Err(wrong(format!("`{ENTRY}` in the metadata: no `step` or no `data`"))),
             (FORMAT_WITHOUT_STATE, None, None) => None,
             _ => return Err(wrong(format!("format is `{format}`, expected `{FORMAT}`"))),
         };
         let config = Config::parse(&config, &format!("{}: config", path.display()))?;
-        if let Some(Place { step, data, ranks }) = &place {
+        if let Some(Place { step, data, ranks, .. }) = &place {
             let each = steps_per_epoch(data.images, config.batch, *ranks) as u64;
             let epochs = config.epochs;
             if each == 0 || step / each != epoch || *step > each * epochs {
@@ -241,6 +253,7 @@ pub fn write<B: Backend>(
         step: Some(place.step),
         data: Some(place.data.clone()),
         ranks: NonZeroUsize::new(place.ranks).filter(|ranks| ranks.get() > 1),
+        backend: Some(place.backend.clone()).filter(|backend| backend != CPU),
         device: None,
         config: config.to_toml()?,
     };

@@ -5,6 +5,7 @@ use clapp_core::plan::{Layer, NetworkError};
 use clapp_core::shape::Shape;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
+use std::str::FromStr;
 
 /// How far a loss's gradient reaches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,6 +51,32 @@ pub enum Inputs {
     Sums,
 }
 
+/// How gradients come down to the layers in global learning; the gradients are the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Backward {
+    /// All maps are kept until then.
+    #[default]
+    Whole,
+    /// Maps are kept at a few layers, and computed again between them.
+    Checkpointed,
+    /// The images of a batch go through the network in so many parts, twice.
+    Accumulated(usize),
+}
+
+impl FromStr for Backward {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match (text, text.strip_prefix("accumulated=").map(str::parse)) {
+            ("whole", _) => Ok(Self::Whole),
+            ("checkpointed", _) => Ok(Self::Checkpointed),
+            (_, Some(Ok(parts))) => Ok(Self::Accumulated(parts)),
+            _ => Err("expected whole, checkpointed or accumulated=PARTS".into()),
+        }
+    }
+}
+
 /// What a network's rule is beyond the part that `clapp-core` knows.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Options {
@@ -57,6 +84,8 @@ pub struct Options {
     pub head: Option<Head>,
     /// What the projections below the top learn from.
     pub feedback: Feedback,
+    /// How gradients come down in global learning.
+    pub backward: Backward,
     /// What the rows of a batch are.
     pub inputs: Inputs,
     /// Whether a layer sees the output of the one below with a mean square of 1 in each row.
@@ -126,7 +155,7 @@ impl NetworkSpec {
 
     /// Why `clapp-core` cannot learn by this network's rule, where it cannot.
     pub fn beyond_core(&self) -> Option<&'static str> {
-        let Options { head, feedback, inputs, normalise } = self.options;
+        let Options { head, feedback, inputs, normalise, .. } = self.options;
         if self.keeps_all_activity() || head.is_some() {
             Some("needs back-propagation through the network")
         } else if feedback == Feedback::Frozen {

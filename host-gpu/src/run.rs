@@ -124,6 +124,9 @@ pub trait Trainer {
     /// What computes.
     fn backend(&self) -> &Self::Backend;
 
+    /// What computes, and how exactly, as checkpoints name it.
+    fn name(&self) -> String;
+
     /// Trains from `state` to the end of the run's epochs, as [`train`].
     ///
     /// # Errors
@@ -150,6 +153,10 @@ impl Trainer for OnCpu {
         &Cpu
     }
 
+    fn name(&self) -> String {
+        checkpoint::CPU.into()
+    }
+
     fn train(
         &self,
         run: &Run<'_>,
@@ -161,13 +168,22 @@ impl Trainer for OnCpu {
 }
 
 /// On a GPU.
-pub struct OnGpu<E: Executor>(pub Gpu<E>);
+pub struct OnGpu<E: Executor> {
+    /// The device.
+    pub gpu: Gpu<E>,
+    /// What it is and how exactly it computes, as checkpoints name it.
+    pub name: String,
+}
 
 impl<E: Executor + 'static> Trainer for OnGpu<E> {
     type Backend = Gpu<E>;
 
     fn backend(&self) -> &Gpu<E> {
-        &self.0
+        &self.gpu
+    }
+
+    fn name(&self) -> String {
+        self.name.clone()
     }
 
     fn train(
@@ -176,7 +192,7 @@ impl<E: Executor + 'static> Trainer for OnGpu<E> {
         state: &mut State<Tensor>,
         after_step: &mut AfterStep<'_, Tensor>,
     ) -> Result<(), Error> {
-        gpu::train::train(&self.0, run.config, run.images, loader_threads(), run.interval.steps, state, after_step)
+        gpu::train::train(&self.gpu, run.config, run.images, loader_threads(), run.interval.steps, state, after_step)
     }
 }
 
@@ -298,6 +314,7 @@ impl Run<'_> {
             check_config(&header, self.config, path, "the configuration given")?;
             check_data(&header, &self.data, path)?;
             check_ranks(&header, self.ranks.size(), path)?;
+            check_backend(&header, &trainer.name(), path)?;
             let (_, state) = checkpoint::resume(path, backend)?;
             let layers = state.model.layers.len();
             if !self.ranks.is_root() {
@@ -349,7 +366,8 @@ impl Run<'_> {
         }
         // The metrics first: rows after the checkpoint are made again, rows before it would be lost.
         metrics.write_csv(&self.folder.join(METRICS))?;
-        let place = Place { step: state.step, data: self.data.clone(), ranks: self.ranks.size() };
+        let place =
+            Place { step: state.step, data: self.data.clone(), ranks: self.ranks.size(), backend: trainer.name() };
         checkpoint::write(path, trainer.backend(), self.config, &place, epoch, &state.model)
     }
 }
@@ -400,6 +418,16 @@ fn check_ranks(header: &Header, ranks: usize, path: &Path) -> Result<(), Error> 
     let known = header.place(path)?.ranks;
     let text = format!("ranks: checkpoint has {known}, this run has {ranks}");
     refuse(if known == ranks { Vec::new() } else { vec![text] }, path, "the number of processes")
+}
+
+/// A run goes on only on the backend on which it began: another one computes other bits.
+///
+/// # Errors
+/// [`Error::Differs`] where it is another; [`Error::Checkpoint`] where the checkpoint does not know it.
+fn check_backend(header: &Header, backend: &str, path: &Path) -> Result<(), Error> {
+    let known = &header.place(path)?.backend;
+    let text = format!("backend: checkpoint has {known}, this run has {backend}");
+    refuse(if known == backend { Vec::new() } else { vec![text] }, path, "the backend")
 }
 
 fn refuse(differences: Vec<String>, path: &Path, origin: &str) -> Result<(), Error> {

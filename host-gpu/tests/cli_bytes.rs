@@ -4,7 +4,7 @@
 mod cli_common;
 
 use clapp_host_gpu::backend::cpu::Cpu;
-use clapp_host_gpu::checkpoint::{Checkpoint, DataIdentity, Place, write};
+use clapp_host_gpu::checkpoint::{CPU, Checkpoint, DataIdentity, Place, write};
 use clapp_host_gpu::config::Config;
 use clapp_host_gpu::trainer::State;
 use cli_common::CONFIG;
@@ -86,7 +86,8 @@ fn checkpoint_bytes() -> Vec<u8> {
     let config = Config::parse(CONFIG, "tiny").expect("a configuration");
     let state = State::first(&Cpu, &config).expect("values");
     let data = DataIdentity { name: "cifar10".into(), images: 20, channels: 3, size: Some([32, 32]) };
-    write(&path, &Cpu, &config, &Place { step: 0, data, ranks: 1 }, 0, &state.model).expect("a checkpoint");
+    write(&path, &Cpu, &config, &Place { step: 0, data, ranks: 1, backend: CPU.into() }, 0, &state.model)
+        .expect("a checkpoint");
     fs::read(&path).expect("a checkpoint")
 }
 

@@ -2,7 +2,7 @@
 //! of one tensor, measured by counting every allocation.
 
 use clapp_host_gpu::backend::cpu::Cpu;
-use clapp_host_gpu::checkpoint::{DataIdentity, Header, Place, resume, write};
+use clapp_host_gpu::checkpoint::{CPU, DataIdentity, Header, Place, resume, write};
 use clapp_host_gpu::config::{Config, RuleName};
 use clapp_host_gpu::distributed::Ranks;
 use clapp_host_gpu::trainer::{State, train};
@@ -46,7 +46,7 @@ fn writing_and_reading_a_checkpoint_takes_the_room_of_one_tensor() {
 
     let place = tempfile::tempdir().expect("a folder");
     let path = place.path().join("checkpoint.safetensors");
-    let at = Place { step: state.step, data: DataIdentity::of("stripes", &images), ranks: 1 };
+    let at = Place { step: state.step, data: DataIdentity::of("stripes", &images), ranks: 1, backend: CPU.into() };
     let (room, ()) = peak(|| write(&path, &Cpu, &config, &at, 0, &state.model).expect("written"));
     assert!(room <= largest + ROOM, "writing takes {room} bytes, the largest tensor has {largest}");
     assert!(std::fs::metadata(&path).expect("a file").len() > all as u64);

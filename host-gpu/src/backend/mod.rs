@@ -14,6 +14,7 @@ use crate::step::{Mismatch, Scores};
 use clapp_core::network::Rule;
 use clapp_core::plan::Layer;
 use clapp_core::shape::Shape;
+use std::ops::Range;
 
 /// The output of a block for all rows of a batch.
 #[derive(Debug)]
@@ -136,6 +137,9 @@ pub struct Matching<T, D> {
     /// [`Backend::projection_errors`].
     pub errors: Vec<T>,
 }
+
+/// Some rows of a tensor: the tensor, how many rows it has, and which of them.
+pub type RowsOf<'a, T> = (&'a T, usize, Range<usize>);
 
 /// A device that can train.
 pub trait Backend: Sized {
@@ -290,6 +294,20 @@ pub trait Backend: Sized {
         activity: &ActivityOf<Self>,
         dz: &Self::Tensor,
     ) -> Self::Tensor;
+
+    /// Rows of tensors one after the other: from each, of so many rows, some of them.
+    fn gather_rows(&self, pieces: &[RowsOf<'_, Self::Tensor>]) -> Self::Tensor;
+
+    /// Rows of a pooled gradient of `rows` rows, one range after the other.
+    fn gather_pooled(
+        &self,
+        pooled: &Self::PooledGradient,
+        rows: usize,
+        ranges: &[Range<usize>],
+    ) -> Self::PooledGradient;
+
+    /// Adds a tensor to another one.
+    fn add(&self, sum: &mut Self::Tensor, more: &Self::Tensor);
 
     /// One optimiser step of some tensors, each with its gradient; `step` counts from 1.
     fn update(&self, tensors: &mut [(&mut Parameter<Self::Tensor>, &Self::Tensor)], optimizer: &Optimizer, step: u64);

@@ -199,6 +199,7 @@ pub fn write(path: &Path, config: &Config, epoch: u64, held: &DeviceState) -> Re
         epoch,
         step: None,
         data: None,
+        backend: None,
         ranks: None,
         device: Some(device),
         config: config.to_toml()?,

@@ -10,7 +10,7 @@ use crate::data::Dataset;
 use crate::distributed::Ranks;
 use crate::error::Error;
 use crate::memory::Needs;
-use crate::model::Feedback;
+use crate::model::{Backward, Feedback};
 use crate::probe::{PROBE, PROBE_CACHED};
 use crate::run::{Begin, CHECKPOINT, CONFIG, Interval, METRICS, Run, check_config, loader_threads};
 use crate::run_info::{DataInfo, RUN, RunInfo};
@@ -42,6 +42,10 @@ pub struct ConfigArguments {
     /// What the projections below the top learn from, in rules with a context from the top.
     #[arg(long)]
     pub feedback: Option<Feedback>,
+    /// How gradients come down in rules that back-propagate: whole, checkpointed (maps are computed again) or
+    /// accumulated=PARTS (a batch in parts). The gradients are the same, memory and time are not.
+    #[arg(long, value_name = "HOW")]
+    pub backward: Option<Backward>,
     /// Passes over the training images; 0 writes the untrained encoder.
     #[arg(long)]
     pub epochs: Option<u64>,
@@ -157,6 +161,7 @@ impl ConfigArguments {
             config = config.with_rule(rule);
         }
         config.feedback = self.feedback.unwrap_or(config.feedback);
+        config.backward = self.backward.unwrap_or(config.backward);
         config.epochs = self.epochs.unwrap_or(config.epochs);
         config.images = self.images.or(config.images);
         config.batch = self.batch.unwrap_or(config.batch);

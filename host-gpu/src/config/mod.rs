@@ -10,7 +10,7 @@ pub use rule::RuleName;
 
 use crate::augment::{TestTransform, ViewAugment};
 use crate::error::Error;
-use crate::model::{Feedback, Head, NetworkSpec, Options};
+use crate::model::{Backward, Feedback, Head, NetworkSpec, Options};
 use crate::optimizer::Optimizer;
 use crate::schedule::Schedule;
 use clapp_core::network::{Activation, Block, Contrast, LossPool, Projection, Rule};
@@ -61,6 +61,9 @@ pub struct Config {
     /// What the projections below the top learn from.
     #[serde(default, skip_serializing_if = "is_default")]
     pub feedback: Feedback,
+    /// How gradients come down in rules that back-propagate.
+    #[serde(default, skip_serializing_if = "is_whole")]
+    pub backward: Backward,
     /// The head of BP-InfoNCE.
     #[serde(default, skip_serializing_if = "is_default")]
     pub head: HeadConfig,
@@ -250,6 +253,10 @@ pub struct BlockConfig {
     pub probe_pool: Pool,
 }
 
+fn is_whole(backward: &Backward) -> bool {
+    *backward == Backward::Whole
+}
+
 fn ones() -> [usize; 2] {
     [1, 1]
 }
@@ -435,6 +442,7 @@ impl Config {
         let options = Options {
             head: (self.rule == RuleName::BpInfoNce).then_some(head),
             feedback: self.feedback,
+            backward: self.backward,
             inputs: self.rule.inputs(),
             normalise: self.rule.normalises(),
         };

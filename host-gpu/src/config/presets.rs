@@ -2,7 +2,7 @@
 
 use super::{BlockConfig, Config, DataSource, HeadConfig, Negatives, Pool, ProbeConfig, RuleName};
 use crate::augment::{TestTransform, ViewAugment};
-use crate::model::Feedback;
+use crate::model::{Backward, Feedback};
 use crate::optimizer::Optimizer;
 use crate::schedule::Schedule;
 
@@ -61,6 +61,7 @@ fn cifar10() -> Config {
         pos_coeff: 1.0,
         projection: None,
         feedback: Feedback::Trained,
+        backward: Backward::Whole,
         head: HeadConfig::default(),
         schedule: Schedule::Constant,
         input: [3, 32, 32],

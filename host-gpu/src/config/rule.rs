@@ -38,7 +38,7 @@
 //!   is the other view and the negative another image.
 
 use super::{Config, ContrastName, Negatives, ProjectionName};
-use crate::model::{Feedback, Inputs, Learning};
+use crate::model::{Backward, Feedback, Inputs, Learning};
 use crate::optimizer::Optimizer;
 use clapp_core::contrast::has_separate_terms;
 use clapp_core::network::{Context, LossPool};
@@ -198,6 +198,14 @@ pub(super) fn check(config: &Config) -> Result<(), String> {
         if config.projection() != ProjectionName::Trainable {
             return refuse("feedback", "needs trainable projections");
         }
+    }
+    if config.backward != Backward::Whole && rule.learning() == Learning::Local {
+        return refuse("backward", "is of the rules that back-propagate; expected whole");
+    }
+    if let Backward::Accumulated(parts) = config.backward
+        && !(1..=config.batch).contains(&parts)
+    {
+        return Err(format!("backward.accumulated is {parts}, expected 1 to the images of a batch, {}", config.batch));
     }
     if !config.negatives_shared {
         if rule.learning() == Learning::Global || goodness {

@@ -8,7 +8,7 @@
 
 use super::Ranks;
 use crate::backend::{
-    ActivityOf, Backend, BlockGradient, FactorsOf, InfoNce, Matching, PairedLosses, Pairing, Parameter,
+    ActivityOf, Backend, BlockGradient, FactorsOf, InfoNce, Matching, PairedLosses, Pairing, Parameter, RowsOf,
 };
 use crate::error::Error;
 use crate::model::TensorRole;
@@ -17,6 +17,7 @@ use crate::step::{Mismatch, Scores};
 use clapp_core::network::Rule;
 use clapp_core::plan::Layer;
 use clapp_core::shape::Shape;
+use std::ops::Range;
 
 /// `backend`, with the gradients of one step averaged over `ranks`. It stands for the step in which rank `r` has
 /// `counts[r]` images; alone it changes nothing.
@@ -220,6 +221,18 @@ impl<B: Backend> Backend for Shared<'_, B> {
 
     fn input_gradient(&self, layer: &Layer, weight: &B::Tensor, activity: &ActivityOf<B>, dz: &B::Tensor) -> B::Tensor {
         self.backend.input_gradient(layer, weight, activity, dz)
+    }
+
+    fn gather_rows(&self, pieces: &[RowsOf<'_, B::Tensor>]) -> B::Tensor {
+        self.backend.gather_rows(pieces)
+    }
+
+    fn gather_pooled(&self, pooled: &B::PooledGradient, rows: usize, ranges: &[Range<usize>]) -> B::PooledGradient {
+        self.backend.gather_pooled(pooled, rows, ranges)
+    }
+
+    fn add(&self, sum: &mut B::Tensor, more: &B::Tensor) {
+        self.backend.add(sum, more);
     }
 
     fn update(&self, tensors: &mut [(&mut Parameter<B::Tensor>, &B::Tensor)], optimizer: &Optimizer, step: u64) {

@@ -1,27 +1,11 @@
 //! Steps that walk back through the network: the global baselines, and local learning whose feedback is matched to
 //! back-propagation. Every layer's maps are kept until its gradients have been computed.
 
-use super::lesson::{Lesson, Losses, learn, outcome};
-use super::{LayerOutcome, LayerOutcomeOf, LayerTensors, Mode, Model, OutcomeOf, forward};
-use crate::backend::{ActivityOf, Backend, Matching, Pairing};
-use crate::model::{Head, TensorRole};
-use clapp_core::plan::Layer;
-
-/// Outputs of all layers.
-fn activities<B: Backend>(
-    backend: &B,
-    model: &Model<B::Tensor>,
-    layers: &[Layer],
-    x: &B::Tensor,
-    rows: usize,
-) -> Vec<ActivityOf<B>> {
-    let mut all: Vec<ActivityOf<B>> = Vec::with_capacity(layers.len());
-    for layer in layers {
-        let below = all.last().map_or(x, |activity| &activity.z);
-        all.push(forward(backend, model, layer, below, rows));
-    }
-    all
-}
+use super::backprop::{Backprop, activities};
+use super::lesson::{Lesson, Losses, learn, learn_block, outcome};
+use super::{LayerOutcome, LayerOutcomeOf, LayerTensors, Mode, Model, OutcomeOf};
+use crate::backend::{Backend, Matching, Pairing};
+use crate::model::{Backward, Head, TensorRole};
 
 /// The top layer's loss, back-propagated through all blocks: BP-CLAPP++, or BP-InfoNCE where the model has a head.
 /// On a network that learns locally it gives the gradients to compare with.
@@ -34,42 +18,49 @@ pub fn global_step<B: Backend>(
     mut mode: Mode<'_, B::Tensor>,
 ) -> OutcomeOf<B> {
     let layers = model.spec.layers().to_vec();
-    let mut activities = activities(backend, model, &layers, &x, rows);
     let mut outcomes: OutcomeOf<B> = layers.iter().map(|_| LayerOutcome::default()).collect();
-    let (Some(top), Some(activity)) = (layers.last(), activities.last()) else { return outcomes };
-    let p = backend.pool(top, activity);
     let mut kept: Vec<LayerTensors<B::Tensor>> = layers.iter().map(|_| LayerTensors::default()).collect();
+    let Some(top) = layers.last() else { return outcomes };
+    let pass = Backprop { backend, layers: &layers, rows, pairing };
     let of_top = &mut kept[top.index];
-    let (of_losses, dp) = match model.spec.options().head {
-        Some(head) => learn_head(backend, model, head, &p, rows, &mode, of_top),
-        None => {
-            let lesson = Lesson { backend, layer: top, rows, pairing, p: &p, same: &p, top: &p };
-            let losses = lesson.losses(model);
-            let dp = lesson.pooled_gradient(&losses);
-            lesson.learn_projections(model, &losses, None, &mut mode, of_top);
-            (outcome::<B>(losses), dp)
-        }
+    let mut at_top = |model: &mut Model<B::Tensor>, p: &B::Tensor| {
+        let (outcome, dp) = learn_top(&pass, model, p, &mut mode, of_top);
+        outcomes[top.index] = outcome;
+        dp
     };
-    outcomes[top.index] = of_losses;
-    let mut dz = backend.spread(top, &dp, rows);
-    for layer in layers.iter().rev() {
-        let Some(activity) = activities.pop() else { break };
-        let below = activities.last().map_or(&x, |activity| &activity.z);
-        let gradient = if layer.index == top.index {
-            backend.local_gradient(layer, below, &activity, &dp)
-        } else {
-            backend.block_gradient(layer, below, &activity, &dz)
-        };
-        if layer.index > 0 {
-            dz = backend.input_gradient(layer, &model.layers[layer.index].weight.value, &activity, &dz);
-        }
-        let lesson = Lesson { backend, layer, rows, pairing, p: &p, same: &p, top: &p };
-        lesson.learn_encoder(model, gradient, &mut mode, &mut kept[layer.index]);
+    let gradients = match model.spec.options().backward {
+        Backward::Whole => pass.whole(model, &x, &mut at_top),
+        Backward::Checkpointed => pass.checkpointed(model, &x, &mut at_top),
+        Backward::Accumulated(parts) => pass.accumulated(model, &x, parts, &mut at_top),
+    };
+    for ((layer, gradient), kept) in layers.iter().zip(gradients).zip(&mut kept) {
+        let parameters = &mut model.layers[layer.index];
+        learn_block(backend, parameters, gradient, &mut mode, kept);
     }
     if let Mode::Record(gradients) = mode {
         *gradients = kept;
     }
     outcomes
+}
+
+/// The loss on the top's pooled activity, and the update of its projections or its head.
+fn learn_top<B: Backend>(
+    pass: &Backprop<'_, B>,
+    model: &mut Model<B::Tensor>,
+    p: &B::Tensor,
+    mode: &mut Mode<'_, B::Tensor>,
+    kept: &mut LayerTensors<B::Tensor>,
+) -> (LayerOutcomeOf<B>, B::PooledGradient) {
+    let Backprop { backend, layers, rows, pairing } = *pass;
+    if let Some(head) = model.spec.options().head {
+        return learn_head(backend, model, head, p, rows, mode, kept);
+    }
+    let layer = &layers[layers.len() - 1];
+    let lesson = Lesson { backend, layer, rows, pairing, p, same: p, top: p };
+    let losses = lesson.losses(model);
+    let dp = lesson.pooled_gradient(&losses);
+    lesson.learn_projections(model, &losses, None, mode, kept);
+    (outcome::<B>(losses), dp)
 }
 
 /// InfoNCE on the top's pooled activity `p`, and the update of its head.

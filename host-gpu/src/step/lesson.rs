@@ -99,12 +99,23 @@ impl<'a, B: Backend> Lesson<'a, B> {
         mode: &mut Mode<'_, B::Tensor>,
         kept: &mut LayerTensors<B::Tensor>,
     ) {
-        let LayerParameters { weight, bias, .. } = &mut model.layers[self.layer.index];
-        learn(self.backend, &mut [(weight, &gradient.weight), (bias, &gradient.bias)], mode);
-        if let Mode::Record(_) = mode {
-            kept.push(TensorRole::Weight, gradient.weight);
-            kept.push(TensorRole::Bias, gradient.bias);
-        }
+        learn_block(self.backend, &mut model.layers[self.layer.index], gradient, mode, kept);
+    }
+}
+
+/// Updates a block's weights and biases, or keeps their gradients.
+pub(super) fn learn_block<B: Backend>(
+    backend: &B,
+    parameters: &mut LayerParameters<B::Tensor>,
+    gradient: BlockGradient<B::Tensor>,
+    mode: &mut Mode<'_, B::Tensor>,
+    kept: &mut LayerTensors<B::Tensor>,
+) {
+    let LayerParameters { weight, bias, .. } = parameters;
+    learn(backend, &mut [(weight, &gradient.weight), (bias, &gradient.bias)], mode);
+    if let Mode::Record(_) = mode {
+        kept.push(TensorRole::Weight, gradient.weight);
+        kept.push(TensorRole::Bias, gradient.bias);
     }
 }
 

@@ -2,6 +2,7 @@
 //! back-propagation of the top loss for the global baselines ([`global_step`]), and feedback matching, which needs
 //! both ([`matched_step`], spec 3).
 
+mod backprop;
 mod global;
 mod lesson;
 mod local;

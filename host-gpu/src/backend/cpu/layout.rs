@@ -3,6 +3,7 @@
 use crate::matmul::dot;
 use clapp_core::plan::Layer;
 use rayon::prelude::*;
+use std::ops::Range;
 
 /// Transposes each `[rows, columns]` matrix of a batch to `[columns, rows]`.
 pub fn transpose_each(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
@@ -45,6 +46,12 @@ fn weight_positions(layer: &Layer) -> impl Iterator<Item = (usize, usize)> {
         let (o, c, k) = (from / (ins * area), from / area % ins, from % area);
         (from, (k * ins + c) * outs + o)
     })
+}
+
+/// Some of a tensor's `rows` rows.
+pub fn rows<'a, T>(values: &'a [T], rows: usize, range: &Range<usize>) -> &'a [T] {
+    let len = values.len() / rows;
+    &values[range.start * len..range.end * len]
 }
 
 /// Each of `rows` rows over the root of the mean of its squares; a row that is all zero stays so.

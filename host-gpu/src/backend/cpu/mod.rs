@@ -15,7 +15,9 @@ mod winograd;
 
 pub use conv::scratch_len;
 
-use super::{ActivityOf, Backend, BlockGradient, FactorsOf, InfoNce, Matching, PairedLosses, Pairing, Parameter};
+use super::{
+    ActivityOf, Backend, BlockGradient, FactorsOf, InfoNce, Matching, PairedLosses, Pairing, Parameter, RowsOf,
+};
 use crate::model::TensorRole;
 use crate::optimizer::{self, Optimizer};
 use crate::step::{Mismatch, Scores};
@@ -23,6 +25,7 @@ use clapp_core::network::Rule;
 use clapp_core::plan::Layer;
 use clapp_core::shape::Shape;
 use rayon::prelude::*;
+use std::ops::Range;
 
 /// Elements of a tensor that one task steps at a time.
 const STEP_CHUNK: usize = 1 << 15;
@@ -247,6 +250,19 @@ impl Backend for Cpu {
 
     fn input_gradient(&self, layer: &Layer, weight: &Vec<f32>, activity: &ActivityOf<Self>, dz: &Vec<f32>) -> Vec<f32> {
         conv::input_gradient(layer, weight, activity, dz)
+    }
+
+    fn gather_rows(&self, pieces: &[RowsOf<'_, Vec<f32>>]) -> Vec<f32> {
+        let piece = |(tensor, rows, range): &RowsOf<'_, Vec<f32>>| layout::rows(tensor, *rows, range).to_vec();
+        pieces.iter().flat_map(piece).collect()
+    }
+
+    fn gather_pooled(&self, pooled: &Vec<f64>, rows: usize, ranges: &[Range<usize>]) -> Vec<f64> {
+        ranges.iter().flat_map(|range| layout::rows(pooled, rows, range).to_vec()).collect()
+    }
+
+    fn add(&self, sum: &mut Vec<f32>, more: &Vec<f32>) {
+        sum.iter_mut().zip(more).for_each(|(sum, more)| *sum += more);
     }
 
     fn update(&self, tensors: &mut [(&mut Parameter<Vec<f32>>, &Vec<f32>)], optimizer: &Optimizer, step: u64) {

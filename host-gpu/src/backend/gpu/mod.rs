@@ -22,7 +22,7 @@ pub mod training;
 pub mod verify;
 
 use super::{
-    ActivityOf, Backend, BlockGradient, FactorsOf, InfoNce, Matching, PairedLosses, Pairing, Parameter, Partner,
+    ActivityOf, Backend, BlockGradient, FactorsOf, InfoNce, Matching, PairedLosses, Pairing, Parameter, Partner, RowsOf,
 };
 use crate::error::Error;
 use crate::model::TensorRole;
@@ -35,6 +35,7 @@ use device::Device;
 use executor::Executor;
 use memory::Tensor;
 use std::cell::RefCell;
+use std::ops::Range;
 use std::rc::Rc;
 
 /// Bytes of `control`, what all kernels of a step share: number of the step, its place in the epoch, learning rate,
@@ -297,6 +298,19 @@ impl<E: Executor + 'static> Backend for Gpu<E> {
 
     fn input_gradient(&self, layer: &Layer, weight: &Tensor, activity: &ActivityOf<Self>, dz: &Tensor) -> Tensor {
         self.lower_input_gradient(layer, weight, activity, dz)
+    }
+
+    fn gather_rows(&self, pieces: &[RowsOf<'_, Tensor>]) -> Tensor {
+        self.lower_gather(pieces)
+    }
+
+    fn gather_pooled(&self, pooled: &Tensor, rows: usize, ranges: &[Range<usize>]) -> Tensor {
+        let pieces: Vec<RowsOf<'_, Tensor>> = ranges.iter().map(|range| (pooled, rows, range.clone())).collect();
+        self.lower_gather(&pieces)
+    }
+
+    fn add(&self, sum: &mut Tensor, more: &Tensor) {
+        self.lower_add(sum, more);
     }
 
     fn update(&self, tensors: &mut [(&mut Parameter<Tensor>, &Tensor)], optimizer: &Optimizer, step: u64) {

@@ -2,12 +2,12 @@
 
 use super::block::{cells, output_geometry};
 use super::contrast::{contrast_arguments, partner};
-use super::int;
+use super::{count, int};
 use crate::backend::gpu::executor::{Executor, GpuError};
 use crate::backend::gpu::memory::Tensor;
-use crate::backend::gpu::op::Arg;
+use crate::backend::gpu::op::{Arg, Op};
 use crate::backend::gpu::{Gpu, RowScores};
-use crate::backend::{Factors, InfoNce, Matching, PairedLosses, Partner};
+use crate::backend::{Factors, InfoNce, Matching, PairedLosses, Partner, RowsOf};
 use clapp_core::network::Rule;
 use clapp_core::plan::Layer;
 
@@ -76,6 +76,32 @@ impl<E: Executor + 'static> Gpu<E> {
         args.extend(sizes);
         device.launch_over("nce_head", by_head.len(), args);
         InfoNce { scores, pooled, head: by_head }
+    }
+
+    /// Rows of tensors one after the other.
+    pub(in crate::backend::gpu) fn lower_gather(&self, pieces: &[RowsOf<'_, Tensor>]) -> Tensor {
+        let part = |(tensor, rows, range): &RowsOf<'_, Tensor>| {
+            let len = tensor.len() / rows;
+            tensor.part(range.start * len, range.len() * len)
+        };
+        let parts: Vec<Tensor> = pieces.iter().map(part).collect();
+        let size = parts.first().map_or(1, |part| part.size);
+        let out = self.device.temporary(parts.iter().map(Tensor::len).sum(), size);
+        let mut first = 0;
+        for part in &parts {
+            let to = out.part(first, part.len());
+            let (from, to) = (self.device.place(part), self.device.place(&to));
+            self.device.run(Op::Copy { from, to, bytes: part.bytes() });
+            first += part.len();
+        }
+        out
+    }
+
+    pub(in crate::backend::gpu) fn lower_add(&self, sum: &Tensor, more: &Tensor) {
+        if !sum.is_empty() {
+            let args = vec![self.device.both(sum), self.device.input(more), count(sum.len())];
+            self.device.launch_over("add", sum.len(), args);
+        }
     }
 
     #[expect(clippy::too_many_arguments, reason = "one layer's losses and both of its errors")]

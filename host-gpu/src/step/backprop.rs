@@ -1,0 +1,178 @@
+//! Back-propagation through all blocks, in three ways that give the same gradients and take different memory and time.
+
+use super::{Model, forward};
+use crate::backend::{ActivityOf, Backend, BlockGradient, Pairing};
+use clapp_core::plan::Layer;
+use std::ops::Range;
+
+/// One step of back-propagation.
+pub(super) struct Backprop<'a, B> {
+    pub backend: &'a B,
+    /// All layers, from the input to the top.
+    pub layers: &'a [Layer],
+    pub rows: usize,
+    pub pairing: Pairing<'a>,
+}
+
+/// From the top's pooled activity to the gradient of the loss by it.
+type AtTop<'a, B> =
+    dyn FnMut(&mut Model<<B as Backend>::Tensor>, &<B as Backend>::Tensor) -> <B as Backend>::PooledGradient + 'a;
+
+/// Gradients of all blocks, from the input to the top.
+type Gradients<B> = Vec<BlockGradient<<B as Backend>::Tensor>>;
+
+/// Outputs of `layers` one after the other.
+pub(super) fn activities<B: Backend>(
+    backend: &B,
+    model: &Model<B::Tensor>,
+    layers: &[Layer],
+    x: &B::Tensor,
+    rows: usize,
+) -> Vec<ActivityOf<B>> {
+    let mut all: Vec<ActivityOf<B>> = Vec::with_capacity(layers.len());
+    for layer in layers {
+        let below = all.last().map_or(x, |activity| &activity.z);
+        all.push(forward(backend, model, layer, below, rows));
+    }
+    all
+}
+
+impl<B: Backend> Backprop<'_, B> {
+    /// Gradients of `layers` (some that follow each other) on the maps `x`, from the error `dz` of their last output;
+    /// `pooled` is the same before it was spread, at the top. Gives them from the last to the first, and the error of
+    /// `x`, which is not computed for frames.
+    fn backward(
+        &self,
+        model: &Model<B::Tensor>,
+        layers: &[Layer],
+        x: &B::Tensor,
+        mut activities: Vec<ActivityOf<B>>,
+        mut dz: B::Tensor,
+        mut pooled: Option<&B::PooledGradient>,
+    ) -> (Gradients<B>, B::Tensor) {
+        let backend = self.backend;
+        let mut gradients = Vec::with_capacity(layers.len());
+        for layer in layers.iter().rev() {
+            let Some(activity) = activities.pop() else { break };
+            let below = activities.last().map_or(x, |activity| &activity.z);
+            gradients.push(match pooled.take() {
+                Some(pooled) => backend.local_gradient(layer, below, &activity, pooled),
+                None => backend.block_gradient(layer, below, &activity, &dz),
+            });
+            if layer.index > 0 {
+                dz = backend.input_gradient(layer, &model.layers[layer.index].weight.value, &activity, &dz);
+            }
+        }
+        (gradients, dz)
+    }
+
+    fn top(&self) -> &Layer {
+        &self.layers[self.layers.len() - 1]
+    }
+
+    /// All maps are kept until the gradients have come down to them.
+    pub fn whole(&self, model: &mut Model<B::Tensor>, x: &B::Tensor, at_top: &mut AtTop<'_, B>) -> Gradients<B> {
+        let activities = activities(self.backend, model, self.layers, x, self.rows);
+        let Some(activity) = activities.last() else { return Vec::new() };
+        let p = self.backend.pool(self.top(), activity);
+        let dp = at_top(model, &p);
+        let dz = self.backend.spread(self.top(), &dp, self.rows);
+        let (mut gradients, _) = self.backward(model, self.layers, x, activities, dz, Some(&dp));
+        gradients.reverse();
+        gradients
+    }
+
+    /// Only the maps between segments of about the root of the depth are kept; those inside a segment are computed again
+    /// when the gradients come to it (Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost").
+    pub fn checkpointed(&self, model: &mut Model<B::Tensor>, x: &B::Tensor, at_top: &mut AtTop<'_, B>) -> Gradients<B> {
+        let size = (1..).find(|size| size * size >= self.layers.len()).unwrap_or(1);
+        let segments: Vec<&[Layer]> = self.layers.chunks(size).collect();
+        let Some((last, before)) = segments.split_last() else { return Vec::new() };
+        // What each segment but the first begins with.
+        let mut borders: Vec<B::Tensor> = Vec::with_capacity(before.len());
+        for segment in before {
+            let mut below: Option<B::Tensor> = None;
+            for layer in *segment {
+                let input = below.as_ref().or(borders.last()).unwrap_or(x);
+                below = Some(forward(self.backend, model, layer, input, self.rows).z);
+            }
+            borders.extend(below);
+        }
+        let activities_of = |model: &Model<B::Tensor>, segment: &[Layer], borders: &[B::Tensor]| {
+            activities(self.backend, model, segment, borders.last().unwrap_or(x), self.rows)
+        };
+        let activities = activities_of(model, last, &borders);
+        let Some(activity) = activities.last() else { return Vec::new() };
+        let p = self.backend.pool(self.top(), activity);
+        let dp = at_top(model, &p);
+        let dz = self.backend.spread(self.top(), &dp, self.rows);
+        let (mut gradients, mut dz) =
+            self.backward(model, last, borders.last().unwrap_or(x), activities, dz, Some(&dp));
+        for segment in before.iter().rev() {
+            borders.pop();
+            let activities = activities_of(model, segment, &borders);
+            let (more, below) = self.backward(model, segment, borders.last().unwrap_or(x), activities, dz, None);
+            gradients.extend(more);
+            dz = below;
+        }
+        gradients.reverse();
+        gradients
+    }
+
+    /// The images go through the network in `parts`, twice: first to the loss, which compares all of them, then, a part's
+    /// maps kept, for its gradients, which are added up (Gao et al. 2021, "Scaling Deep Contrastive Learning Batch Size
+    /// under Memory Limited Setup"). Plain accumulation would compare images with those of their own part only.
+    pub fn accumulated(
+        &self,
+        model: &mut Model<B::Tensor>,
+        x: &B::Tensor,
+        parts: usize,
+        at_top: &mut AtTop<'_, B>,
+    ) -> Gradients<B> {
+        let (backend, rows, images) = (self.backend, self.rows, self.rows / 2);
+        let parts: Vec<Range<usize>> = (0..parts)
+            .map(|part| part * images / parts..(part + 1) * images / parts)
+            .filter(|part| !part.is_empty())
+            .collect();
+        // Both views of a part's images.
+        let views = |part: &Range<usize>| [part.clone(), images + part.start..images + part.end];
+        let mut pooled = Vec::with_capacity(parts.len());
+        for part in &parts {
+            let mut maps = backend.gather_rows(&views(part).map(|range| (x, rows, range)));
+            for layer in &self.layers[..self.layers.len() - 1] {
+                maps = forward(backend, model, layer, &maps, 2 * part.len()).z;
+            }
+            let activity = forward(backend, model, self.top(), &maps, 2 * part.len());
+            pooled.push(backend.pool(self.top(), &activity));
+        }
+        // All first views, then all second views.
+        let mut pieces = Vec::with_capacity(2 * parts.len());
+        for view in [0, 1] {
+            for (p, part) in pooled.iter().zip(&parts) {
+                pieces.push((p, 2 * part.len(), view * part.len()..(view + 1) * part.len()));
+            }
+        }
+        let p = backend.gather_rows(&pieces);
+        drop(pooled);
+        let dp = at_top(model, &p);
+        let mut sums: Gradients<B> = Vec::new();
+        for part in &parts {
+            let maps = backend.gather_rows(&views(part).map(|range| (x, rows, range)));
+            let activities = activities(backend, model, self.layers, &maps, 2 * part.len());
+            let dp = backend.gather_pooled(&dp, rows, &views(part));
+            let dz = backend.spread(self.top(), &dp, 2 * part.len());
+            let pass = Backprop { rows: 2 * part.len(), ..*self };
+            let (mut gradients, _) = pass.backward(model, self.layers, &maps, activities, dz, Some(&dp));
+            gradients.reverse();
+            if sums.is_empty() {
+                sums = gradients;
+                continue;
+            }
+            for (sum, gradient) in sums.iter_mut().zip(gradients) {
+                backend.add(&mut sum.weight, &gradient.weight);
+                backend.add(&mut sum.bias, &gradient.bias);
+            }
+        }
+        sums
+    }
+}
