@@ -1,27 +1,34 @@
-//! The same training through `clapp-core` and through the CPU backend, compared after every step.
+//! The same training through several backends, compared after every step.
 //!
-//! Both start from the same values and see the same views and negatives. Neither is ever reset to the other:
-//! differences may grow from step to step, and the bound holds for what has grown.
+//! All start from the same values and see the same views and negatives. None is ever reset to another: differences may
+//! grow from step to step, and the bound holds for what has grown.
 
 use crate::backend::Backend;
 use crate::backend::cpu::Cpu;
+use crate::backend::gpu::Gpu;
+use crate::backend::gpu::executor::Executor;
+use crate::backend::gpu::memory::Tensor;
+use crate::backend::gpu::train::{Steps, batch_sizes};
 use crate::config::Config;
 use crate::core_memory::CoreMemory;
 use crate::data::Dataset;
 use crate::draws::Draws;
 use crate::error::Error;
-use crate::loader;
-use crate::model::LayerValues;
-use crate::step::{Mode, Model, step};
+use crate::loader::{self, Batch};
+use crate::model::{LayerValues, NetworkSpec};
+use crate::step::{LayerReport, Mode, Model, read, step};
 use crate::trainer::initial_values;
-use clapp_core::learner::Batch;
+use clapp_core::learner::Learner;
+use clapp_core::observer::Observer;
 use std::sync::Arc;
 
-/// How far a tensor on one backend is from the other after a step.
+/// How far a tensor on one backend is from that on the first one after a step.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Difference {
     /// The step, from 1.
     pub step: u64,
+    /// Which of the backends, counted from 0.
+    pub side: usize,
     /// `layer{l}.{tensor}`.
     pub tensor: String,
     /// Largest absolute difference over the tensor's largest absolute value.
@@ -30,12 +37,40 @@ pub struct Difference {
     pub mean: f64,
 }
 
-/// Trains `steps` steps on both backends and compares all tensors after each.
+/// How far a layer's loss on one backend is from that on the first one in a step.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LossDifference {
+    /// The step, from 1.
+    pub step: u64,
+    /// Which of the backends, counted from 0.
+    pub side: usize,
+    /// Index of the layer.
+    pub layer: usize,
+    /// Absolute difference over the loss on the first backend.
+    pub relative: f64,
+}
+
+/// A network that one backend trains.
+pub trait Side {
+    /// Learns from a batch by the `step`-th draws, counted from 1; gives the loss of each layer.
+    ///
+    /// # Errors
+    /// Where the backend fails or refuses.
+    fn step(&mut self, batch: &Batch, draws: &Draws, step: u64) -> Result<Vec<f64>, Error>;
+
+    /// All parameters.
+    fn values(&self) -> Vec<LayerValues>;
+}
+
+fn refused(message: String) -> Error {
+    Error::Config { origin: "parity".into(), message }
+}
+
+/// Memory of `clapp-core` for a configuration.
 ///
 /// # Errors
-/// Where the configuration, the batches or the core refuse; what the core does not have by design is refused by name.
-pub fn parity(config: &Config, data: &Dataset, steps: u64) -> Result<Vec<Difference>, Error> {
-    let refused = |message: String| Error::Config { origin: "parity".into(), message };
+/// What the core does not have by design is refused by name.
+pub fn core_memory(config: &Config) -> Result<CoreMemory, Error> {
     let spec = config.network()?;
     if let Some(reason) = spec.beyond_core() {
         let rule = config.rule.name();
@@ -46,42 +81,176 @@ pub fn parity(config: &Config, data: &Dataset, steps: u64) -> Result<Vec<Differe
             "negatives-shared is false, but clapp-core has one list of negatives for all losses".into(),
         ));
     }
-    let values = initial_values(config)?;
     let optimizer = clapp_core::optimizer::Optimizer::from(&config.optimizer);
-    let negatives_per_row = config.negatives.per_row();
-    let mut memory = CoreMemory::new(&spec, &values, &optimizer, config.batch, negatives_per_row);
-    let mut learner = memory.learner(&spec, optimizer).map_err(|error| refused(error.to_string()))?;
-    let mut model = Model::upload(&Cpu, spec.clone(), &values);
+    let values = initial_values(config)?;
+    Ok(CoreMemory::new(&spec, &values, &optimizer, config.batch, config.negatives.per_row()))
+}
+
+/// `clapp-core`.
+pub struct OnCore<'a> {
+    learner: Learner<'a>,
+    spec: &'a NetworkSpec,
+}
+
+impl<'a> OnCore<'a> {
+    /// In memory of [`core_memory`], for the configuration's network.
+    ///
+    /// # Errors
+    /// Where the core refuses.
+    pub fn new(config: &Config, spec: &'a NetworkSpec, memory: &'a mut CoreMemory) -> Result<Self, Error> {
+        let optimizer = clapp_core::optimizer::Optimizer::from(&config.optimizer);
+        Ok(Self { learner: memory.learner(spec, optimizer).map_err(|error| refused(error.to_string()))?, spec })
+    }
+}
+
+/// Keeps the loss of each layer.
+struct Losses(Vec<f64>);
+
+impl Observer for Losses {
+    fn report(&mut self, report: &clapp_core::observer::LayerReport) {
+        self.0.push(report.loss.into());
+    }
+}
+
+impl Side for OnCore<'_> {
+    fn step(&mut self, batch: &Batch, draws: &Draws, _: u64) -> Result<Vec<f64>, Error> {
+        let pairing = draws.pairing();
+        let negatives: Vec<u32> = pairing.negatives.iter().map(|&negative| negative as u32).collect();
+        let frames = clapp_core::learner::Batch {
+            frames: &batch.x,
+            negatives: &negatives,
+            keep_positive: pairing.keep_positive,
+        };
+        let mut losses = Losses(Vec::new());
+        self.learner.step(&frames, 1.0, &mut losses).map_err(|error| refused(error.to_string()))?;
+        Ok(losses.0)
+    }
+
+    fn values(&self) -> Vec<LayerValues> {
+        self.spec.values_from_flat(self.learner.parameters())
+    }
+}
+
+/// The CPU backend.
+pub struct OnCpu<'a> {
+    config: &'a Config,
+    model: Model<Vec<f32>>,
+}
+
+impl<'a> OnCpu<'a> {
+    /// With the configuration's first values.
+    ///
+    /// # Errors
+    /// [`Error::Network`] where the configuration does not fit together.
+    pub fn new(config: &'a Config) -> Result<Self, Error> {
+        Ok(Self { config, model: Model::upload(&Cpu, config.network()?, &initial_values(config)?) })
+    }
+}
+
+impl Side for OnCpu<'_> {
+    fn step(&mut self, batch: &Batch, draws: &Draws, count: u64) -> Result<Vec<f64>, Error> {
+        let x = Cpu.upload_frames(self.model.spec.input(), &batch.x);
+        let mode = Mode::Update { optimizer: &self.config.optimizer, step: count };
+        let outcome = step(&Cpu, &mut self.model, x, 2 * batch.images.len(), draws.pairing(), mode);
+        Ok(read(&Cpu, draws.pairing(), &outcome).iter().map(LayerReport::loss).collect())
+    }
+
+    fn values(&self) -> Vec<LayerValues> {
+        self.model.download(&Cpu)
+    }
+}
+
+/// A GPU, by the programs with which it trains.
+pub struct OnGpu<'a, E: Executor> {
+    gpu: &'a Gpu<E>,
+    config: &'a Config,
+    model: Model<Tensor>,
+    steps: Steps<E>,
+}
+
+impl<'a, E: Executor + 'static> OnGpu<'a, E> {
+    /// With the configuration's first values, for epochs of so many images.
+    ///
+    /// # Errors
+    /// Where the configuration does not fit together or the device fails.
+    pub fn new(gpu: &'a Gpu<E>, config: &'a Config, images: usize) -> Result<Self, Error> {
+        let mut model = Model::upload(gpu, config.network()?, &initial_values(config)?);
+        let steps = Steps::new(gpu, config, &mut model, &batch_sizes(images, config.batch))?;
+        gpu.set_place(0, 0, config.optimizer.learning_rate());
+        Ok(Self { gpu, config, model, steps })
+    }
+}
+
+impl<E: Executor + 'static> Side for OnGpu<'_, E> {
+    fn step(&mut self, batch: &Batch, _: &Draws, step: u64) -> Result<Vec<f64>, Error> {
+        self.steps.queue(self.gpu, self.config, batch.clone(), step)?;
+        let report = self.steps.reports(self.gpu, step, 1);
+        self.gpu.check()?;
+        Ok(report.iter().flatten().map(|layer| layer.loss.unwrap_or(0.0)).collect())
+    }
+
+    fn values(&self) -> Vec<LayerValues> {
+        self.model.download(self.gpu)
+    }
+}
+
+/// `clapp-core` against the CPU backend.
+///
+/// # Errors
+/// Where the configuration, the batches or the core refuse; what the core does not have by design is refused by name.
+pub fn parity(config: &Config, data: &Dataset, steps: u64) -> Result<Vec<Difference>, Error> {
+    let mut memory = core_memory(config)?;
+    let spec = config.network()?;
+    let mut core = OnCore::new(config, &spec, &mut memory)?;
+    let mut cpu = OnCpu::new(config)?;
+    Ok(compare(config, data, steps, &mut [&mut core, &mut cpu])?.0)
+}
+
+/// Trains `steps` steps on all sides and compares all tensors and losses with those of the first after each.
+///
+/// # Errors
+/// Where the configuration, the batches or a side refuse.
+pub fn compare(
+    config: &Config,
+    data: &Dataset,
+    steps: u64,
+    sides: &mut [&mut dyn Side],
+) -> Result<(Vec<Difference>, Vec<LossDifference>), Error> {
+    let spec = config.network()?;
     let images = Arc::new(data.train.clone());
-    let mut differences = Vec::new();
+    let (mut differences, mut losses) = (Vec::new(), Vec::new());
     let mut count = 0;
     for epoch in 0.. {
         let batches = loader::pairs(images.clone(), &config.augment, config.batch, config.seed, epoch, 1)?;
         for batch in batches {
             if count == steps {
-                return Ok(differences);
+                return Ok((differences, losses));
             }
             count += 1;
             let batch = batch?;
-            let rows = 2 * batch.images.len();
-            let draws = Draws::new(config, rows, count);
-            let pairing = draws.pairing();
-            let for_core: Vec<u32> = pairing.negatives.iter().map(|&negative| negative as u32).collect();
-            let frames = Batch { frames: &batch.x, negatives: &for_core, keep_positive: pairing.keep_positive };
-            learner.step(&frames, 1.0, &mut ()).map_err(|error| refused(error.to_string()))?;
-            let x = Cpu.upload_frames(spec.input(), &batch.x);
-            step(&Cpu, &mut model, x, rows, pairing, Mode::Update { optimizer: &config.optimizer, step: count });
-            let core = spec.values_from_flat(learner.parameters());
-            let cpu = model.download(&Cpu);
-            for (layer, (core, cpu)) in spec.layers().iter().zip(core.iter().zip(&cpu)) {
-                for (role, _) in spec.tensors(layer) {
-                    let tensor = role.path(layer.index);
-                    differences.push(difference(count, tensor, core, cpu, role));
+            let draws = Draws::new(config, 2 * batch.images.len(), count);
+            let found: Vec<Vec<f64>> =
+                sides.iter_mut().map(|side| side.step(&batch, &draws, count)).collect::<Result<_, _>>()?;
+            let [first, others @ ..] = &*sides else { continue };
+            let reference = first.values();
+            for (side, other) in (1..).zip(others) {
+                for (layer, (expected, found)) in found[0].iter().zip(&found[side]).enumerate() {
+                    let apart = (expected - found).abs();
+                    let relative = if apart == 0.0 { 0.0 } else { apart / expected.abs() };
+                    losses.push(LossDifference { step: count, side, layer, relative });
+                }
+                let values = other.values();
+                for (layer, (reference, values)) in spec.layers().iter().zip(reference.iter().zip(&values)) {
+                    for (role, _) in spec.tensors(layer) {
+                        let tensor = role.path(layer.index);
+                        let difference = difference(count, tensor, reference, values, role);
+                        differences.push(Difference { side, ..difference });
+                    }
                 }
             }
         }
     }
-    Ok(differences)
+    Ok((differences, losses))
 }
 
 fn difference(
@@ -101,5 +270,5 @@ fn difference(
         sum_of += f64::from(core.abs());
     }
     let over = |value: f64, of: f64| if value == 0.0 { 0.0 } else { value / of };
-    Difference { step, tensor, largest: over(most, most_of), mean: over(sum, sum_of) }
+    Difference { step, side: 0, tensor, largest: over(most, most_of), mean: over(sum, sum_of) }
 }

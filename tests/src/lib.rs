@@ -6,7 +6,7 @@ use clapp_core::shape::Shape;
 use clapp_host_gpu::augment::{TestTransform, ViewAugment};
 use clapp_host_gpu::config::{BlockConfig, Config, DataSource, HeadConfig, Negatives, Pool, ProbeConfig, RuleName};
 use clapp_host_gpu::data::{Dataset, Split};
-use clapp_host_gpu::model::Feedback;
+use clapp_host_gpu::model::{Backward, Feedback};
 use clapp_host_gpu::optimizer::Optimizer;
 use clapp_host_gpu::rng::{Purpose, Rng, stream};
 use clapp_host_gpu::schedule::Schedule;
@@ -85,6 +85,7 @@ pub fn small_config(rule: RuleName) -> Config {
         pos_coeff: 1.0,
         projection: None,
         feedback: Feedback::Trained,
+        backward: Backward::Whole,
         head: HeadConfig { outputs: 10, temperature: 0.1 },
         schedule: Schedule::Constant,
         input: [SHAPE.channels, SHAPE.height, SHAPE.width],

@@ -1,6 +1,7 @@
 //! `clapp golden`: a backend against golden vectors.
 
 use super::BackendName;
+use super::computes::GpuArguments;
 use super::output::say;
 use crate::backend::cpu::Cpu;
 use crate::error::Error;
@@ -17,6 +18,8 @@ pub struct GoldenArguments {
     /// Which backend computes the cases.
     #[arg(long, value_enum, default_value_t = BackendName::Cpu)]
     backend: BackendName,
+    #[command(flatten)]
+    gpu: GpuArguments,
 }
 
 /// Runs `clapp golden`: exit code 0 within the limits, 1 above them, 2 where a file cannot be read.
@@ -24,11 +27,19 @@ pub struct GoldenArguments {
 /// # Errors
 /// Only that of the output: what goes wrong with a file is a row of the table.
 pub fn run(arguments: &GoldenArguments) -> Result<u8, Error> {
-    let backend: &Backend<'_> = match arguments.backend {
-        BackendName::Core => &core::compute,
-        BackendName::Cpu => &|case| on_backend::compute(&Cpu, case),
+    let on = |backend: &Backend<'_>| run_cases(&arguments.paths, backend);
+    let report = match arguments.backend {
+        BackendName::Core => on(&core::compute),
+        BackendName::Cpu => on(&|case| on_backend::compute(&Cpu, case)),
+        BackendName::Cuda => {
+            let gpu = arguments.gpu.cuda()?;
+            on(&|case| on_backend::compute(&gpu, case))
+        }
+        BackendName::Emulated => {
+            let gpu = arguments.gpu.emulated()?;
+            on(&|case| on_backend::compute(&gpu, case))
+        }
     };
-    let report = run_cases(&arguments.paths, backend);
     say(&report)?;
     Ok(report.exit_code())
 }

@@ -1,5 +1,6 @@
 //! The command line: one file a command.
 
+mod computes;
 pub mod data;
 pub mod demo;
 pub mod device;
@@ -75,6 +76,10 @@ pub enum BackendName {
     Core,
     /// The CPU backend of this program.
     Cpu,
+    /// The CUDA backend.
+    Cuda,
+    /// The CUDA backend's programs and kernels on the CPU, slowly.
+    Emulated,
 }
 
 /// Runs the command and gives the exit code: 0, or 1 where a check has failed.

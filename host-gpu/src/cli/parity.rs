@@ -1,11 +1,12 @@
-//! `clapp parity`: the same training on two backends.
+//! `clapp parity`: the same training on several backends.
 
+use super::computes::GpuArguments;
 use super::output::say;
 use super::train::ConfigArguments;
 use super::{BackendName, check_channels, open_data};
 use crate::error::Error;
 use crate::optimizer::Optimizer;
-use crate::parity::parity;
+use crate::parity::{Difference, OnCore, OnCpu, OnGpu, Side, compare, core_memory};
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 
@@ -17,7 +18,7 @@ pub struct ParityArguments {
     /// Training steps.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
     steps: u64,
-    /// The two backends to compare.
+    /// The backends to compare with the first of them.
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = [BackendName::Core, BackendName::Cpu])]
     backends: Vec<BackendName>,
     /// Data set as downloaded (folder or archive); not needed where the configuration generates its images.
@@ -29,6 +30,11 @@ pub struct ParityArguments {
     /// Largest difference of any tensor, relative to its largest value, that passes.
     #[arg(long, default_value_t = 1e-4)]
     bound: f64,
+    /// Largest difference of any layer's loss, relative to it, that passes.
+    #[arg(long, default_value_t = 1e-5)]
+    loss_bound: f64,
+    #[command(flatten)]
+    gpu: GpuArguments,
 }
 
 /// Which optimiser parity trains with.
@@ -44,44 +50,78 @@ pub enum OptimizerName {
 /// Learning rate of plain SGD.
 const SGD_RATE: f32 = 0.05;
 
-/// Runs `clapp parity`: exit code 1 above the bound.
+/// Runs `clapp parity`: exit code 1 above a bound.
 ///
 /// # Errors
-/// Where the input is wrong.
+/// Where the input is wrong, or a backend is not to be had.
 pub fn run(arguments: &ParityArguments) -> Result<u8, Error> {
     let wrong = |message: &str| Err(Error::Config { origin: "parity".into(), message: message.into() });
-    match arguments.backends.as_slice() {
-        [a, b] if a != b => {}
-        _ => return wrong("--backends takes two different backends, such as core,cpu"),
+    let names = &arguments.backends;
+    let twice = names.iter().enumerate().any(|(index, name)| names[..index].contains(name));
+    if names.len() < 2 || twice {
+        return wrong("--backends takes two or more different backends, such as core,cpu");
     }
-    if !(arguments.bound.is_finite() && arguments.bound > 0.0) {
-        return wrong("--bound is not a finite number above 0");
+    for (name, bound) in [("bound", arguments.bound), ("loss-bound", arguments.loss_bound)] {
+        if !(bound.is_finite() && bound > 0.0) {
+            return wrong(&format!("--{name} is not a finite number above 0"));
+        }
     }
     let asked = arguments.configuration.clone().or_demo();
     let mut config = asked.configuration()?;
     if arguments.optimizer == OptimizerName::Sgd {
         config.optimizer = Optimizer::Sgd { lr: SGD_RATE, momentum: 0.0, weight_decay: 0.0 };
     }
+    let has = |name: BackendName| names.contains(&name);
+    let cuda = has(BackendName::Cuda).then(|| arguments.gpu.cuda()).transpose()?;
+    let emulated = has(BackendName::Emulated).then(|| arguments.gpu.emulated()).transpose()?;
     let data = open_data(arguments.data.as_deref(), None, &config)?;
     check_channels(&data, config.input_shape(), &asked.origin())?;
-    let differences = parity(&config, &data, arguments.steps)?;
+    let (spec, images) = (config.network()?, data.train.len());
+    let mut memory = has(BackendName::Core).then(|| core_memory(&config)).transpose()?;
+    let mut core = memory.as_mut().map(|memory| OnCore::new(&config, &spec, memory)).transpose()?;
+    let mut cpu = has(BackendName::Cpu).then(|| OnCpu::new(&config)).transpose()?;
+    let mut cuda = cuda.as_ref().map(|gpu| OnGpu::new(gpu, &config, images)).transpose()?;
+    let mut emulated = emulated.as_ref().map(|gpu| OnGpu::new(gpu, &config, images)).transpose()?;
+    let mut of_name: Vec<(BackendName, &mut dyn Side)> = Vec::new();
+    of_name.extend(core.as_mut().map(|side| (BackendName::Core, side as &mut dyn Side)));
+    of_name.extend(cpu.as_mut().map(|side| (BackendName::Cpu, side as &mut dyn Side)));
+    of_name.extend(cuda.as_mut().map(|side| (BackendName::Cuda, side as &mut dyn Side)));
+    of_name.extend(emulated.as_mut().map(|side| (BackendName::Emulated, side as &mut dyn Side)));
+    of_name.sort_by_key(|(name, _)| names.iter().position(|other| other == name));
+    let mut sides: Vec<&mut dyn Side> = of_name.into_iter().map(|(_, side)| side).collect();
+    let (differences, losses) = compare(&config, &data, arguments.steps, &mut sides)?;
+    let name = |side: usize| names[side].to_possible_value().map_or(String::new(), |value| value.get_name().into());
+    let against: Vec<String> = (1..names.len()).map(name).collect();
     let mut lines = Vec::new();
-    lines.push(format!("{}, {}, width {}: core against cpu\n", config.name, config.rule.name(), config.width));
-    lines.push(format!("{:>5}  {:<20} {:>16} {:>16}", "step", "tensor", "largest error", "mean error"));
-    let mut worst = 0.0_f64;
-    for difference in &differences {
-        lines.push(format!(
-            "{:>5}  {:<20} {:>16.2e} {:>16.2e}",
-            difference.step, difference.tensor, difference.largest, difference.mean
-        ));
-        worst = if difference.largest > worst || difference.largest.is_nan() { difference.largest } else { worst };
-    }
-    let passes = worst <= arguments.bound;
     lines.push(format!(
-        "\nlargest error {worst:.2e}, bound {:.0e}: {}",
+        "{}, {}, width {}: {} against {}\n",
+        config.name,
+        config.rule.name(),
+        config.width,
+        name(0),
+        against.join(" and ")
+    ));
+    lines.push(format!(
+        "{:>5}  {:<10} {:<20} {:>16} {:>16}",
+        "step", "backend", "tensor", "largest error", "mean error"
+    ));
+    for Difference { step, side, tensor, largest, mean } in &differences {
+        lines.push(format!("{step:>5}  {:<10} {tensor:<20} {largest:>16.2e} {mean:>16.2e}", name(*side)));
+    }
+    let worst = worst(differences.iter().map(|difference| difference.largest));
+    let worst_loss = self::worst(losses.iter().map(|loss| loss.relative));
+    let passes = worst <= arguments.bound && worst_loss <= arguments.loss_bound;
+    lines.push(format!(
+        "\nlargest error {worst:.2e}, bound {:.0e}; of a loss {worst_loss:.2e}, bound {:.0e}: {}",
         arguments.bound,
+        arguments.loss_bound,
         if passes { "passed" } else { "FAILED" }
     ));
     say(lines.join("\n"))?;
     Ok(u8::from(!passes))
+}
+
+/// The largest, or a NaN where there is one: a NaN must not look like agreement.
+fn worst(values: impl Iterator<Item = f64>) -> f64 {
+    values.fold(0.0, |worst: f64, value| if value > worst || value.is_nan() { value } else { worst })
 }

@@ -1,5 +1,6 @@
 //! `clapp train`: an encoder from images, with checkpoints and metrics.
 
+use super::computes::{BackendArguments, Computes};
 use super::data::CacheArguments;
 use super::output::say;
 use super::progress::Progress;
@@ -12,8 +13,9 @@ use crate::error::Error;
 use crate::memory::Needs;
 use crate::model::{Backward, Feedback};
 use crate::probe::{PROBE, PROBE_CACHED};
-use crate::run::{Begin, CHECKPOINT, CONFIG, Interval, METRICS, Run, check_config, loader_threads};
+use crate::run::{Begin, CHECKPOINT, CONFIG, Interval, METRICS, Outcome, Run, check_config, loader_threads};
 use crate::run_info::{DataInfo, RUN, RunInfo};
+use crate::trainer::StepMetrics;
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -90,6 +92,8 @@ pub struct TrainArguments {
     /// launchers are noticed without it. Needs a build with `--features mpi`.
     #[arg(long)]
     mpi: bool,
+    #[command(flatten)]
+    backend: BackendArguments,
 }
 
 impl ConfigArguments {
@@ -198,8 +202,15 @@ fn run_on(arguments: &TrainArguments, ranks: &Ranks) -> Result<u8, Error> {
         say(format!("{}: finished already, {} epochs", path.display(), config.epochs))?;
         return Ok(0);
     };
+    let BackendArguments { backend, gpu } = arguments.backend;
+    if backend != Computes::Cpu && ranks.size() > 1 {
+        return ranks
+            .agree(Err(Error::Config { origin: "--backend".into(), message: "MPI is for the CPU only".into() }));
+    }
+    // On a GPU the host keeps no more than batches.
     let needs = Needs::of_training(&config, rayon::current_num_threads().max(loader_threads()))?;
-    let fits = || ranks.agree(needs.check("training", "lower --batch or --width"));
+    let check = || if backend == Computes::Cpu { needs.check("training", "lower --batch or --width") } else { Ok(()) };
+    let fits = || ranks.agree(check());
     // Before an archive is unpacked for nothing; and once more beside the images that stay in memory.
     fits()?;
     // An archive is unpacked once, for all.
@@ -236,13 +247,20 @@ fn run_on(arguments: &TrainArguments, ranks: &Ranks) -> Result<u8, Error> {
         ranks,
     };
     let mut progress = Progress::new(config.rule.name(), config.epochs);
-    let outcome = run.train(|step| {
+    let heard = |step: &StepMetrics| {
         if ranks.is_root() {
             progress.step(step, config.epochs);
         }
-    });
+    };
+    let ended = match backend {
+        Computes::Cpu => Ended::of(run.train(heard)),
+        Computes::Cuda => gpu.cuda().and_then(|device| Ended::of(run.train_on(&gpu.trainer(device, "cuda"), heard))),
+        Computes::Emulated => {
+            gpu.emulated().and_then(|device| Ended::of(run.train_on(&gpu.trainer(device, "emulated"), heard)))
+        }
+    };
     progress.finish();
-    let outcome = outcome?;
+    let outcome = ended?;
     say(format!("wrote {}", path.display()))?;
     if outcome.finished {
         return Ok(0);
@@ -258,6 +276,18 @@ fn run_on(arguments: &TrainArguments, ranks: &Ranks) -> Result<u8, Error> {
         out.display()
     ))?;
     Ok(INTERRUPTED)
+}
+
+/// Whether a run is done, and how far it has come.
+struct Ended {
+    finished: bool,
+    step: u64,
+}
+
+impl Ended {
+    fn of<T>(outcome: Result<Outcome<T>, Error>) -> Result<Self, Error> {
+        outcome.map(|Outcome { finished, step, .. }| Self { finished, step })
+    }
 }
 
 /// The configuration and the folder of the run: where it is resumed and nothing else is named, the folder's own.

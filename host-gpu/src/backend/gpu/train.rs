@@ -25,7 +25,7 @@ struct Ready<E: Executor> {
 }
 
 /// All that the steps of a run need on the device.
-struct Steps<E: Executor> {
+pub struct Steps<E: Executor> {
     memory: StepMemory,
     /// One for each size of batch: the last of an epoch may be smaller.
     programs: Vec<Ready<E>>,
@@ -81,15 +81,22 @@ pub fn record_programs<E: Executor + 'static>(
 }
 
 impl<E: Executor + 'static> Steps<E> {
-    fn new(gpu: &Gpu<E>, config: &Config, model: &mut Model<Tensor>, images: usize) -> Result<Self, Error> {
-        let (memory, programs) = record_programs(gpu, config, model, &batch_sizes(images, config.batch))?;
+    /// Records and compiles the steps on batches of these sizes.
+    ///
+    /// # Errors
+    /// Where the configuration does not fit together or the device fails.
+    pub fn new(gpu: &Gpu<E>, config: &Config, model: &mut Model<Tensor>, sizes: &[usize]) -> Result<Self, Error> {
+        let (memory, programs) = record_programs(gpu, config, model, sizes)?;
         let arena = gpu.arena(&programs.iter().collect::<Vec<_>>());
         let ready = |program: StepProgram| Ok::<_, Error>(Ready { graph: gpu.compile(&program, &arena)?, program });
         Ok(Self { memory, programs: programs.into_iter().map(ready).collect::<Result<_, _>>()?, _arena: arena })
     }
 
     /// Queues a step on a batch that the host has made.
-    fn queue(&self, gpu: &Gpu<E>, config: &Config, mut batch: Batch, step: u64) -> Result<(), Error> {
+    ///
+    /// # Errors
+    /// Where the device has failed.
+    pub fn queue(&self, gpu: &Gpu<E>, config: &Config, mut batch: Batch, step: u64) -> Result<(), Error> {
         let rows = 2 * batch.images.len();
         let Some(Ready { graph, .. }) = self.programs.iter().find(|ready| ready.program.rows == rows) else {
             unreachable!("a batch of another size than those of an epoch")
@@ -102,7 +109,7 @@ impl<E: Executor + 'static> Steps<E> {
     }
 
     /// What the steps from `first` (counted from 1) on, `count` of them, have reported; waits for the device.
-    fn reports(&self, gpu: &Gpu<E>, first: u64, count: usize) -> Vec<Vec<LayerMeans>> {
+    pub fn reports(&self, gpu: &Gpu<E>, first: u64, count: usize) -> Vec<Vec<LayerMeans>> {
         let Some(Ready { program, .. }) = self.programs.first() else { return Vec::new() };
         let values = gpu.read_doubles(&self.memory.ring);
         let len = program.report.len();
@@ -135,7 +142,7 @@ pub fn train<E: Executor + 'static>(
     state: &mut State<Tensor>,
     mut after_step: impl FnMut(&StepMetrics, &State<Tensor>, bool) -> Result<ControlFlow<()>, Error>,
 ) -> Result<(), Error> {
-    let steps = Steps::new(gpu, config, &mut state.model, images.len())?;
+    let steps = Steps::new(gpu, config, &mut state.model, &batch_sizes(images.len(), config.batch))?;
     let steps_per_epoch = pair_batches(images.len(), config.batch).max(1) as u64;
     let begun = state.step / steps_per_epoch;
     for epoch in begun..config.epochs {

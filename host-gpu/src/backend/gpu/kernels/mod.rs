@@ -7,7 +7,11 @@ pub use signatures::{Kind, Parameter, check_arguments, kernels, scan};
 use super::op::MapType;
 
 /// The files, in the order in which they are compiled.
-pub const FILES: &[(&str, &str)] = &[("common.cu", include_str!("common.cu")), ("block.cu", include_str!("block.cu"))];
+pub const FILES: &[(&str, &str)] = &[
+    ("common.cu", include_str!("common.cu")),
+    ("block.cu", include_str!("block.cu")),
+    ("add.cu", include_str!("add.cu")),
+];
 
 /// All files as one source.
 pub fn source() -> String {
