@@ -42,6 +42,15 @@ pub fn ints<const N: usize>(values: [usize; N]) -> [Arg<u64>; N] {
     values.map(|value| Arg::I32(value as i32))
 }
 
+/// The state of a training run: steps done, learning rate, corrections, and whether it has stopped; 40 batches of the
+/// epoch are done.
+pub fn control(step: u64, rate: f32, corrections: [f32; 2], stopped: i32) -> Vec<u8> {
+    let mut bytes = [step, 40].map(u64::to_ne_bytes).concat();
+    bytes.extend([rate, corrections[0], corrections[1]].map(f32::to_ne_bytes).concat());
+    bytes.extend(stopped.to_ne_bytes());
+    bytes
+}
+
 /// A device, or `None`, loudly, where there is no C++ compiler.
 fn device(maps: MapType, block: u32, descending: bool) -> Option<Device> {
     match Emulated::new(maps, Settings { descending, strict: true, ..Settings::default() }) {
@@ -136,6 +145,12 @@ impl Device {
                 self.read(buffer).as_chunks().0.iter().map(bits).collect()
             }
         }
+    }
+
+    /// A kernel that makes tiles, whose blocks have 256 threads.
+    pub fn launch_tiled(&self, kernel: &'static str, grid: [usize; 2], args: Vec<Arg<u64>>) {
+        let grid = [grid[0] as u32, grid[1] as u32, 1];
+        self.gpu.run(&Op::Launch { kernel, grid, block: 256, args }).expect(kernel);
     }
 
     pub fn try_launch(&self, kernel: &'static str, grid: [usize; 2], args: Vec<Arg<u64>>) -> Result<(), GpuError> {

@@ -3,4 +3,9 @@
 
 mod block;
 mod common;
+mod contrast;
 mod device;
+mod info_nce;
+mod matching;
+mod optimizer;
+mod projection;

@@ -42,8 +42,8 @@ __device__ inline void max_pool_some(const map_t* a, const float* bias, map_t* z
         int x = take(row, g.out_w) * g.pool_w;
         int y = take(row, g.out_h) * g.pool_h;
         const map_t* corner = a + ((row * g.conv_h + y) * g.conv_w + x) * g.channels + channel;
-        float best[V];
-        unsigned char at[V];
+        float best[V] = {};
+        unsigned char at[V] = {};
         for (int within_y = 0; within_y < g.pool_h; within_y++) {
             for (int within_x = 0; within_x < g.pool_w; within_x++) {
                 float values[V];

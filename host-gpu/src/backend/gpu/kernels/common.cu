@@ -108,34 +108,63 @@ __device__ inline int take(u64& index, int by) {
 
 #define LANES 256
 
-// Where the threads of a block leave their partial sums.
+// Where the threads of a block leave their partial sums; two sums may be made at once.
 __device__ inline double* lanes() {
-    __shared__ double sums[LANES];
+    __shared__ double sums[2 * LANES];
     return sums;
 }
 
-// Adds up all lanes, for all threads. Every thread of the block must come here.
-__device__ inline double sum_lanes() {
+// Adds up the lanes of one sum into the first, or of two. Every thread of the block must come here, and nobody may write
+// a lane again before all have read the sums.
+__device__ inline void add_lanes(int sums_at_once) {
     double* sums = lanes();
     __syncthreads();
     for (int half = LANES / 2; half > 0; half /= 2) {
-        for (int lane = (int)threadIdx.x; lane < half; lane += (int)blockDim.x) sums[lane] += sums[lane + half];
+        for (int i = (int)threadIdx.x; i < half * sums_at_once; i += (int)blockDim.x) {
+            int lane = i / half * LANES + i % half;
+            sums[lane] += sums[lane + half];
+        }
         __syncthreads();
     }
+}
+
+struct pair_t {
+    double first, second;
+};
+
+// The sum of `term(0)` to `term(count - 1)` over the block, for all threads. Every thread of the block must come here.
+template <class Term>
+__device__ inline double block_sum(u64 count, Term term) {
+    double* sums = lanes();
+    for (int lane = (int)threadIdx.x; lane < LANES; lane += (int)blockDim.x) {
+        double sum = 0.0;
+        for (u64 i = (u64)lane; i < count; i += LANES) sum += term(i);
+        sums[lane] = sum;
+    }
+    add_lanes(1);
     double sum = sums[0];
     __syncthreads();
     return sum;
 }
 
-// The sum of `term(0)` to `term(count - 1)` over the block, for all threads. Every thread of the block must come here.
+// As `block_sum`, of terms that are pairs.
 template <class Term>
-__device__ inline double block_sum(u64 count, Term term) {
+__device__ inline pair_t block_sum_pair(u64 count, Term term) {
+    double* sums = lanes();
     for (int lane = (int)threadIdx.x; lane < LANES; lane += (int)blockDim.x) {
-        double sum = 0.0;
-        for (u64 i = (u64)lane; i < count; i += LANES) sum += term(i);
-        lanes()[lane] = sum;
+        pair_t sum = {0.0, 0.0};
+        for (u64 i = (u64)lane; i < count; i += LANES) {
+            pair_t one = term(i);
+            sum.first += one.first;
+            sum.second += one.second;
+        }
+        sums[lane] = sum.first;
+        sums[LANES + lane] = sum.second;
     }
-    return sum_lanes();
+    add_lanes(2);
+    pair_t sum = {sums[0], sums[LANES]};
+    __syncthreads();
+    return sum;
 }
 
 // Loss pooling (spec 2.4) along one axis: `size` positions make `pooled` cells.
@@ -188,3 +217,6 @@ __device__ inline void cell_at(const pooling_t& pool, int cell, range_t& ys, ran
 __device__ inline double share_of(range_t ys, range_t xs) {
     return 1.0 / (double)((ys.end - ys.first) * (xs.end - xs.first));
 }
+
+// The row whose activity is the positive of a row: that of the image's other view, or itself. Its own inverse.
+__device__ inline int partner_of(int row, int rows, int partner) { return partner == 0 ? (row + rows / 2) % rows : row; }

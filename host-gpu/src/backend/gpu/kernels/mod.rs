@@ -11,6 +11,11 @@ pub const FILES: &[(&str, &str)] = &[
     ("common.cu", include_str!("common.cu")),
     ("block.cu", include_str!("block.cu")),
     ("add.cu", include_str!("add.cu")),
+    ("contrast.cu", include_str!("contrast.cu")),
+    ("optimizer.cu", include_str!("optimizer.cu")),
+    ("projection.cu", include_str!("projection.cu")),
+    ("info_nce.cu", include_str!("info_nce.cu")),
+    ("matching.cu", include_str!("matching.cu")),
 ];
 
 /// All files as one source.
