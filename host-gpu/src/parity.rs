@@ -12,7 +12,7 @@ use crate::backend::gpu::train::{Steps, batch_sizes};
 use crate::config::Config;
 use crate::core_memory::CoreMemory;
 use crate::data::Dataset;
-use crate::draws::Draws;
+use crate::draws::{Draws, mix};
 use crate::error::Error;
 use crate::loader::{self, Batch};
 use crate::model::{LayerValues, NetworkSpec};
@@ -183,7 +183,7 @@ impl<'a, E: Executor + 'static> OnGpu<'a, E> {
 
 impl<E: Executor + 'static> Side for OnGpu<'_, E> {
     fn step(&mut self, batch: &Batch, _: &Draws, step: u64) -> Result<Vec<f64>, Error> {
-        self.steps.queue(self.gpu, self.config, batch.clone(), step)?;
+        self.steps.queue(self.gpu, self.config, batch, step)?;
         let report = self.steps.reports(self.gpu, step, 1);
         self.gpu.check()?;
         Ok(report.iter().flatten().map(|layer| layer.loss.unwrap_or(0.0)).collect())
@@ -227,7 +227,8 @@ pub fn compare(
                 return Ok((differences, losses));
             }
             count += 1;
-            let batch = batch?;
+            let mut batch = batch?;
+            mix(config, spec.input(), count, &mut batch.x);
             let draws = Draws::new(config, 2 * batch.images.len(), count);
             let found: Vec<Vec<f64>> =
                 sides.iter_mut().map(|side| side.step(&batch, &draws, count)).collect::<Result<_, _>>()?;

@@ -96,12 +96,11 @@ impl<E: Executor + 'static> Steps<E> {
     ///
     /// # Errors
     /// Where the device has failed.
-    pub fn queue(&self, gpu: &Gpu<E>, config: &Config, mut batch: Batch, step: u64) -> Result<(), Error> {
+    pub fn queue(&self, gpu: &Gpu<E>, config: &Config, batch: &Batch, step: u64) -> Result<(), Error> {
         let rows = 2 * batch.images.len();
         let Some(Ready { graph, .. }) = self.programs.iter().find(|ready| ready.program.rows == rows) else {
             unreachable!("a batch of another size than those of an epoch")
         };
-        mix(config, config.input_shape(), step, &mut batch.x);
         let draws = Draws::new(config, rows, step);
         gpu.write_inputs(&self.memory, &batch.x, draws.pairing());
         gpu.executor().launch(graph)?;
@@ -158,9 +157,10 @@ pub fn train<E: Executor + 'static>(
             let mut sizes = Vec::with_capacity(count as usize);
             for step in 1..=count {
                 let Some(batch) = batches.next() else { break };
-                let batch = batch?;
+                let mut batch = batch?;
+                mix(config, config.input_shape(), state.step + step, &mut batch.x);
                 sizes.push(batch.images.len());
-                steps.queue(gpu, config, batch, state.step + step)?;
+                steps.queue(gpu, config, &batch, state.step + step)?;
             }
             let first = state.step + 1;
             let reports = steps.reports(gpu, first, sizes.len());

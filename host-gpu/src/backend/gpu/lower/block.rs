@@ -10,6 +10,9 @@ use clapp_core::network::{Activation, LossPool};
 use clapp_core::plan::Layer;
 use clapp_core::shape::Shape;
 
+/// Channels whose biases' gradients one block sums.
+const CHANNELS: usize = 32;
+
 /// The geometry of a layer's convolution on `rows` frames.
 pub(in crate::backend::gpu) fn convolution(layer: &Layer, rows: usize) -> Convolution {
     Convolution {
@@ -233,7 +236,7 @@ impl<E: Executor + 'static> Gpu<E> {
             args.extend(output_geometry(layer, rows));
             args.extend(cells(layer));
             args.push(relu(layer));
-            self.device.launch("bias_gradient_pooled", [rows, 1, 1], args);
+            self.device.launch("bias_gradient_pooled", [rows, layer.output.channels.div_ceil(CHANNELS), 1], args);
             self.sum_rows(&partial, rows)
         } else {
             Tensor::empty()
@@ -260,7 +263,7 @@ impl<E: Executor + 'static> Gpu<E> {
                 int(layer.conv.area()),
                 int(layer.conv.channels),
             ];
-            self.device.launch("bias_gradient_maps", [rows, 1, 1], args);
+            self.device.launch("bias_gradient_maps", [rows, layer.conv.channels.div_ceil(CHANNELS), 1], args);
             self.sum_rows(&partial, rows)
         } else {
             Tensor::empty()

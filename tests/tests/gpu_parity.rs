@@ -1,0 +1,190 @@
+//! The GPU's programs, on its emulation, against the CPU backend: the same training, step by step, for every rule,
+//! optimiser and option; and single steps whose gradients are looked at.
+//!
+//! The emulation checks memory strictly: what is read before it is written is NaN, what an operation writes and does not
+//! name is an error.
+
+use clap::ValueEnum;
+use clapp_core::network::{Activation, Block, Context, Contrast, LossPool, Projection, Rule};
+use clapp_core::shape::Shape;
+use clapp_host_gpu::backend::cpu::Cpu;
+use clapp_host_gpu::backend::gpu::Gpu;
+use clapp_host_gpu::backend::gpu::emulated::{Emulated, Settings};
+use clapp_host_gpu::backend::gpu::op::MapType;
+use clapp_host_gpu::backend::{Backend, Pairing};
+use clapp_host_gpu::config::{Config, Negatives, RuleName};
+use clapp_host_gpu::draws::draw_negatives;
+use clapp_host_gpu::model::{Backward, Feedback, LayerValues, Learning, NetworkSpec, Options, TensorRole};
+use clapp_host_gpu::optimizer::Optimizer;
+use clapp_host_gpu::parity::{OnCpu, OnGpu, compare};
+use clapp_host_gpu::step::{Mode, Model, StepReport, download_gradients, read, step};
+use clapp_tests::{numbers, small_config, stripes, uniform};
+
+fn device(maps: MapType) -> Gpu<Emulated> {
+    let settings = Settings { strict: true, descending: true, ..Settings::default() };
+    Gpu::new(Emulated::new(maps, settings).expect("a C++ compiler")).expect("an emulated device")
+}
+
+fn sgd(momentum: f32) -> Optimizer {
+    Optimizer::Sgd { lr: 0.05, momentum, weight_decay: 1e-3 }
+}
+
+/// Largest differences of a tensor and of a loss over three steps, the last of which has a smaller batch.
+fn worst(config: &Config) -> [f64; 2] {
+    let data = stripes(11, 4);
+    let config = Config { batch: 4, ..config.clone() };
+    let gpu = device(MapType::F32);
+    let mut cpu = OnCpu::new(&config).expect("a network");
+    let mut other = OnGpu::new(&gpu, &config, data.train.len()).expect("a network");
+    let (differences, losses) = compare(&config, &data, 3, &mut [&mut cpu, &mut other]).expect("three steps");
+    let most = |values: &mut dyn Iterator<Item = f64>| {
+        values.fold(0.0, |most: f64, value| if value > most || value.is_nan() { value } else { most })
+    };
+    assert!(!differences.is_empty() && !losses.is_empty());
+    [
+        most(&mut differences.iter().map(|difference| difference.largest)),
+        most(&mut losses.iter().map(|loss| loss.relative)),
+    ]
+}
+
+fn holds(config: &Config) {
+    config.check("test").expect("a configuration");
+    let [tensor, loss] = worst(config);
+    let said = format!("{} {:?} {:?}", config.rule.name(), config.optimizer, config.feedback);
+    println!("{said}: tensors {tensor:e}, losses {loss:e}");
+    assert!(tensor < 1e-4 && loss < 1e-5, "{said}: tensors {tensor:e}, losses {loss:e}");
+}
+
+#[test]
+fn every_rule_learns_the_same() {
+    for rule in RuleName::value_variants() {
+        holds(&Config { optimizer: sgd(0.0), ..small_config(RuleName::ClappPp) }.with_rule(*rule));
+    }
+}
+
+#[test]
+fn every_optimiser_learns_the_same() {
+    let adamw = Optimizer::AdamW { lr: 1e-3, beta1: 0.9, beta2: 0.999, eps: 1e-3, weight_decay: 1e-2 };
+    let lars = Optimizer::Lars { lr: 0.5, momentum: 0.9, weight_decay: 1e-3, trust: 0.02 };
+    for optimizer in [adamw, lars, sgd(0.9)] {
+        for rule in [RuleName::ClappPpBoth, RuleName::BpInfoNce] {
+            holds(&Config { optimizer, ..small_config(rule) });
+        }
+    }
+}
+
+#[test]
+fn every_option_learns_the_same() {
+    for feedback in [Feedback::Frozen, Feedback::Matched] {
+        holds(&Config { optimizer: sgd(0.0), feedback, ..small_config(RuleName::ClappPpDfb) });
+    }
+    for backward in [Backward::Checkpointed, Backward::Accumulated(3)] {
+        for rule in [RuleName::BpClappPp, RuleName::BpInfoNce] {
+            holds(&Config { optimizer: sgd(0.0), backward, ..small_config(rule) });
+        }
+    }
+    let config = Config { optimizer: sgd(0.0), ..small_config(RuleName::ClappPpBoth) };
+    holds(&Config { negatives: Negatives::Uniform(3), negatives_shared: false, ..config.clone() });
+    holds(&Config { either: true, pos_coeff: 2.5, ..config });
+}
+
+/// Shapes that do not divide: odd sizes, strides, cells that overlap and positions that none covers.
+fn odd(rule: Rule, learning: Learning) -> NetworkSpec {
+    let blocks = vec![
+        Block::conv(5, [3, 2]).padding([1, 1]).max_pool([2, 3]).loss_pool(LossPool::Adaptive([3, 2])),
+        Block::conv(4, [2, 3]).padding([1, 2]).stride([1, 2]).loss_pool(LossPool::Block([2, 2])),
+        Block::conv(3, [2, 2]).activation(Activation::Identity).without_bias(),
+    ];
+    NetworkSpec::new(Shape::new(3, 13, 11), blocks, rule, learning).expect("a network")
+}
+
+fn recorded<B: Backend>(
+    backend: &B,
+    spec: &NetworkSpec,
+    values: &[LayerValues],
+    frames: &[f32],
+    pairing: Pairing<'_>,
+) -> (StepReport, Vec<LayerValues>) {
+    let mut model = Model::upload(backend, spec.clone(), values);
+    let mut gradients = Vec::new();
+    let x = backend.upload_frames(spec.input(), frames);
+    let rows = frames.len() / spec.input().len();
+    let outcome = step(backend, &mut model, x, rows, pairing, Mode::Record(&mut gradients));
+    let read = (read(backend, pairing, &outcome), download_gradients(backend, spec, &gradients));
+    backend.check().expect("the device works");
+    read
+}
+
+#[test]
+fn gradients_are_the_same_on_odd_shapes_for_every_contrast() {
+    let contrasts = [
+        Contrast::Hinge,
+        Contrast::SoftHinge,
+        Contrast::Linear,
+        Contrast::Phyll { theta: 0.7 },
+        Contrast::Goodness { theta: 1.3 },
+    ];
+    let mut rng = numbers(7);
+    let gpu = device(MapType::F32);
+    let narrow = device(MapType::Bf16);
+    for contrast in contrasts {
+        for (learning, context, feedback) in [
+            (Learning::Local, Context::Both, Feedback::Trained),
+            (Learning::Local, Context::Top, Feedback::Matched),
+            (Learning::Global, Context::Same, Feedback::Trained),
+        ] {
+            let rule = Rule { contrast, context, projection: Projection::Trainable, pos_coeff: 1.0 };
+            let spec = odd(rule, learning).with_options(Options { feedback, ..Options::default() });
+            let mut values = Vec::new();
+            for layer in spec.layers() {
+                let mut of_layer = LayerValues::default();
+                for (role, shape) in spec.tensors(layer) {
+                    *of_layer.get_mut(role) = uniform(&mut rng, shape.iter().product(), 0.6);
+                }
+                values.push(of_layer);
+            }
+            let rows = 10;
+            let frames = uniform(&mut rng, rows * spec.input().len(), 1.0);
+            let negatives = draw_negatives(Negatives::Uniform(2), rows, 1, 1);
+            let pairing = Pairing::views(&negatives, None);
+            let (report, gradients) = recorded(&Cpu, &spec, &values, &frames, pairing);
+            // Where attraction and repulsion weigh the same, a gradient is what is left of their difference, and in few
+            // bits nothing is.
+            let cancels = matches!(contrast, Contrast::Linear | Contrast::Phyll { .. } | Contrast::Hinge);
+            for (device, bound) in [(&gpu, 3e-5), (&narrow, 0.2)] {
+                if cancels && bound > 0.1 {
+                    continue;
+                }
+                let (found_report, found) = recorded(device, &spec, &values, &frames, pairing);
+                for (expected, found) in report.iter().zip(&found_report) {
+                    for (expected, found) in expected.scores.iter().zip(&found.scores) {
+                        assert!(apart(&expected.u_pos, &found.u_pos) < bound, "{contrast:?} {learning:?}: scores");
+                        assert!(apart(&expected.u_neg, &found.u_neg) < bound, "{contrast:?} {learning:?}: scores");
+                    }
+                    if let (Some(expected), Some(found)) = (expected.mismatch, found.mismatch) {
+                        let relative = (expected.distance - found.distance).abs() / expected.distance;
+                        assert!(relative < bound, "{contrast:?}: mismatch {relative:e}");
+                    }
+                }
+                for (layer, (expected, found)) in gradients.iter().zip(&found).enumerate() {
+                    for role in TensorRole::ALL.into_iter().filter(|role| !expected.get(*role).is_empty()) {
+                        let apart = apart(expected.get(role), found.get(role));
+                        assert!(apart < bound, "{contrast:?} {learning:?} layer {layer} {role:?}: {apart:e}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Euclidean distance over the length of the first; 0 where both are zero.
+fn apart(expected: &[f32], found: &[f32]) -> f64 {
+    assert_eq!(expected.len(), found.len());
+    let square = |values: &mut dyn Iterator<Item = f64>| values.map(|value| value * value).sum::<f64>();
+    let difference = square(&mut expected.iter().zip(found).map(|(a, b)| f64::from(*a) - f64::from(*b)));
+    if difference == 0.0 {
+        0.0
+    } else {
+        (difference / square(&mut expected.iter().map(|value| f64::from(*value)))).sqrt()
+    }
+}
