@@ -71,7 +71,7 @@ pub fn kernels(build: &Build, cache: &Cache) -> Result<Vec<u8>, GpuError> {
     compile(&kernels::source(), build, cache)
 }
 
-/// As [`kernels`], of any source.
+/// As [`kernels()`], of any source.
 ///
 /// # Errors
 /// As there.

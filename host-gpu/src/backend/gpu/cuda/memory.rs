@@ -14,7 +14,7 @@ pub const ALIGNMENT: usize = 256;
 pub struct Taken {
     /// Now.
     pub now: usize,
-    /// At most, since [`Memory::reset_peak`].
+    /// At most, since it was counted anew.
     pub peak: usize,
 }
 
