@@ -12,7 +12,7 @@ import os
 import time
 
 import torch
-import torch.nn.functional as F
+from network import Network
 from safetensors import safe_open
 
 
@@ -43,64 +43,21 @@ def clear_peak():
         pass
 
 
-def pooled(z, cell):
-    p = F.adaptive_avg_pool2d(z, 1) if cell is None else F.avg_pool2d(z, cell)
-    return p.flatten(1)
-
-
-def hinge(p, c, projection):
-    """Mean loss over the rows; contexts are not part of the gradient, positives and negatives are."""
-    rows = p.shape[0]
-    partner = torch.roll(p, rows // 2, 0)
-    s = F.linear(c.detach(), projection)
-    u_pos = (partner * s).sum(1)
-    u_neg = (torch.roll(partner, -1, 0) * s).sum(1)
-    return (F.relu(1 - u_pos) + F.relu(1 + u_neg)).mean()
-
-
-class Network:
-    def __init__(self, path, layout):
-        with safe_open(path, "pt") as file:
-            self.spec = json.loads(file.metadata()["peer"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
-        self.x = tensors.pop("x")
-        if layout == "channels-last":
-            self.x = self.x.contiguous(memory_format=torch.channels_last)
-            tensors = {
-                name: t.contiguous(memory_format=torch.channels_last) if t.dim() == 4 else t
-                for name, t in tensors.items()
-            }
-        self.parameters = {name: t.requires_grad_() for name, t in tensors.items()}
-
-    def losses(self):
-        local = self.spec["learning"] == "local"
-        maps, z = [], self.x
-        for index, layer in enumerate(self.spec["layers"]):
-            weight, bias = (self.parameters[f"layer{index}.{name}"] for name in ("weight", "bias"))
-            z = F.relu(F.conv2d(z.detach() if local else z, weight, bias, padding=1))
-            if layer["max_pool"]:
-                z = F.max_pool2d(z, 2)
-            maps.append(z)
-        cells = [layer["cell"] for layer in self.spec["layers"]]
-        if not local:
-            p = pooled(maps[-1], cells[-1])
-            return [hinge(p, p, self.parameters[f"layer{len(maps) - 1}.projection"])]
-        p = [pooled(z, cell) for z, cell in zip(maps, cells)]
-        losses = []
-        for index, own in enumerate(p):
-            terms = []
-            if f"layer{index}.projection" in self.parameters:
-                terms.append(hinge(own, own, self.parameters[f"layer{index}.projection"]))
-            if f"layer{index}.feedback" in self.parameters:
-                terms.append(hinge(own, p[-1], self.parameters[f"layer{index}.feedback"]))
-            losses.append(sum(terms))
-        return losses
+def read(path, channels_last):
+    """The network, and its batch."""
+    with safe_open(path, "pt") as file:
+        spec = json.loads(file.metadata()["peer"])
+        tensors = {name: file.get_tensor(name) for name in file.keys()}
+    x = tensors.pop("x")
+    if channels_last:
+        x = x.contiguous(memory_format=torch.channels_last)
+    return Network(spec, tensors, channels_last), x
 
 
 def main():
     args = arguments()
     torch.set_num_threads(args.threads)
-    network = Network(args.file, args.layout)
+    network, x = read(args.file, args.layout == "channels-last")
     kind = {"fused": {"fused": True}, "foreach": {"foreach": True}, "loop": {"foreach": False}}[args.adamw]
     optimizer = torch.optim.AdamW(list(network.parameters.values()), lr=network.spec["lr"], weight_decay=0.0, **kind)
     clear_peak()
@@ -108,7 +65,7 @@ def main():
     for step in range(args.warm_up + args.steps):
         begin = time.perf_counter()
         optimizer.zero_grad(set_to_none=True)
-        parts = network.losses()
+        parts = network.losses(x)
         sum(parts).backward()
         optimizer.step()
         if step < 3:
@@ -121,7 +78,7 @@ def main():
                 "program": f"PyTorch {torch.__version__.split('+')[0]}",
                 "losses": losses,
                 "seconds": seconds,
-                "images": network.x.shape[0] // 2,
+                "images": x.shape[0] // 2,
                 "peak_mib": peak_mib(),
                 "threads": torch.get_num_threads(),
                 "pid": os.getpid(),
