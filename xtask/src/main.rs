@@ -1,6 +1,7 @@
 //! Developer chores of the workspace: `cargo xtask test` runs everything that must hold before a change lands.
 
 mod firmware;
+mod gpu;
 mod kernels;
 mod lesson;
 mod panics;
@@ -51,6 +52,8 @@ const HELP: &str = "cargo xtask COMMAND
             they print in benches/results
   peers     the CPU step beside PyTorch's in one run (installs it from PyPI into target/), benches/results/pytorch.md
   cost      speed and memory over depth and batch, benches/results/cost.md and cost.svg
+  gpu       all that needs a GPU, in ten minutes: checks, speed and memory beside PyTorch, CIFAR-10; writes
+            benches/results/gpu-*.json and gpu.md; --help says more, --dry-run needs no GPU
   table NAME DATA  trains and probes rules on a data set (what out/tables already holds is kept) and writes
             benches/results/NAME.md; names: cifar10 (an hour or more on two cores), cifar10-short, stl10-short,
             tiny-imagenet-short";
@@ -81,6 +84,7 @@ fn main() -> ExitCode {
         },
         Some("peers") => peers::peers(),
         Some("cost") => peers::cost(),
+        Some("gpu") => gpu::run(clap::Parser::parse_from(std::env::args().skip(1))),
         Some("table") => match [2, 3].map(|at| std::env::args().nth(at)) {
             [Some(name), Some(data)] => tables::run(&name, &data),
             _ => Err(Failed(format!("table needs a name ({}) and the folder or archive of its set", tables::names()))),
@@ -99,8 +103,11 @@ fn main() -> ExitCode {
     }
 }
 
-/// The workspace's root folder.
+/// The workspace's root folder: where this was built, or where `CLAPP_ROOT` says that it was carried.
 fn root() -> PathBuf {
+    if let Some(root) = std::env::var_os("CLAPP_ROOT") {
+        return root.into();
+    }
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().map_or_else(PathBuf::new, Path::to_path_buf)
 }
 

@@ -40,23 +40,39 @@ pub fn run() -> Result<(), Failed> {
     Ok(())
 }
 
+/// Writes a file whole: under another name, then renamed.
 pub fn write(path: &Path, text: &str) -> Result<(), Failed> {
     let folder = path.parent().unwrap_or(path);
+    let mut name = path.as_os_str().to_owned();
+    name.push(".tmp");
     std::fs::create_dir_all(folder)
-        .and_then(|()| std::fs::write(path, text))
+        .and_then(|()| std::fs::write(&name, text))
+        .and_then(|()| std::fs::rename(&name, path))
         .map_err(|error| Failed(format!("write {}: {error}", path.display())))
+}
+
+/// What a program prints, or that it is unknown.
+fn output(program: &str, arguments: &[&str]) -> String {
+    let output = Command::new(program).args(arguments).current_dir(root()).output();
+    let text = output.ok().filter(|output| output.status.success());
+    text.map_or_else(|| "unknown".into(), |output| String::from_utf8_lossy(&output.stdout).trim().to_string())
+}
+
+/// Today.
+pub fn date() -> String {
+    output("date", &["-u", "+%Y-%m-%d"])
+}
+
+/// The commit of the repository; where it was packed and carried elsewhere, as `CLAPP_COMMIT` says.
+pub fn commit() -> String {
+    std::env::var("CLAPP_COMMIT").unwrap_or_else(|_| output("git", &["rev-parse", "--short", "HEAD"]))
 }
 
 /// Machine, date and commit.
 pub fn provenance() -> String {
-    let output = |program: &str, arguments: &[&str]| {
-        let output = Command::new(program).args(arguments).current_dir(root()).output();
-        output.map_or_else(|_| "unknown".into(), |output| String::from_utf8_lossy(&output.stdout).trim().to_string())
-    };
     let processors = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = processors.lines().find(|line| line.starts_with("model name"));
     let model = model.and_then(|line| line.split(": ").nth(1)).unwrap_or("unknown processor");
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let (date, commit) = (output("date", &["-u", "+%Y-%m-%d"]), output("git", &["rev-parse", "--short", "HEAD"]));
-    format!("Machine: {model}, {cores} cores. Date: {date}. Commit: {commit}.")
+    format!("Machine: {model}, {cores} cores. Date: {}. Commit: {}.", date(), commit())
 }
