@@ -15,9 +15,7 @@ pub fn kernels(keep: bool, features: &[&str]) -> Result<(), Failed> {
     // The packages that these name as needed are headers: the kernels include none.
     let environment = venv::make("kernels", REQUIREMENTS, &["--no-deps"])?;
     let nvidia = venv::packages(&environment)?.join("nvidia");
-    let ptxas = find(&nvidia, "bin", |name| name == "ptxas")?;
-    let nvrtc = find(&nvidia, "lib", |name| name.starts_with("libnvrtc.so"))?;
-    let libraries = loadable(&nvrtc)?;
+    let ptxas = find(&nvidia, "bin", "ptxas")?;
     run("cargo", &[&["build", "--workspace", "--bin", "kernels"], features].concat(), &[])?;
     let step = format!("target/debug/kernels --ptxas {} --folder {FOLDER}", ptxas.display());
     println!("\n==> {step}");
@@ -25,7 +23,7 @@ pub fn kernels(keep: bool, features: &[&str]) -> Result<(), Failed> {
         .arg("--ptxas")
         .arg(&ptxas)
         .args(["--folder", FOLDER])
-        .env("LD_LIBRARY_PATH", libraries)
+        .env("CLAPP_CUDA_LIBRARIES", &nvidia)
         .current_dir(root())
         .stderr(Stdio::inherit())
         .output();
@@ -56,23 +54,10 @@ fn document(table: &str) -> Result<String, Failed> {
 }
 
 /// A file in `nvidia/PACKAGE/FOLDER`.
-fn find(nvidia: &Path, folder: &str, is_it: impl Fn(&str) -> bool) -> Result<PathBuf, Failed> {
-    let named = |path: &PathBuf| path.file_name().and_then(|name| name.to_str()).is_some_and(&is_it);
-    let found = venv::entries(nvidia).into_iter().flat_map(|package| venv::entries(&package.join(folder))).find(named);
+fn find(nvidia: &Path, folder: &str, name: &str) -> Result<PathBuf, Failed> {
+    let places = venv::entries(nvidia).into_iter().map(|package| package.join(folder).join(name));
+    let found = places.into_iter().find(|path| path.is_file());
     found.ok_or_else(|| {
-        Failed(format!("{REQUIREMENTS}: what it names has no such file in {}/*/{folder}", nvidia.display()))
+        Failed(format!("{REQUIREMENTS}: what it names has no {name} in {}/*/{folder}", nvidia.display()))
     })
-}
-
-/// The search path under which the library is found by the name without its version, too: which version is asked for
-/// depends on what the program was built for.
-fn loadable(nvrtc: &Path) -> Result<String, Failed> {
-    let folder = root().join(FOLDER).join("lib");
-    let link = folder.join("libnvrtc.so");
-    let _ = std::fs::remove_file(&link);
-    std::fs::create_dir_all(&folder)
-        .and_then(|()| std::os::unix::fs::symlink(nvrtc, &link))
-        .map_err(|error| Failed(format!("{}: {error}", link.display())))?;
-    let beside = nvrtc.parent().unwrap_or(nvrtc);
-    Ok(format!("{}:{}", folder.display(), beside.display()))
 }

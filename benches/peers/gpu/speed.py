@@ -38,7 +38,7 @@ def arguments():
     parser.add_argument("--width", type=float, default=1.0)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--warm-up", type=int, default=5)
-    parser.add_argument("--micro-batch", type=int, default=8, help="pairs at a time of bp-clapp++accumulate")
+    parser.add_argument("--parts", type=int, default=4, help="parts of a batch of bp-clapp++accumulate")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes of the DataLoader")
     parser.add_argument("--images", type=int, default=4096, help="generated images")
     parser.add_argument("--cifar", help="folder of CIFAR-10's binary files, in place of generated images at size 32")
@@ -77,7 +77,7 @@ class Training:
         self.device = device
         tensors = vgg6.first_values(rule, size, args.width, device)
         self.network = Network(vgg6.describe(rule, size), tensors, self.best, saving == "checkpoint")
-        self.micro_batch = args.micro_batch if saving == "accumulate" else None
+        self.count = args.parts if saving == "accumulate" else 1
         self.loss = torch.compile(self.total, dynamic=False) if self.best else self.total
         fused = {"fused": True} if self.best else {}
         parameters = list(self.network.parameters.values())
@@ -90,11 +90,11 @@ class Training:
         return sum(self.network.losses(x))
 
     def parts(self, x):
-        """The rows of the batches whose gradients are added up."""
-        if self.micro_batch is None:
+        """The rows of the batches whose gradients are added up; each compares its images with its own only."""
+        if self.count == 1:
             return [x]
         first, second = x.chunk(2)
-        return [torch.cat(pair) for pair in zip(first.split(self.micro_batch), second.split(self.micro_batch))]
+        return [torch.cat(pair) for pair in zip(first.chunk(self.count), second.chunk(self.count))]
 
     def step(self, x):
         self.optimizer.zero_grad(set_to_none=True)

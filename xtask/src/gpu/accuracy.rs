@@ -112,11 +112,11 @@ fn train(
         let end = Instant::now() + left;
         let mut arguments = vec!["train", "--rule", rule, "--backend", &bench.backend, "--epochs", &epochs];
         let data = bench.arguments.data.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
-        arguments.extend(["--out", &out, "--resume"]);
+        arguments.extend(["--out", &out]);
         if small {
-            arguments.extend(["--preset", "demo", "--images", "64", "--width", "0.25"]);
+            arguments.extend(["--preset", "demo", "--images", "64", "--width", "0.25", "--overwrite"]);
         } else {
-            arguments.extend(["--preset", "cifar10", "--data", &data]);
+            arguments.extend(["--preset", "cifar10", "--data", &data, "--resume"]);
         }
         let ended = watch(&mut bench.clapp(&arguments), stop, |_| {})?;
         // Interrupted by us, it ends with a checkpoint.

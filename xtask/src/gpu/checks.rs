@@ -104,6 +104,9 @@ fn check(bench: &Bench, plan: &Plan, deadline: Instant) -> Result<Check, Failed>
     if arguments.first() == Some(&"golden") && !root().join(&bench.arguments.golden).is_dir() {
         return Ok(not_run(&format!("no folder {}", bench.arguments.golden.display())));
     }
+    if arguments.contains(&"cifar10") && bench.arguments.data.is_none() {
+        return Ok(not_run("--data names no CIFAR-10"));
+    }
     let mut command = match plan.sanitizer {
         None => bench.clapp(&arguments),
         Some(_) if bench.backend != "cuda" => return Ok(not_run("needs a GPU")),

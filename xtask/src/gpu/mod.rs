@@ -47,7 +47,7 @@ pub struct Arguments {
     /// Folder of golden vectors.
     #[arg(long, value_name = "FOLDER", default_value = "../shared/golden")]
     golden: PathBuf,
-    /// CIFAR-10's archive or folder; without it nothing is trained on it.
+    /// CIFAR-10's archive or folder, without which nothing is trained on it [default: where it lies in ../shared/data].
     #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
     /// Epochs after which the run with CIFAR-10 is complete.
@@ -131,6 +131,9 @@ impl Bench {
     }
 }
 
+/// Where CIFAR-10 may lie.
+const DATA: [&str; 2] = ["../shared/data/cifar-10-binary.tar.gz", "../shared/data/cifar-10-batches-bin"];
+
 /// Where the program looks for CUDA's libraries first.
 const LIBRARIES: &str = "CLAPP_CUDA_LIBRARIES";
 
@@ -142,8 +145,17 @@ fn packages(python: &Path) -> Option<String> {
     (run.status.success() && !folder.is_empty()).then_some(folder)
 }
 
+/// Everything in small, without a GPU, with the program that the tests have built: the command works.
+pub fn dry_run() -> Result<(), Failed> {
+    let clapp = root().join("target/debug/clapp").display().to_string();
+    run(Arguments::parse_from(["cargo xtask gpu", "--dry-run", "--minutes", "5", "--clapp", &clapp]))
+}
+
 /// Runs the parts that are asked for; fails at the end where one has failed or a bound is missed.
-pub fn run(arguments: Arguments) -> Result<(), Failed> {
+pub fn run(mut arguments: Arguments) -> Result<(), Failed> {
+    if arguments.data.is_none() {
+        arguments.data = DATA.iter().map(PathBuf::from).find(|path| root().join(path).exists());
+    }
     if let Some(folder) = &arguments.pack {
         return pack::pack(folder, &arguments.golden, arguments.data.as_deref());
     }

@@ -13,12 +13,12 @@ const RULES: [(&str, &[&str]); 6] = [
     ("bp-clapp++", &["--rule", "bp-clapp++"]),
     ("clapp++dfb", &["--rule", "clapp++dfb"]),
     ("clapp++both", &["--rule", "clapp++both"]),
-    ("bp-clapp++accumulate", &["--rule", "bp-clapp++", "--micro-batch", MICRO_BATCH]),
-    ("bp-clapp++checkpoint", &["--rule", "bp-clapp++", "--recompute"]),
+    ("bp-clapp++accumulate", &["--rule", "bp-clapp++", "--backward", "accumulated=4"]),
+    ("bp-clapp++checkpoint", &["--rule", "bp-clapp++", "--backward", "checkpointed"]),
 ];
 
-/// Images at a time where gradients are accumulated.
-const MICRO_BATCH: &str = "8";
+/// Parts of a batch where gradients are accumulated, on both sides.
+const PARTS: &str = "4";
 
 /// Presets and the sizes of their frames.
 const PRESETS: [(&str, usize); 3] = [("cifar10", 32), ("tiny-imagenet", 64), ("stl10", 96)];
@@ -125,7 +125,7 @@ fn measure(bench: &Bench, deadline: Instant, job: &Job, speed: &mut Speed) -> Re
             let seconds = deadline.saturating_duration_since(Instant::now()).as_secs_f64().to_string();
             let [size, batch] = [size, batch].map(ToString::to_string);
             let mut arguments = vec!["--rules", &rules, "--sizes", &size, "--batches", &batch];
-            arguments.extend(["--variants", variant, "--modes", mode, "--micro-batch", MICRO_BATCH]);
+            arguments.extend(["--variants", variant, "--modes", mode, "--parts", PARTS]);
             if bench.arguments.dry_run {
                 let small = "--device cpu --width 0.03125 --steps 2 --warm-up 1 --workers 1 --images 32";
                 arguments.extend(small.split(' '));

@@ -15,15 +15,15 @@ pub struct Variant {
     pub capability: u32,
     /// What maps are made of.
     pub maps: MapType,
-    /// Whether products and sums may be contracted (`--fmad`); the deterministic mode forbids it.
-    pub contraction: bool,
+    /// Whether no product is contracted with a sum.
+    pub deterministic: bool,
 }
 
 impl Variant {
     /// The name of its files.
     pub fn name(&self) -> String {
         let maps = if self.maps == MapType::F32 { "f32" } else { "bf16" };
-        format!("sm_{}-{maps}-{}", self.capability, if self.contraction { "fast" } else { "deterministic" })
+        format!("sm_{}-{maps}-{}", self.capability, if self.deterministic { "deterministic" } else { "fast" })
     }
 
     /// Compiles and assembles a source, leaves `NAME.ptx` and `NAME.cubin` in `folder`, and says what each kernel takes.
@@ -54,11 +54,9 @@ impl Variant {
             90 => "compute_90",
             other => return Err(format!("no architecture {other}")),
         };
-        let options = kernels::definition(self.maps).map(|name| format!("--define-macro={name}"));
         let options = CompileOptions {
             arch: Some(arch),
-            fmad: Some(self.contraction),
-            options: options.into_iter().collect(),
+            options: kernels::options(self.maps, self.deterministic),
             name: Some("kernels.cu".into()),
             ..CompileOptions::default()
         };

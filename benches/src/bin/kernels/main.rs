@@ -7,6 +7,7 @@ mod usage;
 use crate::compile::Variant;
 use crate::usage::Usage;
 use clap::Parser;
+use clapp_host_gpu::backend::gpu::cuda::libraries::Library;
 use clapp_host_gpu::backend::gpu::kernels;
 use clapp_host_gpu::backend::gpu::op::MapType;
 use rayon::prelude::*;
@@ -14,7 +15,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// NVRTC is loaded from where the system's loader finds it.
+/// NVRTC is looked for as the program itself does, first in the folders of `CLAPP_CUDA_LIBRARIES`.
 #[derive(Parser)]
 struct Arguments {
     /// The assembler.
@@ -28,12 +29,12 @@ struct Arguments {
 /// Compute capabilities: Turing, Ampere, Hopper.
 const CAPABILITIES: [u32; 3] = [75, 80, 90];
 
-/// Maps and contraction, as the table's columns name them.
+/// Maps and mode, as the table's columns name them.
 const KINDS: [(MapType, bool, &str); 4] = [
-    (MapType::F32, true, "f32"),
-    (MapType::Bf16, true, "bf16"),
-    (MapType::F32, false, "f32, deterministic"),
-    (MapType::Bf16, false, "bf16, deterministic"),
+    (MapType::F32, false, "f32"),
+    (MapType::Bf16, false, "bf16"),
+    (MapType::F32, true, "f32, deterministic"),
+    (MapType::Bf16, true, "bf16, deterministic"),
 ];
 
 /// Kernels that may have a stack frame, how many bytes, and why.
@@ -78,11 +79,12 @@ fn main() -> ExitCode {
 }
 
 fn check(Arguments { ptxas, folder }: &Arguments) -> Result<(), String> {
+    Library::Nvrtc.require().map_err(|error| error.to_string())?;
     std::fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     proves_something(ptxas, folder)?;
     let variants: Vec<Variant> = CAPABILITIES
         .iter()
-        .flat_map(|&capability| KINDS.map(|(maps, contraction, _)| Variant { capability, maps, contraction }))
+        .flat_map(|&capability| KINDS.map(|(maps, deterministic, _)| Variant { capability, maps, deterministic }))
         .collect();
     let source = kernels::source();
     let built = |variant: &Variant| Ok((*variant, variant.build(&source, ptxas, folder)?));
@@ -100,7 +102,7 @@ fn proves_something(ptxas: &Path, folder: &Path) -> Result<(), String> {
     let folder = folder.join("deliberate");
     std::fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     for capability in CAPABILITIES {
-        let variant = Variant { capability, maps: MapType::F32, contraction: true };
+        let variant = Variant { capability, maps: MapType::F32, deterministic: false };
         let built = variant.build(SPILLS, ptxas, &folder)?;
         let refused = wrong(&[(variant, built)]);
         if !refused.iter().any(|reason| reason.starts_with("spills ") && reason.contains("spill")) {

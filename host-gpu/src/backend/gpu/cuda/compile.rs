@@ -53,12 +53,7 @@ impl Build {
             Target::Real(number) => format!("sm_{number}"),
             Target::Virtual(number) => format!("compute_{number}"),
         };
-        let mut options = vec![format!("--gpu-architecture={machine}"), "--std=c++17".into()];
-        options.extend(kernels::definition(self.maps).map(|name| format!("-D{name}")));
-        if self.deterministic {
-            options.push("--fmad=false".into());
-        }
-        options
+        [vec![format!("--gpu-architecture={machine}")], kernels::options(self.maps, self.deterministic)].concat()
     }
 }
 

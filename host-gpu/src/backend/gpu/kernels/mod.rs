@@ -30,3 +30,14 @@ pub fn definition(maps: MapType) -> Option<&'static str> {
         MapType::Bf16 => Some("MAP_BF16"),
     }
 }
+
+/// Options of the compiler, beside the machine: maps of this type; with `deterministic` no product is contracted with a
+/// sum, so that roundings are those of the CPU.
+pub fn options(maps: MapType, deterministic: bool) -> Vec<String> {
+    let mut options = vec!["--std=c++17".to_string()];
+    options.extend(definition(maps).map(|name| format!("-D{name}")));
+    if deterministic {
+        options.push("--fmad=false".into());
+    }
+    options
+}
