@@ -49,12 +49,16 @@ fn plans(bench: &Bench) -> Vec<Plan> {
         plan
     };
     let exact = "--deterministic --precision f32";
-    let (steps, large) = if bench.arguments.dry_run {
-        (2, format!("parity --backends cpu,{backend} --steps 1 --preset demo --rule clapp++dfb {exact}"))
+    let (steps, name, large) = if bench.arguments.dry_run {
+        (
+            2,
+            "small network by CLAPP++DFB, cpu and the GPU",
+            format!("parity --backends cpu,{backend} --steps 1 --preset demo --rule clapp++dfb {exact}"),
+        )
     } else {
-        (200, format!("parity --backends cpu,{backend} --steps 20 --preset cifar10 {exact}"))
+        (200, "VGG-6, cpu and the GPU", format!("parity --backends cpu,{backend} --steps 20 --preset cifar10 {exact}"))
     };
-    let mut large = Plan::new("VGG-6, cpu and the GPU", &large, true);
+    let mut large = Plan::new(name, &large, true);
     if let Some(data) = bench.arguments.data.as_ref().filter(|_| !bench.arguments.dry_run) {
         large.arguments.extend(["--data".into(), data.display().to_string()]);
     }

@@ -3,20 +3,13 @@
 use super::Bench;
 use super::programs::watch;
 use crate::Failed;
-use crate::results::{commit, date};
 use serde::{Deserialize, Serialize};
 use std::process::Command;
 use std::time::Instant;
 
-/// What results are made on; `None` where it could not be found out.
+/// Driver and libraries; `None` where it could not be found out.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Machine {
-    /// Whether this was a dry run: then nothing was measured.
-    pub dry_run: bool,
-    /// The backend that ran.
-    pub backend: String,
-    /// The device's name.
-    pub gpu: Option<String>,
     /// The driver's version.
     pub driver: Option<String>,
     /// The device's memory.
@@ -29,40 +22,33 @@ pub struct Machine {
     pub torch: Option<String>,
     /// What `clapp doctor` says: the libraries that ours uses.
     pub doctor: String,
-    /// Of the repository.
-    pub commit: String,
-    /// Of the run.
-    pub date: String,
 }
 
 /// Writes `gpu-machine.json`. Fails where the program finds no GPU and one is asked for.
 pub fn run(bench: &Bench, deadline: Instant) -> Result<(), Failed> {
     let doctor = watch(&mut bench.clapp(&["doctor"]), deadline, |_| {})?;
-    let query = |field: &str| {
-        first_line(Command::new("nvidia-smi").args([&format!("--query-gpu={field}"), "--format=csv,noheader"]))
-    };
     let torch = |expression: &str| {
         let script = format!("import torch; print({expression})");
         bench.python.as_ref().and_then(|python| first_line(Command::new(python).args(["-c", &script])))
     };
     let machine = Machine {
-        dry_run: bench.arguments.dry_run,
-        backend: bench.backend.clone(),
-        gpu: query("name"),
-        driver: query("driver_version"),
-        memory: query("memory.total"),
+        driver: ask_driver("driver_version"),
+        memory: ask_driver("memory.total"),
         torch_cuda: torch("torch.version.cuda"),
         torch_cudnn: torch("torch.backends.cudnn.version()"),
         torch: torch("torch.__version__"),
         doctor: doctor.output.clone(),
-        commit: commit(),
-        date: date(),
     };
     bench.keep("machine", &machine)?;
     if bench.backend == "cuda" && !doctor.succeeded() {
         return Err(Failed(doctor.failure()));
     }
     Ok(())
+}
+
+/// What the driver's program says of the first GPU.
+pub fn ask_driver(field: &str) -> Option<String> {
+    first_line(Command::new("nvidia-smi").args([&format!("--query-gpu={field}"), "--format=csv,noheader"]))
 }
 
 /// What a program prints first, where it is there and succeeds.

@@ -12,10 +12,10 @@ mod rows;
 mod speed;
 mod table;
 
-use crate::results::write;
+use crate::results::{commit, date, write};
 use crate::{Failed, cargo, root, venv};
 use clap::{Parser, ValueEnum};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -98,6 +98,32 @@ pub struct Bench {
     python: Option<PathBuf>,
     /// Where results go.
     results: PathBuf,
+    /// What they are made on.
+    made: Made,
+}
+
+/// On what results were made, and when.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Made {
+    /// Whether this was a dry run: then nothing was measured.
+    pub dry_run: bool,
+    /// The backend that ran.
+    pub backend: String,
+    /// The GPU's name, where the driver's program tells it.
+    pub gpu: Option<String>,
+    /// Of the repository.
+    pub commit: String,
+    /// Of the run.
+    pub date: String,
+}
+
+/// A part's results as they are kept.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Kept<T> {
+    /// Their origin.
+    pub made: Made,
+    /// The results.
+    pub results: T,
 }
 
 impl Bench {
@@ -124,9 +150,10 @@ impl Bench {
         Some(command)
     }
 
-    /// Keeps a part's results.
-    fn keep(&self, name: &str, value: &impl Serialize) -> Result<(), Failed> {
-        let text = serde_json::to_string_pretty(value).map_err(|error| Failed(format!("{name}: {error}")))?;
+    /// Keeps a part's results, with what they were made on: the files of several runs may lie beside each other.
+    fn keep(&self, name: &str, results: &impl Serialize) -> Result<(), Failed> {
+        let kept = Kept { made: self.made.clone(), results };
+        let text = serde_json::to_string_pretty(&kept).map_err(|error| Failed(format!("{name}: {error}")))?;
         write(&self.results.join(format!("gpu-{name}.json")), &(text + "\n"))
     }
 }
@@ -191,14 +218,22 @@ fn prepare(arguments: Arguments) -> Result<Bench, Failed> {
     }
     let usual = if arguments.dry_run { ["emulated", "target/gpu-dry-run"] } else { ["cuda", "benches/results"] };
     let clapp = match &arguments.clapp {
-        Some(path) => path.clone(),
+        Some(path) => absolute(path)?,
         None => {
             cargo(&["build", "--release", "--package", "clapp-host-gpu"])?;
             root().join("target/release/clapp")
         }
     };
-    Ok(Bench {
+    let made = Made {
+        dry_run: arguments.dry_run,
         backend: arguments.backend.clone().unwrap_or_else(|| usual[0].into()),
+        gpu: machine::ask_driver("name"),
+        commit: commit(),
+        date: date(),
+    };
+    Ok(Bench {
+        backend: made.backend.clone(),
+        made,
         python: python(&arguments)?,
         results: root().join(arguments.results.clone().unwrap_or_else(|| usual[1].into())),
         clapp,
@@ -206,12 +241,17 @@ fn prepare(arguments: Arguments) -> Result<Bench, Failed> {
     })
 }
 
+/// The path as it is from any folder; links are kept, by which an environment's Python is known.
+fn absolute(path: &Path) -> Result<PathBuf, Failed> {
+    std::path::absolute(path).map_err(|error| Failed(format!("{}: {error}", path.display())))
+}
+
 /// A Python with PyTorch.
 fn python(arguments: &Arguments) -> Result<Option<PathBuf>, Failed> {
     if let Some(path) = &arguments.python {
         let there = programs::has_torch(path);
         return if there {
-            Ok(Some(path.clone()))
+            Ok(Some(absolute(path)?))
         } else {
             Err(Failed(format!("--python {}: has no torch, torchvision, pillow", path.display())))
         };

@@ -5,6 +5,7 @@ use super::bounds::{Beside, Bound, beside, bounds};
 use super::checks::Check;
 use super::machine::Machine;
 use super::rows::Speed;
+use super::{Kept, Made};
 use crate::Failed;
 use serde::de::DeserializeOwned;
 use std::fmt::Write;
@@ -13,54 +14,38 @@ use std::path::Path;
 /// The whole document, of what there is.
 pub fn document(results: &Path) -> Result<String, Failed> {
     let mut text = String::from("# On a GPU\n\n`cargo xtask gpu`\n");
-    match read::<Machine>(results, "machine")? {
-        Some(machine) => text += &of_machine(&machine),
-        None => text += "\nThe machine was not recorded.\n",
-    }
-    if let Some(checks) = read::<Vec<Check>>(results, "parity")? {
-        text += &of_checks(&checks);
-    }
-    if let Some(speed) = read::<Speed>(results, "speed")? {
-        text += &of_speed(&speed);
-        text += &of_bounds(&bounds(&speed));
-    }
-    if let Some(trained) = read::<Vec<Trained>>(results, "accuracy")? {
-        text += &of_accuracy(&trained);
-    }
+    text += &section(results, "machine", of_machine)?;
+    text += &section(results, "parity", |checks: &Vec<Check>| of_checks(checks))?;
+    text += &section(results, "speed", |speed: &Speed| of_speed(speed) + &of_bounds(&bounds(speed)))?;
+    text += &section(results, "accuracy", |trained: &Vec<Trained>| of_accuracy(trained))?;
     text += "\nWritten by `cargo xtask gpu`.\n";
     Ok(text)
 }
 
-/// What a part has written; nothing where it has not run.
-fn read<T: DeserializeOwned>(results: &Path, name: &str) -> Result<Option<T>, Failed> {
+/// What a part has written, and on what; nothing where it has not run.
+fn section<T: DeserializeOwned>(results: &Path, name: &str, show: impl Fn(&T) -> String) -> Result<String, Failed> {
     let path = results.join(format!("gpu-{name}.json"));
     if !path.is_file() {
-        return Ok(None);
+        return Ok(String::new());
     }
     let wrong = |reason: String| Failed(format!("{}: {reason}", path.display()));
     let text = std::fs::read_to_string(&path).map_err(|error| wrong(error.to_string()))?;
-    serde_json::from_str(&text).map(Some).map_err(|error| wrong(error.to_string()))
+    let Kept { made, results } = serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
+    let Made { dry_run, backend, gpu, commit, date } = made;
+    let gpu = gpu.unwrap_or_else(|| "no GPU".into());
+    let dry = if dry_run { " **A dry run: no number is a measurement.**" } else { "" };
+    Ok(format!("{}\nOn {gpu}, backend {backend}, {date}, commit {commit}.{dry}\n", show(&results)))
 }
 
 fn of_machine(machine: &Machine) -> String {
     let known = |value: &Option<String>| value.clone().unwrap_or_else(|| "unknown".into());
-    let dry = if machine.dry_run {
-        "\n**A dry run on a backend that needs no GPU: no number here is a measurement.**\n"
-    } else {
-        ""
-    };
     format!(
-        "{dry}\nMachine: {}, {}, driver {}. PyTorch {} (CUDA {}, cuDNN {}). Backend: {}. Date: {}. Commit: {}.\n\n\
-         ```text\n{}\n```\n",
-        known(&machine.gpu),
-        known(&machine.memory),
+        "\n## Machine\n\nDriver {}, memory {}. PyTorch {} (CUDA {}, cuDNN {}).\n\n```text\n{}\n```\n",
         known(&machine.driver),
+        known(&machine.memory),
         known(&machine.torch),
         known(&machine.torch_cuda),
         known(&machine.torch_cudnn),
-        machine.backend,
-        machine.date,
-        machine.commit,
         machine.doctor.trim_end()
     )
 }
@@ -267,8 +252,16 @@ mod tests {
     use super::*;
     use crate::results::write;
 
-    fn keep(folder: &Path, name: &str, text: &str) {
-        write(&folder.join(format!("gpu-{name}.json")), text).unwrap_or_else(|Failed(why)| panic!("{why}"));
+    fn keep(folder: &Path, name: &str, results: impl serde::Serialize) {
+        let made = Made {
+            dry_run: false,
+            backend: "cuda".into(),
+            gpu: Some("a GPU".into()),
+            commit: "abc".into(),
+            date: "2026-01-02".into(),
+        };
+        let text = serde_json::to_string(&Kept { made, results }).expect("text");
+        write(&folder.join(format!("gpu-{name}.json")), &text).unwrap_or_else(|Failed(why)| panic!("{why}"));
     }
 
     fn text(folder: &Path) -> String {
@@ -279,11 +272,11 @@ mod tests {
     fn tables_are_made_of_what_there_is() {
         let folder = tempfile::tempdir().expect("a folder");
         let nothing = text(folder.path());
-        assert!(nothing.contains("not recorded") && !nothing.contains("## "), "{nothing}");
+        assert!(!nothing.contains("## "), "{nothing}");
         let mut speed = speed();
         speed.theirs.push(theirs("clapp++both", "as-is", "step", None, 0));
         speed.not_measured.push("the rest".into());
-        keep(folder.path(), "speed", &serde_json::to_string(&speed).expect("text"));
+        keep(folder.path(), "speed", &speed);
         let measured = text(folder.path());
         let row = "| 96 | 32 | clapp++ | 7.81 (bf16) | 11.72 (best) | 1.50 | 9.77 | 29.30 | 3.00 | 0 | 0 | 0.600 |";
         assert!(measured.contains(row), "{measured}");
@@ -294,7 +287,7 @@ mod tests {
         assert!(
             measured.contains("| step, times PyTorch's best: clapp++, 96x96, batch 32 | 1.500 | at least 1.5 | yes |")
         );
-        assert!(!measured.contains("CIFAR-10"));
+        assert!(measured.contains("On a GPU, backend cuda, 2026-01-02, commit abc.") && !measured.contains("CIFAR-10"));
     }
 
     #[test]
@@ -316,7 +309,7 @@ mod tests {
             images_per_second: None,
             failures: vec!["clapp eval (exit status: 1)\nlines".into()],
         };
-        keep(folder.path(), "accuracy", &serde_json::to_string(&[trained]).expect("text"));
+        keep(folder.path(), "accuracy", [trained]);
         let text = text(folder.path());
         let row = "| clapp++dfb | 12 | the paper's | 10 | 61.23 % | 50.00, 55.50 | 80.65 % |";
         assert!(text.contains(row) && text.contains("| 0.5 | 1.7500 |"), "{text}");
@@ -326,7 +319,7 @@ mod tests {
     #[test]
     fn a_file_that_is_no_result_is_named() {
         let folder = tempfile::tempdir().expect("a folder");
-        keep(folder.path(), "parity", "[{\"name\": 3}]");
+        keep(folder.path(), "parity", [3]);
         assert!(matches!(document(folder.path()), Err(Failed(why)) if why.contains("gpu-parity.json")));
     }
 }
