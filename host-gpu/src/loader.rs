@@ -27,6 +27,15 @@ pub struct Batch {
     pub images: Vec<usize>,
 }
 
+/// A batch of images as they are, for a device that makes the views itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RawBatch {
+    /// `[N, C, H, W]` bytes.
+    pub pixels: Vec<u8>,
+    /// Index of each of the `N` images in the split.
+    pub images: Vec<usize>,
+}
+
 /// A batch for probe training: one view of each of `N` images.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LabelledBatch {
@@ -129,21 +138,63 @@ pub fn pairs_from(
     start: Start,
     threads: usize,
 ) -> Result<Loader<Batch>, LoaderError> {
-    if batch < 2 || split.len() < 2 {
-        return Err(LoaderError::Request(format!(
-            "pairs need batches and sets of at least 2 images, found batches of {batch} from {} images",
-            split.len()
-        )));
-    }
-    let mut source = Source::new(split, augment, batch, seed, start.epoch, Purpose::Shuffle)?;
-    if source.order.len() % batch == 1 {
-        source.order.pop();
-    }
-    source.order = start.part.of_order(&source.order, batch);
+    let order = pair_order(split.len(), batch, seed, start.epoch, start.part)?;
+    let source = Source::new(split, augment, batch, seed, start.epoch, order)?;
     Loader::start(source, start.batch, threads, |source, images| {
         let x = source.views(images, &[Purpose::View(0), Purpose::View(1)])?;
         Ok(Batch { x, images: images.to_vec() })
     })
+}
+
+/// The images of the batches that [`pairs_from`] would make there, as they are stored.
+///
+/// # Errors
+/// As [`pairs`], and where the images differ in shape.
+pub fn raw_from(
+    split: Arc<Split>,
+    augment: &ViewAugment,
+    batch: usize,
+    seed: u64,
+    start: Start,
+    threads: usize,
+) -> Result<Loader<RawBatch>, LoaderError> {
+    let order = pair_order(split.len(), batch, seed, start.epoch, start.part)?;
+    let source = Source::new(split, augment, batch, seed, start.epoch, order)?;
+    if source.split.shape().is_none() {
+        return Err(LoaderError::Request("images as they are stored must be of one shape, these may differ".into()));
+    }
+    Loader::start(source, start.batch, threads, |source, images| {
+        let mut batch = RawBatch { pixels: Vec::new(), images: images.to_vec() };
+        let mut pixels = Vec::new();
+        for &image in images {
+            source.split.read(image, &mut pixels)?;
+            batch.pixels.extend_from_slice(&pixels);
+        }
+        Ok(batch)
+    })
+}
+
+/// The images of an epoch of pairs in the order in which one rank uses them, batch after batch.
+///
+/// # Errors
+/// [`LoaderError::Request`] where `batch` is below 2 or there are fewer than 2 images.
+pub fn pair_order(images: usize, batch: usize, seed: u64, epoch: u64, part: Part) -> Result<Vec<usize>, LoaderError> {
+    if batch < 2 || images < 2 {
+        return Err(LoaderError::Request(format!(
+            "pairs need batches and sets of at least 2 images, found batches of {batch} from {images} images"
+        )));
+    }
+    let mut order = shuffled(images, seed, Purpose::Shuffle, epoch);
+    if images % batch == 1 {
+        order.pop();
+    }
+    Ok(part.of_order(&order, batch))
+}
+
+fn shuffled(images: usize, seed: u64, shuffle: Purpose, epoch: u64) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..images).collect();
+    stream(seed, shuffle, epoch, 0).shuffle(&mut order);
+    order
 }
 
 /// One augmented view and the label of each image of `split`, in an order shuffled anew for each
@@ -166,7 +217,8 @@ pub fn singles(
     if !split.is_labelled() {
         return Err(LoaderError::Request("a probe needs labels, found images without".into()));
     }
-    let source = Source::new(split, augment, batch, seed, epoch, Purpose::ProbeShuffle)?;
+    let order = shuffled(split.len(), seed, Purpose::ProbeShuffle, epoch);
+    let source = Source::new(split, augment, batch, seed, epoch, order)?;
     Loader::start(source, 0, threads, |source, images| {
         let x = source.views(images, &[Purpose::ProbeView])?;
         let labels = images.iter().map(|&image| source.split.labels()[image]).collect();
@@ -181,11 +233,9 @@ impl Source {
         batch: usize,
         seed: u64,
         epoch: u64,
-        shuffle: Purpose,
+        order: Vec<usize>,
     ) -> Result<Self, LoaderError> {
         augment.check(split.shape().unwrap_or(Shape::new(split.channels(), 1, 1)))?;
-        let mut order: Vec<usize> = (0..split.len()).collect();
-        stream(seed, shuffle, epoch, 0).shuffle(&mut order);
         Ok(Self { split, augment: augment.clone(), seed, epoch, order, batch })
     }
 
@@ -300,7 +350,7 @@ mod tests {
     fn source() -> Source {
         let split = Split::new(Shape::new(1, 2, 2), vec![0; 40], vec![0; 10]).unwrap();
         let augment = ViewAugment::probe(2, &[0.5], &[0.5]);
-        Source::new(Arc::new(split), &augment, 2, 1, 0, Purpose::Shuffle).unwrap()
+        Source::new(Arc::new(split), &augment, 2, 1, 0, shuffled(10, 1, Purpose::Shuffle, 0)).unwrap()
     }
 
     #[test]
