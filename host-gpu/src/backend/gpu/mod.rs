@@ -9,6 +9,7 @@ mod device;
 pub mod dry_run;
 pub mod emulated;
 pub mod executor;
+pub mod feed;
 pub mod kernels;
 mod lower;
 pub mod memory;

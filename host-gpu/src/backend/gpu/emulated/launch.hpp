@@ -47,6 +47,9 @@ static inline uchar4 make_uchar4(unsigned char x, unsigned char y, unsigned char
     return {x, y, z, w};
 }
 
+static inline int min(int a, int b) { return b < a ? b : a; }
+static inline int max(int a, int b) { return a < b ? b : a; }
+
 static inline unsigned __float_as_uint(float value) {
     unsigned bits;
     memcpy(&bits, &value, sizeof bits);

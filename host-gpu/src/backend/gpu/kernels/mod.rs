@@ -16,6 +16,12 @@ pub const FILES: &[(&str, &str)] = &[
     ("projection.cu", include_str!("projection.cu")),
     ("info_nce.cu", include_str!("info_nce.cu")),
     ("matching.cu", include_str!("matching.cu")),
+    ("rng.cu", include_str!("rng.cu")),
+    ("draw.cu", include_str!("draw.cu")),
+    ("mixture.cu", include_str!("mixture.cu")),
+    ("colour.cu", include_str!("colour.cu")),
+    ("resample.cu", include_str!("resample.cu")),
+    ("augment.cu", include_str!("augment.cu")),
 ];
 
 /// All files as one source.
