@@ -33,3 +33,4 @@ pub mod step;
 pub mod sweep;
 pub mod tensor_file;
 pub mod trainer;
+pub mod work;

@@ -15,6 +15,7 @@ mod output;
 pub mod parity;
 mod progress;
 pub mod report;
+pub mod speed;
 pub mod sweep;
 pub mod train;
 
@@ -67,6 +68,8 @@ pub enum Command {
     Golden(golden::GoldenArguments),
     /// The same training on two backends, compared tensor by tensor.
     Parity(parity::ParityArguments),
+    /// Time and memory of training steps.
+    Speed(speed::SpeedArguments),
 }
 
 /// A backend to check.
@@ -102,6 +105,7 @@ pub fn run(arguments: &Arguments) -> Result<u8, Error> {
         Some(Command::Import(arguments)) => import::run(arguments),
         Some(Command::Golden(arguments)) => golden::run(arguments),
         Some(Command::Parity(arguments)) => parity::run(arguments),
+        Some(Command::Speed(arguments)) => speed::run(arguments),
     }
 }
 

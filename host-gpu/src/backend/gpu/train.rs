@@ -107,6 +107,17 @@ impl<E: Executor + 'static> Steps<E> {
         Ok(())
     }
 
+    /// Queues the step on a full batch again, on whatever is there.
+    ///
+    /// # Errors
+    /// Where the device has failed.
+    pub fn again(&self, gpu: &Gpu<E>) -> Result<(), Error> {
+        match self.programs.first() {
+            Some(Ready { graph, .. }) => Ok(gpu.executor().launch(graph)?),
+            None => Ok(()),
+        }
+    }
+
     /// What the steps from `first` (counted from 1) on, `count` of them, have reported; waits for the device.
     pub fn reports(&self, gpu: &Gpu<E>, first: u64, count: usize) -> Vec<Vec<LayerMeans>> {
         let Some(Ready { program, .. }) = self.programs.first() else { return Vec::new() };

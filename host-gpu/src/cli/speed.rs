@@ -1,0 +1,243 @@
+//! `clapp speed`: how long training steps take, and how much memory.
+
+use super::computes::{BackendArguments, Computes};
+use super::output::say;
+use super::train::ConfigArguments;
+use crate::backend::gpu::Gpu;
+use crate::backend::gpu::executor::Executor;
+use crate::backend::gpu::needs::DeviceNeeds;
+use crate::backend::gpu::train::{Steps, train};
+use crate::backend::{Backend, cpu::Cpu};
+use crate::config::Config;
+use crate::data::Split;
+use crate::draws::Draws;
+use crate::error::Error;
+use crate::loader::Batch;
+use crate::memory::{Needs, readable};
+use crate::rng::{Purpose, stream};
+use crate::run::loader_threads;
+use crate::step::{Mode, Model, step};
+use crate::trainer::{State, StepMetrics, initial_values};
+use crate::work::{StepWork, step_work};
+use crate::{distributed::Ranks, trainer};
+use clap::Args;
+use serde::Serialize;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Arguments of `clapp speed`.
+#[derive(Debug, Args)]
+pub struct SpeedArguments {
+    #[command(flatten)]
+    configuration: ConfigArguments,
+    #[command(flatten)]
+    backend: BackendArguments,
+    /// Steps that are timed.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    steps: u64,
+    /// Steps before them.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(0..=100_000))]
+    warm_up: u64,
+    /// One line of JSON instead of text.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What was measured.
+#[derive(Debug, Serialize)]
+struct Measured {
+    backend: &'static str,
+    precision: String,
+    rule: &'static str,
+    width: f32,
+    input: [usize; 3],
+    batch: usize,
+    seconds_per_step: f64,
+    images_per_second: f64,
+    end_to_end_seconds_per_step: f64,
+    peak_bytes: u64,
+    predicted_bytes: u64,
+    flops: f64,
+    bytes_moved: f64,
+}
+
+/// Seconds of a step, in the middle of all, on a batch that is at hand, and with views made of images; and the peak of
+/// the memory in bytes.
+struct Times {
+    step: f64,
+    end_to_end: f64,
+    peak: usize,
+}
+
+/// Batches of an epoch in the measurement from end to end.
+const BATCHES: usize = 8;
+
+/// Runs `clapp speed`.
+///
+/// # Errors
+/// Where the configuration is wrong or the backend is not to be had.
+pub fn run(arguments: &SpeedArguments) -> Result<u8, Error> {
+    let config = arguments.configuration.clone().or_demo().configuration()?;
+    let BackendArguments { backend, gpu } = arguments.backend;
+    let (times, predicted) = match backend {
+        Computes::Cpu => {
+            let needs = Needs::of_training(&config, rayon::current_num_threads())?;
+            needs.check("training", "lower --batch or --width")?;
+            (on_cpu(&config, arguments)?, needs.total())
+        }
+        Computes::Cuda => (on_gpu(&gpu.cuda()?, &config, arguments)?, predicted(&config, arguments)?),
+        Computes::Emulated => (on_gpu(&gpu.emulated()?, &config, arguments)?, predicted(&config, arguments)?),
+    };
+    let StepWork { flops, bytes } = step_work(&config.network()?, config.batch, gpu.precision.maps());
+    let measured = Measured {
+        backend: match backend {
+            Computes::Cpu => "cpu",
+            Computes::Cuda => "cuda",
+            Computes::Emulated => "emulated",
+        },
+        precision: if backend == Computes::Cpu { "f32".into() } else { gpu.precision.to_string() },
+        rule: config.rule.name(),
+        width: config.width,
+        input: config.input,
+        batch: config.batch,
+        seconds_per_step: times.step,
+        images_per_second: config.batch as f64 / times.step,
+        end_to_end_seconds_per_step: times.end_to_end,
+        peak_bytes: times.peak as u64,
+        predicted_bytes: predicted as u64,
+        flops,
+        bytes_moved: bytes,
+    };
+    let text = if arguments.json {
+        serde_json::to_string(&measured).map_err(|error| Error::Output(error.into()))?
+    } else {
+        measured.text()
+    };
+    say(text)?;
+    Ok(0)
+}
+
+fn predicted(config: &Config, arguments: &SpeedArguments) -> Result<usize, Error> {
+    Ok(DeviceNeeds::of_training(config, arguments.backend.gpu.precision.maps())?.total())
+}
+
+impl Measured {
+    fn text(&self) -> String {
+        let [channels, height, width] = self.input;
+        format!(
+            "{} at width {} on {channels}x{height}x{width}, batches of {}, {} in {}\n\
+             a step             {:>10.3} ms, {:.1} images/s\n\
+             from end to end    {:>10.3} ms\n\
+             peak of memory     {:>10}, predicted {}\n\
+             at least           {:>10.2} GFLOP and {:.1} MB moved in a step",
+            self.rule,
+            self.width,
+            self.batch,
+            self.backend,
+            self.precision,
+            1e3 * self.seconds_per_step,
+            self.images_per_second,
+            1e3 * self.end_to_end_seconds_per_step,
+            readable(self.peak_bytes as usize),
+            readable(self.predicted_bytes as usize),
+            self.flops / 1e9,
+            self.bytes_moved / 1e6
+        )
+    }
+}
+
+/// A batch of noise.
+fn batch(config: &Config) -> Batch {
+    let mut rng = stream(config.seed, Purpose::Other(1), 0, 0);
+    let len = 2 * config.batch * config.input_shape().len();
+    Batch { x: (0..len).map(|_| rng.uniform(-1.0, 1.0)).collect(), images: (0..config.batch).collect() }
+}
+
+/// Images of noise, of the size of a view.
+fn images(config: &Config) -> Result<Arc<Split>, Error> {
+    let (shape, count) = (config.input_shape(), BATCHES * config.batch);
+    let mut rng = stream(config.seed, Purpose::Other(2), 0, 0);
+    let pixels = (0..count * shape.len()).map(|_| rng.bits() as u8).collect();
+    match Split::new(shape, pixels, vec![0; count]) {
+        Some(split) => Ok(Arc::new(split)),
+        None => unreachable!("as many pixels as the images have"),
+    }
+}
+
+/// The value in the middle of those after the first `warm_up`.
+fn median(mut seconds: Vec<f64>, warm_up: u64) -> f64 {
+    let mut timed = seconds.split_off((warm_up as usize).min(seconds.len().saturating_sub(1)));
+    timed.sort_by(f64::total_cmp);
+    timed.get(timed.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// The configuration with as many epochs as the steps take.
+fn long_enough(config: &Config, arguments: &SpeedArguments) -> Config {
+    Config { epochs: (arguments.steps + arguments.warm_up).div_ceil(BATCHES as u64), ..config.clone() }
+}
+
+/// Keeps the time of each step, and ends after as many as were asked for.
+fn timing<T>(
+    seconds: &mut Vec<f64>,
+    arguments: &SpeedArguments,
+) -> impl FnMut(&StepMetrics, &State<T>, bool) -> Result<ControlFlow<()>, Error> {
+    let most = (arguments.steps + arguments.warm_up) as usize;
+    move |step: &StepMetrics, _: &State<T>, _: bool| {
+        seconds.push(step.elapsed.as_secs_f64());
+        Ok(if seconds.len() < most { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+    }
+}
+
+fn on_gpu<E: Executor + 'static>(gpu: &Gpu<E>, config: &Config, arguments: &SpeedArguments) -> Result<Times, Error> {
+    let mut model = Model::upload(gpu, config.network()?, &initial_values(config)?);
+    let steps = Steps::new(gpu, config, &mut model, &[config.batch])?;
+    gpu.set_place(0, 0, config.optimizer.learning_rate());
+    // The first queues the batch, too; all others find it where it is.
+    steps.queue(gpu, config, &batch(config), 1)?;
+    gpu.check()?;
+    let mut seconds = Vec::new();
+    for _ in 0..arguments.steps + arguments.warm_up {
+        let before = Instant::now();
+        steps.again(gpu)?;
+        gpu.check()?;
+        seconds.push(before.elapsed().as_secs_f64());
+    }
+    let (step, peak) = (median(seconds, arguments.warm_up), gpu.most_memory());
+    drop((steps, model));
+    let mut state = State::first(gpu, config)?;
+    let mut seconds = Vec::new();
+    let config = long_enough(config, arguments);
+    let heard = timing(&mut seconds, arguments);
+    train(gpu, &config, &images(&config)?, loader_threads(), None, &mut state, heard)?;
+    Ok(Times { step, end_to_end: median(seconds, arguments.warm_up), peak })
+}
+
+fn on_cpu(config: &Config, arguments: &SpeedArguments) -> Result<Times, Error> {
+    let mut state = State::first(&Cpu, config)?;
+    let (batch, draws) = (batch(config), Draws::new(config, 2 * config.batch, 1));
+    let mut seconds = Vec::new();
+    for count in 1..=arguments.steps + arguments.warm_up {
+        let before = Instant::now();
+        let x = Cpu.upload_frames(config.input_shape(), &batch.x);
+        let mode = Mode::Update { optimizer: &config.optimizer, step: count };
+        step(&Cpu, &mut state.model, x, 2 * config.batch, draws.pairing(), mode);
+        seconds.push(before.elapsed().as_secs_f64());
+    }
+    let step = median(seconds, arguments.warm_up);
+    let peak = peak_of_process();
+    let mut seconds = Vec::new();
+    let config = long_enough(config, arguments);
+    let heard = timing(&mut seconds, arguments);
+    let images = images(&config)?;
+    trainer::train(&Cpu, &Ranks::alone(), &config, &images, loader_threads(), &mut state, heard)?;
+    Ok(Times { step, end_to_end: median(seconds, arguments.warm_up), peak })
+}
+
+/// Peak of this process's memory in bytes, as the kernel counts it; 0 where it does not.
+fn peak_of_process() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib = line.and_then(|line| line.split_whitespace().next()).and_then(|kib| kib.parse::<usize>().ok());
+    kib.map_or(0, |kib| 1024 * kib)
+}
