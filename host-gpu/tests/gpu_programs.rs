@@ -11,7 +11,9 @@ use clapp_host_gpu::backend::gpu::program::{Event, Recording};
 use clapp_host_gpu::backend::gpu::train::{batch_sizes, record_programs};
 use clapp_host_gpu::backend::gpu::training::StepProgram;
 use clapp_host_gpu::backend::gpu::verify::{name, verify};
+use clapp_host_gpu::backend::gpu::views::DeviceViews;
 use clapp_host_gpu::config::{Config, PRESETS, RuleName, preset};
+use clapp_host_gpu::data::Split;
 use clapp_host_gpu::model::{Feedback, Learning};
 use clapp_host_gpu::optimizer::Optimizer;
 
@@ -21,7 +23,18 @@ fn programs(config: &Config, maps: MapType) -> Vec<StepProgram> {
     let mut model = gpu.blank_model(config.network().expect("a network"));
     let sizes = batch_sizes(config.batch + config.batch / 2, config.batch);
     assert_eq!(sizes, [config.batch, config.batch / 2]);
-    record_programs(&gpu, config, &mut model, &sizes).expect("recorded").1
+    record_programs(&gpu, config, &mut model, &sizes, None).expect("recorded").1
+}
+
+/// The same with views that the device makes: of images that all lie there, or of those of one batch.
+fn programs_with_views(config: &Config, maps: MapType) -> Vec<StepProgram> {
+    let gpu = Gpu::new(DryRun::new(maps)).expect("a device that is not there");
+    let mut model = gpu.blank_model(config.network().expect("a network"));
+    let images = config.batch + config.batch / 2;
+    let shape = config.input_shape();
+    let split = Split::new(shape, vec![7; images * shape.len()], vec![0; images]).expect("as many labels as images");
+    let views = DeviceViews::new(&gpu, config, &split).expect("views").expect("of one shape");
+    record_programs(&gpu, config, &mut model, &batch_sizes(images, config.batch), Some(&views)).expect("recorded").1
 }
 
 /// Every rule on every preset, and the options that change what a step does.
@@ -68,7 +81,7 @@ fn every_preset_and_rule_uses_memory_as_it_may() {
     assert!(all.len() > 9 * PRESETS.len(), "{} configurations", all.len());
     for config in &all {
         for maps in [MapType::F32, MapType::Bf16] {
-            for program in programs(config, maps) {
+            for program in programs(config, maps).into_iter().chain(programs_with_views(config, maps)) {
                 let StepProgram { recording, plan, .. } = &program;
                 verify(recording, plan, maps).unwrap_or_else(|error| panic!("{}: {error}", said(config)));
                 // The plan is not much larger than what is in use at once.
@@ -136,7 +149,7 @@ fn what_a_step_keeps_does_not_grow_with_depth() {
         let config = deep(depth, rule);
         let gpu = Gpu::new(DryRun::new(MapType::F32)).expect("a device that is not there");
         let mut model = gpu.blank_model(config.network().expect("a network"));
-        record_programs(&gpu, &config, &mut model, &[16]).expect("recorded").1[0].plan.bytes as f64
+        record_programs(&gpu, &config, &mut model, &[16], None).expect("recorded").1[0].plan.bytes as f64
     };
     for rule in [RuleName::ClappPp, RuleName::ClappPpDfb, RuleName::ClappPpPooled] {
         let [shallow, middle, large] = [3, 6, 12].map(|depth| arena(depth, rule));

@@ -10,15 +10,23 @@ use clapp_core::shape::Shape;
 use clapp_host_gpu::backend::cpu::Cpu;
 use clapp_host_gpu::backend::gpu::Gpu;
 use clapp_host_gpu::backend::gpu::emulated::{Emulated, Settings};
-use clapp_host_gpu::backend::gpu::op::MapType;
+use clapp_host_gpu::backend::gpu::executor::{Executor, GpuError};
+use clapp_host_gpu::backend::gpu::op::{Convolution, MapType, Op, Pass, Product};
+use clapp_host_gpu::backend::gpu::train::train as gpu_train;
 use clapp_host_gpu::backend::{Backend, Pairing};
 use clapp_host_gpu::config::{Config, Negatives, RuleName};
+use clapp_host_gpu::data::Split;
+use clapp_host_gpu::distributed::Ranks;
 use clapp_host_gpu::draws::draw_negatives;
+use clapp_host_gpu::error::Error;
 use clapp_host_gpu::model::{Backward, Feedback, LayerValues, Learning, NetworkSpec, Options, TensorRole};
 use clapp_host_gpu::optimizer::Optimizer;
 use clapp_host_gpu::parity::{OnCpu, OnGpu, compare};
 use clapp_host_gpu::step::{Mode, Model, StepReport, download_gradients, read, step};
+use clapp_host_gpu::trainer::{self, State, StepMetrics};
 use clapp_tests::{numbers, small_config, stripes, uniform};
+use std::ops::ControlFlow;
+use std::sync::Arc;
 
 fn device(maps: MapType) -> Gpu<Emulated> {
     let settings = Settings { strict: true, descending: true, ..Settings::default() };
@@ -187,4 +195,137 @@ fn apart(expected: &[f32], found: &[f32]) -> f64 {
     } else {
         (difference / square(&mut expected.iter().map(|value| f64::from(*value)))).sqrt()
     }
+}
+
+/// Parameters after two epochs of which the second ends with a smaller batch.
+fn trained_on_cpu(config: &Config, images: &Arc<Split>) -> (Vec<LayerValues>, Vec<StepMetrics>) {
+    let mut state = State::first(&Cpu, config).expect("first values");
+    let mut steps = Vec::new();
+    let heard = |step: &StepMetrics, _: &State<_>, _: bool| {
+        steps.push(step.clone());
+        Ok(ControlFlow::Continue(()))
+    };
+    trainer::train(&Cpu, &Ranks::alone(), config, images, 1, &mut state, heard).expect("training");
+    (state.model.download(&Cpu), steps)
+}
+
+fn trained_on_gpu(config: &Config, images: &Arc<Split>, memory: Option<usize>) -> (Vec<LayerValues>, Vec<StepMetrics>) {
+    let settings = Settings { strict: true, ..Settings::default() };
+    let executor = Emulated::new(MapType::F32, settings).expect("a C++ compiler");
+    let gpu = Gpu::new(OnlySoMuch { executor, memory }).expect("an emulated device");
+    let mut state = State::first(&gpu, config).expect("first values");
+    let mut steps = Vec::new();
+    let heard = |step: &StepMetrics, _: &State<_>, _: bool| {
+        steps.push(step.clone());
+        Ok(ControlFlow::Continue(()))
+    };
+    gpu_train(&gpu, config, images, 1, Some(3), &mut state, heard).expect("training");
+    (state.model.download(&gpu), steps)
+}
+
+/// An emulated device that says how much memory it has left.
+struct OnlySoMuch {
+    executor: Emulated,
+    memory: Option<usize>,
+}
+
+impl Executor for OnlySoMuch {
+    type Graph = <Emulated as Executor>::Graph;
+
+    fn free_memory(&self) -> Result<Option<usize>, GpuError> {
+        Ok(self.memory)
+    }
+
+    fn map_type(&self) -> MapType {
+        self.executor.map_type()
+    }
+
+    fn allocate(&self, bytes: usize) -> Result<u64, GpuError> {
+        self.executor.allocate(bytes)
+    }
+
+    fn free(&self, address: u64, bytes: usize) {
+        self.executor.free(address, bytes);
+    }
+
+    fn write(&self, address: u64, bytes: &[u8]) -> Result<(), GpuError> {
+        self.executor.write(address, bytes)
+    }
+
+    fn read(&self, address: u64, bytes: &mut [u8]) -> Result<(), GpuError> {
+        self.executor.read(address, bytes)
+    }
+
+    fn convolution_scratch(&self, pass: Pass, shape: &Convolution) -> Result<usize, GpuError> {
+        self.executor.convolution_scratch(pass, shape)
+    }
+
+    fn product_scratch(&self, product: &Product) -> Result<usize, GpuError> {
+        self.executor.product_scratch(product)
+    }
+
+    fn run(&self, op: &Op<u64>) -> Result<(), GpuError> {
+        self.executor.run(op)
+    }
+
+    fn compile(&self, ops: Vec<Op<u64>>) -> Result<Self::Graph, GpuError> {
+        self.executor.compile(ops)
+    }
+
+    fn launch(&self, graph: &Self::Graph) -> Result<(), GpuError> {
+        self.executor.launch(graph)
+    }
+
+    fn synchronise(&self) -> Result<(), GpuError> {
+        self.executor.synchronise()
+    }
+}
+
+#[test]
+fn training_on_views_that_the_device_makes_is_training_on_those_of_the_host() {
+    let images = Arc::new(stripes(11, 4).train);
+    for rule in [RuleName::ClappPpBoth, RuleName::ForwardForward, RuleName::Scff, RuleName::BpInfoNce] {
+        let config = Config { batch: 4, epochs: 2, optimizer: sgd(0.9), ..small_config(RuleName::ClappPp) };
+        let config = config.with_rule(rule);
+        let config = if rule == RuleName::ClappPpBoth {
+            Config { negatives: Negatives::Uniform(2), negatives_shared: false, either: true, ..config }
+        } else {
+            config
+        };
+        let (expected, heard) = trained_on_cpu(&config, &images);
+        // All images on the device; one batch at a time.
+        for memory in [None, Some(1 << 16)] {
+            let (found, steps) = trained_on_gpu(&config, &images, memory);
+            for (layer, (expected, found)) in expected.iter().zip(&found).enumerate() {
+                for role in TensorRole::ALL.into_iter().filter(|role| !expected.get(*role).is_empty()) {
+                    let apart = apart(expected.get(role), found.get(role));
+                    assert!(apart < 1e-4, "{rule:?} layer {layer} {role:?}: {apart:e}");
+                }
+            }
+            assert_eq!(heard.len(), steps.len());
+            for (expected, found) in heard.iter().zip(&steps) {
+                assert_eq!((expected.epoch, expected.step, expected.images), (found.epoch, found.step, found.images));
+                assert_eq!(expected.learning_rate, found.learning_rate);
+                let of = |step: &StepMetrics| [step.losses.clone(), step.u_pos.clone(), step.u_neg.clone()].concat();
+                for (expected, found) in of(expected).into_iter().zip(of(found)) {
+                    assert_eq!(expected.is_some(), found.is_some(), "{rule:?}");
+                    let [expected, found] = [expected, found].map(Option::unwrap_or_default);
+                    assert!((expected - found).abs() < 1e-4 * (1.0 + expected.abs()), "{rule:?}: {expected} {found}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_loss_that_is_no_number_stops_the_training_and_is_told() {
+    let images = Arc::new(stripes(11, 4).train);
+    let optimizer = Optimizer::Sgd { lr: 1e20, momentum: 0.0, weight_decay: 0.0 };
+    let config = Config { batch: 4, epochs: 40, optimizer, ..small_config(RuleName::ClappPp) };
+    let executor = Emulated::new(MapType::F32, Settings::default()).expect("a C++ compiler");
+    let gpu = Gpu::new(executor).expect("an emulated device");
+    let mut state = State::first(&gpu, &config).expect("first values");
+    let going_on = |_: &StepMetrics, _: &State<_>, _: bool| Ok(ControlFlow::Continue(()));
+    let error = gpu_train(&gpu, &config, &images, 1, None, &mut state, going_on).expect_err("it diverges");
+    assert!(matches!(error, Error::Diverged { .. }), "{error}");
 }

@@ -184,6 +184,15 @@ impl<E: Executor + 'static> Device<E> {
         }
     }
 
+    /// As [`Device::write`], without waiting for the device where it can.
+    pub fn stage(&self, tensor: &Tensor, bytes: &[u8]) {
+        if let (Place::Fixed(address), false) = (tensor.place(), self.has_failed() || bytes.is_empty())
+            && address != 0
+        {
+            self.note(self.executor.stage(address, bytes));
+        }
+    }
+
     /// Copies bytes back; zeros after a failure.
     pub fn read(&self, tensor: &Tensor) -> Vec<u8> {
         let mut bytes = vec![0; tensor.bytes()];

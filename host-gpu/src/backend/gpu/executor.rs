@@ -68,6 +68,22 @@ pub trait Executor {
     /// Where the device has failed.
     fn read(&self, address: u64, bytes: &mut [u8]) -> Result<(), GpuError>;
 
+    /// As [`Executor::write`], without waiting for the device where it can.
+    ///
+    /// # Errors
+    /// Where the device has failed.
+    fn stage(&self, address: u64, bytes: &[u8]) -> Result<(), GpuError> {
+        self.write(address, bytes)
+    }
+
+    /// Bytes of memory that are free; `None` where there is no telling.
+    ///
+    /// # Errors
+    /// Where the device has failed.
+    fn free_memory(&self) -> Result<Option<usize>, GpuError> {
+        Ok(None)
+    }
+
     /// Bytes that the library wants beside the operands of a convolution.
     ///
     /// # Errors

@@ -21,6 +21,7 @@ pub mod program;
 pub mod train;
 pub mod training;
 pub mod verify;
+pub mod views;
 
 use super::{
     ActivityOf, Backend, BlockGradient, FactorsOf, InfoNce, Matching, PairedLosses, Pairing, Parameter, Partner, RowsOf,
@@ -136,12 +137,17 @@ impl<E: Executor + 'static> Gpu<E> {
 
     /// Copies a batch and its pairing to where a recorded step looks for them.
     fn write_inputs(&self, memory: &training::StepMemory, frames: &[f32], pairing: Pairing<'_>) {
-        self.device.write(&memory.frames, &lower::bytes_of(frames));
+        self.stage(&memory.frames, &lower::bytes_of(frames));
         let negatives: Vec<i32> = pairing.negatives.iter().map(|index| i32::try_from(*index).unwrap_or(0)).collect();
         let negatives: Vec<u8> = negatives.iter().flat_map(|index| index.to_ne_bytes()).collect();
-        self.device.write(&memory.inputs.negatives, &negatives);
+        self.stage(&memory.inputs.negatives, &negatives);
         let keep: Vec<u8> = pairing.keep_positive.unwrap_or_default().iter().map(|keep| u8::from(*keep)).collect();
-        self.device.write(&memory.inputs.keep, &keep);
+        self.stage(&memory.inputs.keep, &keep);
+    }
+
+    /// Copies bytes to fixed memory after all that is queued, without waiting for it.
+    fn stage(&self, tensor: &Tensor, bytes: &[u8]) {
+        self.device.stage(tensor, bytes);
     }
 
     /// The doubles of a tensor.

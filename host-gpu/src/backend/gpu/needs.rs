@@ -27,7 +27,8 @@ impl DeviceNeeds {
         let gpu = Gpu::new(DryRun::new(maps))?;
         let mut model = gpu.blank_model(config.network()?);
         // As many images as give batches of the size asked for, and none of another.
-        let (memory, programs) = record_programs(&gpu, config, &mut model, &batch_sizes(config.batch, config.batch))?;
+        let sizes = batch_sizes(config.batch, config.batch);
+        let (memory, programs) = record_programs(&gpu, config, &mut model, &sizes, None)?;
         let step = programs.iter().map(|program| program.plan.bytes).max().unwrap_or(0);
         let exchange = memory.bytes();
         Ok(Self { parameters: gpu.memory_now() - exchange, step, exchange })

@@ -4,13 +4,14 @@ use super::Gpu;
 use super::executor::Executor;
 use super::memory::Tensor;
 use super::training::{LayerMeans, REPORTS, StepMemory, StepProgram};
+use super::views::DeviceViews;
 use crate::backend::Backend;
 use crate::config::Config;
 use crate::data::Split;
 use crate::distributed::Part;
 use crate::draws::{Draws, mix};
 use crate::error::Error;
-use crate::loader::{self, Batch, Start, pair_batches};
+use crate::loader::{self, Batch, Loader, RawBatch, Start, pair_batches};
 use crate::metrics::STEPS_PER_ROW;
 use crate::step::Model;
 use crate::trainer::{State, StepMetrics, check_losses};
@@ -27,6 +28,8 @@ struct Ready<E: Executor> {
 /// All that the steps of a run need on the device.
 pub struct Steps<E: Executor> {
     memory: StepMemory,
+    /// What makes the views; the host where there is none.
+    views: Option<DeviceViews>,
     /// One for each size of batch: the last of an epoch may be smaller.
     programs: Vec<Ready<E>>,
     /// Where the programs work; kept as long as they may run.
@@ -55,7 +58,7 @@ fn report_len(config: &Config) -> Result<usize, Error> {
     Ok(spec.layers().len() * (3 * losses.max(1) + 2))
 }
 
-/// Memory and programs of a run whose batches come from the host, recorded but not compiled.
+/// Memory and programs of a run, recorded but not compiled. Without `views` the host makes the batches.
 ///
 /// # Errors
 /// Where the configuration does not fit together or the device has failed.
@@ -64,32 +67,54 @@ pub fn record_programs<E: Executor + 'static>(
     config: &Config,
     model: &mut Model<Tensor>,
     sizes: &[usize],
+    views: Option<&DeviceViews>,
 ) -> Result<(StepMemory, Vec<StepProgram>), Error> {
     let frame = config.input_shape();
     let most = 2 * sizes.iter().copied().max().unwrap_or(0);
-    let memory = gpu.step_memory(Some(frame), most, Draws::new(config, most, 1).pairing(), report_len(config)?);
+    let of_host = views.is_none().then_some(frame);
+    let memory = gpu.step_memory(of_host, most, Draws::new(config, most, 1).pairing(), report_len(config)?);
     let record = |images: &usize| {
         let rows = 2 * images;
         let draws = Draws::new(config, rows, 1);
-        let frames = memory.frames.part(0, rows * frame.len());
-        gpu.record_step(model, &config.optimizer, draws.pairing(), rows, &memory, |gpu| {
-            gpu.frames_to_map(frame, &frames, rows)
-        })
+        let feed = |gpu: &Gpu<E>| match views {
+            Some(views) => views.record(gpu, &memory, *images),
+            None => gpu.frames_to_map(frame, &memory.frames.part(0, rows * frame.len()), rows),
+        };
+        gpu.record_step(model, &config.optimizer, draws.pairing(), rows, &memory, feed)
     };
     let programs = sizes.iter().map(record).collect::<Result<Vec<_>, _>>()?;
     Ok((memory, programs))
 }
 
 impl<E: Executor + 'static> Steps<E> {
-    /// Records and compiles the steps on batches of these sizes.
+    /// Records and compiles the steps on batches of these sizes, which the host makes.
     ///
     /// # Errors
     /// Where the configuration does not fit together or the device fails.
     pub fn new(gpu: &Gpu<E>, config: &Config, model: &mut Model<Tensor>, sizes: &[usize]) -> Result<Self, Error> {
-        let (memory, programs) = record_programs(gpu, config, model, sizes)?;
+        Self::with_views(gpu, config, model, sizes, None)
+    }
+
+    fn with_views(
+        gpu: &Gpu<E>,
+        config: &Config,
+        model: &mut Model<Tensor>,
+        sizes: &[usize],
+        views: Option<DeviceViews>,
+    ) -> Result<Self, Error> {
+        let (memory, programs) = record_programs(gpu, config, model, sizes, views.as_ref())?;
         let arena = gpu.arena(&programs.iter().collect::<Vec<_>>());
         let ready = |program: StepProgram| Ok::<_, Error>(Ready { graph: gpu.compile(&program, &arena)?, program });
-        Ok(Self { memory, programs: programs.into_iter().map(ready).collect::<Result<_, _>>()?, _arena: arena })
+        let programs = programs.into_iter().map(ready).collect::<Result<_, _>>()?;
+        Ok(Self { memory, views, programs, _arena: arena })
+    }
+
+    /// Queues the step on a batch of so many images, as it lies on the device.
+    fn launch(&self, gpu: &Gpu<E>, images: usize) -> Result<(), Error> {
+        let Some(Ready { graph, .. }) = self.programs.iter().find(|ready| ready.program.rows == 2 * images) else {
+            unreachable!("a batch of another size than those of an epoch")
+        };
+        Ok(gpu.executor().launch(graph)?)
     }
 
     /// Queues a step on a batch that the host has made.
@@ -97,14 +122,9 @@ impl<E: Executor + 'static> Steps<E> {
     /// # Errors
     /// Where the device has failed.
     pub fn queue(&self, gpu: &Gpu<E>, config: &Config, batch: &Batch, step: u64) -> Result<(), Error> {
-        let rows = 2 * batch.images.len();
-        let Some(Ready { graph, .. }) = self.programs.iter().find(|ready| ready.program.rows == rows) else {
-            unreachable!("a batch of another size than those of an epoch")
-        };
-        let draws = Draws::new(config, rows, step);
+        let draws = Draws::new(config, 2 * batch.images.len(), step);
         gpu.write_inputs(&self.memory, &batch.x, draws.pairing());
-        gpu.executor().launch(graph)?;
-        Ok(())
+        self.launch(gpu, batch.images.len())
     }
 
     /// Queues the step on a full batch again, on whatever is there.
@@ -152,7 +172,9 @@ pub fn train<E: Executor + 'static>(
     state: &mut State<Tensor>,
     mut after_step: impl FnMut(&StepMetrics, &State<Tensor>, bool) -> Result<ControlFlow<()>, Error>,
 ) -> Result<(), Error> {
-    let steps = Steps::new(gpu, config, &mut state.model, &batch_sizes(images.len(), config.batch))?;
+    let views = DeviceViews::new(gpu, config, images)?;
+    let sizes = batch_sizes(images.len(), config.batch);
+    let steps = Steps::with_views(gpu, config, &mut state.model, &sizes, views)?;
     let steps_per_epoch = pair_batches(images.len(), config.batch).max(1) as u64;
     let begun = state.step / steps_per_epoch;
     for epoch in begun..config.epochs {
@@ -160,18 +182,14 @@ pub fn train<E: Executor + 'static>(
         let place = state.step % steps_per_epoch;
         gpu.set_place(state.step, place, rate);
         let start = Start { epoch, batch: place as usize, part: Part::WHOLE };
-        let mut batches =
-            loader::pairs_from(images.clone(), &config.augment, config.batch, config.seed, start, loader_threads)?;
+        let mut batches = Batches::begin(gpu, config, images, loader_threads, start, &steps)?;
         while state.step < (epoch + 1) * steps_per_epoch {
             let before = Instant::now();
             let count = chunk(state.step, state.step % steps_per_epoch, steps_per_epoch, interval);
             let mut sizes = Vec::with_capacity(count as usize);
             for step in 1..=count {
-                let Some(batch) = batches.next() else { break };
-                let mut batch = batch?;
-                mix(config, config.input_shape(), state.step + step, &mut batch.x);
-                sizes.push(batch.images.len());
-                steps.queue(gpu, config, &batch, state.step + step)?;
+                let Some(images) = batches.queue(gpu, config, &steps, state.step + step)? else { break };
+                sizes.push(images);
             }
             let first = state.step + 1;
             let reports = steps.reports(gpu, first, sizes.len());
@@ -188,6 +206,71 @@ pub fn train<E: Executor + 'static>(
         }
     }
     Ok(())
+}
+
+/// The batches of an epoch.
+enum Batches {
+    /// Views that the host makes.
+    Views(Loader<Batch>),
+    /// Images as they are stored, of which the device makes views.
+    Images(Loader<RawBatch>),
+    /// All images are on the device: only how many each batch has.
+    Resident(std::vec::IntoIter<usize>),
+}
+
+impl Batches {
+    fn begin<E: Executor + 'static>(
+        gpu: &Gpu<E>,
+        config: &Config,
+        images: &Arc<Split>,
+        threads: usize,
+        start: Start,
+        steps: &Steps<E>,
+    ) -> Result<Self, Error> {
+        let Config { augment, batch, seed, .. } = config;
+        let Some(views) = &steps.views else {
+            return Ok(Self::Views(loader::pairs_from(images.clone(), augment, *batch, *seed, start, threads)?));
+        };
+        views.begin(gpu, start.epoch)?;
+        if !views.resident {
+            return Ok(Self::Images(loader::raw_from(images.clone(), augment, *batch, *seed, start, threads)?));
+        }
+        let used = images.len() - usize::from(images.len() % batch == 1);
+        let sizes: Vec<usize> =
+            (start.batch * batch..used).step_by(*batch).map(|first| (used - first).min(*batch)).collect();
+        Ok(Self::Resident(sizes.into_iter()))
+    }
+
+    /// Queues the next batch's step; gives its number of images, `None` after the last.
+    fn queue<E: Executor + 'static>(
+        &mut self,
+        gpu: &Gpu<E>,
+        config: &Config,
+        steps: &Steps<E>,
+        step: u64,
+    ) -> Result<Option<usize>, Error> {
+        let images = match self {
+            Self::Views(batches) => {
+                let Some(batch) = batches.next() else { return Ok(None) };
+                let mut batch = batch?;
+                mix(config, config.input_shape(), step, &mut batch.x);
+                steps.queue(gpu, config, &batch, step)?;
+                return Ok(Some(batch.images.len()));
+            }
+            Self::Images(batches) => {
+                let (Some(batch), Some(views)) = (batches.next(), &steps.views) else { return Ok(None) };
+                let batch = batch?;
+                gpu.stage(&views.images.part(0, batch.pixels.len()), &batch.pixels);
+                batch.images.len()
+            }
+            Self::Resident(sizes) => match sizes.next() {
+                Some(images) => images,
+                None => return Ok(None),
+            },
+        };
+        steps.launch(gpu, images)?;
+        Ok(Some(images))
+    }
 }
 
 fn metrics(

@@ -186,6 +186,14 @@ impl Executor for Cuda {
         self.precision.maps()
     }
 
+    fn stage(&self, address: u64, bytes: &[u8]) -> Result<(), GpuError> {
+        Self::stage(self, address, bytes)
+    }
+
+    fn free_memory(&self) -> Result<Option<usize>, GpuError> {
+        Ok(Some(self.memory()?.0))
+    }
+
     fn allocate(&self, bytes: usize) -> Result<u64, GpuError> {
         self.memory.take(bytes)
     }

@@ -126,6 +126,11 @@ impl Feed {
         2 * count * self.view().len()
     }
 
+    /// Pixels of a view.
+    pub fn view_area(&self) -> usize {
+        self.view().area()
+    }
+
     /// Shape of a view.
     fn view(&self) -> Shape {
         self.augment.view_shape(self.image)
