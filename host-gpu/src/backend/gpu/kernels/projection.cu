@@ -65,7 +65,7 @@ __device__ inline tile_t gradient_tile(const float* q, const float* c, int rows,
     return tile;
 }
 
-extern "C" __global__ void __launch_bounds__(256) outer_sgd(const float* q, const float* c, float* b,
+extern "C" __global__ void __launch_bounds__(256, 2) outer_sgd(const float* q, const float* c, float* b,
                                                             const control_t* control, int rows, int dimension,
                                                             int source, float weight_decay) {
     if (control->stopped) return;
@@ -81,7 +81,7 @@ extern "C" __global__ void __launch_bounds__(256) outer_sgd(const float* q, cons
     }
 }
 
-extern "C" __global__ void __launch_bounds__(256) outer_momentum(const float* q, const float* c, float* b, float* m,
+extern "C" __global__ void __launch_bounds__(256, 2) outer_momentum(const float* q, const float* c, float* b, float* m,
                                                                  const float* scale, const control_t* control, int rows,
                                                                  int dimension, int source, float momentum,
                                                                  float weight_decay) {
@@ -99,7 +99,7 @@ extern "C" __global__ void __launch_bounds__(256) outer_momentum(const float* q,
     }
 }
 
-extern "C" __global__ void __launch_bounds__(256) outer_adamw(const float* q, const float* c, float* b, float* m,
+extern "C" __global__ void __launch_bounds__(256, 2) outer_adamw(const float* q, const float* c, float* b, float* m,
                                                               float* v, const control_t* control, int rows,
                                                               int dimension, int source, float beta1, float beta2,
                                                               float eps, float weight_decay) {
@@ -129,7 +129,7 @@ extern "C" __global__ void __launch_bounds__(256) outer_adamw(const float* q, co
 }
 
 // Squares of values and of their gradients with decay, over each tile, for `lars_scale`.
-extern "C" __global__ void __launch_bounds__(256) outer_norms(const float* q, const float* c, const float* b,
+extern "C" __global__ void __launch_bounds__(256, 2) outer_norms(const float* q, const float* c, const float* b,
                                                               double* partial, int rows, int dimension, int source,
                                                               float weight_decay) {
     tile_t tile = gradient_tile(q, c, rows, dimension, source);
