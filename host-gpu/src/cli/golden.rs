@@ -18,6 +18,9 @@ pub struct GoldenArguments {
     /// Which backend computes the cases.
     #[arg(long, value_enum, default_value_t = BackendName::Cpu)]
     backend: BackendName,
+    /// Fill a GPU's fresh memory with NaN first (the emulation always does).
+    #[arg(long)]
+    poison: bool,
     #[command(flatten)]
     gpu: GpuArguments,
 }
@@ -33,6 +36,9 @@ pub fn run(arguments: &GoldenArguments) -> Result<u8, Error> {
         BackendName::Cpu => on(&|case| on_backend::compute(&Cpu, case)),
         BackendName::Cuda => {
             let gpu = arguments.gpu.cuda()?;
+            if arguments.poison {
+                gpu.poison();
+            }
             on(&|case| on_backend::compute(&gpu, case))
         }
         BackendName::Emulated => {

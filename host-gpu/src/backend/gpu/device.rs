@@ -21,6 +21,8 @@ pub(super) struct Device<E> {
     /// Bytes of fixed memory that are taken now, and at most so far.
     taken: Cell<usize>,
     most: Cell<usize>,
+    /// Whether fresh memory is filled with NaN first.
+    poison: Cell<bool>,
 }
 
 impl<E: Executor> Owner for Device<E> {
@@ -48,7 +50,13 @@ impl<E: Executor + 'static> Device<E> {
             failure: RefCell::new(None),
             taken: Cell::new(0),
             most: Cell::new(0),
+            poison: Cell::new(false),
         }
+    }
+
+    /// From now on fresh memory is filled with NaN.
+    pub fn poison(&self) {
+        self.poison.set(true);
     }
 
     /// Bytes of fixed memory that were taken at once, at most.
@@ -103,6 +111,9 @@ impl<E: Executor + 'static> Device<E> {
         }
         self.taken.set(self.taken.get() + bytes);
         self.most.set(self.most.get().max(self.taken.get()));
+        if self.poison.get() {
+            self.note(self.executor.write(address, &vec![0xFF; bytes]));
+        }
         let owner: Rc<dyn Owner> = self.clone();
         let block = Rc::new(Block::new(Place::Fixed(address), bytes, owner));
         Tensor { block: Some(block), offset: 0, len, size }

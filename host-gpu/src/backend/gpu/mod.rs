@@ -97,6 +97,11 @@ impl<E: Executor + 'static> Gpu<E> {
         &self.device.executor
     }
 
+    /// From now on fresh memory is filled with NaN: what is read before it is written cannot go unnoticed.
+    pub fn poison(&self) {
+        self.device.poison();
+    }
+
     /// Bytes of the device's memory that were taken at once, at most, by tensors.
     pub fn most_memory(&self) -> usize {
         self.device.most()
