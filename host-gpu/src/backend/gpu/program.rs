@@ -10,7 +10,7 @@ pub enum Event {
     /// A buffer begins to be used.
     Allocate(usize),
     /// An operation.
-    Run(Op<Place>),
+    Run(Box<Op<Place>>),
     /// A buffer is not used any more.
     Free(usize),
 }
@@ -38,7 +38,7 @@ impl Recording {
     }
 
     pub(super) fn push(&mut self, op: Op<Place>) {
-        self.events.push(Event::Run(op));
+        self.events.push(Event::Run(Box::new(op)));
     }
 
     pub(super) fn keep(&mut self, block: &Rc<Block>) {
@@ -76,7 +76,7 @@ impl Recording {
     /// The operations.
     pub fn ops(&self) -> impl Iterator<Item = &Op<Place>> {
         self.events.iter().filter_map(|event| match event {
-            Event::Run(op) => Some(op),
+            Event::Run(op) => Some(&**op),
             Event::Allocate(_) | Event::Free(_) => None,
         })
     }

@@ -102,7 +102,7 @@ impl<E: Executor + 'static> Gpu<E> {
     }
 
     /// The reverse of [`Gpu::as_map`].
-    fn from_map(&self, map: Tensor) -> Tensor {
+    fn as_values(&self, map: Tensor) -> Tensor {
         if self.device.executor.map_type() == MapType::F32 {
             return map;
         }
@@ -197,7 +197,7 @@ impl<E: Executor + 'static> Gpu<E> {
     }
 
     fn weight_gradient(&self, layer: &Layer, x: &Tensor, da: &Tensor, rows: usize) -> Tensor {
-        self.from_map(self.convolve(Pass::WeightGradient, layer, rows, x, da))
+        self.as_values(self.convolve(Pass::WeightGradient, layer, rows, x, da))
     }
 
     /// Sums each column of `partial`, `[rows, columns]`.
