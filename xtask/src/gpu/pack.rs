@@ -18,6 +18,7 @@ set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 export CLAPP_ROOT="${CLAPP_ROOT:-$(pwd)}" CLAPP_COMMIT="$(cat "$here/commit")"
 work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
 cp "$here/clapp" "$here/xtask" "$work/"
 chmod +x "$work/clapp" "$work/xtask"
 set -- --clapp "$work/clapp" "$@"
@@ -28,7 +29,7 @@ if ls "$here"/data/part-* >/dev/null 2>&1; then
     [ "$(wc -c < "$work/$name")" -eq "$(cat "$here/data/bytes")" ] || { echo "parts of $name are missing" >&2; exit 2; }
     set -- --data "$work/$name" "$@"
 fi
-exec "$work/xtask" gpu "$@"
+"$work/xtask" gpu "$@"
 "#;
 
 /// Fills `folder`: `clapp`, `xtask`, `start.sh`, `commit`, `golden/`, `data/part-NNN`.
@@ -123,5 +124,34 @@ mod tests {
         assert!(!folder.join("part-004").exists());
         assert_eq!(std::fs::read_to_string(folder.join("bytes")).expect("bytes"), "1000");
         assert_eq!(std::fs::read_to_string(folder.join("name")).expect("name"), "set.tar.gz");
+    }
+    #[test]
+    fn the_start_puts_the_parts_together_and_refuses_where_one_is_missing() {
+        let place = tempfile::tempdir().expect("a folder");
+        let here = place.path().join("pack");
+        std::fs::create_dir_all(here.join("golden")).expect("a folder");
+        let file = place.path().join("set.tar.gz");
+        std::fs::write(&file, "0123456789").expect("written");
+        split(&file, &here.join("data"), 4).unwrap_or_else(|Failed(why)| panic!("{why}"));
+        // In place of the programs: what they are called with, and the data that they find.
+        let shows = "#!/bin/sh\necho \"$CLAPP_COMMIT $CLAPP_ROOT $*\"\nwhile [ \"$1\" != --data ]; do shift; done\ncat \"$2\"\n";
+        for (name, text) in [("start.sh", START), ("commit", "abc"), ("clapp", ""), ("xtask", shows)] {
+            std::fs::write(here.join(name), text).expect("written");
+        }
+        let start = || {
+            let mut command = std::process::Command::new("sh");
+            command.arg(here.join("start.sh")).args(["--only", "speed"]).env_remove("CLAPP_ROOT");
+            command.current_dir(place.path()).output().expect("sh")
+        };
+        let output = start();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success() && text.starts_with("abc ") && text.ends_with("0123456789"), "{text}");
+        for part in [" gpu --data ", "/set.tar.gz --golden ", "/golden --clapp ", "/clapp --only speed\n"] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+        std::fs::remove_file(here.join("data/part-001")).expect("removed");
+        let output = start();
+        assert_eq!(output.status.code(), Some(2));
+        assert!(String::from_utf8_lossy(&output.stderr).contains("parts of set.tar.gz are missing"));
     }
 }
