@@ -50,6 +50,22 @@ fn a_run_on_a_device_goes_on_to_the_same_bytes_and_only_there() {
 }
 
 #[test]
+fn features_of_a_device_are_probed_to_the_accuracy_of_the_cpu_s() {
+    let place = place();
+    train(place.path(), &["--out", "run"]);
+    let probe = |backend: &str, more: &[&str]| -> serde_json::Value {
+        let eval = ["eval", "run", "--data", "data", "--json", "p.json", "--precision", "f32", "--backend", backend];
+        succeeds(place.path(), &[&eval, more].concat());
+        serde_json::from_slice(&fs::read(place.path().join("p.json")).expect("a file")).expect("JSON")
+    };
+    for more in [&["--cached"][..], &[]] {
+        let (cpu, device) = (probe("cpu", more), probe("emulated", more));
+        assert!(cpu["all"]["last"].as_f64().is_some_and(|accuracy| accuracy > 0.0), "{cpu}");
+        assert_eq!(cpu, device);
+    }
+}
+
+#[test]
 fn without_a_driver_the_program_says_so() {
     let place = place();
     for arguments in [

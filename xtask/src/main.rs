@@ -171,6 +171,7 @@ fn test(without: &[Tool]) -> Result<(), Failed> {
         size::size(true)?;
     }
     golden()?;
+    gpu::dry_run()?;
     for tool in without {
         println!("\nNOT RUN, as asked: the tests that need {}", tool.name());
     }

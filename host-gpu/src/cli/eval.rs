@@ -1,14 +1,16 @@
 //! `clapp eval`: the linear probe of a checkpoint.
 
+use super::computes::{BackendArguments, Computes};
 use super::data::CacheArguments;
 use super::output::say;
 use super::{check_test_shape, open_data};
-use crate::backend::cpu::Cpu;
+use crate::backend::{Backend, cpu::Cpu};
 use crate::checkpoint::{Checkpoint, Header};
 use crate::data::Dataset;
 use crate::error::Error;
 use crate::files::check_writable;
 use crate::memory::Needs;
+use crate::model::{LayerValues, NetworkSpec};
 use crate::probe::{ProbeRecord, ProbeReport, ProbeTask, beside, probe};
 use crate::run::{CHECKPOINT, loader_threads};
 use crate::step::Model;
@@ -26,6 +28,8 @@ pub struct EvalArguments {
     pub data: Option<PathBuf>,
     #[command(flatten)]
     cache: CacheArguments,
+    #[command(flatten)]
+    backend: BackendArguments,
     /// Compute the features once, from the images without augmentation: fast, but not the paper's protocol.
     #[arg(long)]
     pub cached: bool,
@@ -78,9 +82,7 @@ pub fn run(arguments: &EvalArguments) -> Result<u8, Error> {
         if arguments.cached { "leave out --cached, or lower --images" } else { "take an encoder of less --width" };
     Needs::of_probe(&config, images, data.classes.len(), arguments.cached, loader_threads())?
         .check("the probe", lower)?;
-    let model = Model::upload(&Cpu, config.network()?, &checkpoint.layers);
     let pooled = config.probe_network()?;
-    let bar = ProgressBar::new(config.probe.epochs);
     let task = ProbeTask {
         pooled: &pooled,
         config: &config.probe,
@@ -89,16 +91,35 @@ pub fn run(arguments: &EvalArguments) -> Result<u8, Error> {
         cached: arguments.cached,
         loader_threads: loader_threads(),
     };
-    let report = probe(&Cpu, &model, &task, |epoch, accuracy| {
-        bar.set_position(epoch);
-        bar.set_message(format!("{:.2} %", 100.0 * accuracy));
-    })?;
-    bar.finish_and_clear();
+    let (spec, layers) = (config.network()?, &checkpoint.layers);
+    let BackendArguments { backend, gpu } = arguments.backend;
+    let report = match backend {
+        Computes::Cpu => probe_on(&Cpu, spec, layers, &task)?,
+        Computes::Cuda => probe_on(&gpu.cuda()?, spec, layers, &task)?,
+        Computes::Emulated => probe_on(&gpu.emulated()?, spec, layers, &task)?,
+    };
     say(format!("{}, {} epochs, on {}", config.rule.name(), checkpoint.epoch, data.source))?;
     say(table(&report, &data.classes))?;
     ProbeRecord::new(checkpoint.epoch, &data, report).write(&path)?;
     say(format!("wrote {}", path.display()))?;
     Ok(0)
+}
+
+/// The probe of an encoder whose features this backend computes.
+fn probe_on<B: Backend>(
+    backend: &B,
+    spec: NetworkSpec,
+    layers: &[LayerValues],
+    task: &ProbeTask<'_>,
+) -> Result<ProbeReport, Error> {
+    let model = Model::upload(backend, spec, layers);
+    let bar = ProgressBar::new(task.config.epochs);
+    let report = probe(backend, &model, task, |epoch, accuracy| {
+        bar.set_position(epoch);
+        bar.set_message(format!("{:.2} %", 100.0 * accuracy));
+    })?;
+    bar.finish_and_clear();
+    Ok(report)
 }
 
 /// A result on another set than the encoder's own is kept only where the user says: beside the checkpoint it would be

@@ -172,6 +172,12 @@ fn packages(python: &Path) -> Option<String> {
     (run.status.success() && !folder.is_empty()).then_some(folder)
 }
 
+/// Everything in small, without a GPU, with the program that the tests have built: the command works.
+pub fn dry_run() -> Result<(), Failed> {
+    let clapp = root().join("target/debug/clapp").display().to_string();
+    run(Arguments::parse_from(["cargo xtask gpu", "--dry-run", "--minutes", "5", "--clapp", &clapp]))
+}
+
 /// Runs the parts that are asked for; fails at the end where one has failed or a bound is missed.
 pub fn run(mut arguments: Arguments) -> Result<(), Failed> {
     if arguments.data.is_none() {

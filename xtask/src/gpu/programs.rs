@@ -1,7 +1,8 @@
 //! The programs that are measured and compared: started, watched, stopped in time.
 
-use crate::Failed;
+use crate::{Failed, root};
 use rustix::process::{Pid, Signal, kill_process};
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -117,10 +118,15 @@ fn interrupt(child: &Child) {
     }
 }
 
-/// The command as one would type it.
+/// The command as one would type it in the root folder, the program by its name alone.
 fn shown(command: &Command) -> String {
-    let words = std::iter::once(command.get_program()).chain(command.get_args());
-    words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
+    let program = Path::new(command.get_program());
+    let name = program.file_name().unwrap_or(command.get_program()).to_string_lossy().into_owned();
+    let inside = |word: &OsStr| {
+        let inside = Path::new(word).strip_prefix(root()).map(|path| path.as_os_str().to_owned());
+        inside.unwrap_or_else(|_| word.to_owned()).to_string_lossy().into_owned()
+    };
+    std::iter::once(name).chain(command.get_args().map(inside)).collect::<Vec<_>>().join(" ")
 }
 
 /// A program in the search path.
