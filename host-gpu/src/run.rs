@@ -4,11 +4,12 @@ use crate::backend::Backend;
 use crate::backend::cpu::Cpu;
 use crate::backend::gpu::executor::Executor;
 use crate::backend::gpu::memory::Tensor;
+use crate::backend::gpu::together::check_images;
 use crate::backend::gpu::{self, Gpu};
 use crate::checkpoint::{self, DataIdentity, Header, Place};
 use crate::config::{Config, differences};
 use crate::data::Split;
-use crate::distributed::{Ranks, steps_per_epoch};
+use crate::distributed::{Part, Ranks, steps_per_epoch};
 use crate::error::Error;
 use crate::events::{EVENTS, EventFile};
 use crate::files::{lock_folder, make_folder, remove_files, remove_unfinished, write_atomically};
@@ -21,7 +22,7 @@ use crate::schedule::Schedule;
 use crate::step::Model;
 use crate::trainer::{State, StepMetrics, train};
 use std::fs::File;
-use std::hash::Hasher;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
@@ -76,7 +77,8 @@ pub struct Run<'a> {
     pub interval: Interval,
     /// Set from outside to end the run after the step under way, with a checkpoint.
     pub stop: &'a AtomicBool,
-    /// The processes that train together; the first of them writes. All see the same folder.
+    /// The processes that train together over MPI; the first of them writes. All see the same folder. Those of several
+    /// GPUs are each for itself here, with a folder of its own.
     pub ranks: &'a Ranks,
 }
 
@@ -127,6 +129,27 @@ pub trait Trainer {
     /// What computes, and how exactly, as checkpoints name it.
     fn name(&self) -> String;
 
+    /// This process among those that train together.
+    fn part(&self, run: &Run<'_>) -> Part;
+
+    /// Refuses images that cannot be trained on, before anything is written.
+    ///
+    /// # Errors
+    /// As said.
+    fn check(&self, run: &Run<'_>) -> Result<(), Error>;
+
+    /// Whether any process is to stop, and whether a checkpoint is due by the time; all ask after the same steps.
+    ///
+    /// # Errors
+    /// Where the processes cannot reach each other any more.
+    fn agree(&self, run: &Run<'_>, stop: bool, due: bool) -> Result<[bool; 2], Error>;
+
+    /// Makes sure that all processes have the same of something, as [`Ranks::same`].
+    ///
+    /// # Errors
+    /// Where they have not.
+    fn same(&self, run: &Run<'_>, what: &str, hash: &mut dyn FnMut(&mut DefaultHasher)) -> Result<(), Error>;
+
     /// Trains from `state` to the end of the run's epochs, as [`train`].
     ///
     /// # Errors
@@ -155,6 +178,23 @@ impl Trainer for OnCpu {
 
     fn name(&self) -> String {
         checkpoint::CPU.into()
+    }
+
+    fn part(&self, run: &Run<'_>) -> Part {
+        run.ranks.part()
+    }
+
+    fn check(&self, _: &Run<'_>) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// The checkpoint is that of rank 0.
+    fn agree(&self, run: &Run<'_>, stop: bool, due: bool) -> Result<[bool; 2], Error> {
+        Ok([run.ranks.any(stop), due])
+    }
+
+    fn same(&self, run: &Run<'_>, what: &str, hash: &mut dyn FnMut(&mut DefaultHasher)) -> Result<(), Error> {
+        run.ranks.same(what, hash)
     }
 
     fn train(
@@ -186,12 +226,29 @@ impl<E: Executor + 'static> Trainer for OnGpu<E> {
         self.name.clone()
     }
 
+    fn part(&self, _: &Run<'_>) -> Part {
+        self.gpu.part()
+    }
+
+    fn check(&self, run: &Run<'_>) -> Result<(), Error> {
+        check_images(run.images.len(), run.config, self.gpu.part())
+    }
+
+    fn agree(&self, _: &Run<'_>, stop: bool, due: bool) -> Result<[bool; 2], Error> {
+        self.gpu.any([stop, due])
+    }
+
+    fn same(&self, _: &Run<'_>, what: &str, hash: &mut dyn FnMut(&mut DefaultHasher)) -> Result<(), Error> {
+        self.gpu.same(what, hash)
+    }
+
     fn train(
         &self,
         run: &Run<'_>,
         state: &mut State<Tensor>,
         after_step: &mut AfterStep<'_, Tensor>,
     ) -> Result<(), Error> {
+        self.gpu.same("the data set", |hasher| run.data.hash(hasher))?;
         gpu::train::train(&self.gpu, run.config, run.images, loader_threads(), run.interval.steps, state, after_step)
     }
 }
@@ -218,7 +275,7 @@ impl Run<'_> {
         let path = self.folder.join(CHECKPOINT);
         let ranks = self.ranks;
         // All ranks have looked at the folder before one of them writes there.
-        ranks.agree(self.check(&path))?;
+        ranks.agree(self.check(trainer, &path))?;
         let _lock = ranks.agree(if ranks.is_root() { self.take_folder() } else { Ok(None) })?;
         let mut resumed = self.begin == Begin::Resume && path.exists();
         let (mut state, mut metrics) = ranks.agree(self.begin(trainer, &path))?;
@@ -235,12 +292,12 @@ impl Run<'_> {
                 if !settled {
                     return Ok(ControlFlow::Continue(()));
                 }
-                let stopped = ranks.any(self.stop.load(Ordering::Relaxed));
+                let waited = self.interval.time.is_some_and(|time| saved.elapsed() >= time);
+                let [stopped, waited] = trainer.agree(self, self.stop.load(Ordering::Relaxed), waited)?;
                 if step.ends_epoch() {
                     self.compare_parameters(trainer, state)?;
                 }
-                let due = self.interval.steps.is_some_and(|steps| step.step.is_multiple_of(steps.max(1)))
-                    || self.interval.time.is_some_and(|time| saved.elapsed() >= time);
+                let due = self.interval.steps.is_some_and(|steps| step.step.is_multiple_of(steps.max(1))) || waited;
                 if step.ends_epoch() || due || stopped {
                     if let Some(row) = metrics.end_row() {
                         events.row(row)?;
@@ -260,16 +317,18 @@ impl Run<'_> {
             write_atomically(&self.folder.join(FAILURE), format!("{error}\n").as_bytes())?;
         }
         trained?;
-        let all = self.config.epochs * steps_per_epoch(self.images.len(), self.config.batch, ranks.size()) as u64;
+        let all =
+            self.config.epochs * steps_per_epoch(self.images.len(), self.config.batch, trainer.part(self).ranks) as u64;
         Ok(Outcome { finished: state.step == all, step: state.step, model: state.model, metrics })
     }
 
     /// Before anything is written: what would be refused later.
-    fn check(&self, path: &Path) -> Result<(), Error> {
+    fn check<T: Trainer>(&self, trainer: &T, path: &Path) -> Result<(), Error> {
         if self.images.len() < 2 {
             let found = format!("pairs need at least 2 images, found {}", self.images.len());
             return Err(LoaderError::Request(found).into());
         }
+        trainer.check(self)?;
         let (batches, ranks) = (pair_batches(self.images.len(), self.config.batch), self.ranks.size());
         if batches < ranks {
             return Err(Error::Mpi(format!(
@@ -295,7 +354,7 @@ impl Run<'_> {
     /// The ranks compute the same steps, each for itself; processors of another kind, or faulty ones, would make them
     /// drift apart.
     fn compare_parameters<T: Trainer>(&self, trainer: &T, state: &State<TensorOf<T>>) -> Result<(), Error> {
-        self.ranks.same(&format!("the network after step {}", state.step), |hasher| {
+        trainer.same(self, &format!("the network after step {}", state.step), &mut |hasher| {
             for layer in &state.model.layers {
                 for parameter in TensorRole::ALL.iter().filter_map(|role| layer.get(*role)) {
                     let values = trainer.backend().download(&parameter.value);
@@ -313,7 +372,7 @@ impl Run<'_> {
             let header = Header::read(path)?;
             check_config(&header, self.config, path, "the configuration given")?;
             check_data(&header, &self.data, path)?;
-            check_ranks(&header, self.ranks.size(), path)?;
+            check_ranks(&header, trainer.part(self).ranks, path)?;
             check_backend(&header, &trainer.name(), path)?;
             let (_, state) = checkpoint::resume(path, backend)?;
             let layers = state.model.layers.len();
@@ -366,8 +425,12 @@ impl Run<'_> {
         }
         // The metrics first: rows after the checkpoint are made again, rows before it would be lost.
         metrics.write_csv(&self.folder.join(METRICS))?;
-        let place =
-            Place { step: state.step, data: self.data.clone(), ranks: self.ranks.size(), backend: trainer.name() };
+        let place = Place {
+            step: state.step,
+            data: self.data.clone(),
+            ranks: trainer.part(self).ranks,
+            backend: trainer.name(),
+        };
         checkpoint::write(path, trainer.backend(), self.config, &place, epoch, &state.model)
     }
 }

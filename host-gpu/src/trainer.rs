@@ -116,8 +116,7 @@ pub fn train<B: Backend>(
             let mut batch = batch?;
             let count = state.step + 1;
             let rows = 2 * batch.images.len();
-            // A number of its own for each rank, and the step's where there is one.
-            let draw = state.step * ranks.size() as u64 + ranks.rank() as u64 + 1;
+            let draw = ranks.part().draw(count);
             mix(config, input, draw, &mut batch.x);
             let draws = Draws::new(config, rows, draw);
             let x = backend.upload_frames(input, &batch.x);

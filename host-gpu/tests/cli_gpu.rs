@@ -5,6 +5,7 @@ mod cli_common;
 use cli_common::{CONFIG, clapp, succeeds, write_cifar};
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 fn place() -> tempfile::TempDir {
     let place = tempfile::tempdir().expect("a folder");
@@ -81,6 +82,32 @@ fn without_a_driver_the_program_says_so() {
         let text = fails(place.path(), arguments, 2);
         assert!(text.contains("was not found") && text.contains("driver"), "{text}");
         assert!(!place.path().join("out").exists(), "nothing was written");
+    }
+}
+
+#[test]
+fn several_processes_go_with_cuda_only_and_must_be_told_who_they_are() {
+    let place = place();
+    let said = |backend: &str, variables: &[(&str, &str)]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_clapp"))
+            .args(["train", "--config", "tiny.toml", "--data", "data", "--out", "out", "--backend", backend])
+            .envs(variables.iter().copied())
+            .current_dir(place.path())
+            .output()
+            .expect("the program");
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{text}");
+        assert!(!place.path().join("out").exists(), "nothing was written");
+        text
+    };
+    let two = [("CLAPP_RANKS", "2"), ("CLAPP_RANK", "0"), ("CLAPP_MEETING", "meeting")];
+    for backend in ["cpu", "emulated"] {
+        let text = said(backend, &two);
+        assert!(text.contains("CLAPP_RANKS: is 2") && text.contains("`--backend cuda` only"), "{text}");
+    }
+    for (variables, part) in [(&two[..1], "CLAPP_RANK"), (&two[..2], "CLAPP_MEETING")] {
+        let text = said("cuda", variables);
+        assert!(text.contains(&format!("a value of {part} was not found")), "{text}");
     }
 }
 

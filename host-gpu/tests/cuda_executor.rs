@@ -240,7 +240,7 @@ fn memory_and_graphs() {
         launch(a, b),
         Op::Zero { at: a + 4, bytes: 8 },
         Op::Collect { what: Collective::Sum, input: b, out: c, len: 9 },
-        Op::Collect { what: Collective::Gather, input: a, out: b, len: 10 },
+        Op::Collect { what: Collective::Gather { ranks: 1 }, input: a, out: b, len: 10 },
         Op::Copy { from: a + 36, to: c, bytes: 4 },
         Op::Collect { what: Collective::Sum, input: c, out: c, len: 10 },
     ];

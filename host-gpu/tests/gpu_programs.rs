@@ -5,7 +5,7 @@ use clap::ValueEnum;
 use clapp_host_gpu::backend::gpu::Gpu;
 use clapp_host_gpu::backend::gpu::dry_run::DryRun;
 use clapp_host_gpu::backend::gpu::memory::Place;
-use clapp_host_gpu::backend::gpu::op::{MapType, Op, Pass};
+use clapp_host_gpu::backend::gpu::op::{Collective, MapType, Op, Pass};
 use clapp_host_gpu::backend::gpu::plan::plan;
 use clapp_host_gpu::backend::gpu::program::{Event, Recording};
 use clapp_host_gpu::backend::gpu::train::{batch_sizes, record_programs};
@@ -14,12 +14,17 @@ use clapp_host_gpu::backend::gpu::verify::{name, verify};
 use clapp_host_gpu::backend::gpu::views::DeviceViews;
 use clapp_host_gpu::config::{Config, PRESETS, RuleName, preset};
 use clapp_host_gpu::data::Split;
-use clapp_host_gpu::model::{Feedback, Learning};
+use clapp_host_gpu::distributed::Part;
+use clapp_host_gpu::model::{Feedback, Learning, TensorRole};
 use clapp_host_gpu::optimizer::Optimizer;
 
 /// The programs of an epoch of a batch and a half.
 fn programs(config: &Config, maps: MapType) -> Vec<StepProgram> {
-    let gpu = Gpu::new(DryRun::new(maps)).expect("a device that is not there");
+    programs_among(config, maps, Part::WHOLE)
+}
+
+fn programs_among(config: &Config, maps: MapType, part: Part) -> Vec<StepProgram> {
+    let gpu = Gpu::new(DryRun::new(maps)).expect("a device that is not there").among(part);
     let mut model = gpu.blank_model(config.network().expect("a network"));
     let sizes = batch_sizes(config.batch + config.batch / 2, config.batch);
     assert_eq!(sizes, [config.batch, config.batch / 2]);
@@ -130,6 +135,32 @@ fn a_layer_has_learnt_before_the_next_one_begins() {
     // `tick` comes first: all kernels of the step read what it writes; the report comes last.
     let all: Vec<&str> = program.recording.ops().map(name).collect();
     assert_eq!((all[0], all[all.len() - 1]), ("tick", "append_report"));
+}
+
+#[test]
+fn processes_exchange_gradients_and_rows_and_one_process_nothing() {
+    let without_share = |recording: &Recording| -> Vec<&'static str> {
+        names(recording).into_iter().filter(|name| !["collective", "scale"].contains(name)).collect()
+    };
+    for config in configurations() {
+        let said = said(&config);
+        let alone = programs(&config, MapType::F32).remove(0);
+        let two = programs_among(&config, MapType::F32, Part { rank: 1, ranks: 2 }).remove(0);
+        verify(&two.recording, &two.plan, MapType::F32).unwrap_or_else(|error| panic!("{said}: {error}"));
+        assert!(!names(&alone.recording).contains(&"collective"), "{said}");
+        assert_eq!(without_share(&two.recording), without_share(&alone.recording), "{said}");
+        // Weights, biases and heads are summed; of each projection that learns, two operands are gathered.
+        let spec = config.network().expect("a network");
+        let tensors = spec.layers().iter().flat_map(|layer| spec.tensors(layer));
+        let summed = [TensorRole::Weight, TensorRole::Bias, TensorRole::Head];
+        let sums = tensors.filter(|(role, shape)| summed.contains(role) && shape.iter().product::<usize>() > 0).count();
+        let learns = |name: &&str| ["outer_sgd", "outer_momentum", "outer_adamw"].contains(name);
+        let gathers = 2 * names(&alone.recording).iter().filter(|name| learns(name)).count();
+        let count = |wanted: Collective| {
+            two.recording.ops().filter(|op| matches!(op, Op::Collect { what, .. } if *what == wanted)).count()
+        };
+        assert_eq!((count(Collective::Sum), count(Collective::Gather { ranks: 2 })), (sums, gathers), "{said}");
+    }
 }
 
 /// A network of `depth` equal layers.

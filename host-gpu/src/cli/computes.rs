@@ -2,9 +2,11 @@
 
 use crate::backend::gpu::Gpu;
 use crate::backend::gpu::cuda::Cuda;
+use crate::backend::gpu::cuda::group::Group;
 use crate::backend::gpu::emulated::{Emulated, Settings};
 use crate::backend::gpu::executor::Executor;
 use crate::backend::gpu::precision::Precision;
+use crate::distributed::Part;
 use crate::error::Error;
 use crate::run::OnGpu;
 use clap::{Args, ValueEnum};
@@ -52,6 +54,17 @@ impl GpuArguments {
     /// Where the driver or a library is missing, or there is no such device.
     pub fn cuda(self) -> Result<Gpu<Cuda>, Error> {
         Gpu::new(Cuda::new(self.device, self.precision, self.deterministic)?)
+    }
+
+    /// The GPU, as one of those of the environment's group where there is one. Waits until all have come.
+    ///
+    /// # Errors
+    /// As [`GpuArguments::cuda`], and where the others do not come.
+    pub fn cuda_in_group(self, group: Option<&Group>) -> Result<Gpu<Cuda>, Error> {
+        let Some(group) = group else { return self.cuda() };
+        let mut device = Cuda::new(self.device, self.precision, self.deterministic)?;
+        device.join(group)?;
+        Ok(Gpu::new(device)?.among(Part { rank: group.rank, ranks: group.size }))
     }
 
     /// The emulated one.

@@ -5,6 +5,7 @@ use super::data::CacheArguments;
 use super::output::say;
 use super::progress::Progress;
 use super::{check_channels, open_data};
+use crate::backend::gpu::cuda::group::Group;
 use crate::checkpoint::{DataIdentity, Header};
 use crate::config::{Config, DataSource, PRESETS, RuleName, preset};
 use crate::data::Dataset;
@@ -207,6 +208,7 @@ fn run_on(arguments: &TrainArguments, ranks: &Ranks) -> Result<u8, Error> {
         return ranks
             .agree(Err(Error::Config { origin: "--backend".into(), message: "MPI is for the CPU only".into() }));
     }
+    let group = ranks.agree(group(backend))?;
     // On a GPU the host keeps no more than batches.
     let needs = Needs::of_training(&config, rayon::current_num_threads().max(loader_threads()))?;
     let check = || if backend == Computes::Cpu { needs.check("training", "lower --batch or --width") } else { Ok(()) };
@@ -254,7 +256,9 @@ fn run_on(arguments: &TrainArguments, ranks: &Ranks) -> Result<u8, Error> {
     };
     let ended = match backend {
         Computes::Cpu => Ended::of(run.train(heard)),
-        Computes::Cuda => gpu.cuda().and_then(|device| Ended::of(run.train_on(&gpu.trainer(device, "cuda"), heard))),
+        Computes::Cuda => gpu
+            .cuda_in_group(group.as_ref())
+            .and_then(|device| Ended::of(run.train_on(&gpu.trainer(device, "cuda"), heard))),
         Computes::Emulated => {
             gpu.emulated().and_then(|device| Ended::of(run.train_on(&gpu.trainer(device, "emulated"), heard)))
         }
@@ -269,13 +273,32 @@ fn run_on(arguments: &TrainArguments, ranks: &Ranks) -> Result<u8, Error> {
         path.as_ref().map_or(String::new(), |path| format!(" --{name} {}", path.display()))
     };
     let data = option("data", &arguments.data) + &option("cache", &arguments.cache.cache);
-    let launcher = if ranks.size() > 1 { format!("mpirun -n {} ", ranks.size()) } else { String::new() };
+    let launcher = match &group {
+        // The file is not there any more: its name can serve again.
+        Some(Group { rank, size, meeting, .. }) => {
+            format!("CLAPP_RANKS={size} CLAPP_RANK={rank} CLAPP_MEETING={} ", meeting.display())
+        }
+        None if ranks.size() > 1 => format!("mpirun -n {} ", ranks.size()),
+        None => String::new(),
+    };
     say(format!(
         "stopped after step {}; go on with: {launcher}clapp train --resume --out {}{data}",
         outcome.step,
         out.display()
     ))?;
     Ok(INTERRUPTED)
+}
+
+/// The processes of other GPUs that the environment speaks of.
+fn group(backend: Computes) -> Result<Option<Group>, Error> {
+    let group = Group::of_environment()?;
+    match &group {
+        Some(Group { size, .. }) if backend != Computes::Cuda => Err(Error::Config {
+            origin: "CLAPP_RANKS".into(),
+            message: format!("is {size}, but several processes go with `--backend cuda` only, one a GPU"),
+        }),
+        _ => Ok(group),
+    }
 }
 
 /// Whether a run is done, and how far it has come.

@@ -104,7 +104,7 @@ fn products_are_sums_of_products() {
 fn copies_zeros_and_collections_of_one_rank() {
     let found = run(MapType::F32, |device| {
         let (a, b) = (device.f32s(&[1.0, 2.0, 3.0, 4.0]), device.empty(16));
-        let gather = Op::Collect { what: Collective::Gather, input: a.address, out: b.address, len: 4 };
+        let gather = Op::Collect { what: Collective::Gather { ranks: 1 }, input: a.address, out: b.address, len: 4 };
         let graph = vec![
             gather,
             Op::Collect { what: Collective::Sum, input: b.address, out: b.address, len: 4 },

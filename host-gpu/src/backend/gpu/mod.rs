@@ -18,6 +18,7 @@ pub mod op;
 pub mod plan;
 pub mod precision;
 pub mod program;
+pub mod together;
 pub mod train;
 pub mod training;
 pub mod verify;
@@ -26,6 +27,7 @@ pub mod views;
 use super::{
     ActivityOf, Backend, BlockGradient, FactorsOf, InfoNce, Matching, PairedLosses, Pairing, Parameter, Partner, RowsOf,
 };
+use crate::distributed::Part;
 use crate::error::Error;
 use crate::model::TensorRole;
 use crate::optimizer::Optimizer;
@@ -74,19 +76,20 @@ pub struct Inputs {
 pub struct Gpu<E: Executor> {
     device: Rc<Device<E>>,
     control: Tensor,
+    part: Part,
     /// What the step that is recorded takes from outside.
     inputs: RefCell<Option<Inputs>>,
 }
 
 impl<E: Executor + 'static> Gpu<E> {
-    /// The backend on `executor`.
+    /// The backend on `executor`, without other processes.
     ///
     /// # Errors
     /// Where the device has no memory at all.
     pub fn new(executor: E) -> Result<Self, Error> {
         let device = Rc::new(Device::new(executor));
         let control = device.fixed(CONTROL_BYTES, 1);
-        let gpu = Self { device, control, inputs: RefCell::new(None) };
+        let gpu = Self { device, control, part: Part::WHOLE, inputs: RefCell::new(None) };
         gpu.device.write(&gpu.control, &[0; CONTROL_BYTES]);
         gpu.check()?;
         Ok(gpu)

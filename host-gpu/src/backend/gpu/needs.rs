@@ -5,6 +5,7 @@ use super::dry_run::DryRun;
 use super::op::MapType;
 use super::train::{batch_sizes, record_programs};
 use crate::config::Config;
+use crate::distributed::Part;
 use crate::error::Error;
 
 /// Bytes of a device's memory by purpose, without what its driver and libraries take for themselves.
@@ -24,7 +25,15 @@ impl DeviceNeeds {
     /// # Errors
     /// [`Error::Network`] where the configuration does not fit together.
     pub fn of_training(config: &Config, maps: MapType) -> Result<Self, Error> {
-        let gpu = Gpu::new(DryRun::new(maps))?;
+        Self::of_part(config, maps, Part::WHOLE)
+    }
+
+    /// The same, of one of several processes that train together.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn of_part(config: &Config, maps: MapType, part: Part) -> Result<Self, Error> {
+        let gpu = Gpu::new(DryRun::new(maps))?.among(part);
         let mut model = gpu.blank_model(config.network()?);
         // As many images as give batches of the size asked for, and none of another.
         let sizes = batch_sizes(config.batch, config.batch);

@@ -112,7 +112,10 @@ pub enum Collective {
     /// The sum of `f32` values over all ranks, everywhere.
     Sum,
     /// All ranks' values one after the other, everywhere: `out` is as many times `input` as there are ranks.
-    Gather,
+    Gather {
+        /// How many there are.
+        ranks: usize,
+    },
 }
 
 /// One operation.
@@ -233,8 +236,12 @@ impl<P: Copy> Op<P> {
             ],
             Self::Copy { from, to, bytes } => vec![(*from, *bytes, Access::Read), (*to, *bytes, Access::Write)],
             Self::Zero { at, bytes } => vec![(*at, *bytes, Access::Write)],
-            Self::Collect { input, out, len, .. } => {
-                vec![(*input, 4 * len, Access::Read), (*out, 4 * len, Access::Write)]
+            Self::Collect { what, input, out, len } => {
+                let times = match what {
+                    Collective::Sum => 1,
+                    Collective::Gather { ranks } => *ranks,
+                };
+                vec![(*input, 4 * len, Access::Read), (*out, 4 * len * times, Access::Write)]
             }
         }
     }

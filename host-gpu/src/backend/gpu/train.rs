@@ -3,18 +3,20 @@
 use super::Gpu;
 use super::executor::Executor;
 use super::memory::Tensor;
+use super::together::check_images;
 use super::training::{LayerMeans, REPORTS, StepMemory, StepProgram};
 use super::views::DeviceViews;
 use crate::backend::Backend;
 use crate::config::Config;
 use crate::data::Split;
-use crate::distributed::Part;
+use crate::distributed::steps_per_epoch;
 use crate::draws::{Draws, mix};
 use crate::error::Error;
-use crate::loader::{self, Batch, Loader, RawBatch, Start, pair_batches};
+use crate::loader::{self, Batch, Loader, RawBatch, Start};
 use crate::metrics::STEPS_PER_ROW;
 use crate::step::Model;
 use crate::trainer::{State, StepMetrics, check_losses};
+use std::hash::Hash;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -122,7 +124,7 @@ impl<E: Executor + 'static> Steps<E> {
     /// # Errors
     /// Where the device has failed.
     pub fn queue(&self, gpu: &Gpu<E>, config: &Config, batch: &Batch, step: u64) -> Result<(), Error> {
-        let draws = Draws::new(config, 2 * batch.images.len(), step);
+        let draws = Draws::new(config, 2 * batch.images.len(), gpu.part().draw(step));
         gpu.write_inputs(&self.memory, &batch.x, draws.pairing());
         self.launch(gpu, batch.images.len())
     }
@@ -159,7 +161,8 @@ fn chunk(step: u64, place: u64, steps_per_epoch: u64, interval: Option<u64>) -> 
 }
 
 /// As [`crate::trainer::train`], on a device: the same images, views and negatives. `interval` is the number of steps
-/// between checkpoints, where there is one.
+/// between checkpoints, where there is one. Where the GPU is one of several, each has batches of its own and all go
+/// through the same states; what `after_step` hears of are this one's means.
 ///
 /// # Errors
 /// As there, and where the device fails.
@@ -172,16 +175,25 @@ pub fn train<E: Executor + 'static>(
     state: &mut State<Tensor>,
     mut after_step: impl FnMut(&StepMetrics, &State<Tensor>, bool) -> Result<ControlFlow<()>, Error>,
 ) -> Result<(), Error> {
+    let part = gpu.part();
+    check_images(images.len(), config, part)?;
+    let text = config.to_toml()?;
+    gpu.same(
+        "the configuration, the number of images, the first step or the interval between checkpoints",
+        |hasher| {
+            (text, images.len(), state.step, interval).hash(hasher);
+        },
+    )?;
     let views = DeviceViews::new(gpu, config, images)?;
     let sizes = batch_sizes(images.len(), config.batch);
     let steps = Steps::with_views(gpu, config, &mut state.model, &sizes, views)?;
-    let steps_per_epoch = pair_batches(images.len(), config.batch).max(1) as u64;
+    let steps_per_epoch = steps_per_epoch(images.len(), config.batch, part.ranks).max(1) as u64;
     let begun = state.step / steps_per_epoch;
     for epoch in begun..config.epochs {
         let rate = config.schedule.rate(config.optimizer.learning_rate(), epoch, config.epochs);
         let place = state.step % steps_per_epoch;
         gpu.set_place(state.step, place, rate);
-        let start = Start { epoch, batch: place as usize, part: Part::WHOLE };
+        let start = Start { epoch, batch: place as usize, part };
         let mut batches = Batches::begin(gpu, config, images, loader_threads, start, &steps)?;
         while state.step < (epoch + 1) * steps_per_epoch {
             let before = Instant::now();
@@ -195,9 +207,15 @@ pub fn train<E: Executor + 'static>(
             let reports = steps.reports(gpu, first, sizes.len());
             gpu.check()?;
             state.step += sizes.len() as u64;
+            let lost = |layer: &LayerMeans| layer.loss.is_some_and(|loss| !loss.is_finite());
+            let diverged = reports.iter().flatten().any(lost);
+            if gpu.any([diverged])? != [diverged] {
+                return Err(Error::Elsewhere);
+            }
             let elapsed = before.elapsed() / u32::try_from(sizes.len().max(1)).unwrap_or(u32::MAX);
             for ((step, images), report) in (first..).zip(sizes).zip(reports) {
-                let metrics = metrics(epoch, step, steps_per_epoch as usize, images, &report, rate, elapsed);
+                let metrics =
+                    metrics(epoch, step, steps_per_epoch as usize, images * part.ranks, &report, rate, elapsed);
                 check_losses(&metrics.losses, epoch, step)?;
                 if after_step(&metrics, state, step == state.step)?.is_break() {
                     return Ok(());
@@ -235,7 +253,8 @@ impl Batches {
         if !views.resident {
             return Ok(Self::Images(loader::raw_from(images.clone(), augment, *batch, *seed, start, threads)?));
         }
-        let used = images.len() - usize::from(images.len() % batch == 1);
+        // As many for each process.
+        let used = (images.len() - usize::from(images.len() % batch == 1)) / gpu.part().ranks;
         let sizes: Vec<usize> =
             (start.batch * batch..used).step_by(*batch).map(|first| (used - first).min(*batch)).collect();
         Ok(Self::Resident(sizes.into_iter()))
@@ -253,7 +272,7 @@ impl Batches {
             Self::Views(batches) => {
                 let Some(batch) = batches.next() else { return Ok(None) };
                 let mut batch = batch?;
-                mix(config, config.input_shape(), step, &mut batch.x);
+                mix(config, config.input_shape(), gpu.part().draw(step), &mut batch.x);
                 steps.queue(gpu, config, &batch, step)?;
                 return Ok(Some(batch.images.len()));
             }

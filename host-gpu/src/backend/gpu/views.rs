@@ -9,7 +9,6 @@ use super::needs::DeviceNeeds;
 use super::training::StepMemory;
 use crate::config::Config;
 use crate::data::Split;
-use crate::distributed::Part;
 use crate::error::Error;
 
 /// Bytes of a set that is kept on a device which does not say how much memory it has.
@@ -37,11 +36,11 @@ impl DeviceViews {
     /// Where the augmentation does not fit the images, an image cannot be read, or the device fails.
     pub fn new<E: Executor + 'static>(gpu: &Gpu<E>, config: &Config, images: &Split) -> Result<Option<Self>, Error> {
         let Some(shape) = images.shape() else { return Ok(None) };
-        let feed = |resident| Feed::new(config, shape, images.len(), Part::WHOLE, resident);
+        let feed = |resident| Feed::new(config, shape, images.len(), gpu.part(), resident);
         let all = feed(true)?;
         let resident = match gpu.executor().free_memory()? {
             Some(free) => {
-                let needs = DeviceNeeds::of_training(config, gpu.executor().map_type())?;
+                let needs = DeviceNeeds::of_part(config, gpu.executor().map_type(), gpu.part())?;
                 // A part is left for the libraries.
                 all.set_bytes() + needs.total() < free / 10 * 9
             }

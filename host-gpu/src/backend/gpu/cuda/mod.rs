@@ -173,6 +173,9 @@ impl Cuda {
         match &self.communicator {
             // SAFETY: the addresses are the caller's promise.
             Some(communicator) => unsafe { communicator.run(what, input, out, len, &self.stream) },
+            None if matches!(what, Collective::Gather { ranks } if ranks > 1) => {
+                Err(failed("the collection over all ranks", "this process has joined no others"))
+            }
             // Of one process, sum and collection are its own values.
             None => self.copy(input, out, 4 * len),
         }

@@ -140,7 +140,7 @@ impl Communicator {
                     );
                     self.functions.check("the sum over all ranks", status)
                 }
-                Collective::Gather => {
+                Collective::Gather { .. } => {
                     let status = (self.functions.all_gather)(from, to, len, kind, self.communicator, stream);
                     self.functions.check("the collection over all ranks", status)
                 }

@@ -168,10 +168,14 @@ impl Emulated {
             }
             Op::Collect { what, input, out, len } => {
                 // There is one rank only.
-                let values = memory.bytes(*input, 4 * len)?.to_vec();
-                match what {
-                    Collective::Sum | Collective::Gather => memory.bytes_mut(*out, 4 * len)?.copy_from_slice(&values),
+                if matches!(what, Collective::Gather { ranks } if *ranks > 1) {
+                    return Err(GpuError::Failed {
+                        what: "the collection over all ranks".into(),
+                        reason: "an emulated device has no others".into(),
+                    });
                 }
+                let values = memory.bytes(*input, 4 * len)?.to_vec();
+                memory.bytes_mut(*out, 4 * len)?.copy_from_slice(&values);
                 Ok(())
             }
         }

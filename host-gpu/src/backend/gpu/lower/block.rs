@@ -241,6 +241,8 @@ impl<E: Executor + 'static> Gpu<E> {
         } else {
             Tensor::empty()
         };
+        self.average(&weight);
+        self.average(&bias);
         BlockGradient { weight, bias }
     }
 
@@ -268,6 +270,8 @@ impl<E: Executor + 'static> Gpu<E> {
         } else {
             Tensor::empty()
         };
+        self.average(&weight);
+        self.average(&bias);
         BlockGradient { weight, bias }
     }
 

@@ -182,8 +182,9 @@ impl<E: Executor + 'static> Gpu<E> {
         c: &Tensor,
         rows: usize,
     ) -> Tensor {
+        let (errors, c, rows) = self.of_all(errors, c, rows);
         let product =
             Product { m: errors.len() / rows, n: c.len() / rows, k: rows, a_transposed: true, b_transposed: false };
-        self.multiply(product, errors, c)
+        self.multiply(product, &errors, &c)
     }
 }

@@ -75,6 +75,7 @@ impl<E: Executor + 'static> Gpu<E> {
         let mut args = vec![device.input(&g), device.input(p), device.output(&by_head)];
         args.extend(sizes);
         device.launch_over("nce_head", by_head.len(), args);
+        self.average(&by_head);
         InfoNce { scores, pooled, head: by_head }
     }
 
@@ -147,6 +148,8 @@ impl<E: Executor + 'static> Gpu<E> {
             ];
             args.extend(contrast_arguments(rule));
             device.launch("match_errors", [rows, 1, 1], args);
+            // Once more than other gradients: see `distributed::Shared`.
+            self.share(&errors);
             errors
         });
         Matching { distance, errors: errors.collect() }

@@ -151,11 +151,12 @@ impl<E: Executor + 'static> Gpu<E> {
     ) {
         self.set_control(optimizer, step);
         self.ensure_state(projection, optimizer);
+        let (errors, c, rows) = self.of_all(errors, c, rows);
         let (dimension, source) = (errors.len() / rows, c.len() / rows);
         let grid = [source.div_ceil(TILE), dimension.div_ceil(TILE), 1];
         let sizes = [int(rows), int(dimension), int(source)];
         let Parameter { value, first, second } = projection;
-        let operands = || vec![self.device.input(errors), self.device.input(c)];
+        let operands = || vec![self.device.input(&errors), self.device.input(&c)];
         let mut args = operands();
         match *optimizer {
             Optimizer::Sgd { momentum: 0.0, weight_decay, .. } => {
