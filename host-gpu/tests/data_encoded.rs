@@ -10,8 +10,10 @@ use std::sync::Arc;
 
 use clapp_core::shape::Shape;
 use clapp_host_gpu::augment::ViewAugment;
+use clapp_host_gpu::backend::gpu::feed::upload;
 use clapp_host_gpu::data::{self, class_folders, tiny_imagenet};
-use clapp_host_gpu::loader::{LoaderError, pairs};
+use clapp_host_gpu::distributed::Part;
+use clapp_host_gpu::loader::{LoaderError, Start, pairs, raw_from};
 use image::{DynamicImage, Luma, Rgba, RgbaImage};
 use sets::{Files, contents, file, folder_files, gz, jpeg, picture, png, refused, tar, tiny_files, write_files, zip};
 
@@ -55,6 +57,65 @@ fn tiny_imagenet_is_read_from_folder_and_archives_alike() {
         assert!(contents(&other.train) == contents(&set.train) && contents(&other.test) == contents(&set.test));
     }
     check_tiny(&data::open(packed.path()).unwrap());
+}
+
+#[test]
+fn images_of_one_size_are_found_to_be_so() {
+    let place = tempfile::tempdir().unwrap();
+    write_files(place.path(), &tiny_files());
+    let train = data::open(place.path()).unwrap().train;
+    assert_eq!(train.shape(), None);
+    let measured = train.measured();
+    assert_eq!(measured.shape(), Some(Shape::new(3, 64, 64)));
+    assert_eq!(measured.in_grey().shape(), Some(Shape::new(1, 64, 64)));
+    assert_eq!(measured.select(&[3, 1]).image(1).unwrap(), train.image(1).unwrap());
+    assert!(contents(&measured) == contents(&train));
+    // A file that is replaced while the set is in use.
+    let replaced = place.path().join("tiny-imagenet-200/train/n01443537/images/n01443537_0.JPEG");
+    let image = (0..train.len()).find(|&image| {
+        let before = fs::read(&replaced).unwrap();
+        fs::write(&replaced, b"").unwrap();
+        let failed = train.image(image).is_err();
+        fs::write(&replaced, before).unwrap();
+        failed
+    });
+    let image = image.unwrap();
+    fs::write(&replaced, jpeg(&picture(0, 0, 64, 63))).unwrap();
+    let text = measured.image(image).unwrap_err().to_string();
+    assert!(text.contains("n01443537_0.JPEG") && text.contains("64x63 now, and was 64x64"), "{text}");
+    // One of another size, one without a header: then nothing is known.
+    assert_eq!(train.measured().shape(), None);
+    fs::write(&replaced, b"no image").unwrap();
+    assert_eq!(train.measured().shape(), None);
+    assert!(measured.image(image).unwrap_err().to_string().contains("neither a JPEG nor a PNG"));
+
+    write_files(&place.path().join("photos"), &folder_files());
+    let photos = Arc::new(data::open(&place.path().join("photos")).unwrap().train.measured());
+    assert_eq!(photos.shape(), None);
+    let start = Start { epoch: 0, batch: 0, part: Part::WHOLE };
+    let refused = raw_from(photos.clone(), &ViewAugment::imagenet(), 2, 1, start, 1).map(|_| ()).unwrap_err();
+    assert!(refused.to_string().contains("must be of one shape"), "{refused}");
+    let refused = upload(&photos, |_, _| Ok::<(), LoaderError>(()), |_| {}).unwrap_err();
+    assert!(refused.to_string().contains("must be of one shape"), "{refused}");
+}
+
+#[test]
+fn an_upload_names_the_first_image_that_is_none() {
+    let place = tempfile::tempdir().unwrap();
+    let mut files = tiny_files();
+    write_files(place.path(), &files);
+    let train = data::open(place.path()).unwrap().train.measured();
+    assert_eq!(train.shape(), Some(Shape::new(3, 64, 64)));
+    for name in ["n01443537_1.JPEG", "n01641577_0.JPEG"] {
+        let bytes = file(&mut files, name);
+        bytes.truncate(bytes.len() - 2);
+    }
+    write_files(place.path(), &files);
+    let order: Vec<bool> = (0..train.len()).map(|image| train.image(image).is_err()).collect();
+    let first = order.iter().position(|bad| *bad).unwrap();
+    let expected = train.image(first).unwrap_err().to_string();
+    let written = |_: usize, _: &[u8]| -> Result<(), LoaderError> { panic!("nothing is written") };
+    assert_eq!(upload(&train, written, |_| {}).unwrap_err().to_string(), expected);
 }
 
 #[test]

@@ -52,10 +52,28 @@ impl Encoded {
         self.store.read(file, &mut bytes)?;
         decode(&bytes, out).map_err(|why| DataError::Image { file: self.store.shown(file), why })
     }
+
+    /// Shape of image `i` as its header says it; `None` where it has no usable header.
+    ///
+    /// # Panics
+    /// Like a slice, where there is no image `i`.
+    pub(super) fn measure(&self, i: usize) -> Option<Shape> {
+        let mut bytes = Vec::new();
+        self.store.read(self.files[i] as usize, &mut bytes).ok()?;
+        let (width, height) = decoder(&bytes).ok()?.dimensions();
+        Some(Shape::new(3, height as usize, width as usize))
+    }
+
+    /// The error of image `i` where it is not of the shape that it had when it was measured.
+    pub(super) fn changed(&self, i: usize, found: Shape, expected: Shape) -> DataError {
+        let text = |shape: Shape| format!("{}x{}", shape.width, shape.height);
+        let why = format!("it is {} now, and was {} when the run began", text(found), text(expected));
+        DataError::Image { file: self.store.shown(self.files[i] as usize), why }
+    }
 }
 
-/// Decodes a JPEG or PNG into planes `[3, H, W]`, in place of what `out` held.
-fn decode(bytes: &[u8], out: &mut Vec<u8>) -> Result<Shape, String> {
+/// Reads the header of a JPEG or PNG.
+fn decoder(bytes: &[u8]) -> Result<impl ImageDecoder + '_, String> {
     let text = |error: image::ImageError| error.to_string();
     if bytes.is_empty() {
         return Err("the file is empty".into());
@@ -75,6 +93,14 @@ fn decode(bytes: &[u8], out: &mut Vec<u8>) -> Result<Shape, String> {
     if u64::from(width) * u64::from(height) > MOST_PIXELS {
         return Err(format!("{width}x{height} pixels, expected at most {MOST_PIXELS} in all"));
     }
+    Ok(decoder)
+}
+
+/// Decodes a JPEG or PNG into planes `[3, H, W]`, in place of what `out` held.
+fn decode(bytes: &[u8], out: &mut Vec<u8>) -> Result<Shape, String> {
+    let text = |error: image::ImageError| error.to_string();
+    let decoder = decoder(bytes)?;
+    let (width, height) = decoder.dimensions();
     let pixels = DynamicImage::from_decoder(decoder).map_err(text)?.into_rgb8().into_raw();
     let area = width as usize * height as usize;
     out.resize(3 * area, 0);

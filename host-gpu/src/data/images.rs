@@ -61,4 +61,23 @@ impl Images {
             Self::Encoded(encoded) => encoded.read(i, out),
         }
     }
+
+    /// Shape of image `i`, of encoded ones as its header says it; `None` where it has no usable header.
+    pub(super) fn measure(&self, i: usize) -> Option<Shape> {
+        match self {
+            Self::Encoded(encoded) => encoded.measure(i),
+            Self::Memory { .. } | Self::Records(_) => self.shape(),
+        }
+    }
+
+    /// As [`Images::read`], of images that have all been found to be of one shape.
+    ///
+    /// # Errors
+    /// As there, and where the image is of another shape now.
+    pub(super) fn read_measured(&self, i: usize, expected: Shape, out: &mut Vec<u8>) -> Result<Shape, DataError> {
+        match (self, self.read(i, out)?) {
+            (Self::Encoded(encoded), found) if found != expected => Err(encoded.changed(i, found, expected)),
+            (_, found) => Ok(found),
+        }
+    }
 }

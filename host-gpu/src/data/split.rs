@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use clapp_core::shape::Shape;
+use rayon::prelude::*;
 
 use super::DataError;
 use super::images::Images;
@@ -22,6 +23,8 @@ pub struct Split {
     labels: Arc<[u16]>,
     /// Colour images are read as their grey.
     grey: bool,
+    /// The shape of all images as they are stored, where they have been measured and have one.
+    measured: Option<Shape>,
 }
 
 impl Split {
@@ -35,7 +38,7 @@ impl Split {
     /// As many images as there are of both `images` and `labels`; all images where there are no labels at all.
     pub(super) fn of(images: Images, labels: Vec<u16>) -> Self {
         let len = if labels.is_empty() { images.len() } else { images.len().min(labels.len()) };
-        Self { images: Arc::new(images), chosen: None, len, labels: labels.into(), grey: false }
+        Self { images: Arc::new(images), chosen: None, len, labels: labels.into(), grey: false, measured: None }
     }
 
     /// The same images, those in colour as their grey (ITU-R BT.601, as Pillow converts).
@@ -55,7 +58,18 @@ impl Split {
 
     /// Shape of every image; `None` where they differ or are not known before they are decoded.
     pub fn shape(&self) -> Option<Shape> {
-        self.images.shape().map(|shape| Shape { channels: self.channels(), ..shape })
+        self.measured.or_else(|| self.images.shape()).map(|shape| Shape { channels: self.channels(), ..shape })
+    }
+
+    /// The same images with their shape known where all have the same one: the headers of encoded images are read, up to
+    /// the first that differs.
+    pub fn measured(&self) -> Self {
+        if self.shape().is_some() || self.is_empty() {
+            return self.clone();
+        }
+        let first = self.images.measure(self.at(0));
+        let same = first.is_some() && (1..self.len).into_par_iter().all(|i| self.images.measure(self.at(i)) == first);
+        Self { measured: first.filter(|_| same), ..self.clone() }
     }
 
     /// Channels of every image: 1 (grey) or 3 (red, green, blue).
@@ -71,7 +85,10 @@ impl Split {
     /// # Panics
     /// Like a slice, where `i >= len()`.
     pub fn read(&self, i: usize, out: &mut Vec<u8>) -> Result<Shape, DataError> {
-        let shape = self.images.read(self.at(i), out)?;
+        let shape = match self.measured {
+            Some(shape) => self.images.read_measured(self.at(i), shape, out)?,
+            None => self.images.read(self.at(i), out)?,
+        };
         if !self.grey || shape.channels == 1 {
             return Ok(shape);
         }
@@ -137,6 +154,7 @@ impl Split {
             len: indices.len(),
             labels: labels.into(),
             grey: self.grey,
+            measured: self.measured,
         }
     }
 }

@@ -184,6 +184,7 @@ pub fn train<E: Executor + 'static>(
             (text, images.len(), state.step, interval).hash(hasher);
         },
     )?;
+    let images = &Arc::new(images.measured());
     let views = DeviceViews::new(gpu, config, images)?;
     let sizes = batch_sizes(images.len(), config.batch);
     let steps = Steps::with_views(gpu, config, &mut state.model, &sizes, views)?;

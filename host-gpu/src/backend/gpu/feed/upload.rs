@@ -2,6 +2,7 @@
 
 use crate::data::Split;
 use crate::loader::LoaderError;
+use rayon::prelude::*;
 
 /// Bytes that are gathered before they are copied.
 const PIECE: usize = 1 << 24;
@@ -19,16 +20,21 @@ pub fn upload<E: From<LoaderError>>(
     let shape = split.shape().ok_or_else(|| {
         LoaderError::Request("images in a device's memory must be of one shape, these may differ".into())
     })?;
-    let (mut piece, mut pixels, mut offset) = (Vec::new(), Vec::new(), 0);
-    for image in 0..split.len() {
-        split.read(image, &mut pixels).map_err(LoaderError::from)?;
-        piece.extend_from_slice(&pixels);
-        if piece.len() + shape.len() > PIECE || image + 1 == split.len() {
-            write(offset, &piece)?;
-            offset += piece.len();
-            piece.clear();
-            progress(image + 1);
-        }
+    let images = (PIECE / shape.len()).clamp(1, split.len().max(1));
+    let mut piece = vec![0; images * shape.len()];
+    for first in (0..split.len()).step_by(images) {
+        let count = images.min(split.len() - first);
+        let piece = &mut piece[..count * shape.len()];
+        // Decoding takes longer than copying.
+        let read = piece.par_chunks_exact_mut(shape.len()).enumerate().map_init(Vec::new, |pixels, (image, out)| {
+            split.read(first + image, pixels)?;
+            out.copy_from_slice(pixels);
+            Ok(())
+        });
+        // The first of the errors, whichever comes first.
+        read.collect::<Vec<Result<(), LoaderError>>>().into_iter().collect::<Result<(), _>>()?;
+        write(first * shape.len(), piece)?;
+        progress(first + count);
     }
     Ok(())
 }
