@@ -13,12 +13,12 @@ struct Tensor {
     first: Vec<f32>,
     second: Vec<f32>,
     gradient: Vec<f32>,
-    /// Whether it begins where no four elements can be read at once.
-    askew: bool,
+    /// Which of the four begins where no four elements can be read at once.
+    askew: Option<usize>,
 }
 
 impl Tensor {
-    fn new(draw: &mut Draw, len: usize, askew: bool) -> Self {
+    fn new(draw: &mut Draw, len: usize, askew: Option<usize>) -> Self {
         let [value, first, second, gradient] = [0; 4].map(|_| draw.numbers(len));
         Self { value, first, second: second.iter().map(|v| v.abs()).collect(), gradient, askew }
     }
@@ -45,7 +45,8 @@ impl<'a> Placed<'a> {
             Buffer { address: whole.address + 4, bytes: whole.bytes - 4 }
         };
         let buffers = tensors.iter().map(|Tensor { value, first, second, gradient, askew }| {
-            [value, first, second, gradient].map(|values| place(values, *askew))
+            let mut which = 0..4;
+            [value, first, second, gradient].map(|values| place(values, which.next() == *askew))
         });
         Self { device, buffers: buffers.collect() }
     }
@@ -128,8 +129,11 @@ fn optimizers() -> Vec<Optimizer> {
 
 fn tensors(draw: &mut Draw) -> Vec<Tensor> {
     let lens = [draw.one_of(&[1, 3, 64]), 0, draw.between(1, 3000), draw.between(1, 9)];
-    let askew = draw.0.below(4);
-    lens.iter().enumerate().map(|(index, len)| Tensor::new(draw, *len, index == askew)).collect()
+    lens.map(|len| {
+        let askew = draw.0.chance(0.5).then(|| draw.0.below(4));
+        Tensor::new(draw, len, askew)
+    })
+    .to_vec()
 }
 
 #[test]

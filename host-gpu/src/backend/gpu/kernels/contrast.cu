@@ -3,10 +3,7 @@
 enum { HINGE = 0, SOFT_HINGE = 1, GOODNESS = 2, LINEAR = 3, PHYLL = 4 };
 
 // log(1 + exp(x)) without overflow.
-__device__ inline double softplus(double x) {
-    if (x != x) return x;
-    return (x > 0.0 ? x : 0.0) + log1p(exp(-fabs(x)));
-}
+__device__ inline double softplus(double x) { return (x > 0.0 ? x : 0.0) + log1p(exp(-fabs(x))); }
 
 __device__ inline double sigmoid(double x) { return 1.0 / (1.0 + exp(-x)); }
 

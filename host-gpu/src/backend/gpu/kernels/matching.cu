@@ -106,7 +106,6 @@ extern "C" __global__ void match_errors(const float* p, const float* s, const do
         double sum = block_sum((u64)dimension, [=](u64 k) { return (double)prediction[k] * r[k]; });
         if (threadIdx.x == 0) by_factor[i] = sum;
     }
-    __syncthreads();
     if (threadIdx.x == 0) curvature(contrast, (double)theta, (double)pos_coeff, g, by_factor, by_score, count);
     __syncthreads();
     for (int k = (int)threadIdx.x; k < dimension; k += (int)blockDim.x) {
