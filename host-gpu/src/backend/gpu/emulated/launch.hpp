@@ -74,7 +74,10 @@ static inline double __dadd_rn(double a, double b) { return a + b; }
 static inline double __dmul_rn(double a, double b) { return a * b; }
 template <class T> static inline T __ldg(const T* address) { return *address; }
 
-#if !defined(__x86_64__)
+// Fibres are changed by a few instructions of our own where we have them, else by the system's much slower way.
+#if defined(__x86_64__) && !defined(CLAPP_UCONTEXT)
+#define CLAPP_SWITCH
+#else
 #include <ucontext.h>
 #endif
 
@@ -91,7 +94,7 @@ const size_t GUARD = 64 * 1024;
 enum State { RUNNING, WAITING, DONE };
 
 struct Fibre {
-#if defined(__x86_64__)
+#if defined(CLAPP_SWITCH)
     void* at;
 #else
     ucontext_t at;
@@ -113,7 +116,7 @@ static bool descending;
 static bool failed;
 static char message[512];
 
-#if defined(__x86_64__)
+#if defined(CLAPP_SWITCH)
 // Saves what a call must preserve on the stack at hand, and goes on where the other stack was left.
 extern "C" void clapp_switch(void** from, void* to) __attribute__((visibility("hidden")));
 asm(R"(

@@ -89,7 +89,7 @@ extern "C" __global__ void loss_pool(const map_t* z, float* p, int rows, int hei
         int cell = take(row, cells);
         range_t ys, xs;
         cell_at(pool, cell, ys, xs);
-        float share = (float)share_of(ys, xs);
+        float share = single_share_of(ys, xs);
         float sum = 0.0f;
         for (int y = ys.first; y < ys.end; y++) {
             const map_t* line = z + ((row * height + y) * width) * channels + channel;
@@ -113,7 +113,7 @@ __device__ inline void spread_to(const double* dp, u64 row, int y, int x, int ch
             int cell = cell_y * pool.pooled_w + cell_x;
             range_t ys, xs;
             cell_at(pool, cell, ys, xs);
-            float share = (float)share_of(ys, xs);
+            float share = single_share_of(ys, xs);
             const double* from = dp + (row * channels + channel) * cells + cell;
             for (int k = 0; k < V; k++) {
                 float part = (float)from[(u64)k * cells] * share;

@@ -213,10 +213,13 @@ __device__ inline void cell_at(const pooling_t& pool, int cell, range_t& ys, ran
     xs = positions_of(cell % pool.pooled_w, pool.width, pool.pooled_w, pool.kind, pool.block_w);
 }
 
+__device__ inline int size_of(range_t ys, range_t xs) { return (ys.end - ys.first) * (xs.end - xs.first); }
+
 // What each element of a cell counts in its mean.
-__device__ inline double share_of(range_t ys, range_t xs) {
-    return 1.0 / (double)((ys.end - ys.first) * (xs.end - xs.first));
-}
+__device__ inline double share_of(range_t ys, range_t xs) { return 1.0 / (double)size_of(ys, xs); }
+
+// The same in single precision: the same bits as `share_of` rounded, for all cells of less than 2^24 elements.
+__device__ inline float single_share_of(range_t ys, range_t xs) { return 1.0f / (float)size_of(ys, xs); }
 
 // The row whose activity is the positive of a row: that of the image's other view, or itself. Its own inverse.
 __device__ inline int partner_of(int row, int rows, int partner) { return partner == 0 ? (row + rows / 2) % rows : row; }
