@@ -487,7 +487,7 @@ fn check_ranks(header: &Header, ranks: usize, path: &Path) -> Result<(), Error> 
 ///
 /// # Errors
 /// [`Error::Differs`] where it is another; [`Error::Checkpoint`] where the checkpoint does not know it.
-fn check_backend(header: &Header, backend: &str, path: &Path) -> Result<(), Error> {
+pub fn check_backend(header: &Header, backend: &str, path: &Path) -> Result<(), Error> {
     let known = &header.place(path)?.backend;
     let text = format!("backend: checkpoint has {known}, this run has {backend}");
     refuse(if known == backend { Vec::new() } else { vec![text] }, path, "the backend")

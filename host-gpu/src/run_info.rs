@@ -1,5 +1,6 @@
 //! What a run was: rule, seed, data, program and machine, kept as `run.json` in the run's folder.
 
+use crate::checkpoint::CPU;
 use crate::config::Config;
 use crate::error::Error;
 use crate::files::write_atomically;
@@ -39,6 +40,9 @@ pub struct RunInfo {
     pub machine: MachineInfo,
     /// When the run began, UTC, as in RFC 3339.
     pub started: String,
+    /// What computes, and how exactly; none for the CPU.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backend: Option<String>,
 }
 
 /// The data set of a run.
@@ -118,7 +122,13 @@ impl RunInfo {
             program: ProgramInfo::this(),
             machine: MachineInfo::this(),
             started: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
+            backend: None,
         }
+    }
+
+    /// The same on another backend than the CPU.
+    pub fn on(self, backend: &str) -> Self {
+        Self { backend: Some(backend.to_owned()).filter(|backend| backend != CPU), ..self }
     }
 
     /// Writes `run.json` into `folder`, whole or not at all.

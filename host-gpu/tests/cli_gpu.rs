@@ -161,3 +161,69 @@ fn back_propagation_in_parts_is_chosen_by_name_and_only_where_it_is() {
     let parts = [&bp[..], &["--backward", "accumulated=5", "--out", "no"]].concat();
     assert!(fails(place.path(), &parts, 2).contains("backward.accumulated is 5, expected 1 to"));
 }
+
+#[test]
+fn options_that_nobody_would_heed_are_refused() {
+    let place = place();
+    let train = ["train", "--config", "tiny.toml", "--data", "data", "--out", "no"];
+    for (more, option) in [
+        (&["--precision", "bf16"][..], "--precision"),
+        (&["--deterministic"][..], "--deterministic"),
+        (&["--device", "1"][..], "--device"),
+        (&["--backend", "emulated", "--device", "1"][..], "--device"),
+    ] {
+        let text = fails(place.path(), &[&train, more].concat(), 2);
+        assert!(text.contains(&format!("{option}: is of another backend")), "{text}");
+    }
+    let text = fails(place.path(), &["parity", "--precision", "f32"], 2);
+    assert!(text.contains("--precision: is of another backend"), "{text}");
+    assert!(!place.path().join("no").exists(), "nothing was written");
+}
+
+#[test]
+fn a_finished_run_is_not_gone_on_with_elsewhere_and_says_where_it_was() {
+    let place = place();
+    train(place.path(), &["--out", "run", "--epochs", "1"]);
+    let info = fs::read_to_string(place.path().join("run/run.json")).expect("a file");
+    let info: serde_json::Value = serde_json::from_str(&info).expect("JSON");
+    assert_eq!(info["backend"], "emulated f32");
+    let again = ["train", "--config", "tiny.toml", "--data", "data", "--out", "run", "--epochs", "1", "--resume"];
+    let text = fails(place.path(), &again, 2);
+    assert!(text.contains("backend: checkpoint has emulated f32, this run has cpu"), "{text}");
+    // The emulation computes TF32 as f32, and says so.
+    let text = succeeds(place.path(), &[&again[..], &["--backend", "emulated", "--precision", "tf32"]].concat());
+    assert!(text.contains("finished already"), "{text}");
+}
+
+#[test]
+fn what_does_not_fit_is_refused_before_it_starts() {
+    let place = place();
+    let large = ["speed", "--preset", "imagenet", "--batch", "8000", "--backend", "emulated", "--steps", "1"];
+    let text = fails(place.path(), &large, 2);
+    assert!(text.contains("training on the device needs about") && text.contains("lower --batch"), "{text}");
+}
+
+#[test]
+fn damaged_kernels_on_disk_are_made_anew() {
+    let place = place();
+    let cache = place.path().join("cache");
+    let run = |out: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_clapp"));
+        command.args(TRAIN).args(["--epochs", "1", "--out", out]).current_dir(place.path());
+        let output = command.env("CLAPP_CACHE", &cache).output().expect("the program");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        fs::read(place.path().join(out).join("checkpoint.safetensors")).expect("a checkpoint")
+    };
+    let first = run("first");
+    let files: Vec<_> = fs::read_dir(&cache).expect("a folder").map(|entry| entry.expect("an entry").path()).collect();
+    let [file] = &files[..] else { panic!("one file of kernels, not {files:?}") };
+    let whole = fs::read(file).expect("a file");
+    fs::write(file, &whole[..whole.len() / 2]).expect("cut off");
+    assert!(run("second") == first);
+    assert!(fs::read(file).expect("a file") == whole, "made anew");
+    // A folder that cannot be used is no reason to stop.
+    fs::remove_file(file).expect("removed");
+    fs::remove_dir(&cache).expect("removed");
+    fs::write(&cache, "a file").expect("a file in the place of the folder");
+    assert!(run("third") == first);
+}

@@ -5,10 +5,13 @@ use crate::backend::gpu::cuda::Cuda;
 use crate::backend::gpu::cuda::group::Group;
 use crate::backend::gpu::emulated::{Emulated, Settings};
 use crate::backend::gpu::executor::Executor;
+use crate::backend::gpu::needs::DeviceNeeds;
 use crate::backend::gpu::precision::Precision;
+use crate::checkpoint;
+use crate::config::Config;
 use crate::distributed::Part;
 use crate::error::Error;
-use crate::run::OnGpu;
+use crate::memory;
 use clap::{Args, ValueEnum};
 
 /// What computes.
@@ -36,24 +39,123 @@ pub struct BackendArguments {
 /// Arguments of a GPU.
 #[derive(Debug, Clone, Copy, Args)]
 pub struct GpuArguments {
-    /// How exactly a GPU computes convolutions and products.
-    #[arg(long, value_enum, default_value_t)]
-    pub precision: Precision,
+    /// How exactly a GPU computes convolutions and products [default: tf32]. The emulation computes tf32 as f32.
+    #[arg(long, value_enum)]
+    precision: Option<Precision>,
     /// Order of all sums fixed and no contraction on a GPU: the same bits each time, more slowly.
     #[arg(long)]
-    pub deterministic: bool,
-    /// Which GPU, where there are several.
-    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
-    pub device: usize,
+    deterministic: bool,
+    /// Which GPU, where there are several [default: 0].
+    #[arg(long, value_name = "NUMBER")]
+    device: Option<usize>,
+}
+
+impl BackendArguments {
+    /// Refuses options that the backend would not heed.
+    ///
+    /// # Errors
+    /// [`Error::Config`] with the option.
+    pub fn check(self) -> Result<(), Error> {
+        self.gpu.check(self.backend == Computes::Cuda, self.backend == Computes::Emulated)
+    }
+
+    /// What computes, and how exactly, as checkpoints name it.
+    pub fn name(self) -> String {
+        let deterministic = if self.gpu.deterministic { " deterministic" } else { "" };
+        match self.backend {
+            Computes::Cpu => checkpoint::CPU.into(),
+            Computes::Cuda => format!("cuda {}{deterministic}", self.precision()),
+            Computes::Emulated => format!("emulated {}{deterministic}", self.precision()),
+        }
+    }
+
+    /// How exactly it computes.
+    pub fn precision(self) -> Precision {
+        match self.backend {
+            Computes::Cpu => Precision::F32,
+            Computes::Cuda => self.gpu.precision.unwrap_or_default(),
+            Computes::Emulated => self.gpu.emulated_precision(),
+        }
+    }
+
+    /// The options that choose the same again.
+    pub fn options(self) -> String {
+        let mut text = String::new();
+        if let Some(value) = self.backend.to_possible_value().filter(|_| self.backend != Computes::Cpu) {
+            text += &format!(" --backend {}", value.get_name());
+        }
+        if let Some(precision) = self.gpu.precision {
+            text += &format!(" --precision {precision}");
+        }
+        if self.gpu.deterministic {
+            text += " --deterministic";
+        }
+        if let Some(device) = self.gpu.device {
+            text += &format!(" --device {device}");
+        }
+        text
+    }
+}
+
+/// Refuses training that does not fit into a device's memory; the emulated device's is the host's.
+///
+/// # Errors
+/// [`Error::Memory`] where it does not, as far as there is telling.
+pub fn check_memory<E: Executor + 'static>(gpu: &Gpu<E>, config: &Config) -> Result<(), Error> {
+    let needs = DeviceNeeds::of_training(config, gpu.executor().map_type())?;
+    let host = || memory::available().map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
+    let Some(available) = gpu.executor().free_memory()?.or_else(host) else { return Ok(()) };
+    if needs.total() <= available {
+        return Ok(());
+    }
+    let [parameters, step] = [needs.parameters, needs.step].map(memory::readable);
+    Err(Error::Memory {
+        what: "training on the device",
+        needed: memory::readable(needs.total()),
+        most: format!("parameters and optimiser {parameters}, a step {step}"),
+        available: memory::readable(available),
+        lower: "lower --batch or --width",
+    })
 }
 
 impl GpuArguments {
+    /// Refuses options that no backend at work would heed.
+    ///
+    /// # Errors
+    /// [`Error::Config`] with the option.
+    pub fn check(self, cuda: bool, emulated: bool) -> Result<(), Error> {
+        let given = [
+            ("--precision", self.precision.is_some() && !cuda && !emulated),
+            ("--deterministic", self.deterministic && !cuda && !emulated),
+            ("--device", self.device.is_some() && !cuda),
+        ];
+        match given.into_iter().find(|(_, ignored)| *ignored) {
+            None => Ok(()),
+            Some((option, _)) => Err(Error::Config {
+                origin: option.into(),
+                message: "is of another backend than the one chosen; leave it out, or choose cuda".into(),
+            }),
+        }
+    }
+
+    /// How exactly the emulation computes: it has no TF32.
+    fn emulated_precision(self) -> Precision {
+        match self.precision.unwrap_or_default() {
+            Precision::F32 | Precision::Tf32 => Precision::F32,
+            Precision::Bf16 => Precision::Bf16,
+        }
+    }
+
+    fn open(self) -> Result<Cuda, Error> {
+        Ok(Cuda::new(self.device.unwrap_or(0), self.precision.unwrap_or_default(), self.deterministic)?)
+    }
+
     /// The GPU.
     ///
     /// # Errors
     /// Where the driver or a library is missing, or there is no such device.
     pub fn cuda(self) -> Result<Gpu<Cuda>, Error> {
-        Gpu::new(Cuda::new(self.device, self.precision, self.deterministic)?)
+        Gpu::new(self.open()?)
     }
 
     /// The GPU, as one of those of the environment's group where there is one. Waits until all have come.
@@ -62,7 +164,7 @@ impl GpuArguments {
     /// As [`GpuArguments::cuda`], and where the others do not come.
     pub fn cuda_in_group(self, group: Option<&Group>) -> Result<Gpu<Cuda>, Error> {
         let Some(group) = group else { return self.cuda() };
-        let mut device = Cuda::new(self.device, self.precision, self.deterministic)?;
+        let mut device = self.open()?;
         device.join(group)?;
         Ok(Gpu::new(device)?.among(Part { rank: group.rank, ranks: group.size }))
     }
@@ -72,12 +174,6 @@ impl GpuArguments {
     /// # Errors
     /// Where there is no C++ compiler.
     pub fn emulated(self) -> Result<Gpu<Emulated>, Error> {
-        Gpu::new(Emulated::new(self.precision.maps(), Settings::default())?)
-    }
-
-    /// Training on a device, which checkpoints name by what it is and how it computes.
-    pub fn trainer<E: Executor>(self, gpu: Gpu<E>, device: &str) -> OnGpu<E> {
-        let deterministic = if self.deterministic { " deterministic" } else { "" };
-        OnGpu { gpu, name: format!("{device} {}{deterministic}", self.precision) }
+        Gpu::new(Emulated::new(self.emulated_precision().maps(), Settings::default())?)
     }
 }

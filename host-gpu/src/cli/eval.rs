@@ -92,6 +92,7 @@ pub fn run(arguments: &EvalArguments) -> Result<u8, Error> {
         loader_threads: loader_threads(),
     };
     let (spec, layers) = (config.network()?, &checkpoint.layers);
+    arguments.backend.check()?;
     let BackendArguments { backend, gpu } = arguments.backend;
     let report = match backend {
         Computes::Cpu => probe_on(&Cpu, spec, layers, &task)?,

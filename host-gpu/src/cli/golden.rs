@@ -30,6 +30,8 @@ pub struct GoldenArguments {
 /// # Errors
 /// Only that of the output: what goes wrong with a file is a row of the table.
 pub fn run(arguments: &GoldenArguments) -> Result<u8, Error> {
+    let (cuda, emulated) = (arguments.backend == BackendName::Cuda, arguments.backend == BackendName::Emulated);
+    arguments.gpu.check(cuda, emulated)?;
     let on = |backend: &Backend<'_>| run_cases(&arguments.paths, backend);
     let report = match arguments.backend {
         BackendName::Core => on(&core::compute),

@@ -72,6 +72,7 @@ pub fn run(arguments: &ParityArguments) -> Result<u8, Error> {
         config.optimizer = Optimizer::Sgd { lr: SGD_RATE, momentum: 0.0, weight_decay: 0.0 };
     }
     let has = |name: BackendName| names.contains(&name);
+    arguments.gpu.check(has(BackendName::Cuda), has(BackendName::Emulated))?;
     let cuda = has(BackendName::Cuda).then(|| arguments.gpu.cuda()).transpose()?;
     let emulated = has(BackendName::Emulated).then(|| arguments.gpu.emulated()).transpose()?;
     let data = open_data(arguments.data.as_deref(), None, &config)?;

@@ -1,6 +1,6 @@
 //! `clapp speed`: how long training steps take, and how much memory.
 
-use super::computes::{BackendArguments, Computes};
+use super::computes::{BackendArguments, Computes, check_memory};
 use super::output::say;
 use super::train::ConfigArguments;
 use crate::backend::gpu::Gpu;
@@ -79,7 +79,9 @@ const BATCHES: usize = 8;
 /// Where the configuration is wrong or the backend is not to be had.
 pub fn run(arguments: &SpeedArguments) -> Result<u8, Error> {
     let config = arguments.configuration.clone().or_demo().configuration()?;
+    arguments.backend.check()?;
     let BackendArguments { backend, gpu } = arguments.backend;
+    let precision = arguments.backend.precision();
     let (times, predicted) = match backend {
         Computes::Cpu => {
             let needs = Needs::of_training(&config, rayon::current_num_threads())?;
@@ -89,14 +91,14 @@ pub fn run(arguments: &SpeedArguments) -> Result<u8, Error> {
         Computes::Cuda => (on_gpu(&gpu.cuda()?, &config, arguments)?, predicted(&config, arguments)?),
         Computes::Emulated => (on_gpu(&gpu.emulated()?, &config, arguments)?, predicted(&config, arguments)?),
     };
-    let StepWork { flops, bytes } = step_work(&config.network()?, config.batch, gpu.precision.maps());
+    let StepWork { flops, bytes } = step_work(&config.network()?, config.batch, precision.maps());
     let measured = Measured {
         backend: match backend {
             Computes::Cpu => "cpu",
             Computes::Cuda => "cuda",
             Computes::Emulated => "emulated",
         },
-        precision: if backend == Computes::Cpu { "f32".into() } else { gpu.precision.to_string() },
+        precision: precision.to_string(),
         rule: config.rule.name(),
         width: config.width,
         input: config.input,
@@ -119,7 +121,7 @@ pub fn run(arguments: &SpeedArguments) -> Result<u8, Error> {
 }
 
 fn predicted(config: &Config, arguments: &SpeedArguments) -> Result<usize, Error> {
-    Ok(DeviceNeeds::of_training(config, arguments.backend.gpu.precision.maps())?.total())
+    Ok(DeviceNeeds::of_training(config, arguments.backend.precision().maps())?.total())
 }
 
 impl Measured {
@@ -190,6 +192,7 @@ fn timing<T>(
 }
 
 fn on_gpu<E: Executor + 'static>(gpu: &Gpu<E>, config: &Config, arguments: &SpeedArguments) -> Result<Times, Error> {
+    check_memory(gpu, config)?;
     let mut model = Model::upload(gpu, config.network()?, &initial_values(config)?);
     let steps = Steps::new(gpu, config, &mut model, &[config.batch])?;
     gpu.set_place(0, 0, config.optimizer.learning_rate());

@@ -1,11 +1,13 @@
 //! `clapp train`: an encoder from images, with checkpoints and metrics.
 
-use super::computes::{BackendArguments, Computes};
+use super::computes::{BackendArguments, Computes, check_memory};
 use super::data::CacheArguments;
 use super::output::say;
 use super::progress::Progress;
 use super::{check_channels, open_data};
+use crate::backend::gpu::cuda::Cuda;
 use crate::backend::gpu::cuda::group::Group;
+use crate::backend::gpu::emulated::Emulated;
 use crate::checkpoint::{DataIdentity, Header};
 use crate::config::{Config, DataSource, PRESETS, RuleName, preset};
 use crate::data::Dataset;
@@ -14,7 +16,9 @@ use crate::error::Error;
 use crate::memory::Needs;
 use crate::model::{Backward, Feedback};
 use crate::probe::{PROBE, PROBE_CACHED};
-use crate::run::{Begin, CHECKPOINT, CONFIG, Interval, METRICS, Outcome, Run, check_config, loader_threads};
+use crate::run::{
+    Begin, CHECKPOINT, CONFIG, Interval, METRICS, OnGpu, Outcome, Run, check_backend, check_config, loader_threads,
+};
 use crate::run_info::{DataInfo, RUN, RunInfo};
 use crate::trainer::StepMetrics;
 use clap::Args;
@@ -195,6 +199,7 @@ fn run_on(arguments: &TrainArguments, ranks: &Ranks) -> Result<u8, Error> {
     let (mut config, out) = ranks.agree(configuration(arguments))?;
     config.data = if arguments.data.is_some() { DataSource::Files } else { config.data };
     let path = out.join(CHECKPOINT);
+    ranks.agree(arguments.backend.check())?;
     let begin = ranks.agree(begin(arguments, &config, &out))?;
     let text = config.to_toml()?;
     ranks.same("the configuration", |hasher| hasher.write(text.as_bytes()))?;
@@ -203,7 +208,7 @@ fn run_on(arguments: &TrainArguments, ranks: &Ranks) -> Result<u8, Error> {
         say(format!("{}: finished already, {} epochs", path.display(), config.epochs))?;
         return Ok(0);
     };
-    let BackendArguments { backend, gpu } = arguments.backend;
+    let backend = arguments.backend.backend;
     if backend != Computes::Cpu && ranks.size() > 1 {
         return ranks
             .agree(Err(Error::Config { origin: "--backend".into(), message: "MPI is for the CPU only".into() }));
@@ -215,6 +220,7 @@ fn run_on(arguments: &TrainArguments, ranks: &Ranks) -> Result<u8, Error> {
     let fits = || ranks.agree(check());
     // Before an archive is unpacked for nothing; and once more beside the images that stay in memory.
     fits()?;
+    let device = ranks.agree(Opened::new(arguments.backend, group.as_ref(), &config))?;
     // An archive is unpacked once, for all.
     let data = ranks.first(|| open_data(arguments.data.as_deref(), arguments.cache.cache.as_deref(), &config))?;
     ranks.agree(check_channels(&data, config.input_shape(), &arguments.configuration.origin()))?;
@@ -233,7 +239,7 @@ fn run_on(arguments: &TrainArguments, ranks: &Ranks) -> Result<u8, Error> {
     ranks.same("the data set", |hasher| identity.hash(hasher))?;
     let stop = stop_by_signal()?;
     let known = DataInfo { name: data.name.clone(), train_images: images.len(), test_images: data.test.len() };
-    let info = RunInfo::collect(&config, known);
+    let info = RunInfo::collect(&config, known).on(&arguments.backend.name());
     let run = Run {
         config: &config,
         images: &images,
@@ -254,14 +260,10 @@ fn run_on(arguments: &TrainArguments, ranks: &Ranks) -> Result<u8, Error> {
             progress.step(step, config.epochs);
         }
     };
-    let ended = match backend {
-        Computes::Cpu => Ended::of(run.train(heard)),
-        Computes::Cuda => gpu
-            .cuda_in_group(group.as_ref())
-            .and_then(|device| Ended::of(run.train_on(&gpu.trainer(device, "cuda"), heard))),
-        Computes::Emulated => {
-            gpu.emulated().and_then(|device| Ended::of(run.train_on(&gpu.trainer(device, "emulated"), heard)))
-        }
+    let ended = match &device {
+        Opened::Cpu => Ended::of(run.train(heard)),
+        Opened::Cuda(trainer) => Ended::of(run.train_on(&**trainer, heard)),
+        Opened::Emulated(trainer) => Ended::of(run.train_on(&**trainer, heard)),
     };
     progress.finish();
     let outcome = ended?;
@@ -272,7 +274,8 @@ fn run_on(arguments: &TrainArguments, ranks: &Ranks) -> Result<u8, Error> {
     let option = |name: &str, path: &Option<PathBuf>| {
         path.as_ref().map_or(String::new(), |path| format!(" --{name} {}", path.display()))
     };
-    let data = option("data", &arguments.data) + &option("cache", &arguments.cache.cache);
+    let data =
+        option("data", &arguments.data) + &option("cache", &arguments.cache.cache) + &arguments.backend.options();
     let launcher = match &group {
         // The file is not there any more: its name can serve again.
         Some(Group { rank, size, meeting, .. }) => {
@@ -298,6 +301,33 @@ fn group(backend: Computes) -> Result<Option<Group>, Error> {
             message: format!("is {size}, but several processes go with `--backend cuda` only, one a GPU"),
         }),
         _ => Ok(group),
+    }
+}
+
+/// What trains, ready.
+enum Opened {
+    Cpu,
+    Cuda(Box<OnGpu<Cuda>>),
+    Emulated(Box<OnGpu<Emulated>>),
+}
+
+impl Opened {
+    /// Before the images are opened: a device that is not there, or too small, is told at once.
+    fn new(arguments: BackendArguments, group: Option<&Group>, config: &Config) -> Result<Self, Error> {
+        let name = arguments.name();
+        Ok(match arguments.backend {
+            Computes::Cpu => Self::Cpu,
+            Computes::Cuda => {
+                let gpu = arguments.gpu.cuda_in_group(group)?;
+                check_memory(&gpu, config)?;
+                Self::Cuda(Box::new(OnGpu { gpu, name }))
+            }
+            Computes::Emulated => {
+                let gpu = arguments.gpu.emulated()?;
+                check_memory(&gpu, config)?;
+                Self::Emulated(Box::new(OnGpu { gpu, name }))
+            }
+        })
     }
 }
 
@@ -339,7 +369,7 @@ fn configuration(arguments: &TrainArguments) -> Result<(Config, PathBuf), Error>
 fn begin(arguments: &TrainArguments, config: &Config, out: &Path) -> Result<Option<Begin>, Error> {
     let path = out.join(CHECKPOINT);
     match (path.exists(), arguments.resume, arguments.overwrite) {
-        (true, true, _) => Ok((!check_resumed(config, out)?).then_some(Begin::Resume)),
+        (true, true, _) => Ok((!check_resumed(config, &arguments.backend.name(), out)?).then_some(Begin::Resume)),
         (true, false, false) => Err(Error::Exists { path }),
         (_, _, true) => Ok(Some(Begin::Overwrite)),
         (false, _, false) => check_empty(out).map(|()| Some(Begin::New)),
@@ -366,7 +396,7 @@ fn check_empty(out: &Path) -> Result<(), Error> {
 
 /// Holds the checkpoint in a folder against the configuration asked for and that in the folder; `true` where there is
 /// nothing left to do.
-fn check_resumed(config: &Config, out: &Path) -> Result<bool, Error> {
+fn check_resumed(config: &Config, backend: &str, out: &Path) -> Result<bool, Error> {
     let path = out.join(CHECKPOINT);
     let header = Header::read(&path)?;
     header.place(&path)?;
@@ -376,6 +406,7 @@ fn check_resumed(config: &Config, out: &Path) -> Result<bool, Error> {
         check_config(&header, &Config::read(&file)?, &path, &file.display().to_string())?;
     }
     check_config(&header, config, &path, "the command line")?;
+    check_backend(&header, backend, &path)?;
     Ok(header.epoch >= config.epochs)
 }
 

@@ -1,6 +1,7 @@
 //! A device that runs operations: CUDA, or its emulation on the host.
 
 use super::op::{Convolution, MapType, Op, Pass, Product};
+use crate::memory::readable;
 
 /// Why a device cannot be used, or stopped.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -16,7 +17,10 @@ pub enum GpuError {
         remedy: &'static str,
     },
     /// The device has too little memory.
-    #[error("the device has no {needed} bytes of memory left ({free} of {total} bytes are free); {remedy}")]
+    #[error(
+        "the device has no {} of memory left ({} of {} are free); {remedy}",
+        readable(*needed), readable(*free), readable(*total)
+    )]
     Memory {
         /// Bytes asked for.
         needed: usize,

@@ -4,6 +4,7 @@
 //!
 //! Maps are `[row, y, x, channel]`, weights `[out, kh, kw, in]`; pooled activity is `[row, channel, cell]` as everywhere.
 
+mod cache;
 pub mod cuda;
 mod device;
 pub mod dry_run;

@@ -1,9 +1,9 @@
 //! The own kernels, compiled for the GPU that is there.
 
+use super::super::cache::Cache;
 use super::super::executor::GpuError;
 use super::super::kernels;
 use super::super::op::MapType;
-use super::cache::Cache;
 use super::errors::failed;
 use super::libraries::{Library, Version};
 use cudarc::nvrtc::{result, sys};

@@ -1,7 +1,6 @@
 //! CUDA through `cudarc`: own kernels, cuDNN, cuBLASLt and NCCL, all loaded while the program runs.
 
 mod algorithms;
-mod cache;
 mod choice;
 pub mod compile;
 mod convolve;
@@ -17,11 +16,11 @@ mod multiply;
 mod nccl;
 mod staging;
 
+use super::cache::Cache;
 use super::executor::{Executor, GpuError};
 use super::kernels::check_arguments;
 use super::op::{Collective, Convolution, MapType, Op, Pass, Product};
 use super::precision::Precision;
-use cache::Cache;
 use compile::Build;
 use convolve::Convolutions;
 use cudarc::driver::{CudaContext, CudaGraph, CudaStream, result, sys};

@@ -1,14 +1,14 @@
 //! The kernels as a library of this machine: compiled by the system's C++ compiler once, and kept on disk.
 
+use crate::backend::gpu::cache::Cache;
 use crate::backend::gpu::executor::GpuError;
 use crate::backend::gpu::kernels::{self, Parameter};
 use crate::backend::gpu::op::MapType;
 use libloading::{Library, Symbol};
-use md5::{Digest, Md5};
 use std::collections::HashMap;
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::fmt::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
@@ -134,34 +134,27 @@ fn compiler() -> Result<(Vec<String>, String), GpuError> {
     Err(GpuError::Missing { what: "a C++ compiler".into(), reason: reasons.join("; "), remedy })
 }
 
-/// The user's folder for what can be made again.
-fn cache_folder() -> Option<PathBuf> {
-    let folder = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let cache = folder("XDG_CACHE_HOME").or_else(|| Some(folder("HOME")?.join(".cache")))?.join("clapp");
-    std::fs::create_dir_all(&cache).is_ok().then_some(cache)
-}
-
 fn build(source: &str, maps: MapType) -> Result<Library, GpuError> {
     let what = "compiling the kernels for the host";
     let (compiler, version) = compiler()?;
     let mut flags: Vec<String> = FLAGS.iter().map(|&flag| flag.into()).collect();
     flags.extend(kernels::definition(maps).map(|name| format!("-D{name}")));
-    let mut hash = Md5::new();
-    for part in [source, &flags.join(" "), &compiler.join(" "), &version, std::env::consts::ARCH] {
-        hash.update(part.as_bytes());
-        hash.update([0]);
-    }
-    let name = hash.finalize().iter().fold("kernels-".to_owned(), |name, byte| format!("{name}{byte:02x}")) + ".so";
-    let cache = cache_folder();
-    if let Some(found) = cache.as_ref().map(|cache| cache.join(&name)).filter(|path| path.is_file()) {
-        return load(&found);
-    }
-    // Compiled beside where it will be, so that it appears there whole.
-    let folder = match &cache {
-        Some(cache) => tempfile::tempdir_in(cache),
-        None => tempfile::tempdir(),
-    };
-    let folder = folder.map_err(|error| failed(what, error))?;
+    let words = (flags.join(" "), compiler.join(" "));
+    let parts = [source, &words.0, &words.1, &version, std::env::consts::ARCH];
+    let library = Cache::of_user().get(&parts, || compiled(source, &compiler, &flags))?;
+    // What is on disk may be damaged, or go away: what is loaded is a copy that has been looked at.
+    let folder =
+        tempfile::tempdir().map_err(|error| failed(what, format!("no folder for temporary files: {error}")))?;
+    let path = folder.path().join("kernels.so");
+    std::fs::write(&path, library).map_err(|error| failed(what, format!("{}: {error}", path.display())))?;
+    load(&path)
+}
+
+/// The library's bytes.
+fn compiled(source: &str, compiler: &[String], flags: &[String]) -> Result<Vec<u8>, GpuError> {
+    let what = "compiling the kernels for the host";
+    let folder =
+        tempfile::tempdir().map_err(|error| failed(what, format!("no folder for temporary files: {error}")))?;
     let path = |name: &str| folder.path().join(name);
     std::fs::write(path("kernels.cpp"), source).map_err(|error| failed(what, error))?;
     let run = |args: &[&str]| {
@@ -177,10 +170,7 @@ fn build(source: &str, maps: MapType) -> Result<Library, GpuError> {
     run(&compile)?;
     // Linked apart: what the checks call is in `launch.hpp`, not in a library.
     run(&["-shared", "kernels.o", "-o", "kernels.so"])?;
-    let Some(cache) = cache else { return load(&path("kernels.so")) };
-    let place = cache.join(name);
-    std::fs::rename(path("kernels.so"), &place).map_err(|error| failed(what, error))?;
-    load(&place)
+    std::fs::read(path("kernels.so")).map_err(|error| failed(what, error))
 }
 
 fn load(path: &Path) -> Result<Library, GpuError> {
