@@ -55,7 +55,7 @@ fn features_of_a_device_are_probed_to_the_accuracy_of_the_cpu_s() {
     let place = place();
     train(place.path(), &["--out", "run"]);
     let probe = |backend: &str, more: &[&str]| -> serde_json::Value {
-        let eval = ["eval", "run", "--data", "data", "--json", "p.json", "--precision", "f32", "--backend", backend];
+        let eval = ["eval", "run", "--data", "data", "--json", "p.json", "--backend", backend];
         succeeds(place.path(), &[&eval, more].concat());
         serde_json::from_slice(&fs::read(place.path().join("p.json")).expect("a file")).expect("JSON")
     };
