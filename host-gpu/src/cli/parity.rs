@@ -27,6 +27,10 @@ pub struct ParityArguments {
     /// The optimiser: plain SGD, or the configuration's.
     #[arg(long, value_enum, default_value_t = OptimizerName::Sgd)]
     optimizer: OptimizerName,
+    /// Learning rate of plain SGD. Over many steps differences grow with it: a score near the hinge's kink, or two pixels
+    /// that are nearly the largest, go one way here and the other way there.
+    #[arg(long, default_value_t = SGD_RATE)]
+    rate: f32,
     /// Largest difference of any tensor, relative to its largest value, that passes.
     #[arg(long, default_value_t = 1e-4)]
     bound: f64,
@@ -69,7 +73,8 @@ pub fn run(arguments: &ParityArguments) -> Result<u8, Error> {
     let asked = arguments.configuration.clone().or_demo();
     let mut config = asked.configuration()?;
     if arguments.optimizer == OptimizerName::Sgd {
-        config.optimizer = Optimizer::Sgd { lr: SGD_RATE, momentum: 0.0, weight_decay: 0.0 };
+        config.optimizer = Optimizer::Sgd { lr: arguments.rate, momentum: 0.0, weight_decay: 0.0 };
+        config.check("--rate")?;
     }
     let has = |name: BackendName| names.contains(&name);
     arguments.gpu.check(has(BackendName::Cuda), has(BackendName::Emulated))?;
