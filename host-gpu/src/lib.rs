@@ -21,6 +21,7 @@ pub mod memory;
 pub mod metrics;
 pub mod model;
 pub mod optimizer;
+pub mod paper;
 pub mod parity;
 pub mod plot;
 pub mod probe;

@@ -93,12 +93,7 @@ pub fn run(arguments: &EvalArguments) -> Result<u8, Error> {
     };
     let (spec, layers) = (config.network()?, &checkpoint.layers);
     arguments.backend.check()?;
-    let BackendArguments { backend, gpu } = arguments.backend;
-    let report = match backend {
-        Computes::Cpu => probe_on(&Cpu, spec, layers, &task)?,
-        Computes::Cuda => probe_on(&gpu.cuda()?, spec, layers, &task)?,
-        Computes::Emulated => probe_on(&gpu.emulated()?, spec, layers, &task)?,
-    };
+    let report = probe_by(arguments.backend, spec, layers, &task)?;
     say(format!("{}, {} epochs, on {}", config.rule.name(), checkpoint.epoch, data.source))?;
     say(table(&report, &data.classes))?;
     ProbeRecord::new(checkpoint.epoch, &data, report).write(&path)?;
@@ -106,7 +101,24 @@ pub fn run(arguments: &EvalArguments) -> Result<u8, Error> {
     Ok(0)
 }
 
-/// The probe of an encoder whose features this backend computes.
+/// The probe of an encoder whose features the backend chosen computes.
+///
+/// # Errors
+/// As [`probe`], and where there is no such device.
+pub(crate) fn probe_by(
+    arguments: BackendArguments,
+    spec: NetworkSpec,
+    layers: &[LayerValues],
+    task: &ProbeTask<'_>,
+) -> Result<ProbeReport, Error> {
+    let BackendArguments { backend, gpu } = arguments;
+    match backend {
+        Computes::Cpu => probe_on(&Cpu, spec, layers, task),
+        Computes::Cuda => probe_on(&gpu.cuda()?, spec, layers, task),
+        Computes::Emulated => probe_on(&gpu.emulated()?, spec, layers, task),
+    }
+}
+
 fn probe_on<B: Backend>(
     backend: &B,
     spec: NetworkSpec,

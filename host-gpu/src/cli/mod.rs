@@ -1,6 +1,6 @@
 //! The command line: one file a command.
 
-mod computes;
+pub(crate) mod computes;
 pub mod data;
 pub mod demo;
 pub mod device;
@@ -12,8 +12,9 @@ pub mod import;
 pub mod info;
 mod named;
 mod output;
+pub mod paper;
 pub mod parity;
-mod progress;
+pub(crate) mod progress;
 pub mod report;
 pub mod speed;
 pub mod sweep;
@@ -52,6 +53,8 @@ pub enum Command {
     Sweep(Box<sweep::SweepArguments>),
     /// A page that compares runs.
     Report(report::ReportArguments),
+    /// The paper's figures and tables, and this project's own: each an experiment with its verdicts.
+    Paper(paper::PaperArguments),
     /// Data sets: whether one is whole, and what it looks like.
     Data(data::DataArguments),
     /// What a network needs: parameters, operations, memory.
@@ -97,6 +100,7 @@ pub fn run(arguments: &Arguments) -> Result<u8, Error> {
         Some(Command::Eval(arguments)) => eval::run(arguments),
         Some(Command::Sweep(arguments)) => sweep::run(arguments),
         Some(Command::Report(arguments)) => report::run(arguments),
+        Some(Command::Paper(arguments)) => paper::run(arguments),
         Some(Command::Data(arguments)) => data::run(arguments),
         Some(Command::Info(arguments)) => info::run(arguments),
         Some(Command::Doctor) => doctor::run(),

@@ -411,7 +411,7 @@ fn check_resumed(config: &Config, backend: &str, out: &Path) -> Result<bool, Err
 }
 
 /// A flag that Ctrl-C and a request to end set; a second one ends the program at once.
-pub(super) fn stop_by_signal() -> Result<Arc<AtomicBool>, Error> {
+pub(crate) fn stop_by_signal() -> Result<Arc<AtomicBool>, Error> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
         register_conditional_shutdown(signal, INTERRUPTED.into(), Arc::clone(&stop))

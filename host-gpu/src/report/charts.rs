@@ -33,7 +33,7 @@ pub struct Group {
 }
 
 /// The colour of the run with that index: ten that are told apart by most eyes, then darker, then lighter ones.
-pub fn run_colour(index: usize) -> RGBColor {
+pub(crate) fn run_colour(index: usize) -> RGBColor {
     const TEN: [(u8, u8, u8); 10] = [
         (66, 105, 208),
         (226, 121, 24),
@@ -179,7 +179,7 @@ pub fn bars(groups: &[Group], y_name: &str) -> Outcome {
 }
 
 /// A number in as few digits as an axis needs.
-fn short(number: f64) -> String {
+pub(crate) fn short(number: f64) -> String {
     let digits = match number.abs() {
         0.0 => 0,
         size if size >= 100.0 => 0,

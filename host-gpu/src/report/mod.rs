@@ -12,6 +12,7 @@ mod seeds;
 mod sets;
 mod tables;
 
+pub(crate) use charts::{run_colour, short};
 pub use course::Course;
 pub use page::render;
 pub use run::{Run, Skipped, find};

@@ -1,0 +1,141 @@
+//! `clapp paper`: the paper's figures and tables, and this project's own, as experiments.
+
+use super::computes::BackendArguments;
+use super::data::CacheArguments;
+use super::output::say;
+use super::train::stop_by_signal;
+use crate::data::open_with;
+use crate::error::Error;
+use crate::files::{check_writable, lock_folder, make_folder};
+use crate::paper::keep::Kept;
+use crate::paper::{EXPERIMENTS, Experiment, Setting, page};
+use clap::Args;
+use std::path::{Path, PathBuf};
+use std::time::{Instant, SystemTime};
+
+/// Runs every experiment, and makes the page.
+const ALL: &str = "all";
+
+/// Arguments of `clapp paper`.
+#[derive(Debug, Args)]
+pub struct PaperArguments {
+    /// Which experiment, or `all` of them and a page of what they found; without it, a list of them.
+    pub name: Option<String>,
+    /// Data set as downloaded (folder or archive); may be given several times. Without one, images are generated.
+    #[arg(long)]
+    pub data: Vec<PathBuf>,
+    #[command(flatten)]
+    cache: CacheArguments,
+    #[command(flatten)]
+    backend: BackendArguments,
+    /// At the paper's size, for hours or days, instead of one that fits two cores in minutes.
+    #[arg(long)]
+    pub full: bool,
+    /// Seed of every random stream.
+    #[arg(long, default_value_t = 2)]
+    pub seed: u64,
+    /// Folder for numbers, tables, pictures and the runs that they come from.
+    #[arg(long, default_value = "out/paper", value_name = "FOLDER")]
+    pub out: PathBuf,
+    /// With `all`: the page, as Markdown; its pictures and tables come into a folder beside it [default: results.md in
+    /// the folder of --out].
+    #[arg(long, value_name = "FILE")]
+    pub page: Option<PathBuf>,
+    /// Run again what has been found already with the same program, images and options.
+    #[arg(long)]
+    pub again: bool,
+}
+
+/// Runs `clapp paper`.
+///
+/// # Errors
+/// Where the input is wrong, an output cannot be written or an experiment cannot be run.
+pub fn run(arguments: &PaperArguments) -> Result<u8, Error> {
+    let Some(name) = &arguments.name else {
+        for Experiment { name, about, .. } in EXPERIMENTS {
+            say(format!("{name:<14} {about}"))?;
+        }
+        say(format!("{ALL:<14} all of these, and a page of what they found"))?;
+        return Ok(0);
+    };
+    let refuse = |origin: &str, message: String| Err(Error::Config { origin: origin.into(), message });
+    let chosen: Vec<&Experiment> =
+        EXPERIMENTS.iter().filter(|experiment| name == ALL || name == experiment.name).collect();
+    if chosen.is_empty() {
+        let names: Vec<&str> = EXPERIMENTS.iter().map(|experiment| experiment.name).collect();
+        return refuse(
+            "paper",
+            format!("there is no experiment `{name}`, expected one of {} or {ALL}", names.join(", ")),
+        );
+    }
+    if arguments.page.is_some() && name != ALL {
+        return refuse("--page", format!("is of `clapp paper {ALL}`; leave it out"));
+    }
+    arguments.backend.check()?;
+    let cache = arguments.cache.cache.as_deref();
+    let sets = arguments.data.iter().map(|path| Ok(open_with(path, cache)?)).collect::<Result<Vec<_>, Error>>()?;
+    if let Some(twice) =
+        sets.iter().enumerate().find(|(at, set)| sets[..*at].iter().any(|other| other.name == set.name))
+    {
+        return refuse("--data", format!("{} is given twice", twice.1.name));
+    }
+    make_folder(&arguments.out)?;
+    let page = arguments.page.clone().unwrap_or_else(|| arguments.out.join("results.md"));
+    // Found out now rather than after hours.
+    check_writable(&page)?;
+    let _lock = lock_folder(&arguments.out)?;
+    let setting = Setting {
+        sets,
+        full: arguments.full,
+        seed: arguments.seed,
+        backend: arguments.backend,
+        folder: arguments.out.clone(),
+        stop: stop_by_signal()?,
+    };
+    let mut findings = Vec::new();
+    for experiment in chosen {
+        findings.push(find(experiment, &setting, arguments.again)?);
+    }
+    if name == ALL {
+        page::write(&page, &command(arguments), &findings)?;
+        say(format!("wrote {}", page.display()))?;
+    }
+    Ok(0)
+}
+
+/// Runs an experiment, unless its folder has what it found from the same inputs.
+fn find(experiment: &Experiment, setting: &Setting, again: bool) -> Result<Kept, Error> {
+    let folder = setting.folder_of(experiment.name);
+    let inputs = setting.inputs();
+    let kept = match Kept::same(&folder, &inputs).filter(|_| !again) {
+        Some(kept) => {
+            say(format!("{}: kept from {}", experiment.name, kept.started))?;
+            kept
+        }
+        None => {
+            let started = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
+            let begin = Instant::now();
+            let finding = (experiment.run)(setting)?;
+            let kept = Kept::new(inputs, started, begin.elapsed().as_secs_f64(), finding);
+            kept.write(&folder)?;
+            kept
+        }
+    };
+    say(kept.finding.summary())?;
+    say(format!("wrote {}\n", folder.display()))?;
+    Ok(kept)
+}
+
+/// The command as a reader would type it; paths of this machine are of no use to others, their last parts are.
+fn command(arguments: &PaperArguments) -> String {
+    let mut text = format!("clapp paper {ALL}");
+    for path in &arguments.data {
+        let name = path.file_name().map_or_else(|| path.as_os_str(), |name| name);
+        text += &format!(" --data {}", Path::new(name).display());
+    }
+    text += &arguments.backend.options();
+    if arguments.full {
+        text += " --full";
+    }
+    text + &format!(" --seed {}", arguments.seed)
+}

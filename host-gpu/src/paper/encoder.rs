@@ -1,0 +1,172 @@
+//! Encoders that experiments train and probe: each is a run in a folder of its own, kept and gone on with, so that a
+//! stopped experiment goes on where it was, and experiments that need the same encoder share it.
+
+use super::setting::Setting;
+use crate::checkpoint::{Checkpoint, DataIdentity};
+use crate::cli::computes::{Computes, check_memory};
+use crate::cli::eval::probe_by;
+use crate::cli::progress::Progress;
+use crate::config::{Config, RuleName, preset};
+use crate::data::{Dataset, Split};
+use crate::distributed::Ranks;
+use crate::error::Error;
+use crate::metrics::Row;
+use crate::model::LayerValues;
+use crate::probe::{ProbeRecord, ProbeReport, ProbeTask, beside};
+use crate::run::{Begin, CHECKPOINT, Interval, OnGpu, Outcome, Run, loader_threads};
+use crate::run_info::{DataInfo, ProgramInfo, RunInfo};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A trained encoder.
+#[derive(Debug, Clone)]
+pub struct Trained {
+    /// What was trained.
+    pub config: Config,
+    /// Its parameters.
+    pub layers: Vec<LayerValues>,
+    /// The course of the losses.
+    pub rows: Vec<Row>,
+    /// Folder of the run.
+    pub folder: PathBuf,
+}
+
+/// Trains an encoder on `config.images` of a set's images, or takes up the run of an earlier call with the same
+/// configuration, images, backend and program. `name` is for the progress bar.
+///
+/// # Errors
+/// As a run; [`Error::Stopped`] where the user has stopped it (its folder keeps what is done).
+pub fn train(setting: &Setting, name: &str, config: &Config, data: &Dataset) -> Result<Trained, Error> {
+    let images = match config.images {
+        Some(count) => data.pretrain.take(count),
+        None => data.pretrain.clone(),
+    };
+    train_on(setting, name, config, &data.name, images, data.test.len())
+}
+
+/// The same on images of the caller's choice, which `data` names.
+///
+/// # Errors
+/// As [`train`].
+pub fn train_on(
+    setting: &Setting,
+    name: &str,
+    config: &Config,
+    data: &str,
+    images: Split,
+    test_images: usize,
+) -> Result<Trained, Error> {
+    setting.check_stop()?;
+    let images = Arc::new(images);
+    let identity = DataIdentity::of(data, &images);
+    let folder = folder(setting, config, &identity)?;
+    let known = DataInfo { name: data.to_owned(), train_images: images.len(), test_images };
+    let info = RunInfo::collect(config, known).on(&setting.backend.name());
+    let run = Run {
+        ranks: &Ranks::alone(),
+        config,
+        images: &images,
+        data: identity,
+        info: &info,
+        folder: &folder,
+        begin: Begin::Resume,
+        interval: Interval { steps: None, time: Some(Duration::from_secs(60)) },
+        stop: &setting.stop,
+    };
+    let mut progress = Progress::new(name, config.epochs);
+    let heard = |step: &_| progress.step(step, config.epochs);
+    let gpu = setting.backend.gpu;
+    let device = setting.backend.name();
+    let ended = match setting.backend.backend {
+        Computes::Cpu => run.train(heard).map(ended),
+        Computes::Cuda => {
+            let gpu = gpu.cuda()?;
+            check_memory(&gpu, config)?;
+            run.train_on(&OnGpu { gpu, name: device }, heard).map(ended)
+        }
+        Computes::Emulated => run.train_on(&OnGpu { gpu: gpu.emulated()?, name: device }, heard).map(ended),
+    };
+    progress.finish();
+    let (finished, rows) = ended?;
+    if !finished {
+        return Err(Error::Stopped);
+    }
+    let layers = Checkpoint::read(&folder.join(CHECKPOINT))?.layers;
+    Ok(Trained { config: config.clone(), layers, rows, folder })
+}
+
+fn ended<T>(outcome: Outcome<T>) -> (bool, Vec<Row>) {
+    (outcome.finished, outcome.metrics.rows().to_vec())
+}
+
+/// The linear probe of an encoder on a set's labelled images (`config.images` of them), or that of an earlier call.
+///
+/// # Errors
+/// As the probe.
+pub fn probe(setting: &Setting, encoder: &Trained, data: &Dataset, cached: bool) -> Result<ProbeReport, Error> {
+    setting.check_stop()?;
+    let path = beside(&encoder.folder.join(CHECKPOINT), cached);
+    if let Ok(record) = ProbeRecord::read(&path) {
+        return Ok(record.report);
+    }
+    let config = &encoder.config;
+    let mut data = data.clone();
+    if let Some(images) = config.images {
+        data.train = data.train.take(images);
+    }
+    let pooled = config.probe_network()?;
+    let task = ProbeTask {
+        pooled: &pooled,
+        config: &config.probe,
+        data: &data,
+        seed: config.seed,
+        cached,
+        loader_threads: loader_threads(),
+    };
+    let report = probe_by(setting.backend, config.network()?, &encoder.layers, &task)?;
+    ProbeRecord::new(config.epochs, &data, report.clone()).write(&path)?;
+    Ok(report)
+}
+
+/// Named by all that the encoder depends on.
+fn folder(setting: &Setting, config: &Config, data: &DataIdentity) -> Result<PathBuf, Error> {
+    let mut hasher = DefaultHasher::new();
+    (config.to_toml()?, data, setting.backend.name(), build()).hash(&mut hasher);
+    let name = format!("{}-{:016x}", config.rule.name(), hasher.finish());
+    Ok(setting.folder.join("encoders").join(name))
+}
+
+/// What tells this build from others: its commit, or where it has none of its own, when the program was built.
+fn build() -> String {
+    let commit = ProgramInfo::this().commit;
+    if commit != "unknown" && !commit.ends_with("-dirty") {
+        return commit;
+    }
+    let built = std::env::current_exe().and_then(|path: PathBuf| Path::new(&path).metadata()?.modified());
+    format!("{commit} {:?}", built.ok())
+}
+
+/// The paper's CIFAR-10 network and protocol for a rule at the experiments' common size, so that they share encoders:
+/// VGG-6 at an eighth of its width, 4,000 images, six epochs, eight of the probe; with `--full` as the paper has it.
+///
+/// # Errors
+/// Where there is no such preset.
+pub fn config(setting: &Setting, rule: RuleName) -> Result<Config, Error> {
+    let Some(base) = preset("cifar10") else {
+        return Err(Error::Config { origin: "preset cifar10".into(), message: "is missing".into() });
+    };
+    let mut config = Config { seed: setting.seed, ..base.with_rule(rule) };
+    if !setting.full {
+        config = Config { width: 0.125, images: Some(4000), epochs: 6, ..config };
+        config.optimizer = config.optimizer.with_learning_rate(1e-3);
+        config.probe.epochs = 8;
+    }
+    Ok(config)
+}
+
+/// Standard error of an accuracy that was measured on so many images.
+pub fn standard_error(accuracy: f64, images: usize) -> f64 {
+    (accuracy * (1.0 - accuracy) / images.max(1) as f64).sqrt()
+}

@@ -1,0 +1,122 @@
+//! What an experiment's folder holds: `finding.json`, and made from it a CSV file a table, an SVG and a PNG a figure.
+
+use super::draw;
+use super::figure::Figure;
+use super::finding::Finding;
+use crate::checkpoint::DataIdentity;
+use crate::error::Error;
+use crate::files::write_atomically;
+use crate::run_info::{MachineInfo, ProgramInfo};
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// Name of the file with all numbers.
+pub const FINDING: &str = "finding.json";
+
+/// The value of `format`.
+const FORMAT: &str = "clapp-finding/1";
+
+/// What an experiment's numbers depend on besides the machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Inputs {
+    /// The data sets given; where there is none, images are generated.
+    pub data: Vec<DataIdentity>,
+    /// Whether at full size.
+    pub full: bool,
+    /// Seed of every random stream.
+    pub seed: u64,
+    /// What computes, and how exactly, as checkpoints name it.
+    pub backend: String,
+    /// The program.
+    pub program: ProgramInfo,
+}
+
+/// A finding with where it comes from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Kept {
+    format: String,
+    /// What the numbers depend on.
+    pub inputs: Inputs,
+    /// Where they were computed.
+    pub machine: MachineInfo,
+    /// When the experiment began, UTC, as in RFC 3339.
+    pub started: String,
+    /// How long it took, in seconds.
+    pub seconds: f64,
+    /// What was found.
+    pub finding: Finding,
+}
+
+impl Kept {
+    /// A finding of this program, on this machine.
+    pub fn new(inputs: Inputs, started: String, seconds: f64, finding: Finding) -> Self {
+        Self { format: FORMAT.into(), inputs, machine: MachineInfo::this(), started, seconds, finding }
+    }
+
+    /// Writes the numbers, tables and pictures; `finding.json` last, so that where it is, all is.
+    ///
+    /// # Errors
+    /// Where a number is not finite, a picture cannot be drawn or a file cannot be written.
+    pub fn write(&self, folder: &Path) -> Result<(), Error> {
+        self.finding.check(folder)?;
+        for (path, bytes) in self.products(folder)? {
+            write_atomically(&path, &bytes)?;
+        }
+        let path = folder.join(FINDING);
+        let text = serde_json::to_string_pretty(self)
+            .map_err(|error| Error::Run { path: path.clone(), message: error.to_string() })?;
+        write_atomically(&path, format!("{text}\n").as_bytes())
+    }
+
+    /// Tables and pictures as files of `folder`.
+    ///
+    /// # Errors
+    /// Where a picture cannot be drawn.
+    pub fn products(&self, folder: &Path) -> Result<Vec<(PathBuf, Vec<u8>)>, Error> {
+        let mut files = Vec::new();
+        for table in &self.finding.tables {
+            let path = folder.join(format!("{}.csv", table.name));
+            let bytes = table.csv(&path)?;
+            files.push((path, bytes));
+        }
+        for Figure { name, .. } in &self.finding.figures {
+            let path = folder.join(format!("{name}.svg"));
+            files.push((path.clone(), self.svg(name, &path)?.into_bytes()));
+            let path = folder.join(format!("{name}.png"));
+            let svg = self.svg(name, &path)?;
+            let bytes =
+                draw::png(&svg).map_err(|error| Error::Plot { path: path.clone(), message: error.to_string() })?;
+            files.push((path, bytes));
+        }
+        Ok(files)
+    }
+
+    fn svg(&self, name: &str, path: &Path) -> Result<String, Error> {
+        let refused = |message: String| Error::Plot { path: path.into(), message };
+        let figure = self.finding.figures.iter().find(|figure| figure.name == name);
+        draw::svg(figure.ok_or_else(|| refused("no such figure".into()))?).map_err(|error| refused(error.to_string()))
+    }
+
+    /// Reads the finding of a folder.
+    ///
+    /// # Errors
+    /// [`Error::File`] where it cannot be read, [`Error::Run`] where it is not such a file.
+    pub fn read(folder: &Path) -> Result<Self, Error> {
+        let path = folder.join(FINDING);
+        let text = std::fs::read_to_string(&path).map_err(Error::file("read", &path))?;
+        let wrong = |message: String| Error::Run { path: path.clone(), message };
+        let kept: Self = serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
+        if kept.format != FORMAT {
+            return Err(wrong(format!("format is `{}`, expected `{FORMAT}`", kept.format)));
+        }
+        Ok(kept)
+    }
+
+    /// The finding of a folder where it was made from the same inputs.
+    pub fn same(folder: &Path, inputs: &Inputs) -> Option<Self> {
+        // A file that cannot be read, or is of another version, is made anew.
+        Self::read(folder).ok().filter(|kept| kept.inputs == *inputs)
+    }
+}

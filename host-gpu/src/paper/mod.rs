@@ -1,0 +1,32 @@
+//! The paper's figures and tables, and this project's own, each as an experiment that one command runs.
+//!
+//! An experiment is a function from a [`Setting`] to a [`Finding`]: plain numbers, claims and their verdicts. Its files
+//! and the page are made from the finding alone. A new experiment is one file here and one line in [`EXPERIMENTS`].
+
+mod draw;
+pub mod encoder;
+pub mod figure;
+pub mod finding;
+pub mod keep;
+pub mod page;
+mod setting;
+pub mod table;
+
+pub use finding::{Claim, Finding, Verdict};
+pub use setting::Setting;
+
+use crate::error::Error;
+
+/// An experiment.
+#[derive(Debug, Clone, Copy)]
+pub struct Experiment {
+    /// Its name on the command line.
+    pub name: &'static str,
+    /// What it shows, in a line.
+    pub about: &'static str,
+    /// Runs it. Long work shows progress through [`Setting::bar`] and ends early through [`Setting::check_stop`].
+    pub run: fn(&Setting) -> Result<Finding, Error>,
+}
+
+/// All experiments, in the order of the page.
+pub const EXPERIMENTS: &[Experiment] = &[];
