@@ -170,7 +170,7 @@ fn test(without: &[Tool]) -> Result<(), Failed> {
     if !without.contains(&Tool::Qemu) {
         size::size(true)?;
     }
-    golden()?;
+    golden(!without.contains(&Tool::Kernels))?;
     gpu::dry_run()?;
     for tool in without {
         println!("\nNOT RUN, as asked: the tests that need {}", tool.name());
@@ -218,7 +218,7 @@ fn no_panic() -> Result<(), Failed> {
 }
 
 /// The reference numbers, through the program, where they lie beside the repository.
-fn golden() -> Result<(), Failed> {
+fn golden(emulated: bool) -> Result<(), Failed> {
     let folder = root().join("../shared/golden");
     if !folder.is_dir() {
         println!("\n==> golden vectors: no folder ../shared/golden beside the repository, not run");
@@ -226,6 +226,10 @@ fn golden() -> Result<(), Failed> {
     }
     for backend in ["core", "cpu"] {
         cargo(&["run", "--quiet", "--", "golden", "../shared/golden", "--backend", backend])?;
+    }
+    if emulated {
+        let backend = ["--backend", "emulated", "--precision", "f32"];
+        cargo(&[&["run", "--quiet", "--", "golden", "../shared/golden"], &backend[..]].concat())?;
     }
     Ok(())
 }

@@ -5,10 +5,15 @@ use std::path::Path;
 use std::process::Command;
 
 /// File, title, arguments of `clapp`.
-const RECORDS: [(&str, &str, &[&str]); 6] = [
+const RECORDS: [(&str, &str, &[&str]); 7] = [
     ("demo.md", "The demonstration", &[]),
     ("golden-core.md", "Golden vectors on clapp-core", &["golden", "../shared/golden", "--backend", "core"]),
     ("golden-cpu.md", "Golden vectors on the CPU backend", &["golden", "../shared/golden", "--backend", "cpu"]),
+    (
+        "golden-emulated.md",
+        "Golden vectors on the emulated GPU",
+        &["golden", "../shared/golden", "--backend", "emulated", "--precision", "f32"],
+    ),
     ("info-cifar10.md", "VGG-6 at width 0.25", &["info", "--preset", "cifar10", "--width", "0.25"]),
     ("info-demo.md", "The demonstration's network", &["info", "--preset", "demo"]),
     ("parity.md", "clapp-core and the CPU backend, step by step", &["parity", "--preset", "demo", "--steps", "5"]),

@@ -42,8 +42,11 @@ pub struct PaperArguments {
     #[arg(long, value_name = "FILE")]
     pub page: Option<PathBuf>,
     /// Run again what has been found already with the same program, images and options.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "kept")]
     pub again: bool,
+    /// Take also what another build of the program has found; the page names the commit of each.
+    #[arg(long)]
+    pub kept: bool,
 }
 
 /// Runs `clapp paper`.
@@ -94,7 +97,7 @@ pub fn run(arguments: &PaperArguments) -> Result<u8, Error> {
     };
     let mut findings = Vec::new();
     for experiment in chosen {
-        findings.push(find(experiment, &setting, arguments.again)?);
+        findings.push(find(experiment, &setting, arguments)?);
     }
     if name == ALL {
         page::write(&page, &command(arguments), &findings)?;
@@ -104,10 +107,10 @@ pub fn run(arguments: &PaperArguments) -> Result<u8, Error> {
 }
 
 /// Runs an experiment, unless its folder has what it found from the same inputs.
-fn find(experiment: &Experiment, setting: &Setting, again: bool) -> Result<Kept, Error> {
+fn find(experiment: &Experiment, setting: &Setting, arguments: &PaperArguments) -> Result<Kept, Error> {
     let folder = setting.folder_of(experiment.name);
     let inputs = setting.inputs();
-    let kept = match Kept::same(&folder, &inputs).filter(|_| !again) {
+    let kept = match Kept::same(&folder, &inputs, arguments.kept).filter(|_| !arguments.again) {
         Some(kept) => {
             say(format!("{}: kept from {}", experiment.name, kept.started))?;
             kept

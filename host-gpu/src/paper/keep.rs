@@ -114,9 +114,14 @@ impl Kept {
         Ok(kept)
     }
 
-    /// The finding of a folder where it was made from the same inputs.
-    pub fn same(folder: &Path, inputs: &Inputs) -> Option<Self> {
+    /// The finding of a folder where it was made from the same inputs; `any_program`: whatever build made it.
+    pub fn same(folder: &Path, inputs: &Inputs, any_program: bool) -> Option<Self> {
         // A file that cannot be read, or is of another version, is made anew.
-        Self::read(folder).ok().filter(|kept| kept.inputs == *inputs)
+        let kept = Self::read(folder).ok()?;
+        let mut made_from = kept.inputs.clone();
+        if any_program {
+            made_from.program = inputs.program.clone();
+        }
+        (made_from == *inputs).then_some(kept)
     }
 }
