@@ -88,6 +88,16 @@ impl ProgramInfo {
     pub fn this() -> Self {
         Self { version: env!("CARGO_PKG_VERSION").into(), commit: env!("CLAPP_COMMIT").into() }
     }
+
+    /// What tells this build from others: its commit, or where it has none of its own, when the program was built.
+    pub fn build() -> String {
+        let commit = Self::this().commit;
+        if commit != "unknown" && !commit.ends_with("-dirty") {
+            return commit;
+        }
+        let built = std::env::current_exe().and_then(|path| path.metadata()?.modified()).ok();
+        format!("{commit} {}", built.map(|time| humantime::format_rfc3339(time).to_string()).unwrap_or_default())
+    }
 }
 
 impl MachineInfo {

@@ -16,7 +16,7 @@ use crate::probe::{ProbeRecord, ProbeReport, ProbeTask, beside};
 use crate::run::{Begin, CHECKPOINT, Interval, OnGpu, Outcome, Run, loader_threads};
 use crate::run_info::{DataInfo, ProgramInfo, RunInfo};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -133,19 +133,9 @@ pub fn probe(setting: &Setting, encoder: &Trained, data: &Dataset, cached: bool)
 /// Named by all that the encoder depends on.
 fn folder(setting: &Setting, config: &Config, data: &DataIdentity) -> Result<PathBuf, Error> {
     let mut hasher = DefaultHasher::new();
-    (config.to_toml()?, data, setting.backend.name(), build()).hash(&mut hasher);
+    (config.to_toml()?, data, setting.backend.name(), ProgramInfo::build()).hash(&mut hasher);
     let name = format!("{}-{:016x}", config.rule.name(), hasher.finish());
     Ok(setting.folder.join("encoders").join(name))
-}
-
-/// What tells this build from others: its commit, or where it has none of its own, when the program was built.
-fn build() -> String {
-    let commit = ProgramInfo::this().commit;
-    if commit != "unknown" && !commit.ends_with("-dirty") {
-        return commit;
-    }
-    let built = std::env::current_exe().and_then(|path: PathBuf| Path::new(&path).metadata()?.modified());
-    format!("{commit} {:?}", built.ok())
 }
 
 /// The paper's CIFAR-10 network and protocol for a rule at the experiments' common size, so that they share encoders:

@@ -30,6 +30,8 @@ pub struct Inputs {
     pub backend: String,
     /// The program.
     pub program: ProgramInfo,
+    /// What tells its build from others ([`ProgramInfo::build`]).
+    pub build: String,
 }
 
 /// A finding with where it comes from.
@@ -120,7 +122,7 @@ impl Kept {
         let kept = Self::read(folder).ok()?;
         let mut made_from = kept.inputs.clone();
         if any_program {
-            made_from.program = inputs.program.clone();
+            (made_from.program, made_from.build) = (inputs.program.clone(), inputs.build.clone());
         }
         (made_from == *inputs).then_some(kept)
     }

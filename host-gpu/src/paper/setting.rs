@@ -40,6 +40,7 @@ impl Setting {
             seed: self.seed,
             backend: self.backend.name(),
             program: ProgramInfo::this(),
+            build: ProgramInfo::build(),
         }
     }
 
