@@ -82,10 +82,10 @@ pub fn run(arguments: &PaperArguments) -> Result<u8, Error> {
     {
         return refuse("--data", format!("{} is given twice", twice.1.name));
     }
-    make_folder(&arguments.out)?;
     let page = arguments.page.clone().unwrap_or_else(|| arguments.out.join("results.md"));
     // Found out now rather than after hours.
     check_writable(&page)?;
+    make_folder(&arguments.out)?;
     let _lock = lock_folder(&arguments.out)?;
     let setting = Setting {
         sets,

@@ -94,3 +94,98 @@ fn section(text: &mut String, folder: &str, kept: &Kept) {
         program.commit
     );
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::paper::figure::{Axis, Figure, Kind, Panel, Point, Series};
+    use crate::paper::table::{Cell, Column, Table};
+    use crate::paper::{Finding, Verdict};
+    use crate::run_info::ProgramInfo;
+
+    fn kept() -> Kept {
+        let mut finding = Finding::new("fig9", "What matters, and why", "Figure 9", "Something was done.");
+        finding.set("images", 12);
+        finding.claims.push(Claim::new("a | b", Verdict::Held, "0.9 against 0.1"));
+        finding.claims.push(Claim::new("c", Verdict::Failed, "0.1 against 0.9"));
+        finding.claims.push(Claim::new("d", Verdict::Open, "0.5 against 0.5"));
+        let series = vec![Series::new("ours", vec![Point::new(1.0, 0.25)])];
+        let panel =
+            Panel { title: String::new(), kind: Kind::Lines, x: Axis::layers(2), y: Axis::new("cosine"), series };
+        finding.figures.push(Figure::new("curves", "Cosine by layer.", vec![panel]));
+        let mut table = Table::new("numbers", "All of it.", vec![Column::new("rule", 0), Column::new("%", 2)]);
+        table.rows.push(vec![Cell::text("clapp++"), Cell::spread(12.345, 0.5)]);
+        finding.tables.push(table);
+        finding.notes.push("The network is narrower than the paper's.".into());
+        let inputs = Inputs {
+            data: Vec::new(),
+            full: false,
+            seed: 7,
+            backend: "cpu".into(),
+            program: ProgramInfo { version: "0.1.0".into(), commit: "abc".into() },
+            build: "abc".into(),
+        };
+        Kept::new(inputs, "2026-01-01T00:00:00Z".into(), 1.5, finding)
+    }
+
+    #[test]
+    fn the_page_says_what_held_and_shows_what_lies_beside_it() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("docs/results.md");
+        write(&path, "clapp paper all", &[kept()]).unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        for part in [
+            "`clapp paper all` wrote this page",
+            "- [What matters, and why](#what-matters-and-why) (Figure 9): claims: 1 held, 1 did not hold, 1 not decided",
+            "| a \\| b | **held** | 0.9 against 0.1 |",
+            "| d | **not decided** | 0.5 against 0.5 |",
+            "![curves](results/curves.svg)",
+            "([CSV](results/numbers.csv))",
+            "| clapp++ | 12.35 ± 0.50 |",
+            "The network is narrower",
+            "Setting: images: 12.",
+            "`clapp paper fig9`, seed 7, backend cpu, 2 s on",
+        ] {
+            assert!(text.contains(part), "{part} is missing in:\n{text}");
+        }
+        for file in ["curves.svg", "curves.png", "numbers.csv"] {
+            assert!(place.path().join("docs/results").join(file).is_file(), "{file}");
+        }
+    }
+
+    #[test]
+    fn a_finding_is_taken_again_only_where_all_it_depends_on_is_the_same() {
+        let place = tempfile::tempdir().unwrap();
+        let (folder, kept) = (place.path().join("fig9"), kept());
+        assert!(Kept::same(&folder, &kept.inputs, false).is_none());
+        kept.write(&folder).unwrap();
+        assert_eq!(Kept::same(&folder, &kept.inputs, false).as_ref(), Some(&kept));
+        for name in ["finding.json", "curves.svg", "curves.png", "numbers.csv"] {
+            assert!(folder.join(name).is_file(), "{name}");
+        }
+        let other = Inputs { build: "abd".into(), ..kept.inputs.clone() };
+        assert!(Kept::same(&folder, &other, false).is_none() && Kept::same(&folder, &other, true).is_some());
+        let others = [
+            Inputs { seed: 8, ..kept.inputs.clone() },
+            Inputs { full: true, ..kept.inputs.clone() },
+            Inputs { backend: "cuda f32".into(), ..kept.inputs.clone() },
+        ];
+        assert!(others.iter().all(|other| Kept::same(&folder, other, true).is_none()));
+        // Half a file is no finding.
+        let path = folder.join("finding.json");
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, &text[..text.len() / 2]).unwrap();
+        assert!(Kept::same(&folder, &kept.inputs, true).is_none());
+    }
+
+    #[test]
+    fn a_number_that_is_none_is_refused_by_its_place_and_nothing_is_written() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = place.path().join("fig9");
+        let mut kept = kept();
+        kept.finding.figures[0].panels[0].series[0].points[0].y = f64::NAN;
+        let error = kept.write(&folder).unwrap_err().to_string();
+        assert!(error.contains("figure curves, series ours, point 0"), "{error}");
+        assert!(!folder.exists());
+    }
+}
