@@ -20,7 +20,7 @@ impl Draws {
     /// Draws for a step (counted from 1) on `rows` rows.
     pub fn new(config: &Config, rows: usize, step: u64) -> Self {
         let seed = config.seed;
-        if config.rule.inputs() != Inputs::Views {
+        if config.rule.choices().inputs != Inputs::Views {
             // Every row is a positive or a negative by itself: the first half are images, the second half mixtures.
             return Self {
                 partner: Partner::Itself,
@@ -81,7 +81,7 @@ fn draw_list(negatives: Negatives, rows: usize, seed: u64, step: u64, list: u64)
 ///
 /// The other image is the next one of the batch, or drawn from all others with [`Negatives::Uniform`].
 pub fn mix(config: &Config, frame: Shape, step: u64, x: &mut [f32]) {
-    let inputs = config.rule.inputs();
+    let inputs = config.rule.choices().inputs;
     let len = frame.len();
     let images = x.len() / len / 2;
     if inputs == Inputs::Views || images < 2 {

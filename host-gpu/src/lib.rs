@@ -27,6 +27,7 @@ pub mod plot;
 pub mod probe;
 pub mod report;
 pub mod rng;
+pub mod rules;
 pub mod run;
 pub mod run_info;
 pub mod schedule;

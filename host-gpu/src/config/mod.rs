@@ -4,14 +4,15 @@ mod compare;
 mod presets;
 mod rule;
 
+pub use crate::rules::RuleName;
 pub use compare::{Difference, differences};
 pub use presets::{PRESETS, preset};
-pub use rule::RuleName;
 
 use crate::augment::{TestTransform, ViewAugment};
 use crate::error::Error;
 use crate::model::{Backward, Feedback, Head, NetworkSpec, Options};
 use crate::optimizer::Optimizer;
+use crate::rules::Loss;
 use crate::schedule::Schedule;
 use clapp_core::network::{Activation, Block, Contrast, LossPool, Projection, Rule};
 use clapp_core::shape::Shape;
@@ -405,12 +406,16 @@ impl Config {
 
     /// The contrast function that is in force.
     pub fn contrast(&self) -> ContrastName {
-        self.contrast.unwrap_or_else(|| self.rule.contrast())
+        // That of InfoNCE is not used.
+        self.contrast.unwrap_or(match self.rule.choices().loss {
+            Loss::Contrast(contrast) => contrast,
+            Loss::InfoNce => ContrastName::Hinge,
+        })
     }
 
     /// The kind of projection that is in force.
     pub fn projection(&self) -> ProjectionName {
-        self.projection.unwrap_or_else(|| self.rule.projection())
+        self.projection.unwrap_or(self.rule.choices().projection)
     }
 
     /// A number of channels at the configured width, at least 1.
@@ -419,6 +424,7 @@ impl Config {
     }
 
     fn spec(&self, pooling: Pooling) -> Result<NetworkSpec, Error> {
+        let choices = self.rule.choices();
         let blocks = self.blocks.iter().map(|block| Block {
             out_channels: self.scaled(block.channels),
             kernel: block.kernel,
@@ -429,24 +435,24 @@ impl Config {
             max_pool: block.max_pool,
             loss_pool: match pooling {
                 Pooling::Probe => block.probe_pool.into(),
-                Pooling::Loss => self.rule.loss_pool(block.loss_pool.into()),
+                Pooling::Loss => choices.pooling.of(block.loss_pool.into()),
             },
         });
         let rule = Rule {
             contrast: self.contrast().into(),
-            context: self.rule.context(),
+            context: choices.context,
             projection: self.projection().into(),
             pos_coeff: self.pos_coeff,
         };
         let head = Head { outputs: self.scaled(self.head.outputs), temperature: self.head.temperature };
         let options = Options {
-            head: (self.rule == RuleName::BpInfoNce).then_some(head),
+            head: (choices.loss == Loss::InfoNce).then_some(head),
             feedback: self.feedback,
             backward: self.backward,
-            inputs: self.rule.inputs(),
-            normalise: self.rule.normalises(),
+            inputs: choices.inputs,
+            normalise: choices.normalise,
         };
-        let spec = NetworkSpec::new(self.input_shape(), blocks.collect(), rule, self.rule.learning())?;
+        let spec = NetworkSpec::new(self.input_shape(), blocks.collect(), rule, choices.learning)?;
         Ok(spec.with_options(options))
     }
 

@@ -106,7 +106,7 @@ impl Feed {
             desk: Desk::of(image, &config.augment),
             negatives: config.negatives,
             lists: if config.negatives_shared { 1 } else { 2 * config.blocks.len() },
-            inputs: config.rule.inputs(),
+            inputs: config.rule.choices().inputs,
             either: config.either,
         })
     }
