@@ -1,5 +1,6 @@
 //! Host side of `clapp`: data, backends, training and evaluation of the local rules.
 
+pub mod alignment;
 pub mod augment;
 pub mod backend;
 pub mod checkpoint;

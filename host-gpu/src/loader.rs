@@ -146,6 +146,29 @@ pub fn pairs_from(
     })
 }
 
+/// As [`pairs`], but of the first images in the order of the set, `batches` batches of them or fewer, with views of their
+/// own: for what is measured beside training. A left-over of one image is dropped likewise.
+///
+/// # Errors
+/// As [`pairs`].
+pub fn first_pairs(
+    split: Arc<Split>,
+    augment: &ViewAugment,
+    batch: usize,
+    seed: u64,
+    batches: usize,
+    threads: usize,
+) -> Result<Loader<Batch>, LoaderError> {
+    check_pairs(split.len(), batch)?;
+    let images = split.len().min(batch.saturating_mul(batches));
+    let order = (0..images - usize::from(images % batch == 1)).collect();
+    let source = Source::new(split, augment, batch, seed, 0, order)?;
+    Loader::start(source, 0, threads, |source, images| {
+        let x = source.views(images, &[Purpose::FirstView(0), Purpose::FirstView(1)])?;
+        Ok(Batch { x, images: images.to_vec() })
+    })
+}
+
 /// The images of the batches that [`pairs_from`] would make there, as they are stored.
 ///
 /// # Errors
@@ -179,16 +202,21 @@ pub fn raw_from(
 /// # Errors
 /// [`LoaderError::Request`] where `batch` is below 2 or there are fewer than 2 images.
 pub fn pair_order(images: usize, batch: usize, seed: u64, epoch: u64, part: Part) -> Result<Vec<usize>, LoaderError> {
-    if batch < 2 || images < 2 {
-        return Err(LoaderError::Request(format!(
-            "pairs need batches and sets of at least 2 images, found batches of {batch} from {images} images"
-        )));
-    }
+    check_pairs(images, batch)?;
     let mut order = shuffled(images, seed, Purpose::Shuffle, epoch);
     if images % batch == 1 {
         order.pop();
     }
     Ok(part.of_order(&order, batch))
+}
+
+fn check_pairs(images: usize, batch: usize) -> Result<(), LoaderError> {
+    if batch < 2 || images < 2 {
+        return Err(LoaderError::Request(format!(
+            "pairs need batches and sets of at least 2 images, found batches of {batch} from {images} images"
+        )));
+    }
+    Ok(())
 }
 
 fn shuffled(images: usize, seed: u64, shuffle: Purpose, epoch: u64) -> Vec<usize> {

@@ -17,6 +17,8 @@ pub enum Purpose {
     Shuffle,
     /// The augmentation of one view of an image in pre-training (0: first view, 1: second); index: the image.
     View(u8),
+    /// The same for the batches that alignment is measured on; index: the image.
+    FirstView(u8),
     /// The draw of negatives; epoch: the list of negatives, index: the step.
     Negatives,
     /// Which term of each row counts; index: the step.
@@ -61,6 +63,7 @@ impl Purpose {
             Self::Fixation => 12,
             Self::Faults => 13,
             Self::View(view) => 0x100 + u64::from(view),
+            Self::FirstView(view) => 0x200 + u64::from(view),
             Self::Other(number) => 0x1_0000_0000 + u64::from(number),
         }
     }

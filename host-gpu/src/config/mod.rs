@@ -418,6 +418,14 @@ impl Config {
         self.projection.unwrap_or(self.rule.choices().projection)
     }
 
+    /// The same with a top whose loss sees the map as a whole, as the paper's analysis of gradients has it (spec 7).
+    pub fn with_top_pooled(mut self) -> Self {
+        if let Some(top) = self.blocks.last_mut() {
+            top.loss_pool = Pool::Global;
+        }
+        self
+    }
+
     /// A number of channels at the configured width, at least 1.
     fn scaled(&self, channels: usize) -> usize {
         ((channels as f32 * self.width).round() as usize).max(1)

@@ -2,13 +2,13 @@
 
 use super::case::{Case, Task, Trial};
 use super::{Computed, GoldenError};
+use crate::alignment::{cosines, top_gradients};
 use crate::backend::{Backend, Pairing};
 use crate::model::{Head, LayerValues, Learning, NetworkSpec, Options, TensorRole};
 use crate::optimizer::Optimizer;
 use crate::probe::{self, features};
 use crate::step::{
-    LayerReport, Mode, Model, StepReport, download_gradients, forward, global_step, matched_step, read, step,
-    stream_step,
+    LayerReport, Mode, Model, StepReport, download_gradients, forward, matched_step, read, step, stream_step,
 };
 
 /// Computes a case.
@@ -49,11 +49,9 @@ fn batch<B: Backend>(backend: &B, case: &Case, pairing: Pairing<'_>, trials: &[T
     scores(&read(backend, pairing, &outcome), computed);
     push_values(&case.network, "grad", &gradients, computed);
     if case.network.learning() == Learning::Local {
-        let mut global = Vec::new();
-        global_step(backend, &mut model, frames(backend, case), case.rows, pairing, Mode::Record(&mut global));
-        let global = download_gradients(backend, &case.network, &global);
-        let alignment: Vec<f64> =
-            gradients.iter().zip(&global).map(|(local, global)| cosine(&local.weight, &global.weight)).collect();
+        let top = top_gradients(backend, &mut model, &case.frames, case.rows, pairing);
+        // Golden files have a 0 where there is no direction.
+        let alignment = cosines(&gradients, &top).into_iter().map(|cosine| cosine.unwrap_or(0.0)).collect();
         computed.tensors.push(("alignment".into(), alignment));
         matching(backend, case, pairing, computed);
     }
@@ -135,13 +133,6 @@ fn push_values(network: &NetworkSpec, group: &str, values: &[LayerValues], compu
             computed.push(format!("{group}.{}", role.path(layer.index)), values.get(role));
         }
     }
-}
-
-fn cosine(a: &[f32], b: &[f32]) -> f64 {
-    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
-    let norms = (dot(a, a) * dot(b, b)).sqrt();
-    // Without a direction there is nothing to agree with.
-    if norms == 0.0 { 0.0 } else { dot(a, b) / norms }
 }
 
 fn stream<B: Backend>(backend: &B, case: &Case, fixation: &[bool], lr: f32, computed: &mut Computed) {
