@@ -133,7 +133,7 @@ fn find(experiment: &Experiment, setting: &Setting, arguments: &PaperArguments) 
 fn command(arguments: &PaperArguments) -> String {
     let mut text = format!("clapp paper {ALL}");
     for path in &arguments.data {
-        let name = path.file_name().map_or_else(|| path.as_os_str(), |name| name);
+        let name = path.file_name().unwrap_or(path.as_os_str());
         text += &format!(" --data {}", Path::new(name).display());
     }
     text += &arguments.backend.options();
