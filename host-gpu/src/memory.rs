@@ -5,6 +5,7 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::loader::AHEAD;
 use crate::model::{NetworkSpec, TensorRole};
+use clapp_core::plan::Layer;
 use std::fmt::Write;
 use sysinfo::{MemoryRefreshKind, RefreshKind, System};
 
@@ -50,7 +51,7 @@ impl Needs {
         Ok(Self::new([
             ("parameters", parameters),
             ("state of the optimiser", state.max(parameters)),
-            ("activity and gradients", activity_len(&spec, rows) + largest_weight(&spec)),
+            ("activity and gradients", activity_len(&spec, rows, spec.keeps_all_activity()) + largest_weight(&spec)),
             ("scratch of convolutions", scratch),
             ("batches", batches),
             ("the largest tensor in a checkpoint", largest),
@@ -94,6 +95,38 @@ impl Needs {
         ]))
     }
 
+    /// Of measuring the alignment of `config`'s encoder on batches of `batch` images, with so many threads that compute
+    /// and as many that load.
+    ///
+    /// # Errors
+    /// [`Error::Network`] where the configuration does not fit together.
+    pub fn of_alignment(config: &Config, batch: usize, threads: usize) -> Result<Self, Error> {
+        let spec = config.network()?;
+        let rows = 2 * batch;
+        let tensors = spec.layers().iter().flat_map(|layer| spec.tensors(layer));
+        let parameters: usize = tensors.map(|(_, shape)| shape.iter().product::<usize>()).sum();
+        Ok(Self::new([
+            // As read, and on the backend.
+            ("parameters", 2 * parameters),
+            ("activity and gradients", alignment_len(&spec, rows)),
+            (
+                "scratch of convolutions",
+                spec.layers().iter().map(|layer| scratch_len(layer, rows, threads)).max().unwrap_or(0),
+            ),
+            ("batches", (threads * (AHEAD + 1) + 2) * rows * spec.input().len()),
+        ]))
+    }
+
+    /// And what measuring alignment takes beside training.
+    ///
+    /// # Errors
+    /// [`Error::Network`] where the configuration does not fit together.
+    pub fn and_alignment(mut self, config: &Config) -> Result<Self, Error> {
+        let len = alignment_len(&config.network()?, 2 * config.batch);
+        self.parts.push(("activity and gradients for the alignment", VALUE * len));
+        Ok(self)
+    }
+
     fn new<const N: usize>(values: [(&'static str, usize); N]) -> Self {
         Self { parts: values.into_iter().filter(|part| part.1 > 0).map(|(name, len)| (name, VALUE * len)).collect() }
     }
@@ -130,12 +163,12 @@ impl Needs {
 }
 
 /// Values of maps and pooled activity that are alive at once, at most.
-fn activity_len(spec: &NetworkSpec, rows: usize) -> usize {
+fn activity_len(spec: &NetworkSpec, rows: usize, keeps_all: bool) -> usize {
     // An output map with the place of each maximum, a byte each.
     let outputs = spec.layers().iter().map(|layer| (layer, layer.output.len() + layer.output.len() / VALUE));
     // Pooled activity, predictions and what they are turned into, errors, and the gradient in double precision.
     let pooled = spec.layers().iter().map(|layer| 7 * layer.pooled.len()).max().unwrap_or(0);
-    let maps = if spec.keeps_all_activity() {
+    let maps = if keeps_all {
         let widest = spec.layers().iter().map(|layer| layer.output.len() + layer.conv.len() + layer.input.len()).max();
         spec.input().len() + outputs.map(|(_, len)| len).sum::<usize>() + widest.unwrap_or(0)
     } else {
@@ -144,6 +177,18 @@ fn activity_len(spec: &NetworkSpec, rows: usize) -> usize {
         frames + outputs.map(|(layer, len)| layer.input.len() + len).max().unwrap_or(0)
     };
     rows * (maps + pooled)
+}
+
+/// Values that measuring alignment keeps at once: all maps, and two sets of gradients, on the backend and as they are
+/// compared; the top's projections among them.
+fn alignment_len(spec: &NetworkSpec, rows: usize) -> usize {
+    let of_layer = |layer: &Layer| {
+        let is_top = layer.index + 1 == spec.layers().len();
+        let encoder = |role: TensorRole| matches!(role, TensorRole::Weight | TensorRole::Bias);
+        let tensors = spec.tensors(layer).into_iter().filter(|(role, _)| is_top || encoder(*role));
+        tensors.map(|(_, shape)| shape.iter().product::<usize>()).sum::<usize>()
+    };
+    activity_len(spec, rows, true) + 4 * spec.layers().iter().map(of_layer).sum::<usize>()
 }
 
 /// Values of the largest gradient that is written out; those of projections are not.

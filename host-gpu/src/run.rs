@@ -1,5 +1,6 @@
 //! One training run in a folder: configuration, checkpoints, metrics; begun, stopped and gone on with.
 
+use crate::alignment::{ALIGNMENT, Watch};
 use crate::backend::Backend;
 use crate::backend::cpu::Cpu;
 use crate::backend::gpu::executor::Executor;
@@ -75,6 +76,9 @@ pub struct Run<'a> {
     pub begin: Begin,
     /// When checkpoints are written inside an epoch.
     pub interval: Interval,
+    /// Alignment with back-propagation is measured before the first step and after each of these many, into
+    /// `alignment.csv`; in a run of one process on the CPU.
+    pub align_every: Option<u64>,
     /// Set from outside to end the run after the step under way, with a checkpoint.
     pub stop: &'a AtomicBool,
     /// The processes that train together over MPI; the first of them writes. All see the same folder. Those of several
@@ -163,7 +167,7 @@ pub trait Trainer {
 }
 
 /// What hears of each step, as [`train`] says.
-pub type AfterStep<'a, T> = dyn FnMut(&StepMetrics, &State<T>, bool) -> Result<ControlFlow<()>, Error> + 'a;
+pub type AfterStep<'a, T> = dyn FnMut(&StepMetrics, &mut State<T>, bool) -> Result<ControlFlow<()>, Error> + 'a;
 
 /// On the CPU, with other processes where there are some.
 #[derive(Debug, Clone, Copy)]
@@ -280,17 +284,21 @@ impl Run<'_> {
         let mut resumed = self.begin == Begin::Resume && path.exists();
         let (mut state, mut metrics) = ranks.agree(self.begin(trainer, &path))?;
         self.compare_parameters(trainer, &state)?;
+        let mut watch = self.watch(trainer, &mut state, !resumed)?;
         // Nothing of a run that is gone on with changes before there is something to save of it.
         let mut events = Events { run: self, begun: state.step, file: None };
         let mut saved = Instant::now();
         let trained =
-            trainer.train(self, &mut state, &mut |step: &StepMetrics, state: &State<TensorOf<T>>, settled| {
+            trainer.train(self, &mut state, &mut |step: &StepMetrics, state: &mut State<TensorOf<T>>, settled| {
                 progress(step);
                 if let Some(row) = metrics.step(step) {
                     events.row(row)?;
                 }
                 if !settled {
                     return Ok(ControlFlow::Continue(()));
+                }
+                if let Some(watch) = &mut watch {
+                    watch.look(trainer.backend(), state)?;
                 }
                 let waited = self.interval.time.is_some_and(|time| saved.elapsed() >= time);
                 let [stopped, waited] = trainer.agree(self, self.stop.load(Ordering::Relaxed), waited)?;
@@ -305,6 +313,9 @@ impl Run<'_> {
                     if std::mem::take(&mut resumed) {
                         self.go_on()?;
                     }
+                    if let Some(watch) = &watch {
+                        watch.write()?;
+                    }
                     self.save(trainer, &path, step.epoch + u64::from(step.ends_epoch()), state, &metrics)?;
                     saved = Instant::now();
                 }
@@ -314,6 +325,9 @@ impl Run<'_> {
             // How it came to that is in the metrics.
             metrics.end_row();
             metrics.write_csv(&self.folder.join(METRICS))?;
+            if let Some(watch) = &watch {
+                watch.write()?;
+            }
             write_atomically(&self.folder.join(FAILURE), format!("{error}\n").as_bytes())?;
         }
         trained?;
@@ -388,12 +402,28 @@ impl Run<'_> {
         }
         // In this order, a run that is killed in between never leaves a configuration, or results, beside another's
         // checkpoint.
-        let files = [CONFIG, RUN, FAILURE, PROBE, PROBE_CACHED];
+        let files = [CONFIG, RUN, FAILURE, PROBE, PROBE_CACHED, ALIGNMENT];
         remove_files(self.folder, |name| files.contains(&name) || name.starts_with(EVENTS))?;
         self.save(trainer, path, 0, &state, &Metrics::default())?;
         self.write_config()?;
         self.info.write(self.folder)?;
         Ok((state, Metrics::default()))
+    }
+
+    /// What measures alignment, having seen the state that the run begins with. Its row of a new run is written at once.
+    fn watch<T: Trainer>(
+        &self,
+        trainer: &T,
+        state: &mut State<TensorOf<T>>,
+        is_new: bool,
+    ) -> Result<Option<Watch<'_>>, Error> {
+        let Some(every) = self.align_every else { return Ok(None) };
+        let mut watch = Watch::new(self.config, self.images, every, loader_threads(), self.folder, state.step)?;
+        watch.look(trainer.backend(), state)?;
+        if is_new {
+            watch.write()?;
+        }
+        Ok(Some(watch))
     }
 
     fn write_config(&self) -> Result<(), Error> {

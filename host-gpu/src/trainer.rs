@@ -88,7 +88,8 @@ impl<T> State<T> {
 }
 
 /// Trains from `state` to the end of the configuration's epochs, or until `after_step` breaks, which hears of each
-/// step and sees a state; the last says whether it is the state after this step (a device may be some steps ahead). With several ranks, each has batches of its own and all go through the same
+/// step and sees a state, which it must leave as it is; the last says whether it is the state after this step (a device
+/// may be some steps ahead). With several ranks, each has batches of its own and all go through the same
 /// states; what `after_step` hears of are means over the ranks, and it must break on all of them or on none.
 ///
 /// # Errors
@@ -100,7 +101,7 @@ pub fn train<B: Backend>(
     images: &Arc<Split>,
     loader_threads: usize,
     state: &mut State<B::Tensor>,
-    mut after_step: impl FnMut(&StepMetrics, &State<B::Tensor>, bool) -> Result<ControlFlow<()>, Error>,
+    mut after_step: impl FnMut(&StepMetrics, &mut State<B::Tensor>, bool) -> Result<ControlFlow<()>, Error>,
 ) -> Result<(), Error> {
     let input = state.model.spec.input();
     let steps_per_epoch = steps_per_epoch(images.len(), config.batch, ranks.size()).max(1);

@@ -35,6 +35,7 @@ fn run(config: &Config, folder: &Path, begin: Begin, interval: Interval, stop_at
         folder,
         begin,
         interval,
+        align_every: None,
         stop: &stop,
         ranks: &Ranks::alone(),
     };

@@ -12,13 +12,15 @@
 
 mod course;
 mod views;
+mod watch;
 
 pub use course::{ALIGNMENT, Course, Row, read_rows};
 pub use views::{Views, first_views};
+pub use watch::{BATCHES, Watch};
 
 use crate::backend::{Backend, Pairing};
 use crate::error::Error;
-use crate::model::{LayerValues, Learning, NetworkSpec};
+use crate::model::{Feedback, LayerValues, Learning, NetworkSpec, Options};
 use crate::step::{Mode, Model, download_gradients, global_step, local_step};
 
 /// The alignment of one layer over some batches.
@@ -82,8 +84,8 @@ pub fn cosines(gradients: &[LayerValues], reference: &[LayerValues]) -> Vec<Opti
     gradients.iter().zip(reference).map(|(one, other)| cosine(&one.weight, &other.weight)).collect()
 }
 
-/// The gradients of the local rule on frames `[rows, C, H, W]`; the model is left as it is. Matched feedback gives the
-/// same weights' gradients, as only the projections learn otherwise.
+/// The gradients of weights and biases under the local rule on frames `[rows, C, H, W]`; the model is left as it is.
+/// Matched feedback gives the same ones, as only the projections learn otherwise.
 pub fn local_gradients<B: Backend>(
     backend: &B,
     model: &mut Model<B::Tensor>,
@@ -93,7 +95,12 @@ pub fn local_gradients<B: Backend>(
 ) -> Vec<LayerValues> {
     let mut gradients = Vec::new();
     let x = backend.upload_frames(model.spec.input(), frames);
+    let spec = model.spec.clone();
+    // Gradients of projections are large, and nobody asks for them here.
+    let options = Options { feedback: Feedback::Frozen, ..spec.options() };
+    model.spec = spec.clone().with_options(options);
     local_step(backend, model, x, rows, pairing, Mode::Record(&mut gradients));
+    model.spec = spec;
     download_gradients(backend, &model.spec, &gradients)
 }
 

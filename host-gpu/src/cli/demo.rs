@@ -83,6 +83,7 @@ fn entry(name: &'static str, config: Config, data: &Dataset) -> Result<Entry, Er
         folder: &folder,
         begin: Begin::Overwrite,
         interval: Interval { steps: None, time: None },
+        align_every: None,
         stop: &AtomicBool::new(false),
     };
     let Outcome { model, metrics, .. } = run.train(|step| progress.step(step, config.epochs))?;

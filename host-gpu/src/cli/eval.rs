@@ -151,7 +151,7 @@ fn check_data(arguments: &EvalArguments, file: &Path, data: &Dataset) -> Result<
 }
 
 /// The checkpoint that a path means: the file itself, or that of a run's folder.
-fn checkpoint_file(path: &Path) -> Result<PathBuf, Error> {
+pub(super) fn checkpoint_file(path: &Path) -> Result<PathBuf, Error> {
     if !path.is_dir() {
         return Ok(path.into());
     }

@@ -1,5 +1,6 @@
 //! The command line: one file a command.
 
+pub(crate) mod align;
 pub(crate) mod computes;
 pub mod data;
 pub mod demo;
@@ -49,6 +50,8 @@ pub enum Command {
     Train(train::TrainArguments),
     /// Linear probe of a checkpoint.
     Eval(eval::EvalArguments),
+    /// How far the layers' gradients of a checkpoint agree with back-propagation.
+    Align(align::AlignArguments),
     /// Many runs: every rule at every width with every seed.
     Sweep(Box<sweep::SweepArguments>),
     /// A page that compares runs.
@@ -98,6 +101,7 @@ pub fn run(arguments: &Arguments) -> Result<u8, Error> {
         None => demo::run(),
         Some(Command::Train(arguments)) => train::run(arguments),
         Some(Command::Eval(arguments)) => eval::run(arguments),
+        Some(Command::Align(arguments)) => align::run(arguments),
         Some(Command::Sweep(arguments)) => sweep::run(arguments),
         Some(Command::Report(arguments)) => report::run(arguments),
         Some(Command::Paper(arguments)) => paper::run(arguments),

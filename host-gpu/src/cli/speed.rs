@@ -183,9 +183,9 @@ fn long_enough(config: &Config, arguments: &SpeedArguments) -> Config {
 fn timing<T>(
     seconds: &mut Vec<f64>,
     arguments: &SpeedArguments,
-) -> impl FnMut(&StepMetrics, &State<T>, bool) -> Result<ControlFlow<()>, Error> {
+) -> impl FnMut(&StepMetrics, &mut State<T>, bool) -> Result<ControlFlow<()>, Error> {
     let most = (arguments.steps + arguments.warm_up) as usize;
-    move |step: &StepMetrics, _: &State<T>, _: bool| {
+    move |step: &StepMetrics, _: &mut State<T>, _: bool| {
         seconds.push(step.elapsed.as_secs_f64());
         Ok(if seconds.len() < most { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
     }

@@ -5,6 +5,7 @@ use super::data::CacheArguments;
 use super::output::say;
 use super::progress::Progress;
 use super::{check_channels, open_data};
+use crate::alignment::{ALIGNMENT, refusal};
 use crate::backend::gpu::cuda::Cuda;
 use crate::backend::gpu::cuda::group::Group;
 use crate::backend::gpu::emulated::Emulated;
@@ -53,6 +54,10 @@ pub struct ConfigArguments {
     /// accumulated=PARTS (a batch in parts). The gradients are the same, memory and time are not.
     #[arg(long, value_name = "HOW")]
     pub backward: Option<Backward>,
+    /// Let the top layer's loss see its map as a whole, so that it is that of BP-CLAPP++, as in the paper's analysis of
+    /// gradients.
+    #[arg(long)]
+    pub pool_top: bool,
     /// Passes over the training images; 0 writes the untrained encoder.
     #[arg(long)]
     pub epochs: Option<u64>,
@@ -93,6 +98,10 @@ pub struct TrainArguments {
     /// Write a checkpoint after this many minutes without one; 0 for never.
     #[arg(long, value_name = "MINUTES", default_value_t = 10)]
     checkpoint_minutes: u64,
+    /// Measure the alignment of each layer's gradient with back-propagation of the top's loss (as `clapp align` does)
+    /// before the first step and after each of these many; no bit of the run depends on it. On the CPU only.
+    #[arg(long, value_name = "STEPS", value_parser = clap::value_parser!(u64).range(1..))]
+    align_every: Option<u64>,
     /// Train together with the other processes of an MPI launcher, each with batches of its own. Open MPI's and MPICH's
     /// launchers are noticed without it. Needs a build with `--features mpi`.
     #[arg(long)]
@@ -171,6 +180,7 @@ impl ConfigArguments {
         }
         config.feedback = self.feedback.unwrap_or(config.feedback);
         config.backward = self.backward.unwrap_or(config.backward);
+        config = if self.pool_top { config.with_top_pooled() } else { config };
         config.epochs = self.epochs.unwrap_or(config.epochs);
         config.images = self.images.or(config.images);
         config.batch = self.batch.unwrap_or(config.batch);
@@ -213,9 +223,13 @@ fn run_on(arguments: &TrainArguments, ranks: &Ranks) -> Result<u8, Error> {
         return ranks
             .agree(Err(Error::Config { origin: "--backend".into(), message: "MPI is for the CPU only".into() }));
     }
+    ranks.agree(check_alignment(arguments, &config, ranks.size()))?;
     let group = ranks.agree(group(backend))?;
     // On a GPU the host keeps no more than batches.
-    let needs = Needs::of_training(&config, rayon::current_num_threads().max(loader_threads()))?;
+    let mut needs = Needs::of_training(&config, rayon::current_num_threads().max(loader_threads()))?;
+    if arguments.align_every.is_some() {
+        needs = needs.and_alignment(&config)?;
+    }
     let check = || if backend == Computes::Cpu { needs.check("training", "lower --batch or --width") } else { Ok(()) };
     let fits = || ranks.agree(check());
     // Before an archive is unpacked for nothing; and once more beside the images that stay in memory.
@@ -251,6 +265,7 @@ fn run_on(arguments: &TrainArguments, ranks: &Ranks) -> Result<u8, Error> {
             steps: arguments.checkpoint_every,
             time: (arguments.checkpoint_minutes > 0).then(|| Duration::from_secs(60 * arguments.checkpoint_minutes)),
         },
+        align_every: arguments.align_every,
         stop: &stop,
         ranks,
     };
@@ -290,6 +305,21 @@ fn run_on(arguments: &TrainArguments, ranks: &Ranks) -> Result<u8, Error> {
         out.display()
     ))?;
     Ok(INTERRUPTED)
+}
+
+/// Refuses to measure alignment where there is none, or where training does not stand still for it.
+fn check_alignment(arguments: &TrainArguments, config: &Config, ranks: usize) -> Result<(), Error> {
+    if arguments.align_every.is_none() {
+        return Ok(());
+    }
+    let refuse = |message: String| Err(Error::Config { origin: "--align-every".into(), message });
+    if let Some(reason) = refusal(&config.network()?) {
+        return refuse(format!("rule {} {reason}", config.rule.name()));
+    }
+    if ranks > 1 || arguments.backend.backend != Computes::Cpu {
+        return refuse("is for one process on the CPU; `clapp align` measures checkpoints on any backend".into());
+    }
+    Ok(())
 }
 
 /// The processes of other GPUs that the environment speaks of.
@@ -380,7 +410,10 @@ fn begin(arguments: &TrainArguments, config: &Config, out: &Path) -> Result<Opti
 /// first checkpoint has left no more than the head of a table of metrics.
 fn check_empty(out: &Path) -> Result<(), Error> {
     let has_rows = |path: &Path| std::fs::read_to_string(path).map_or(path.exists(), |text| text.lines().count() > 1);
-    let files = [CONFIG, RUN, PROBE, PROBE_CACHED].map(|name| out.join(name)).into_iter().filter(|path| path.exists());
+    let files = [CONFIG, RUN, PROBE, PROBE_CACHED, ALIGNMENT]
+        .map(|name| out.join(name))
+        .into_iter()
+        .filter(|path| path.exists());
     let metrics = Some(out.join(METRICS)).filter(|path| has_rows(path));
     match files.chain(metrics).next() {
         None => Ok(()),

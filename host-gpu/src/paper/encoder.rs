@@ -73,6 +73,7 @@ pub fn train_on(
         folder: &folder,
         begin: Begin::Resume,
         interval: Interval { steps: None, time: Some(Duration::from_secs(60)) },
+        align_every: None,
         stop: &setting.stop,
     };
     let mut progress = Progress::new(name, config.epochs);

@@ -3,6 +3,7 @@
 use super::charts::{Group, INK, Line, bars, layer_colour, lines, run_colour};
 use super::course::Course;
 use super::run::Run;
+use crate::alignment;
 use crate::error::Error;
 use crate::probe::{Accuracy, ProbeRecord};
 use maud::{Markup, PreEscaped, html};
@@ -76,7 +77,7 @@ pub fn speed(runs: &[Run]) -> Result<Option<Markup>, Error> {
     figure("images-per-second", "Images a second, by the run's number", bars(&groups, "images/s")).map(Some)
 }
 
-/// The charts of one run: loss of all its layers, and the accuracy of its probes over their epochs.
+/// The charts of one run: loss of all its layers, their alignment where it was measured, and the accuracy of its probes over their epochs.
 pub fn of_run(run: &Run, number: usize) -> Result<Vec<Markup>, Error> {
     let layers = run.layers();
     let mut figures = Vec::new();
@@ -89,6 +90,19 @@ pub fn of_run(run: &Run, number: usize) -> Result<Vec<Markup>, Error> {
         if !list.is_empty() {
             let name = format!("run-{number}-loss");
             figures.push(figure(&name, "Loss of each layer", lines(&list, "step", "loss"))?);
+        }
+    }
+    if let Some(rows) = &run.alignment {
+        let line = |layer: usize| {
+            let point = |row: &alignment::Row| Some((row.step as f64, (*row.means.get(layer)?)?));
+            let points: Vec<(f64, f64)> = rows.iter().filter_map(point).collect();
+            (!points.is_empty()).then(|| Line { colour: layer_colour(layer, layers), points })
+        };
+        let list: Vec<Line> = (0..layers).filter_map(line).collect();
+        if !list.is_empty() {
+            let name = format!("run-{number}-alignment");
+            let caption = "Cosine of each layer's gradient with that of the top's loss, back-propagated";
+            figures.push(figure(&name, caption, lines(&list, "step", "cosine"))?);
         }
     }
     let probes = [

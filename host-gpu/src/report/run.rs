@@ -1,6 +1,7 @@
 //! A run's folder, read for the report.
 
 use super::course::Course;
+use crate::alignment::{self, ALIGNMENT};
 use crate::checkpoint::Header;
 use crate::config::Config;
 use crate::error::Error;
@@ -20,6 +21,8 @@ pub struct Run {
     pub config: Config,
     /// `metrics.csv`; `None` where there is none yet.
     pub course: Option<Course>,
+    /// `alignment.csv`; `None` where alignment was not measured.
+    pub alignment: Option<Vec<alignment::Row>>,
     /// Epochs in the checkpoint; `None` where there is none yet.
     pub epochs_done: Option<u64>,
     /// Why the run has stopped, where it has failed.
@@ -63,6 +66,7 @@ impl Run {
             info: RunInfo::read(folder)?,
             config: Config::read(&folder.join(CONFIG))?,
             course: there(&folder.join(METRICS), Course::read)?,
+            alignment: there(&folder.join(ALIGNMENT), alignment::read_rows)?,
             epochs_done: there(&checkpoint, |path| Header::read(path).map(|header| header.epoch))?,
             failure: there(&failure, |path| std::fs::read_to_string(path).map_err(Error::file("read", path)))?,
             probe: there(&beside(&checkpoint, false), ProbeRecord::read)?,

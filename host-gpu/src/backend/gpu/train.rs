@@ -173,7 +173,7 @@ pub fn train<E: Executor + 'static>(
     loader_threads: usize,
     interval: Option<u64>,
     state: &mut State<Tensor>,
-    mut after_step: impl FnMut(&StepMetrics, &State<Tensor>, bool) -> Result<ControlFlow<()>, Error>,
+    mut after_step: impl FnMut(&StepMetrics, &mut State<Tensor>, bool) -> Result<ControlFlow<()>, Error>,
 ) -> Result<(), Error> {
     let part = gpu.part();
     check_images(images.len(), config, part)?;
@@ -218,7 +218,8 @@ pub fn train<E: Executor + 'static>(
                 let metrics =
                     metrics(epoch, step, steps_per_epoch as usize, images * part.ranks, &report, rate, elapsed);
                 check_losses(&metrics.losses, epoch, step)?;
-                if after_step(&metrics, state, step == state.step)?.is_break() {
+                let settled = step == state.step;
+                if after_step(&metrics, state, settled)?.is_break() {
                     return Ok(());
                 }
             }

@@ -1,0 +1,192 @@
+//! `clapp align`: how far an encoder's local gradients agree with back-propagation (spec section 7).
+
+use super::computes::{BackendArguments, Computes};
+use super::data::CacheArguments;
+use super::eval::checkpoint_file;
+use super::output::say;
+use super::{check_channels, open_data};
+use crate::alignment::{BATCHES, LayerAlignment, Views, first_views, of_batch, over_batches, refusal};
+use crate::backend::{Backend, cpu::Cpu};
+use crate::checkpoint::Checkpoint;
+use crate::error::Error;
+use crate::files::{check_writable, write_atomically};
+use crate::memory::Needs;
+use crate::model::{LayerValues, NetworkSpec};
+use crate::run::loader_threads;
+use crate::step::Model;
+use clap::Args;
+use indicatif::ProgressBar;
+use serde::Serialize;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Arguments of `clapp align`.
+#[derive(Debug, Args)]
+pub struct AlignArguments {
+    /// Checkpoint that `clapp train` wrote, or the folder of the run.
+    checkpoint: PathBuf,
+    /// Data set as downloaded (folder or archive); not needed where the configuration generates its images.
+    #[arg(long)]
+    data: Option<PathBuf>,
+    #[command(flatten)]
+    cache: CacheArguments,
+    #[command(flatten)]
+    backend: BackendArguments,
+    /// Measure on the first so many batches of the training images, in their order and augmented.
+    #[arg(long, value_name = "NUMBER", default_value_t = BATCHES)]
+    batches: usize,
+    /// Images in a batch [default: as the encoder was trained with].
+    #[arg(long, value_name = "IMAGES")]
+    batch: Option<usize>,
+    /// File for the result as JSON, with the cosine of every batch.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+/// What the JSON file holds.
+#[derive(Debug, Serialize)]
+struct Record<'a> {
+    format: &'static str,
+    rule: &'static str,
+    encoder_epochs: u64,
+    data: &'a str,
+    batch: usize,
+    batches: usize,
+    /// Whether the top's loss sees the map as a whole, as in the paper's analysis.
+    top_pooled: bool,
+    layers: Vec<LayerRecord<'a>>,
+}
+
+/// One layer in the JSON file; `null` is what there is not.
+#[derive(Debug, Serialize)]
+struct LayerRecord<'a> {
+    mean: Option<f64>,
+    std: Option<f64>,
+    /// Batches in which one of the gradients is zero.
+    without: usize,
+    cosines: &'a [Option<f64>],
+}
+
+/// Runs `clapp align`.
+///
+/// # Errors
+/// Where the input is wrong or an output cannot be written.
+pub fn run(arguments: &AlignArguments) -> Result<u8, Error> {
+    let refuse = |origin: &str, message: String| Err(Error::Config { origin: origin.into(), message });
+    if arguments.batches == 0 {
+        return refuse("--batches", "is 0, expected at least 1".into());
+    }
+    if let Some(batch) = arguments.batch.filter(|batch| *batch < 2) {
+        return refuse("--batch", format!("is {batch}, expected at least 2: the rules contrast images"));
+    }
+    arguments.backend.check()?;
+    let file = checkpoint_file(&arguments.checkpoint)?;
+    let checkpoint = Checkpoint::read(&file)?;
+    let (config, origin) = (checkpoint.config, file.display().to_string());
+    let spec = config.network()?;
+    if let Some(reason) = refusal(&spec) {
+        return refuse(&origin, format!("rule {} {reason}", config.rule.name()));
+    }
+    if let Some(path) = &arguments.json {
+        // Found out now rather than after all the work.
+        check_writable(path)?;
+    }
+    let data = open_data(arguments.data.as_deref(), arguments.cache.cache.as_deref(), &config)?;
+    check_channels(&data, config.input_shape(), &origin)?;
+    let images = Arc::new(config.images.map_or_else(|| data.pretrain.clone(), |count| data.pretrain.take(count)));
+    let batch = arguments.batch.unwrap_or(config.batch);
+    Needs::of_alignment(&config, batch, loader_threads())?.check("the alignment", "lower --batch")?;
+    let top_pooled = spec.layers().last().is_some_and(|top| top.pooled.area() == 1);
+    let views = first_views(&config, &images, arguments.batches, batch, loader_threads())?;
+    let found = measure_by(arguments.backend, spec, &checkpoint.layers, views, arguments.batches)?;
+    let layers = over_batches(&found);
+    say(format!("{}, {} epochs, on {}", config.rule.name(), checkpoint.epoch, data.source))?;
+    if found.len() < arguments.batches {
+        let asked = arguments.batches;
+        say(format!("note: --batches asks for {asked}, {} images give {}", images.len(), found.len()))?;
+    }
+    say(table(&layers, found.len(), batch))?;
+    if !top_pooled {
+        say(
+            "note: the top's loss is on cells here; the paper's analysis has it on the whole map (clapp train --pool-top)",
+        )?;
+    }
+    let Some(path) = &arguments.json else { return Ok(0) };
+    let layers = layers.iter().map(|layer| LayerRecord {
+        mean: layer.mean(),
+        std: layer.std(),
+        without: layer.without(),
+        cosines: &layer.cosines,
+    });
+    let record = Record {
+        format: "clapp-alignment/1",
+        rule: config.rule.name(),
+        encoder_epochs: checkpoint.epoch,
+        data: &data.name,
+        batch,
+        batches: found.len(),
+        top_pooled,
+        layers: layers.collect(),
+    };
+    let text = serde_json::to_string_pretty(&record)
+        .map_err(|error| Error::Run { path: path.clone(), message: error.to_string() })?;
+    write_atomically(path, format!("{text}\n").as_bytes())?;
+    say(format!("wrote {}", path.display()))?;
+    Ok(0)
+}
+
+/// The cosines of all layers, batch by batch, as the backend chosen computes them.
+pub(crate) fn measure_by(
+    arguments: BackendArguments,
+    spec: NetworkSpec,
+    layers: &[LayerValues],
+    views: impl Iterator<Item = Result<Views, Error>>,
+    batches: usize,
+) -> Result<Vec<Vec<Option<f64>>>, Error> {
+    let BackendArguments { backend, gpu } = arguments;
+    match backend {
+        Computes::Cpu => measure_on(&Cpu, spec, layers, views, batches),
+        Computes::Cuda => measure_on(&gpu.cuda()?, spec, layers, views, batches),
+        Computes::Emulated => measure_on(&gpu.emulated()?, spec, layers, views, batches),
+    }
+}
+
+fn measure_on<B: Backend>(
+    backend: &B,
+    spec: NetworkSpec,
+    layers: &[LayerValues],
+    views: impl Iterator<Item = Result<Views, Error>>,
+    batches: usize,
+) -> Result<Vec<Vec<Option<f64>>>, Error> {
+    let mut model = Model::upload(backend, spec, layers);
+    let bar = ProgressBar::new(batches as u64);
+    let found = views
+        .map(|views| {
+            bar.inc(1);
+            of_batch(backend, &mut model, &views?)
+        })
+        .collect();
+    bar.finish_and_clear();
+    found
+}
+
+fn table(layers: &[LayerAlignment], batches: usize, batch: usize) -> String {
+    let mut lines = vec![format!(
+        "cosine of the weights' gradient with that of the top's loss through the whole network, {batches} batches of {batch} \
+         images: mean and standard deviation"
+    )];
+    for (index, layer) in layers.iter().enumerate() {
+        let number = match (layer.mean(), layer.std()) {
+            (Some(mean), Some(std)) => format!("{mean:7.4} ± {std:.4}"),
+            (Some(mean), None) => format!("{mean:7.4}"),
+            (None, _) => "   none".into(),
+        };
+        let without = match layer.without() {
+            0 => String::new(),
+            count => format!("   (a gradient is zero in {count} of {batches} batches)"),
+        };
+        let top = if index + 1 == layers.len() { "   (top)" } else { "" };
+        lines.push(format!("  layer {index}   {number}{top}{without}"));
+    }
+    lines.join("\n")
+}
