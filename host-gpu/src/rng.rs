@@ -41,6 +41,8 @@ pub enum Purpose {
     Fixation,
     /// Which bytes a bad line spoils.
     Faults,
+    /// Orders under which a rank correlation is judged.
+    Permutation,
     /// Anything else, told apart by a number.
     Other(u32),
 }
@@ -62,6 +64,7 @@ impl Purpose {
             Self::HeldBack => 11,
             Self::Fixation => 12,
             Self::Faults => 13,
+            Self::Permutation => 0x300,
             Self::View(view) => 0x100 + u64::from(view),
             Self::FirstView(view) => 0x200 + u64::from(view),
             Self::Other(number) => 0x1_0000_0000 + u64::from(number),

@@ -64,6 +64,13 @@ fn a_checkpoint_is_measured_layer_by_layer() {
         two["layers"][0]["cosines"].as_array().expect("a list")[..],
         layers[0]["cosines"].as_array().expect("a list")[..2]
     );
+    // On the kernels of a GPU, emulated.
+    let emulated = ["align", "run", "--data", "data", "--backend", "emulated", "--batches", "2", "--json", "gpu.json"];
+    succeeds(place, &emulated);
+    let gpu = json(place, "gpu.json");
+    for (cosine, other) in cosines.iter().zip(gpu["layers"][0]["cosines"].as_array().expect("a list")) {
+        assert!((cosine - other.as_f64().expect("it")).abs() < 1e-5, "{cosine}, {other}");
+    }
     let said = succeeds(place, &["align", "run", "--data", "data", "--batch", "10", "--batches", "1"]);
     assert!(said.contains("1 batches of 10 images") && said.contains("layer 1    1.0000   (top)"), "{said}");
 }

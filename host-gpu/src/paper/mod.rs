@@ -3,6 +3,7 @@
 //! An experiment is a function from a [`Setting`] to a [`Finding`]: plain numbers, claims and their verdicts. Its files
 //! and the page are made from the finding alone. A new experiment is one file here and one line in [`EXPERIMENTS`].
 
+pub mod alignment;
 mod draw;
 pub mod encoder;
 pub mod figure;
@@ -29,4 +30,15 @@ pub struct Experiment {
 }
 
 /// All experiments, in the order of the page.
-pub const EXPERIMENTS: &[Experiment] = &[];
+pub const EXPERIMENTS: &[Experiment] = &[
+    Experiment {
+        name: "fig4c",
+        about: "alignment of local gradients with back-propagation, by layer",
+        run: alignment::by_layer::run,
+    },
+    Experiment {
+        name: "align-acc",
+        about: "alignment against the probe's accuracy, over rules",
+        run: alignment::accuracy::run,
+    },
+];
