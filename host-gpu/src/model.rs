@@ -1,5 +1,6 @@
 //! A network whose size is known at run time, and its parameters by tensor.
 
+use crate::rules::{lpl::Lpl, soft_hebb::SoftHebb};
 use clapp_core::network::{Block, NetworkView, Projection, Rule};
 use clapp_core::plan::{Layer, NetworkError};
 use clapp_core::shape::Shape;
@@ -77,11 +78,22 @@ impl FromStr for Backward {
     }
 }
 
+/// A local rule without a contrast, and so without positives, negatives and projections.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Uncontrasted {
+    /// Distances of views, variances and covariances ([`crate::rules::lpl`]).
+    Lpl(Lpl),
+    /// Channels that compete ([`crate::rules::soft_hebb`]).
+    SoftHebb(SoftHebb),
+}
+
 /// What a network's rule is beyond the part that `clapp-core` knows.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Options {
     /// InfoNCE with this head instead of the contrast; with [`Learning::Global`] only.
     pub head: Option<Head>,
+    /// A rule instead of the contrast; with [`Learning::Local`] only.
+    pub uncontrasted: Option<Uncontrasted>,
     /// What the projections below the top learn from.
     pub feedback: Feedback,
     /// How gradients come down in global learning.
@@ -155,9 +167,14 @@ impl NetworkSpec {
 
     /// Why `clapp-core` cannot learn by this network's rule, where it cannot.
     pub fn beyond_core(&self) -> Option<&'static str> {
-        let Options { head, feedback, inputs, normalise, .. } = self.options;
+        let Options { head, uncontrasted, feedback, inputs, normalise, .. } = self.options;
         if self.keeps_all_activity() || head.is_some() {
             Some("needs back-propagation through the network")
+        } else if let Some(rule) = uncontrasted {
+            Some(match rule {
+                Uncontrasted::Lpl(_) => "learns from variances and covariances over a batch",
+                Uncontrasted::SoftHebb(_) => "learns by a competition of channels, from no gradient",
+            })
         } else if feedback == Feedback::Frozen {
             Some("has projections of which only the top's learn")
         } else if inputs != Inputs::Views || normalise {

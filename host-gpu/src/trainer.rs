@@ -7,8 +7,9 @@ use crate::distributed::{Ranks, Shared, images_of_ranks, steps_per_epoch};
 use crate::draws::{Draws, mix};
 use crate::error::Error;
 use crate::loader::{self, Start};
-use crate::model::LayerValues;
+use crate::model::{LayerValues, Uncontrasted};
 use crate::rng::{Purpose, stream};
+use crate::rules::soft_hebb::SoftHebb;
 use crate::step::{LayerReport, Mode, Model, Scores, StepReport, read, step};
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -47,7 +48,8 @@ impl StepMetrics {
     }
 }
 
-/// First values of all parameters: uniform, `1 / sqrt(fan_in)` (spec 4).
+/// First values of all parameters: uniform, `1 / sqrt(fan_in)` (spec 4). Those of SoftHebb's weights are scaled to the
+/// length that it starts from, without biases.
 ///
 /// # Errors
 /// [`Error::Network`] where the configuration does not fit together.
@@ -63,6 +65,14 @@ pub fn initial_values(config: &Config) -> Result<Vec<LayerValues>, Error> {
         // The heads of the probe have the same purpose and epoch, and count up from 0.
         let mut rng = stream(config.seed, Purpose::Init, u64::MAX, u64::MAX);
         top.head = (0..head.outputs * inputs).map(|_| rng.uniform(-bound, bound)).collect();
+    }
+    if let Some(Uncontrasted::SoftHebb(SoftHebb { start, .. })) = spec.options().uncontrasted {
+        // The mean square of the values above is 1 / (3 fan_in).
+        let scale = start * 3.0_f32.sqrt();
+        for layer in &mut values {
+            layer.weight.iter_mut().for_each(|weight| *weight *= scale);
+            layer.bias.fill(0.0);
+        }
     }
     Ok(values)
 }

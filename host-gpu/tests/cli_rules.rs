@@ -97,7 +97,7 @@ fn the_schedule_sets_the_rate_of_each_epoch_and_more_epochs_are_another_schedule
 
 #[test]
 fn what_does_not_go_with_a_rule_is_refused_by_field() {
-    let table: [(&str, &str, &[&str]); 17] = [
+    let table: [(&str, &str, &[&str]); 26] = [
         ("phyll", "contrast = \"hinge\"", &["contrast", "phyll"]),
         ("scff", "contrast = \"linear\"", &["contrast", "scff"]),
         ("bp-infonce", "contrast = \"hinge\"", &["contrast", "bp-infonce"]),
@@ -115,6 +115,15 @@ fn what_does_not_go_with_a_rule_is_refused_by_field() {
         ("bp-infonce", "head = { outputs = 8, temperature = 0.0 }", &["head.temperature is 0"]),
         ("clapp++", "schedule = { warmup-cosine = { least = 0.5 } }", &["schedule", "least is 0.5"]),
         ("forward-forward", "contrast = { goodness = { theta = -1.0 } }", &["theta"]),
+        ("lpl", "contrast = \"hinge\"", &["contrast", "lpl"]),
+        ("lpl", "projection = \"trainable\"", &["projection", "lpl"]),
+        ("lpl", "either = true", &["either", "lpl"]),
+        ("lpl", "lpl = { decorrelation = -1.0 }", &["lpl.decorrelation is -1"]),
+        ("lpl", "lpl = { eps = 0.0 }", &["lpl.eps is 0"]),
+        ("lpl", "lpl = { hebb = 1.0 }", &["hebb"]),
+        ("soft-hebb", "", &["optimizer", "soft-hebb", "sgd"]),
+        ("clapp++", "soft-hebb = { temperature = 0.0 }", &["soft-hebb.temperature is 0"]),
+        ("clapp++", "soft-hebb = { start = 0.0 }", &["soft-hebb.start is 0"]),
     ];
     for (rule, lines, parts) in table {
         let place = place(lines);
@@ -141,4 +150,36 @@ fn infonce_takes_no_weight_decay_from_the_rules_it_is_compared_with() {
     assert_eq!(optimizer(RuleName::ClappPpDfb), decayed.optimizer);
     let plain = Config::parse(CONFIG, "tiny").expect("fits");
     assert_eq!(optimizer(RuleName::BpInfoNce), plain.optimizer);
+}
+
+#[test]
+fn rules_without_a_contrast_are_trained_on_the_cpu_only() {
+    let place = place("");
+    for rule in ["lpl", "soft-hebb"] {
+        let arguments = ["train", "--config", "tiny.toml", "--data", "data", "--out", "out", "--rule", rule];
+        refuses(place.path(), &[&arguments[..], &["--backend", "emulated"]].concat(), &[rule, "--backend cpu"]);
+        assert!(!place.path().join("out/checkpoint.safetensors").exists());
+        let text = succeeds(place.path(), &["info", "--config", "tiny.toml", "--rule", rule]);
+        assert!(text.contains("not on a device (clapp-core)"), "{text}");
+    }
+}
+
+#[test]
+fn soft_hebb_keeps_no_moments_and_its_weights_go_towards_the_sphere() {
+    let place = place("");
+    train(place.path(), &["--rule", "soft-hebb", "--epochs", "1"]);
+    let metrics = fs::read_to_string(place.path().join("out/metrics.csv")).expect("metrics");
+    let distances = |row: &str| -> Vec<f64> {
+        row.split(',').skip(3).take(2).map(|text| text.parse().expect("a distance")).collect()
+    };
+    let rows: Vec<Vec<f64>> = metrics.lines().skip(1).map(distances).collect();
+    assert!(rows.iter().flatten().all(|distance| (0.0..30.0).contains(distance)), "{metrics}");
+    let bytes = fs::read(place.path().join("out/checkpoint.safetensors")).expect("a file");
+    let text = String::from_utf8_lossy(&bytes);
+    assert!(text.contains("layer1.weight") && !text.contains("layer1.weight.first"));
+    // The settings are kept, and those of a whole file are read back.
+    let lines = "soft-hebb = { temperature = 0.5, power = 1.0, start = 2.0 }";
+    let config = Config::parse(&config(lines), "tiny").expect("fits").with_rule(RuleName::SoftHebb);
+    config.check("tiny").expect("fits");
+    assert_eq!(Config::parse(&config.to_toml().expect("text"), "again").expect("fits"), config);
 }

@@ -2,6 +2,7 @@
 //! they take, for every preset and rule. No device is needed.
 
 use clap::ValueEnum;
+use clapp_host_gpu::backend::Backend;
 use clapp_host_gpu::backend::gpu::Gpu;
 use clapp_host_gpu::backend::gpu::dry_run::DryRun;
 use clapp_host_gpu::backend::gpu::memory::Place;
@@ -15,8 +16,11 @@ use clapp_host_gpu::backend::gpu::views::DeviceViews;
 use clapp_host_gpu::config::{Config, PRESETS, RuleName, preset};
 use clapp_host_gpu::data::Split;
 use clapp_host_gpu::distributed::Part;
+use clapp_host_gpu::draws::Draws;
 use clapp_host_gpu::model::{Feedback, Learning, TensorRole};
 use clapp_host_gpu::optimizer::Optimizer;
+use clapp_host_gpu::step::{Mode, Model, step};
+use clapp_host_gpu::trainer::initial_values;
 
 /// The programs of an epoch of a batch and a half.
 fn programs(config: &Config, maps: MapType) -> Vec<StepProgram> {
@@ -42,13 +46,42 @@ fn programs_with_views(config: &Config, maps: MapType) -> Vec<StepProgram> {
     record_programs(&gpu, config, &mut model, &batch_sizes(images, config.batch), Some(&views)).expect("recorded").1
 }
 
+fn is_without_kernels(config: &Config) -> bool {
+    config.network().expect("a network").options().uncontrasted.is_some()
+}
+
+#[test]
+fn rules_without_kernels_are_refused_by_name() {
+    let mut refused = Vec::new();
+    for rule in RuleName::value_variants() {
+        let config = preset("demo").expect("a preset").with_rule(*rule);
+        if !is_without_kernels(&config) {
+            continue;
+        }
+        let gpu = Gpu::new(DryRun::new(MapType::F32)).expect("a device that is not there");
+        let mut model = gpu.blank_model(config.network().expect("a network"));
+        let error = record_programs(&gpu, &config, &mut model, &[4], None).expect_err("no kernels").to_string();
+        assert!(error.contains(rule.name()) && error.contains("--backend cpu"), "{error}");
+        // Nothing panics where a step is taken all the same, and the device says what it lacks.
+        let model =
+            &mut Model::upload(&gpu, config.network().expect("a network"), &initial_values(&config).expect("values"));
+        let mode = Mode::Update { optimizer: &config.optimizer, step: 1 };
+        let x = gpu.upload_frames(config.input_shape(), &vec![0.0; 4 * config.input_shape().len()]);
+        step(&gpu, model, x, 4, Draws::new(&config, 4, 1).pairing(), mode);
+        let error = gpu.check().expect_err("no kernels").to_string();
+        assert!(error.contains(rule.name()), "{error}");
+        refused.push(rule.name());
+    }
+    assert_eq!(refused, ["lpl", "soft-hebb"]);
+}
+
 /// Every rule on every preset, and the options that change what a step does.
 fn configurations() -> Vec<Config> {
     let mut all = Vec::new();
     for name in PRESETS {
         for rule in RuleName::value_variants() {
             let config = preset(name).expect("a preset").with_rule(*rule);
-            if config.check("test").is_err() {
+            if config.check("test").is_err() || is_without_kernels(&config) {
                 continue;
             }
             let top = [RuleName::ClappPpDfb, RuleName::ClappPpBoth].contains(rule);

@@ -10,6 +10,7 @@ pub mod gpu;
 use crate::error::Error;
 use crate::model::TensorRole;
 use crate::optimizer::Optimizer;
+use crate::rules::{lpl::Lpl, soft_hebb::SoftHebb};
 use crate::step::{Mismatch, Scores};
 use clapp_core::network::Rule;
 use clapp_core::plan::Layer;
@@ -126,6 +127,27 @@ pub struct InfoNce<T, G, S> {
     pub pooled: G,
     /// Gradient with respect to the head, `[outputs, D]`.
     pub head: T,
+}
+
+/// What a loss without a contrast gives on a layer's pooled activity.
+#[derive(Debug)]
+pub struct OwnLoss<G, S> {
+    /// Loss, and how near a row is to its positive and its negatives.
+    pub scores: S,
+    /// Gradient with respect to the pooled activity, `[rows, D]`.
+    pub pooled: G,
+}
+
+/// What the competition of a layer's channels gives ([`crate::rules::soft_hebb`]).
+#[derive(Debug)]
+pub struct Competition<T, S> {
+    /// Minus the change that is asked for, as a mean over all positions: as the weights.
+    pub gradient: T,
+    /// Mean of each input channel, `[in]`.
+    pub centre: T,
+    /// As scores: of each row the winners' mean share, and that of each other channel; as loss the mean distance of the
+    /// weights from the unit sphere.
+    pub scores: S,
 }
 
 /// How far a layer's error is from the ideal one, and what its projections learn from that (spec 3).
@@ -250,6 +272,38 @@ pub trait Backend: Sized {
         temperature: f32,
         rows: usize,
     ) -> InfoNce<Self::Tensor, Self::PooledGradient, Self::Scores>;
+
+    /// The loss of LPL on pooled activity `p` `[rows, D]` of two views, and its gradient ([`crate::rules::lpl`]).
+    fn lpl(
+        &self,
+        lpl: &Lpl,
+        pairing: Pairing<'_>,
+        p: &Self::Tensor,
+        rows: usize,
+    ) -> OwnLoss<Self::PooledGradient, Self::Scores>;
+
+    /// The competition of a layer's channels for the windows of the maps `x` ([`crate::rules::soft_hebb`]).
+    fn compete(
+        &self,
+        settings: &SoftHebb,
+        layer: &Layer,
+        weight: &Self::Tensor,
+        x: &Self::Tensor,
+        rows: usize,
+    ) -> Competition<Self::Tensor, Self::Scores>;
+
+    /// The step of weights and biases that a competition's `gradient` and `centre` ask for, at a learning rate.
+    #[expect(clippy::too_many_arguments, reason = "what was found, and what is to change")]
+    fn learn_by_competition(
+        &self,
+        settings: &SoftHebb,
+        layer: &Layer,
+        rate: f32,
+        gradient: &Self::Tensor,
+        centre: &Self::Tensor,
+        weight: &mut Self::Tensor,
+        bias: &mut Self::Tensor,
+    );
 
     /// The distance of the error `pooled`, spread over the output maps, from the error `ideal` of those maps, and its
     /// gradient with respect to the predictions of each of the `losses` (spec 3).

@@ -10,9 +10,9 @@ pub use presets::{PRESETS, preset};
 
 use crate::augment::{TestTransform, ViewAugment};
 use crate::error::Error;
-use crate::model::{Backward, Feedback, Head, NetworkSpec, Options};
+use crate::model::{Backward, Feedback, Head, NetworkSpec, Options, Uncontrasted};
 use crate::optimizer::Optimizer;
-use crate::rules::Loss;
+use crate::rules::{Loss, lpl::Lpl, soft_hebb::SoftHebb};
 use crate::schedule::Schedule;
 use clapp_core::network::{Activation, Block, Contrast, LossPool, Projection, Rule};
 use clapp_core::shape::Shape;
@@ -68,6 +68,12 @@ pub struct Config {
     /// The head of BP-InfoNCE.
     #[serde(default, skip_serializing_if = "is_default")]
     pub head: HeadConfig,
+    /// The terms of LPL.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub lpl: Lpl,
+    /// The competition of SoftHebb.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub soft_hebb: SoftHebb,
     /// How the learning rate changes over the epochs.
     #[serde(default, skip_serializing_if = "is_default")]
     pub schedule: Schedule,
@@ -406,10 +412,10 @@ impl Config {
 
     /// The contrast function that is in force.
     pub fn contrast(&self) -> ContrastName {
-        // That of InfoNCE is not used.
+        // Rules without one do not use it.
         self.contrast.unwrap_or(match self.rule.choices().loss {
             Loss::Contrast(contrast) => contrast,
-            Loss::InfoNce => ContrastName::Hinge,
+            Loss::InfoNce | Loss::Lpl | Loss::SoftHebb => ContrastName::Hinge,
         })
     }
 
@@ -455,6 +461,11 @@ impl Config {
         let head = Head { outputs: self.scaled(self.head.outputs), temperature: self.head.temperature };
         let options = Options {
             head: (choices.loss == Loss::InfoNce).then_some(head),
+            uncontrasted: match choices.loss {
+                Loss::Lpl => Some(Uncontrasted::Lpl(self.lpl)),
+                Loss::SoftHebb => Some(Uncontrasted::SoftHebb(self.soft_hebb)),
+                Loss::Contrast(_) | Loss::InfoNce => None,
+            },
             feedback: self.feedback,
             backward: self.backward,
             inputs: choices.inputs,

@@ -4,6 +4,7 @@ use super::{BlockConfig, Config, DataSource, HeadConfig, Negatives, Pool, ProbeC
 use crate::augment::{TestTransform, ViewAugment};
 use crate::model::{Backward, Feedback};
 use crate::optimizer::Optimizer;
+use crate::rules::{lpl::Lpl, soft_hebb::SoftHebb};
 use crate::schedule::Schedule;
 
 /// The names that [`preset`] knows.
@@ -63,6 +64,8 @@ fn cifar10() -> Config {
         feedback: Feedback::Trained,
         backward: Backward::Whole,
         head: HeadConfig::default(),
+        lpl: Lpl::default(),
+        soft_hebb: SoftHebb::default(),
         schedule: Schedule::Constant,
         input: [3, 32, 32],
         optimizer: Optimizer::adamw(2e-4),

@@ -17,7 +17,9 @@ pub(super) fn check(config: &Config) -> Result<(), String> {
     let refuse = |field: &str, reason: &str| Err(format!("{field}: {reason} (rule {rule})"));
     if let Some(contrast) = config.contrast {
         let fits = match choices.loss {
-            Loss::InfoNce => return refuse("contrast", "InfoNCE has none; leave it out"),
+            Loss::InfoNce | Loss::Lpl | Loss::SoftHebb => {
+                return refuse("contrast", "the rule has none; leave it out");
+            }
             // What makes these rules is their contrast; only its theta may be another.
             Loss::Contrast(own @ (ContrastName::Phyll { .. } | ContrastName::Goodness { .. })) => {
                 discriminant(&own) == discriminant(&contrast)
@@ -28,15 +30,15 @@ pub(super) fn check(config: &Config) -> Result<(), String> {
             return refuse("contrast", "another than the rule's; leave it out, or name the rule's to set theta");
         }
     }
-    let info_nce = choices.loss == Loss::InfoNce;
-    if (mixed || info_nce) && config.projection() != ProjectionName::Identity {
+    let contrasted = matches!(choices.loss, Loss::Contrast(_));
+    if (mixed || !contrasted) && config.projection() != ProjectionName::Identity {
         return refuse("projection", "the rule has none; leave it out");
     }
     let separate = has_separate_terms(config.contrast().into());
-    if config.pos_coeff != 1.0 && (!separate || info_nce) {
+    if config.pos_coeff != 1.0 && (!separate || !contrasted) {
         return refuse("pos-coeff", "weighs the positive term of hinge, soft-hinge and goodness only; expected 1");
     }
-    if config.either && (!separate || mixed || info_nce) {
+    if config.either && (!separate || mixed || !contrasted) {
         return refuse("either", "chooses between the two terms of hinge and soft-hinge; expected false");
     }
     let feedback = config.feedback;
@@ -57,7 +59,7 @@ pub(super) fn check(config: &Config) -> Result<(), String> {
         return Err(format!("backward.accumulated is {parts}, expected 1 to the images of a batch, {}", config.batch));
     }
     if !config.negatives_shared {
-        if choices.learning == Learning::Global || mixed {
+        if choices.learning == Learning::Global || mixed || !contrasted {
             return refuse("negatives-shared", "there is one list of negatives only; expected true");
         }
         if config.negatives == Negatives::Ring {
@@ -67,18 +69,29 @@ pub(super) fn check(config: &Config) -> Result<(), String> {
     if mixed && matches!(config.negatives, Negatives::Uniform(count) if count > 1) {
         return refuse("negatives.uniform", "one negative is made of each image; expected 1");
     }
+    config.lpl.check()?;
+    config.soft_hebb.check()?;
+    let plain = matches!(config.optimizer, Optimizer::Sgd { momentum: 0.0, weight_decay: 0.0, .. });
+    if choices.loss == Loss::SoftHebb && !plain {
+        return refuse("optimizer", "the rule has an update of its own; expected kind sgd with nothing but lr");
+    }
     Ok(())
 }
 
 impl Config {
     /// The configuration with another rule than its own, by the paper's protocol: BP-InfoNCE is trained without the
-    /// weight decay that the other rules have on Tiny ImageNet (spec 5.1).
+    /// weight decay that the other rules have on Tiny ImageNet (spec 5.1). SoftHebb, which has an update of its own, gets
+    /// that and its own learning rate.
     pub fn with_rule(self, rule: RuleName) -> Self {
         let optimizer = match self.optimizer {
             Optimizer::AdamW { lr, beta1, beta2, eps, .. }
                 if rule == RuleName::BpInfoNce && self.rule != RuleName::BpInfoNce =>
             {
                 Optimizer::AdamW { lr, beta1, beta2, eps, weight_decay: 0.0 }
+            }
+            _ if rule == RuleName::SoftHebb && self.rule != RuleName::SoftHebb => {
+                let lr = rule.choices().rate.unwrap_or_else(|| self.optimizer.learning_rate());
+                Optimizer::Sgd { lr, momentum: 0.0, weight_decay: 0.0 }
             }
             optimizer => optimizer,
         };

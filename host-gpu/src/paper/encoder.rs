@@ -151,7 +151,9 @@ pub fn config(setting: &Setting, rule: RuleName) -> Result<Config, Error> {
     let mut config = Config { seed: setting.seed, ..base.with_rule(rule) };
     if !setting.full {
         config = Config { width: 0.125, images: Some(4000), epochs: 6, ..config };
-        config.optimizer = config.optimizer.with_learning_rate(1e-3);
+        // A rule that does not learn at the common rate has its own.
+        let rate = rule.choices().rate.unwrap_or(1e-3);
+        config.optimizer = config.optimizer.with_learning_rate(rate);
         config.probe.epochs = 8;
     }
     Ok(config)

@@ -10,6 +10,7 @@ pub mod figure;
 pub mod finding;
 pub mod keep;
 pub mod page;
+mod rules;
 mod setting;
 pub mod table;
 
@@ -40,5 +41,10 @@ pub const EXPERIMENTS: &[Experiment] = &[
         name: "align-acc",
         about: "alignment against the probe's accuracy, over rules",
         run: alignment::accuracy::run,
+    },
+    Experiment {
+        name: "rules",
+        about: "all local rules and the two that back-propagate, on the same images, network and probe",
+        run: rules::run,
     },
 ];

@@ -19,4 +19,5 @@ pub const CHOICES: Choices = Choices {
     inputs: Inputs::Views,
     normalise: false,
     pooling: Pooling::Map,
+    rate: None,
 };

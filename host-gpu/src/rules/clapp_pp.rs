@@ -20,4 +20,5 @@ pub const CHOICES: Choices = Choices {
     inputs: Inputs::Views,
     normalise: false,
     pooling: Pooling::Cells,
+    rate: None,
 };

@@ -24,4 +24,5 @@ pub const CHOICES: Choices = Choices {
     inputs: Inputs::Hybrids,
     normalise: true,
     pooling: Pooling::Pixels,
+    rate: None,
 };

@@ -1,7 +1,7 @@
 //! Local learning: one layer after the other, each from its own loss, with nothing kept of the layers below.
 
 use super::lesson::{Lesson, outcome};
-use super::{LayerOutcome, LayerOutcomeOf, LayerTensors, Mode, Model, OutcomeOf, forward, passed_on};
+use super::{LayerOutcome, LayerOutcomeOf, LayerTensors, Mode, Model, OutcomeOf, forward, passed_on, uncontrasted};
 use crate::backend::{Backend, Pairing};
 use crate::model::Inputs;
 use clapp_core::plan::Layer;
@@ -78,20 +78,28 @@ fn learn_layer<B: Backend>(
 ) -> (LayerOutcomeOf<B>, B::Tensor, B::Tensor) {
     let activity = forward(backend, model, layer, x, rows);
     let p = backend.pool(layer, &activity);
-    let (same, top) = (same.unwrap_or(&p), top.unwrap_or(&p));
-    let lesson = Lesson { backend, layer, rows, pairing, p: &p, same, top };
-    let losses = lesson.losses(model);
-    let dp = lesson.pooled_gradient(&losses);
-    let gradient = backend.local_gradient(layer, x, &activity, &dp);
     let mut kept = LayerTensors::default();
-    lesson.learn_projections(model, &losses, None, mode, &mut kept);
-    lesson.learn_encoder(model, gradient, mode, &mut kept);
+    let outcome = match model.spec.options().uncontrasted {
+        Some(rule) => {
+            uncontrasted::learn_layer(backend, model, rule, layer, x, &activity, &p, pairing, mode, &mut kept)
+        }
+        None => {
+            let (same, top) = (same.unwrap_or(&p), top.unwrap_or(&p));
+            let lesson = Lesson { backend, layer, rows, pairing, p: &p, same, top };
+            let losses = lesson.losses(model);
+            let dp = lesson.pooled_gradient(&losses);
+            let gradient = backend.local_gradient(layer, x, &activity, &dp);
+            lesson.learn_projections(model, &losses, None, mode, &mut kept);
+            lesson.learn_encoder(model, gradient, mode, &mut kept);
+            outcome::<B>(losses)
+        }
+    };
     if let Mode::Record(gradients) = mode {
         gradients.push(kept);
     }
     let z = passed_on(backend, model, activity);
     let z = if model.spec.options().inputs == Inputs::Sums { backend.pair_anew(&z, rows) } else { z };
-    (outcome::<B>(losses), p, z)
+    (outcome, p, z)
 }
 
 /// Pooled activity of the top layer, by a forward pass that keeps nothing else.

@@ -7,6 +7,7 @@ mod global;
 mod lesson;
 mod local;
 mod model;
+mod uncontrasted;
 
 pub use global::{global_step, matched_step};
 pub use local::{local_step, stream_step};

@@ -17,7 +17,7 @@ const PARTIAL_SUMS: [usize; 2] = [8, 2];
 const SMALL_GRADIENT: usize = 1 << 20;
 
 /// Rows of a batch that one task convolves at a time.
-fn rows_at_a_time(layer: &Layer, rows: usize) -> usize {
+pub fn rows_at_a_time(layer: &Layer, rows: usize) -> usize {
     (POSITIONS / layer.conv.area()).clamp(1, rows.div_ceil(4))
 }
 
@@ -68,7 +68,7 @@ fn each_piece(layer: &Layer, mut visit: impl FnMut(Piece)) {
 }
 
 /// The windows of some frames: `[row, y, x][ky, kx, channel]`.
-fn im2col(layer: &Layer, x: &[f32], windows: &mut Vec<f32>) {
+pub fn im2col(layer: &Layer, x: &[f32], windows: &mut Vec<f32>) {
     let rows = x.len() / layer.input.len();
     windows.resize(rows * layer.conv.area() * layer.fan_in(), 0.0);
     let mut out = windows.chunks_exact_mut(layer.block.kernel[1] * layer.input.channels);

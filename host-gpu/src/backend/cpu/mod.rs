@@ -8,18 +8,22 @@ mod contrast;
 mod conv;
 mod info_nce;
 mod layout;
+mod lpl;
 mod matching;
 mod pool;
 mod projection;
+mod soft_hebb;
 mod winograd;
 
 pub use conv::scratch_len;
 
 use super::{
-    ActivityOf, Backend, BlockGradient, FactorsOf, InfoNce, Matching, PairedLosses, Pairing, Parameter, RowsOf,
+    ActivityOf, Backend, BlockGradient, Competition, FactorsOf, InfoNce, Matching, OwnLoss, PairedLosses, Pairing,
+    Parameter, RowsOf,
 };
 use crate::model::TensorRole;
 use crate::optimizer::{self, Optimizer};
+use crate::rules::{lpl::Lpl, soft_hebb::SoftHebb};
 use crate::step::{Mismatch, Scores};
 use clapp_core::network::Rule;
 use clapp_core::plan::Layer;
@@ -203,6 +207,34 @@ impl Backend for Cpu {
         rows: usize,
     ) -> InfoNce<Vec<f32>, Vec<f64>, RowScores> {
         info_nce::info_nce(p, head, temperature, rows)
+    }
+
+    fn lpl(&self, lpl: &Lpl, pairing: Pairing<'_>, p: &Vec<f32>, rows: usize) -> OwnLoss<Vec<f64>, RowScores> {
+        lpl::lpl(lpl, pairing, p, rows)
+    }
+
+    fn compete(
+        &self,
+        settings: &SoftHebb,
+        layer: &Layer,
+        weight: &Vec<f32>,
+        x: &Vec<f32>,
+        rows: usize,
+    ) -> Competition<Vec<f32>, RowScores> {
+        soft_hebb::compete(settings, layer, weight, x, rows)
+    }
+
+    fn learn_by_competition(
+        &self,
+        settings: &SoftHebb,
+        layer: &Layer,
+        rate: f32,
+        gradient: &Vec<f32>,
+        centre: &Vec<f32>,
+        weight: &mut Vec<f32>,
+        bias: &mut Vec<f32>,
+    ) {
+        soft_hebb::learn(settings, rate, gradient, centre, weight, bias, layer.block.out_channels);
     }
 
     fn matching(

@@ -26,18 +26,20 @@ pub mod verify;
 pub mod views;
 
 use super::{
-    ActivityOf, Backend, BlockGradient, FactorsOf, InfoNce, Matching, PairedLosses, Pairing, Parameter, Partner, RowsOf,
+    ActivityOf, Backend, BlockGradient, Competition, FactorsOf, InfoNce, Matching, OwnLoss, PairedLosses, Pairing,
+    Parameter, Partner, RowsOf,
 };
 use crate::distributed::Part;
 use crate::error::Error;
 use crate::model::TensorRole;
 use crate::optimizer::Optimizer;
+use crate::rules::{RuleName, lpl::Lpl, soft_hebb::SoftHebb};
 use crate::step::{Mismatch, Scores};
 use clapp_core::network::Rule;
 use clapp_core::plan::Layer;
 use clapp_core::shape::Shape;
 use device::Device;
-use executor::Executor;
+use executor::{Executor, GpuError};
 use memory::Tensor;
 use std::cell::RefCell;
 use std::ops::Range;
@@ -159,6 +161,18 @@ impl<E: Executor + 'static> Gpu<E> {
         self.device.stage(tensor, bytes);
     }
 
+    /// Fails: there are no kernels for this rule. `record_programs` refuses it before.
+    fn lacks(&self, rule: RuleName) {
+        let what = format!("rule {}", rule.name());
+        self.device.note::<()>(Err(GpuError::Failed { what, reason: train::ON_CPU_ONLY.into() }));
+    }
+
+    fn no_scores(&self) -> RowScores {
+        let [u_pos, u_neg, negatives, keep] = [(); 4].map(|()| self.floats(0));
+        let [g_pos, g_neg, summary] = [0, 0, 3].map(|len| self.doubles(len));
+        RowScores { u_pos, u_neg, g_pos, g_neg, summary, negatives, keep, partner: Partner::OtherView }
+    }
+
     /// The doubles of a tensor.
     pub(crate) fn read_doubles(&self, tensor: &Tensor) -> Vec<f64> {
         lower::doubles_of(&self.device.read(tensor))
@@ -273,6 +287,36 @@ impl<E: Executor + 'static> Backend for Gpu<E> {
 
     fn info_nce(&self, p: &Tensor, head: &Tensor, temperature: f32, rows: usize) -> InfoNce<Tensor, Tensor, RowScores> {
         self.lower_info_nce(p, head, temperature, rows)
+    }
+
+    fn lpl(&self, _: &Lpl, _: Pairing<'_>, p: &Tensor, _: usize) -> OwnLoss<Tensor, RowScores> {
+        self.lacks(RuleName::Lpl);
+        OwnLoss { scores: self.no_scores(), pooled: self.doubles(p.len()) }
+    }
+
+    fn compete(
+        &self,
+        _: &SoftHebb,
+        _: &Layer,
+        weight: &Tensor,
+        _: &Tensor,
+        _: usize,
+    ) -> Competition<Tensor, RowScores> {
+        self.lacks(RuleName::SoftHebb);
+        Competition { gradient: self.floats(weight.len()), centre: self.floats(0), scores: self.no_scores() }
+    }
+
+    fn learn_by_competition(
+        &self,
+        _: &SoftHebb,
+        _: &Layer,
+        _: f32,
+        _: &Tensor,
+        _: &Tensor,
+        _: &mut Tensor,
+        _: &mut Tensor,
+    ) {
+        self.lacks(RuleName::SoftHebb);
     }
 
     fn matching(

@@ -1,0 +1,66 @@
+//! LPL, latent predictive learning (Halvagal and Zenke 2023, "The combination of Hebbian and predictive plasticity learns
+//! invariant object representations in deep sensory networks"; spec 1.4, 8).
+//!
+//! No negatives and no projection: on the `M` channel means `z` of each layer, over a batch of `B` images,
+//!
+//! ```text
+//! predictive     P = 1 / (B M) sum_b |z_b - sg(z'_b)|^2                       z, z': the two views, in both directions
+//! Hebbian        H = -1 / M sum_i log(var_i + eps)                            var: over the batch, by B - 1
+//! decorrelation  D = 1 / (M^2 - M) sum_{i != k} cov_ik^2                      cov: likewise
+//! L = predictive P + hebbian (H + H') / 2 + decorrelation (D + D') / 2
+//! ```
+//!
+//! The coefficients are those of the released code (1, 1, 10; `eps` 1e-4), fields of `lpl` in the configuration. `P` is
+//! the mean of its two directions in value and their sum in its gradient, as in that code, where both views are live. The
+//! means over the batch are constants in the paper; that changes nothing, as deviations from a mean sum to 0.
+//!
+//! Left out: estimates of mean and variance that lag a batch behind (the paper's version for single samples), the layers'
+//! projectors and the cosine schedule of its training; networks, views and batches are those of all rules here. Its
+//! batches have 1,024 images.
+
+use super::{Choices, Loss, clapp_pp_pooled};
+use crate::config::ProjectionName;
+use serde::{Deserialize, Serialize};
+
+/// The rule.
+pub const CHOICES: Choices =
+    Choices { name: "lpl", loss: Loss::Lpl, projection: ProjectionName::Identity, ..clapp_pp_pooled::CHOICES };
+
+/// The weights of its terms.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Lpl {
+    /// Of the squared distance between the two views.
+    pub predictive: f32,
+    /// Of the negative logarithm of the variance.
+    pub hebbian: f32,
+    /// Of the squared covariances.
+    pub decorrelation: f32,
+    /// Added to the variance.
+    pub eps: f32,
+}
+
+impl Default for Lpl {
+    fn default() -> Self {
+        Self { predictive: 1.0, hebbian: 1.0, decorrelation: 10.0, eps: 1e-4 }
+    }
+}
+
+impl Lpl {
+    /// Checks the weights.
+    ///
+    /// # Errors
+    /// The field, its value and what was expected.
+    pub fn check(&self) -> Result<(), String> {
+        let Self { predictive, hebbian, decorrelation, eps } = *self;
+        for (name, value) in [("predictive", predictive), ("hebbian", hebbian), ("decorrelation", decorrelation)] {
+            if !(value.is_finite() && value >= 0.0) {
+                return Err(format!("lpl.{name} is {value}, expected a finite number of at least 0"));
+            }
+        }
+        if !(eps.is_finite() && eps > 0.0) {
+            return Err(format!("lpl.eps is {eps}, expected a finite number above 0"));
+        }
+        Ok(())
+    }
+}
