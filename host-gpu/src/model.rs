@@ -184,6 +184,12 @@ impl NetworkSpec {
         }
     }
 
+    /// Why no GPU can learn by this network's rule, where it cannot.
+    pub fn beyond_gpu(&self) -> Option<&'static str> {
+        let lacks = "there are no kernels of this rule for GPUs; expected --backend cpu";
+        self.options.uncontrasted.map(|_| lacks)
+    }
+
     /// Whether a training step keeps every layer's maps until the gradients have come down to it.
     pub fn keeps_all_activity(&self) -> bool {
         self.learning == Learning::Global || self.options.feedback == Feedback::Matched

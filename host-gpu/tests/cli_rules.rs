@@ -160,7 +160,7 @@ fn rules_without_a_contrast_are_trained_on_the_cpu_only() {
         refuses(place.path(), &[&arguments[..], &["--backend", "emulated"]].concat(), &[rule, "--backend cpu"]);
         assert!(!place.path().join("out/checkpoint.safetensors").exists());
         let text = succeeds(place.path(), &["info", "--config", "tiny.toml", "--rule", rule]);
-        assert!(text.contains("not on a device (clapp-core)"), "{text}");
+        assert!(text.contains("not on a device (clapp-core)") && text.contains("not on a GPU"), "{text}");
     }
 }
 

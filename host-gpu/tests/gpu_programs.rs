@@ -47,7 +47,7 @@ fn programs_with_views(config: &Config, maps: MapType) -> Vec<StepProgram> {
 }
 
 fn is_without_kernels(config: &Config) -> bool {
-    config.network().expect("a network").options().uncontrasted.is_some()
+    config.network().expect("a network").beyond_gpu().is_some()
 }
 
 #[test]

@@ -101,6 +101,10 @@ fn on_this_machine(lines: &mut Vec<String>, config: &Config) -> Result<(), Error
 
 /// What training takes of a GPU's memory.
 fn on_a_gpu(lines: &mut Vec<String>, config: &Config) -> Result<(), Error> {
+    if let Some(reason) = config.network()?.beyond_gpu() {
+        lines.push(format!("\nnot on a GPU: {}: {reason}", config.rule.name()));
+        return Ok(());
+    }
     lines.push("\nclapp train --backend cuda, without the images of the data set and what the libraries take:".into());
     lines.push(format!("  {:<34} {:>12}  {:>12}", "", "f32 and tf32", "bf16"));
     let needs = [MapType::F32, MapType::Bf16].map(|maps| DeviceNeeds::of_training(config, maps));

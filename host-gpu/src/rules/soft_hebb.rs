@@ -14,8 +14,9 @@
 //! they come near. `rate` is the learning rate of the configuration (optimiser `sgd` without momentum or decay: the rule
 //! has an update of its own, and no state).
 //!
-//! First weights are `start` long, far outside the sphere as theirs are (25): there one channel wins nearly all of a
-//! position, and the losers' wrong sign does no harm. Inside it, what loses everywhere is pushed away from the sphere.
+//! First weights are `start` long, outside the sphere: there one channel wins nearly all of a position, and the losers'
+//! wrong sign does no harm. Inside it, what loses everywhere is pushed away from the sphere. Theirs are 25 long; 5 is for
+//! trainings of hundreds of steps instead of thousands. So is one rate for all layers, that of their first.
 //!
 //! Of their network, three things are not taken, as the table's blocks are the same for all rules: the widening by four
 //! from layer to layer, batch normalisation, and the activation `Triangle`. Of batch normalisation two simple parts are:
@@ -56,7 +57,7 @@ pub struct SoftHebb {
 
 impl Default for SoftHebb {
     fn default() -> Self {
-        Self { temperature: 1.0, power: 0.5, start: 25.0 }
+        Self { temperature: 1.0, power: 0.5, start: 5.0 }
     }
 }
 

@@ -164,7 +164,7 @@ impl<E: Executor + 'static> Gpu<E> {
     /// Fails: there are no kernels for this rule. `record_programs` refuses it before.
     fn lacks(&self, rule: RuleName) {
         let what = format!("rule {}", rule.name());
-        self.device.note::<()>(Err(GpuError::Failed { what, reason: train::ON_CPU_ONLY.into() }));
+        self.device.note::<()>(Err(GpuError::Failed { what, reason: "there are no kernels of it for GPUs".into() }));
     }
 
     fn no_scores(&self) -> RowScores {

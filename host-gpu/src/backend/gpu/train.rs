@@ -60,9 +60,6 @@ fn report_len(config: &Config) -> Result<usize, Error> {
     Ok(spec.layers().len() * (3 * losses.max(1) + 2))
 }
 
-/// Why a rule that [`Options::uncontrasted`](crate::model::Options) names is refused.
-pub const ON_CPU_ONLY: &str = "there are no kernels of this rule for GPUs; expected --backend cpu";
-
 /// Memory and programs of a run, recorded but not compiled. Without `views` the host makes the batches.
 ///
 /// # Errors
@@ -74,8 +71,8 @@ pub fn record_programs<E: Executor + 'static>(
     sizes: &[usize],
     views: Option<&DeviceViews>,
 ) -> Result<(StepMemory, Vec<StepProgram>), Error> {
-    if model.spec.options().uncontrasted.is_some() {
-        let message = format!("rule is {}: {ON_CPU_ONLY}", config.rule.name());
+    if let Some(reason) = model.spec.beyond_gpu() {
+        let message = format!("rule is {}: {reason}", config.rule.name());
         return Err(Error::Config { origin: config.name.clone(), message });
     }
     let frame = config.input_shape();
