@@ -66,6 +66,18 @@ pub const fn has_separate_terms(contrast: Contrast) -> bool {
     matches!(contrast, Contrast::Hinge | Contrast::SoftHinge | Contrast::Goodness { .. })
 }
 
+/// Loss of a layer all of whose scores are 0, over its contexts: of positives, of negatives, or of both; 0 for the linear
+/// contrast.
+pub fn silence(rule: &Rule, positives: bool, negatives: bool) -> f32 {
+    let contexts = if rule.context.has_same() && rule.context.has_top() { 2.0 } else { 1.0 };
+    let both = positives && negatives;
+    // A function of the difference costs once.
+    let once = both && matches!(rule.contrast, Contrast::Phyll { .. } | Contrast::Linear);
+    let positive = if positives { positive_weight(rule) * attract(rule.contrast, 0.0).0 } else { 0.0 };
+    let negative = if negatives && !once { repel(rule.contrast, 0.0).0 } else { 0.0 };
+    contexts * (positive + negative)
+}
+
 /// Contrast of one row of a batch: the score of its positive, `u`, against those of its negatives.
 ///
 /// `gap` is the mean of `u- - u` over the negatives, which PhyLL and linear are functions of: a difference of

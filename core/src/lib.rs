@@ -39,6 +39,7 @@ mod accumulate;
 mod batch;
 pub mod checkpoint;
 mod checksum;
+pub mod collapse;
 pub mod contrast;
 pub mod conv;
 pub mod dense;

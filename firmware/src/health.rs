@@ -1,101 +1,34 @@
-//! How the layers are: what each made of the last frame, and whether the network has collapsed.
-//!
-//! A network has collapsed when a layer is *dead* (most of its channels answer to no frame), *constant* (it answers
-//! to every frame alike), or *refused* (most of its updates are, by the guard: its numbers have grown beyond bounds). All
-//! are watched in memory of a few numbers a layer, whatever its size: the shares of dead channels and of refused updates,
-//! and a sketch of the activity, its product with fixed random signs, whose variance over frames is zero
-//! exactly where the activity does not change (but for activity that changes within the plane of zero product, which
-//! random signs make improbable).
+//! How the layers are: what each made of the last frame, and whether the network has collapsed
+//! ([`clapp_core::collapse`] says what that means and how it is seen).
 
+use clapp_core::collapse::{Limits, Watch};
 use clapp_core::link::{LayerNews, MOST_LAYERS};
-use clapp_core::math::sqrt;
-use clapp_core::observer::{Activity, LayerReport, Observer, Outcome};
+use clapp_core::network::Rule;
+use clapp_core::observer::{Activity, LayerReport, Observer};
 use heapless::Vec;
 
-/// Frames over which the averages run, about.
-const WINDOW: f32 = 64.0;
-/// Frames before a verdict.
-const WARM_UP: u32 = 64;
-/// Average share of dead channels from which a layer counts as dead.
-const DEAD: f32 = 0.5;
-/// Average share of refused updates from which a layer counts as refused.
-const REFUSED: f32 = 0.5;
-/// Standard deviation of the sketch, relative to the length of the activity, under which a layer counts as constant.
-const CONSTANT: f32 = 1e-3;
+pub use clapp_core::collapse::Condition;
 
-/// What has become of a layer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, defmt::Format)]
-pub enum Condition {
-    /// It answers, and differently to different frames.
-    Sound,
-    /// Most of its channels answer to nothing.
-    Dead,
-    /// Most of its updates are refused.
-    Refused,
-    /// It answers to every frame alike.
-    Constant,
-}
-
-/// Averages of one layer.
-#[derive(Debug, Clone, Copy, Default)]
-struct Averages {
-    frames: u32,
-    reports: u32,
-    dead: f32,
-    refused: f32,
-    /// Mean of the sketch and of its squared distance from the mean.
-    mean: f32,
-    variance: f32,
-    /// Mean squared length of the activity.
-    squares: f32,
-}
+/// From where on a layer counts as collapsed.
+const LIMITS: Limits = Limits::DEFAULT;
 
 /// Watches a learner as its observer.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Health {
+    rule: Rule,
     news: Vec<LayerNews, MOST_LAYERS>,
-    averages: [Averages; MOST_LAYERS],
-}
-
-/// 1 or -1, fixed for each place.
-fn sign(at: usize) -> f32 {
-    // The upper bit of Knuth's multiplicative hash, mixed once.
-    let hash = (at as u32).wrapping_add(1).wrapping_mul(0x9E37_79B1);
-    if (hash ^ (hash >> 15)) & 1 == 0 { 1.0 } else { -1.0 }
-}
-
-/// Weight of a new value after `count`, itself included.
-fn weight(count: u32) -> f32 {
-    1.0 / (count as f32).clamp(1.0, WINDOW)
-}
-
-impl Averages {
-    fn condition(&self) -> Condition {
-        if self.reports < WARM_UP {
-            Condition::Sound
-        } else if self.refused >= REFUSED {
-            Condition::Refused
-        } else if self.dead >= DEAD {
-            Condition::Dead
-        } else if self.frames >= WARM_UP && self.variance <= CONSTANT * CONSTANT * self.squares {
-            Condition::Constant
-        } else {
-            Condition::Sound
-        }
-    }
+    watches: [Watch; MOST_LAYERS],
 }
 
 impl Health {
-    /// Nothing seen yet.
-    pub const fn new() -> Self {
-        const NEW: Averages =
-            Averages { frames: 0, reports: 0, dead: 0.0, refused: 0.0, mean: 0.0, variance: 0.0, squares: 0.0 };
-        Self { news: Vec::new(), averages: [NEW; MOST_LAYERS] }
+    /// Nothing seen yet of a network that learns by `rule`.
+    pub const fn new(rule: Rule) -> Self {
+        Self { rule, news: Vec::new(), watches: [Watch::NEW; MOST_LAYERS] }
     }
 
     /// Forgets what was seen, as after other weights have been loaded.
     pub fn forget(&mut self) {
-        *self = Self::new();
+        *self = Self::new(self.rule);
     }
 
     /// Makes room for the next frame's reports.
@@ -110,54 +43,36 @@ impl Health {
 
     /// The condition of a layer.
     pub fn condition(&self, layer: usize) -> Condition {
-        self.averages.get(layer).map_or(Condition::Sound, Averages::condition)
+        self.watches.get(layer).map_or(Condition::Sound, |watch| watch.condition(&LIMITS))
     }
 
     /// The first layer that is not sound.
     pub fn collapse(&self) -> Option<(usize, Condition)> {
-        self.averages.iter().map(Averages::condition).enumerate().find(|(_, condition)| *condition != Condition::Sound)
+        let conditions = self.watches.iter().map(|watch| watch.condition(&LIMITS));
+        conditions.enumerate().find(|(_, condition)| *condition != Condition::Sound)
     }
 
     /// Average share of dead channels of a layer.
     pub fn dead(&self, layer: usize) -> f32 {
-        self.averages.get(layer).map_or(0.0, |averages| averages.dead)
+        self.watches.get(layer).map_or(0.0, Watch::dead)
     }
 
     /// How much a layer's activity changes from frame to frame, relative to its length.
     pub fn change(&self, layer: usize) -> f32 {
-        self.averages
-            .get(layer)
-            .map_or(0.0, |averages| sqrt(averages.variance / averages.squares.max(f32::MIN_POSITIVE)))
+        self.watches.get(layer).map_or(0.0, Watch::change)
     }
 }
 
 impl Observer for Health {
     fn activity(&mut self, activity: &Activity<'_>) {
-        let Some(averages) = self.averages.get_mut(activity.layer) else { return };
-        let (mut sketch, mut squares) = (0.0, 0.0);
-        for (at, value) in activity.pooled.iter().enumerate() {
-            sketch += sign(at) * value;
-            squares += value * value;
+        if let Some(watch) = self.watches.get_mut(activity.layer) {
+            watch.activity(activity.pooled);
         }
-        if !squares.is_finite() || !sketch.is_finite() {
-            return;
-        }
-        averages.frames = averages.frames.saturating_add(1);
-        let weight = weight(averages.frames);
-        let distance = sketch - averages.mean;
-        averages.mean += weight * distance;
-        // West 1979: the variance about a mean that moves on.
-        averages.variance = (1.0 - weight) * (averages.variance + weight * distance * distance);
-        averages.squares += weight * (squares - averages.squares);
     }
 
     fn report(&mut self, report: &LayerReport) {
-        if let Some(averages) = self.averages.get_mut(report.layer) {
-            averages.reports = averages.reports.saturating_add(1);
-            let weight = weight(averages.reports);
-            averages.dead += weight * (report.dead - averages.dead);
-            let refused = if matches!(report.outcome, Outcome::Refused(_)) { 1.0 } else { 0.0 };
-            averages.refused += weight * (refused - averages.refused);
+        if let Some(watch) = self.watches.get_mut(report.layer) {
+            watch.report(report, &self.rule);
         }
         // A layer past the last that is reported on goes without.
         let _ = self.news.push(LayerNews::from(report));
@@ -168,6 +83,7 @@ impl Observer for Health {
 mod tests {
     use super::*;
     use clapp_core::guard::Refusal;
+    use clapp_core::observer::Outcome;
     use clapp_core::rng::stream;
 
     fn see(health: &mut Health, pooled: &[f32], dead: f32) {
@@ -191,7 +107,7 @@ mod tests {
 
     #[test]
     fn a_layer_that_varies_is_sound_and_one_that_does_not_is_constant() {
-        let (mut health, mut rng) = (Health::new(), stream(1, 0));
+        let (mut health, mut rng) = (Health::new(Rule::clapp_pp()), stream(1, 0));
         let mut pooled = [0.0; 32];
         for _ in 0..300 {
             pooled.iter_mut().for_each(|value| *value = rng.uniform(0.0, 1.0));
@@ -210,8 +126,8 @@ mod tests {
 
     #[test]
     fn silence_is_death() {
-        let mut health = Health::new();
-        for frame in 0..WARM_UP {
+        let mut health = Health::new(Rule::clapp_pp());
+        for frame in 0..64 {
             assert_eq!(health.collapse(), None, "frame {frame}");
             see(&mut health, &[0.0; 8], 1.0);
         }
@@ -222,7 +138,7 @@ mod tests {
 
     #[test]
     fn updates_that_are_always_refused_are_a_collapse_even_without_activity() {
-        let mut health = Health::new();
+        let mut health = Health::new(Rule::clapp_pp());
         for frame in 0..200 {
             let outcome = if frame % 3 == 0 { Outcome::Applied } else { Outcome::Refused(Refusal::Activity) };
             see_outcome(&mut health, &[f32::INFINITY; 8], 0.0, outcome);
@@ -233,7 +149,7 @@ mod tests {
     /// Activity that moves a little about something large is not what a constant layer does.
     #[test]
     fn a_small_change_is_a_change() {
-        let (mut health, mut rng) = (Health::new(), stream(2, 0));
+        let (mut health, mut rng) = (Health::new(Rule::clapp_pp()), stream(2, 0));
         for _ in 0..500 {
             let pooled: [f32; 16] = core::array::from_fn(|_| 5.0 + 0.1 * rng.normal());
             see(&mut health, &pooled, 0.0);
@@ -243,7 +159,7 @@ mod tests {
 
     #[test]
     fn what_is_not_finite_does_not_spoil_the_averages() {
-        let (mut health, mut rng) = (Health::new(), stream(3, 0));
+        let (mut health, mut rng) = (Health::new(Rule::clapp_pp()), stream(3, 0));
         for frame in 0..200 {
             let bad = if frame % 10 == 0 { f32::NAN } else { 1.0 };
             let pooled: [f32; 8] = core::array::from_fn(|_| rng.uniform(0.0, 1.0) * bad);

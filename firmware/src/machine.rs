@@ -65,8 +65,8 @@ impl<'a> Machine<'a> {
         let guard = Guard { max_update_norm: settings.max_update_norm };
         let origin = Origin::Seed(settings.seed);
         let learner = Learner::new(network, settings.optimizer, guard, buffers)?;
-        let mut machine =
-            Self { learner, settings, frame, means, counts, health: Health::new(), step: 0, modulator: 1.0, origin };
+        let health = Health::new(network.rule());
+        let mut machine = Self { learner, settings, frame, means, counts, health, step: 0, modulator: 1.0, origin };
         machine.reset(settings.seed);
         machine.origin = origin;
         Ok(machine)
