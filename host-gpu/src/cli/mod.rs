@@ -16,10 +16,12 @@ mod output;
 pub mod paper;
 pub mod parity;
 pub(crate) mod progress;
+pub mod recommend;
 pub mod report;
 pub mod speed;
 pub mod sweep;
 pub mod train;
+mod warnings;
 
 use crate::augment::TestTransform;
 use crate::config::{Config, DataSource};
@@ -62,6 +64,8 @@ pub enum Command {
     Data(data::DataArguments),
     /// What a network needs: parameters, operations, memory.
     Info(info::InfoArguments),
+    /// Networks that fit a microcontroller, from what `clapp paper micro` has measured.
+    Recommend(recommend::RecommendArguments),
     /// What this machine has for training: processor, GPU, driver, libraries.
     Doctor,
     /// A device learns from a data set over a serial line, or emulated by QEMU.
@@ -107,6 +111,7 @@ pub fn run(arguments: &Arguments) -> Result<u8, Error> {
         Some(Command::Paper(arguments)) => paper::run(arguments),
         Some(Command::Data(arguments)) => data::run(arguments),
         Some(Command::Info(arguments)) => info::run(arguments),
+        Some(Command::Recommend(arguments)) => recommend::run(arguments),
         Some(Command::Doctor) => doctor::run(),
         Some(Command::Device(arguments)) => device::run(arguments),
         Some(Command::Export(arguments)) => export::run(arguments),

@@ -57,6 +57,11 @@ impl Progress {
         }
     }
 
+    /// A line on standard error that stays, above the bar.
+    pub fn warn(&self, line: &str) {
+        self.bar.suspend(|| eprintln!("{line}"));
+    }
+
     /// Takes the bar away.
     pub fn finish(&self) {
         self.bar.finish_and_clear();

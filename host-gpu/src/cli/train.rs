@@ -4,6 +4,7 @@ use super::computes::{BackendArguments, Computes, check_memory};
 use super::data::CacheArguments;
 use super::output::say;
 use super::progress::Progress;
+use super::warnings::Warnings;
 use super::{check_channels, open_data};
 use crate::alignment::{ALIGNMENT, refusal};
 use crate::backend::gpu::cuda::Cuda;
@@ -270,9 +271,11 @@ fn run_on(arguments: &TrainArguments, ranks: &Ranks) -> Result<u8, Error> {
         ranks,
     };
     let mut progress = Progress::new(config.rule.name(), config.epochs);
+    let mut warnings = Warnings::new(&config)?;
     let heard = |step: &StepMetrics| {
         if ranks.is_root() {
             progress.step(step, config.epochs);
+            warnings.step(step).iter().for_each(|line| progress.warn(line));
         }
     };
     let ended = match &device {

@@ -4,12 +4,15 @@
 //! and the page are made from the finding alone. A new experiment is one file here and one line in [`EXPERIMENTS`].
 
 pub mod alignment;
+mod collapse;
 mod draw;
 pub mod encoder;
 pub mod figure;
 pub mod finding;
 pub mod keep;
+pub mod micro;
 pub mod page;
+pub mod ridge;
 mod rules;
 mod setting;
 pub mod table;
@@ -46,5 +49,15 @@ pub const EXPERIMENTS: &[Experiment] = &[
         name: "rules",
         about: "all local rules and the two that back-propagate, on the same images, network and probe",
         run: rules::run,
+    },
+    Experiment {
+        name: "micro",
+        about: "how small a network still learns: width, depth, frame, batch, storage; RAM and flash",
+        run: micro::run,
+    },
+    Experiment {
+        name: "collapse",
+        about: "whether a collapse is seen before accuracy is lost, and how often an alarm is false",
+        run: collapse::run,
     },
 ];

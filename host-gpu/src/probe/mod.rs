@@ -166,7 +166,7 @@ pub fn probe<B: Backend>(
 }
 
 /// Features of all images of a split as they are tested.
-fn plain_features<B: Backend>(
+pub(crate) fn plain_features<B: Backend>(
     backend: &B,
     model: &Model<B::Tensor>,
     pooled: &NetworkSpec,
