@@ -6,6 +6,7 @@ pub mod backend;
 pub mod checkpoint;
 pub mod cli;
 pub mod config;
+pub mod continual;
 pub mod core_memory;
 pub mod data;
 pub mod device;

@@ -43,6 +43,10 @@ pub enum Purpose {
     Faults,
     /// Orders under which a rank correlation is judged.
     Permutation,
+    /// Which images a stream of continual learning shows, and in which order.
+    Stream,
+    /// What a learner keeps of a stream to see it again, and what it sees again.
+    Replay,
     /// Anything else, told apart by a number.
     Other(u32),
 }
@@ -65,6 +69,8 @@ impl Purpose {
             Self::Fixation => 12,
             Self::Faults => 13,
             Self::Permutation => 0x300,
+            Self::Stream => 14,
+            Self::Replay => 15,
             Self::View(view) => 0x100 + u64::from(view),
             Self::FirstView(view) => 0x200 + u64::from(view),
             Self::Other(number) => 0x1_0000_0000 + u64::from(number),
@@ -183,6 +189,8 @@ mod tests {
             Purpose::HeldBack,
             Purpose::Fixation,
             Purpose::Faults,
+            Purpose::Stream,
+            Purpose::Replay,
             Purpose::View(0),
             Purpose::View(1),
             Purpose::Other(0),

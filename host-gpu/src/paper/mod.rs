@@ -5,6 +5,7 @@
 
 pub mod alignment;
 mod collapse;
+mod continual;
 mod draw;
 pub mod encoder;
 pub mod figure;
@@ -59,5 +60,10 @@ pub const EXPERIMENTS: &[Experiment] = &[
         name: "collapse",
         about: "whether a collapse is seen before accuracy is lost, and how often an alarm is false",
         run: collapse::run,
+    },
+    Experiment {
+        name: "continual",
+        about: "learning from streams that never come back: what is forgotten, and what it takes",
+        run: continual::run,
     },
 ];

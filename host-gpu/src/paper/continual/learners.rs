@@ -1,0 +1,45 @@
+//! The learners that are compared.
+
+use crate::continual::backprop::Part;
+use crate::continual::student::Method;
+
+/// Bytes of the ring of frames.
+const RING: usize = 64 << 10;
+
+/// Where an encoder begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Start {
+    /// With orthogonal random weights, as the firmware.
+    Random = 0,
+    /// Pretrained on other images.
+    Pretrained = 1,
+}
+
+/// A learner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Learner {
+    /// Its name in figures and tables.
+    pub name: &'static str,
+    pub method: Method,
+    pub start: Start,
+}
+
+/// All of them; the places of those that claims speak of are named below.
+pub(super) const LEARNERS: [Learner; 9] = [
+    Learner { name: "streaming CLAPP++DFB", method: Method::Stream, start: Start::Random },
+    Learner { name: "streaming CLAPP++DFB, ring", method: Method::Replay(RING), start: Start::Random },
+    Learner { name: "frozen random", method: Method::Frozen, start: Start::Random },
+    Learner { name: "BP last block", method: Method::Backprop(Part::LastBlock), start: Start::Random },
+    Learner { name: "frozen pretrained", method: Method::Frozen, start: Start::Pretrained },
+    Learner { name: "pretrained, streaming CLAPP++DFB", method: Method::Stream, start: Start::Pretrained },
+    Learner { name: "pretrained, streaming, ring", method: Method::Replay(RING), start: Start::Pretrained },
+    Learner { name: "pretrained, BP last block", method: Method::Backprop(Part::LastBlock), start: Start::Pretrained },
+    Learner { name: "pretrained, BP biases", method: Method::Backprop(Part::Biases), start: Start::Pretrained },
+];
+
+pub(super) const STREAMING: usize = 0;
+pub(super) const RINGED: usize = 1;
+pub(super) const RANDOM: usize = 2;
+pub(super) const BP: usize = 3;
+pub(super) const PRETRAINED: usize = 4;
+pub(super) const PRETRAINED_STREAMING: usize = 5;

@@ -1,0 +1,161 @@
+//! `clapp paper continual`: learners of a stream that never comes back, on the network that is built into the firmware.
+
+mod learners;
+mod on_device;
+mod report;
+
+use super::encoder::{Trained, train_on};
+use super::{Finding, Setting};
+use crate::config::{Config, preset};
+use crate::continual::Model;
+use crate::continual::course::{Outcome, attend};
+use crate::continual::stream::{Kind, Size, Stream, draw};
+use crate::continual::student::{Student, memory};
+use crate::data::Dataset;
+use crate::error::Error;
+use crate::rng::Purpose;
+use clapp_core::init;
+use learners::{LEARNERS, Learner, Start};
+use rayon::prelude::*;
+use report::{Place, Results};
+
+/// The streams.
+const KINDS: [Kind; 2] = [Kind::ClassIncremental, Kind::Drift];
+
+/// How much is shown, and how often all of it is begun anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Extent {
+    size: Size,
+    /// Images outside the stream that an encoder is pretrained on at most, and epochs.
+    pretrain: (usize, u64),
+    /// Seeds, each with images, weights and an order of its own.
+    seeds: u64,
+}
+
+impl Extent {
+    fn of(setting: &Setting) -> Self {
+        let size = Size { images: 150, fixation: 2, labels: 10, stages: 5, more_labels: 2, test: 50 };
+        match setting.full {
+            false => Self { size, pretrain: (2000, 6), seeds: 4 },
+            true => Self { size: Size { images: 1000, test: 100, ..size }, pretrain: (20_000, 30), seeds: 10 },
+        }
+    }
+}
+
+/// Runs the experiment.
+///
+/// # Errors
+/// Where images or files cannot be read or written; [`Error::Stopped`].
+pub fn run(setting: &Setting) -> Result<Finding, Error> {
+    run_with(setting, Extent::of(setting))
+}
+
+fn run_with(setting: &Setting, extent: Extent) -> Result<Finding, Error> {
+    let model = Model::built_in()?;
+    let (sets, left_out) = sets(setting, &model, extent.size);
+    let device = on_device::run(setting, &sets[0])?;
+    let mut results = Vec::new();
+    for set in &sets {
+        let pretrained = (0..extent.seeds)
+            .map(|seed| pretrain(setting, set, extent, setting.seed + seed))
+            .collect::<Result<Vec<_>, _>>()?;
+        results.push(Results { set, outcomes: learn(setting, &model, set, extent, &pretrained)?, pretrained });
+    }
+    report::report(setting, extent, &model, &results, &left_out, device)
+}
+
+/// The sets given that have labels, no more classes than the built-in read-out, and enough images; else generated images.
+/// Also what was left out and why.
+fn sets(setting: &Setting, model: &Model, size: Size) -> (Vec<Dataset>, Vec<String>) {
+    let (mut sets, mut left_out) = (Vec::new(), Vec::new());
+    for set in &setting.sets {
+        let classes = set.classes.len();
+        let fits = |split, count, purpose| draw(split, &set.classes, count, setting.seed, purpose).map(|_| ());
+        let reason = match classes {
+            0 | 1 => Some(format!("has {classes} classes")),
+            _ if classes > model.classes => {
+                Some(format!("has {classes} classes, the read-out that is built in has {}", model.classes))
+            }
+            _ => fits(&set.train, size.images, Purpose::Stream)
+                .and_then(|()| fits(&set.test, size.test, Purpose::HeldBack))
+                .err()
+                .map(|error| error.to_string()),
+        };
+        match reason {
+            Some(reason) => left_out.push(format!("{} is left out: {reason}.", set.name)),
+            None => sets.push(set.clone()),
+        }
+    }
+    if sets.is_empty() {
+        sets.push(setting.generated());
+    }
+    (sets, left_out)
+}
+
+/// The configuration of an encoder pretrained for the device.
+fn config(extent: Extent, seed: u64) -> Result<Config, Error> {
+    let missing = || Error::Config { origin: "preset device".into(), message: "is missing".into() };
+    Ok(Config { seed, epochs: extent.pretrain.1, ..preset("device").ok_or_else(missing)? })
+}
+
+/// An encoder pretrained by CLAPP++DFB on images that the stream of a seed does not show: of all classes, mixed, without
+/// labels.
+fn pretrain(setting: &Setting, set: &Dataset, extent: Extent, seed: u64) -> Result<Trained, Error> {
+    let mut rest = draw(&set.train, &set.classes, extent.size.images, seed, Purpose::Stream)?.rest;
+    rest.truncate(extent.pretrain.0);
+    let images = set.clone().in_grey().train.select(&rest);
+    let name = format!("{}, pretraining, seed {seed}", set.name);
+    train_on(setting, &name, &config(extent, seed)?, &set.name, images, set.test.len())
+}
+
+/// What came of each learner on each stream: `[kind][seed][learner]`.
+fn learn(
+    setting: &Setting,
+    model: &Model,
+    set: &Dataset,
+    extent: Extent,
+    pretrained: &[Trained],
+) -> Result<Vec<Vec<Vec<Outcome>>>, Error> {
+    let seeds: Vec<u64> = (0..extent.seeds).map(|seed| setting.seed + seed).collect();
+    let places: Vec<Place> =
+        KINDS.iter().flat_map(|kind| seeds.iter().map(|seed| Place { kind: *kind, seed: *seed })).collect();
+    let input = model.spec.input();
+    let streams = places
+        .par_iter()
+        .map(|place| Stream::new(place.kind, set, input, extent.size, place.seed))
+        .collect::<Result<Vec<_>, _>>()?;
+    let starts = seeds.iter().zip(pretrained).map(|(seed, pretrained)| starts(model, *seed, pretrained));
+    let starts = starts.collect::<Result<Vec<_>, _>>()?;
+    let bar = setting.bar(&format!("{}: streams", set.name), (places.len() * LEARNERS.len()) as u64);
+    let tasks: Vec<(usize, &Learner)> =
+        (0..places.len()).flat_map(|place| LEARNERS.iter().map(move |learner| (place, learner))).collect();
+    let outcomes = tasks
+        .into_par_iter()
+        .map(|(place, learner)| {
+            let start = &starts[place % seeds.len()][learner.start as usize];
+            let mut memory = memory(model, start);
+            let mut student =
+                Student::new(model, &mut memory, learner.method, extent.size.fixation, places[place].seed)?;
+            let outcome = attend(&mut student, &streams[place], || setting.check_stop());
+            bar.inc(1);
+            outcome
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    bar.finish_and_clear();
+    let of_seed: Vec<Vec<Outcome>> = outcomes.chunks(LEARNERS.len()).map(<[_]>::to_vec).collect();
+    Ok(of_seed.chunks(seeds.len()).map(<[_]>::to_vec).collect())
+}
+
+/// The first parameters of a seed: drawn as the firmware draws them, and pretrained.
+fn starts(model: &Model, seed: u64, pretrained: &Trained) -> Result<[Vec<f32>; 2], Error> {
+    let mut random = vec![0.0; model.spec.view().parameter_len()];
+    init::orthogonal(&model.spec.view(), seed, &mut random)
+        .map_err(|error| Error::Config { origin: "weights".into(), message: error.to_string() })?;
+    let mut both = [const { Vec::new() }; 2];
+    both[Start::Random as usize] = random;
+    both[Start::Pretrained as usize] = model.spec.flat_from_values(&pretrained.layers);
+    Ok(both)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,72 @@
+//! A short stream of each kind on the emulated device, where QEMU and the firmware are there.
+
+use super::{KINDS, Setting};
+use crate::continual::stream::Size;
+use crate::data::Dataset;
+use crate::error::Error;
+use crate::paper::{Claim, Verdict};
+
+/// What is claimed.
+const STATEMENT: &str = "The same stream, sent through the cable to the emulated device, gives the same predictions, weights \
+                         and read-out as on the host, to the last bit (this project)";
+
+/// Short enough for an emulated processor; the labels lie as in the long ones.
+const SIZE: Size = Size { images: 20, fixation: 2, labels: 4, stages: 5, more_labels: 2, test: 6 };
+
+/// The claim and its verdict, undecided where there is no emulator or no firmware.
+#[cfg(unix)]
+pub(super) fn run(setting: &Setting, set: &Dataset) -> Result<Claim, Error> {
+    use crate::continual::device::compare;
+    use crate::continual::stream::Stream;
+    use crate::device::client::{Client, REPLY_LEN};
+    use crate::device::description::Description;
+    use crate::device::qemu::{Emulation, Qemu};
+    use clapp_core::link::Command;
+    use std::path::PathBuf;
+    use std::time::Duration;
+
+    const MACHINE: &str = "mps2-an386";
+    let firmware = PathBuf::from(format!("target/firmware/qemu-{MACHINE}/clapp-firmware"));
+    let emulation = Emulation { machine: MACHINE.into(), firmware, flash: None, log: None };
+    let mut parts = Vec::new();
+    let mut differences = Vec::new();
+    let mut board = String::new();
+    for kind in KINDS {
+        let line = match Qemu::start(&emulation) {
+            Ok(line) => line,
+            Err(error @ Error::NoDevice { .. }) => {
+                return Ok(Claim::new(STATEMENT, Verdict::Open, format!("Not run here: {error}.")));
+            }
+            Err(error) => return Err(error),
+        };
+        let mut replies = vec![0; REPLY_LEN];
+        let mut client = Client::new(Box::new(line), &mut replies, Duration::from_secs(30), setting.stop.clone());
+        client.hello(|_| ())?;
+        client.tell(Command::Reset { seed: setting.seed })?;
+        client.new_session();
+        let device = Description::ask(&mut client)?;
+        let stream = Stream::new(kind, set, device.spec.input(), SIZE, setting.seed)?;
+        let bar = setting.bar(&format!("{} on {}", kind.name(), device.board), 1);
+        let compared = compare(&mut client, &device, &stream)?;
+        bar.finish_and_clear();
+        let average = |at: usize| compared.matrices[at].average().map_or(0.0, |average| 100.0 * average);
+        parts.push(format!(
+            "{}: {} frames, average accuracy {:.2} % there and {:.2} % here, {} parameters",
+            kind.name(),
+            compared.frames,
+            average(0),
+            average(1),
+            compared.held.parameters.len()
+        ));
+        differences.extend(compared.differences);
+        board = format!("{}, firmware {}", device.board, device.firmware);
+    }
+    let found = if differences.is_empty() { "no bit differs".into() } else { differences.join("; ") };
+    let evidence = format!("{board}, {}. {}; {found}.", set.name, parts.join("; "));
+    Ok(Claim::new(STATEMENT, Verdict::of(differences.is_empty()), evidence))
+}
+
+#[cfg(not(unix))]
+pub(super) fn run(_: &Setting, _: &Dataset) -> Result<Claim, Error> {
+    Ok(Claim::new(STATEMENT, Verdict::Open, "Not run here: the emulated line needs a Unix system."))
+}
