@@ -108,6 +108,33 @@ fn qemu_both_boards_learn_the_same_over_a_bad_line_too() {
     assert_eq!(tensors(&fetched[0]), tensors(&fetched[1]));
 }
 
+/// Both streams of continual learning through the program: the learner of `clapp paper continual` and the device come to
+/// the same after each stage, and hold the same.
+#[test]
+#[cfg_attr(not(feature = "qemu"), ignore = "needs QEMU: cargo test -p clapp-host-gpu --features qemu")]
+fn qemu_streams_are_learnt_the_same_on_both_boards() {
+    let data = real_images().unwrap_or_else(|| "generated".into());
+    for (machine, kind, stages) in [(BOARDS[0], "class-incremental", 10), (BOARDS[1], "drift", 5)] {
+        let place = tempfile::tempdir().unwrap();
+        let firmware = firmware(machine);
+        let more = ["--data", &data, "--stream", kind, "--frames", "400", "--labels", "4", "--test", "50"];
+        let text = succeeds(place.path(), &lesson(machine, &firmware, &more));
+        println!("{text}");
+        says(&text, &[&format!("{kind} stream: {stages} stages, 400 frames, 4 labels of each class, 5 test images")]);
+        says(
+            &text,
+            &["the same stream on the host: the same to the last bit (", " frames, 6896 parameters, read-out)"],
+        );
+        let after: Vec<&str> = text.lines().filter(|line| line.starts_with("after ")).collect();
+        assert_eq!(after.len(), stages, "{text}");
+        for line in after {
+            let shares: Vec<&str> = line.split(' ').filter(|word| word.parse::<f64>().is_ok()).collect();
+            // The name of a drift's stage is a number, too.
+            assert_eq!(shares[shares.len() - 2], shares[shares.len() - 1], "{line}");
+        }
+    }
+}
+
 fn start(folder: &Path, arguments: &[&str]) -> Child {
     let mut command = Command::new(env!("CARGO_BIN_EXE_clapp"));
     command.args(arguments).current_dir(folder).stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -15,64 +15,10 @@ use clapp_host_gpu::device::held;
 use clapp_host_gpu::device::replay::{Replay, Replayed};
 use clapp_host_gpu::device::transport::Transport;
 use clapp_host_gpu::error::Error;
-use device_common::Device;
-use std::cell::RefCell;
-use std::collections::VecDeque;
-use std::io::Result as IoResult;
-use std::rc::Rc;
+use device_common::{Fate, Memory, memory};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-
-/// What happens to the device on the way.
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Fate {
-    Works,
-    /// It answers nothing after so many pieces that were sent to it.
-    SilentAfter(usize),
-    /// It is switched off and on before that piece.
-    RestartedBefore(usize),
-    /// Nobody is there, but the line is not quiet.
-    Noise,
-}
-
-/// A line to a device in memory, on which no time passes: waiting for nothing takes none.
-#[derive(Debug)]
-struct Memory {
-    device: Rc<RefCell<Device>>,
-    waiting: VecDeque<u8>,
-    fate: Fate,
-    sent: usize,
-}
-
-impl Transport for Memory {
-    fn place(&self) -> String {
-        "memory".into()
-    }
-    fn advice(&self) -> String {
-        "look at the test".into()
-    }
-    fn send(&mut self, bytes: &[u8]) -> IoResult<()> {
-        self.sent += 1;
-        match self.fate {
-            Fate::SilentAfter(most) if self.sent > most => return Ok(()),
-            Fate::RestartedBefore(piece) if self.sent == piece => *self.device.borrow_mut() = Device::new(true),
-            Fate::Noise => {
-                self.waiting.extend((0..300_u32).map(|place| (place * place % 251) as u8));
-                return Ok(());
-            }
-            _ => {}
-        }
-        self.waiting.extend(self.device.borrow_mut().talk(bytes));
-        Ok(())
-    }
-    fn receive(&mut self, bytes: &mut [u8], _: Duration) -> IoResult<usize> {
-        // Little at a time, as on a serial port.
-        let count = self.waiting.len().min(bytes.len()).min(61);
-        bytes.iter_mut().zip(self.waiting.drain(..count)).for_each(|(to, from)| *to = from);
-        Ok(count)
-    }
-}
 
 const PLAN: Plan = Plan { frames: 60, fixation: 3, labels: 2, test: 30, seed: 5 };
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -109,11 +55,6 @@ fn lesson(
     let status = client.status()?;
     let counts = client.counts();
     Ok(Outcome { before, learnt, after, held, replayed, counts, device: [status.dropped, status.repeated] })
-}
-
-fn memory(fate: Fate) -> (Box<dyn Transport>, Rc<RefCell<Device>>) {
-    let device = Rc::new(RefCell::new(Device::new(true)));
-    (Box::new(Memory { device: device.clone(), waiting: VecDeque::new(), fate, sent: 0 }), device)
 }
 
 fn whole(line: Box<dyn Transport>) -> Outcome {
@@ -242,7 +183,7 @@ fn a_request_to_stop_is_met_and_leaves_a_device_that_learns() {
     assert_eq!(device.borrow().step(), 0);
     // The next host finds it unmuted.
     let mut replies = vec![0; REPLY_LEN];
-    let line = Memory { device, waiting: VecDeque::new(), fate: Fate::Works, sent: 0 };
+    let line = Memory::to(device, Fate::Works);
     let mut client = Client::new(Box::new(line), &mut replies, TIMEOUT, Arc::default());
     assert_eq!(Description::ask(&mut client).unwrap().modulator, 1.0);
 }

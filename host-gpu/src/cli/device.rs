@@ -1,10 +1,13 @@
 //! `clapp device`: a device learns from a data set, live, and is held against the host's replay.
 
+mod stream;
+
 use super::data::CacheArguments;
 use super::output::say;
 use super::train::stop_by_signal;
 use super::{GENERATED_TEST, GENERATED_TRAIN, named};
 use crate::checkpoint::device::DeviceState;
+use crate::continual::stream::Kind;
 use crate::data::{Dataset, generated, open_with};
 use crate::device::client::{Client, REPLY_LEN};
 use crate::device::course::{Course, Learnt, Plan, Score};
@@ -54,6 +57,11 @@ pub struct DeviceArguments {
     /// Held-back images on which the device is tested before and after.
     #[arg(long, value_name = "IMAGES", default_value_t = 1000)]
     test: usize,
+    /// Show a stream of continual learning instead, in which no image comes twice, with its labels in between: the device
+    /// and a learner on the host see it side by side and are tested after each stage. --frames and --test are those of all
+    /// classes together.
+    #[arg(long, value_name = "KIND", conflicts_with = "no_replay")]
+    stream: Option<Kind>,
     /// Seed of the order of the images and of their views.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -188,6 +196,12 @@ fn work(arguments: &DeviceArguments, client: &mut Client<'_>, data: &Dataset) ->
     }
     say(&device)?;
     say(&data.source)?;
+    if let Some(kind) = arguments.stream {
+        let compared = stream::run(arguments, kind, client, &device, data)?;
+        close(arguments, client)?;
+        fetch(arguments, &device, &compared.held)?;
+        return Ok(u8::from(!compared.differences.is_empty()));
+    }
     let replay = match arguments.no_replay {
         true => None,
         false => Some(Replay::start(&device, held::read(client, &device)?)?),
@@ -202,6 +216,18 @@ fn work(arguments: &DeviceArguments, client: &mut Client<'_>, data: &Dataset) ->
     // Whatever else has gone wrong, the device is not left muted.
     let replay = course.end()?;
     lesson?;
+    close(arguments, client)?;
+    let held = match replay.is_some() || arguments.fetch.is_some() {
+        true => held::read(client, &device)?,
+        false => return Ok(0),
+    };
+    let code = replay.map_or(Ok(0), |replay| compare(replay, &held))?;
+    fetch(arguments, &device, &held)?;
+    Ok(code)
+}
+
+/// A report of the line, and a save where it was asked for.
+fn close(arguments: &DeviceArguments, client: &mut Client<'_>) -> Result<(), Error> {
     line_report(client)?;
     if arguments.save {
         let step = client.ask(Command::Save, |answer| match answer {
@@ -210,16 +236,16 @@ fn work(arguments: &DeviceArguments, client: &mut Client<'_>, data: &Dataset) ->
         })?;
         say(format!("saved in the device's flash at step {step}"))?;
     }
-    let held = match replay.is_some() || arguments.fetch.is_some() {
-        true => held::read(client, &device)?,
-        false => return Ok(0),
-    };
-    let code = replay.map_or(Ok(0), |replay| compare(replay, &held))?;
+    Ok(())
+}
+
+/// Writes what the device holds where it was asked for.
+fn fetch(arguments: &DeviceArguments, device: &Description, held: &DeviceState) -> Result<(), Error> {
     if let Some(path) = &arguments.fetch {
-        home::write(path, &device, arguments.seed, &held)?;
+        home::write(path, device, arguments.seed, held)?;
         say(format!("wrote {}: what the device holds at step {}", path.display(), held.step))?;
     }
-    Ok(code)
+    Ok(())
 }
 
 /// Before, learning, after.

@@ -6,7 +6,13 @@ mod queues;
 
 use clapp_firmware::app::App;
 use clapp_firmware::model::Statics;
+use clapp_host_gpu::device::transport::Transport;
 use queues::{Queues, RamFlash};
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::io::Result as IoResult;
+use std::rc::Rc;
+use std::time::Duration;
 
 /// The device.
 #[derive(Debug)]
@@ -32,4 +38,68 @@ impl Device {
     pub fn step(&self) -> u64 {
         self.0.machine().step()
     }
+}
+
+/// What happens to the device on the way.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Fate {
+    /// Nothing.
+    Works,
+    /// It answers nothing after so many pieces that were sent to it.
+    SilentAfter(usize),
+    /// It is switched off and on before that piece.
+    RestartedBefore(usize),
+    /// Nobody is there, but the line is not quiet.
+    Noise,
+}
+
+/// A line to a device in memory, on which no time passes: waiting for nothing takes none.
+#[derive(Debug)]
+pub struct Memory {
+    device: Rc<RefCell<Device>>,
+    waiting: VecDeque<u8>,
+    fate: Fate,
+    sent: usize,
+}
+
+impl Transport for Memory {
+    fn place(&self) -> String {
+        "memory".into()
+    }
+    fn advice(&self) -> String {
+        "look at the test".into()
+    }
+    fn send(&mut self, bytes: &[u8]) -> IoResult<()> {
+        self.sent += 1;
+        match self.fate {
+            Fate::SilentAfter(most) if self.sent > most => return Ok(()),
+            Fate::RestartedBefore(piece) if self.sent == piece => *self.device.borrow_mut() = Device::new(true),
+            Fate::Noise => {
+                self.waiting.extend((0..300_u32).map(|place| (place * place % 251) as u8));
+                return Ok(());
+            }
+            _ => {}
+        }
+        self.waiting.extend(self.device.borrow_mut().talk(bytes));
+        Ok(())
+    }
+    fn receive(&mut self, bytes: &mut [u8], _: Duration) -> IoResult<usize> {
+        // Little at a time, as on a serial port.
+        let count = self.waiting.len().min(bytes.len()).min(61);
+        bytes.iter_mut().zip(self.waiting.drain(..count)).for_each(|(to, from)| *to = from);
+        Ok(count)
+    }
+}
+
+impl Memory {
+    /// A line to a device that is there already.
+    pub fn to(device: Rc<RefCell<Device>>, fate: Fate) -> Self {
+        Self { device, waiting: VecDeque::new(), fate, sent: 0 }
+    }
+}
+
+/// A line in memory, and the device at its end.
+pub fn memory(fate: Fate) -> (Box<dyn Transport>, Rc<RefCell<Device>>) {
+    let device = Rc::new(RefCell::new(Device::new(true)));
+    (Box::new(Memory::to(device.clone(), fate)), device)
 }
