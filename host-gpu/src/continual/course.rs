@@ -42,6 +42,7 @@ pub fn attend(
             go_on()?;
             student.see(glance)?;
         }
+        student.end()?;
         for (on, seen) in stream.stages[..=after].iter().enumerate() {
             go_on()?;
             enter(&mut outcome, [after, on], test(student, &seen.test)?);

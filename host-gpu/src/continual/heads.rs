@@ -66,6 +66,20 @@ impl Heads {
         Ok(())
     }
 
+    /// Forgets the class means, and no more.
+    pub fn forget_means(&mut self) {
+        self.means.fill(0.0);
+        self.counts.fill(0);
+    }
+
+    /// Teaches the nearest mean alone an example.
+    ///
+    /// # Errors
+    /// As [`Heads::learn`].
+    pub fn learn_mean(&mut self, features: &[f32], label: usize) -> Result<(), ReadoutError> {
+        self.nearest()?.learn(features, label)
+    }
+
     /// Derivative of the softmax read-out's cross-entropy by the features, for an example of class `label`:
     /// `W^T (softmax - onehot)`.
     ///

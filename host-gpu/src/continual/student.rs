@@ -18,8 +18,10 @@ use clapp_core::link::pixels_to_frame;
 pub enum Method {
     /// The local rule on every frame, without labels.
     Stream,
-    /// The same, and after each glance an earlier one from a ring of so many bytes: from its one half, which holds glances
-    /// with a label, and from its other half, which holds those without, in turn.
+    /// The same, with labelled glances kept in so many bytes, from which the class means are learnt anew after each stage.
+    Keep(usize),
+    /// The same with half of the bytes, and a ring of glances without labels in the other half: after each glance an
+    /// earlier one is seen again, from each half in turn.
     Replay(usize),
     /// The encoder stays as it is.
     Frozen,
@@ -36,6 +38,15 @@ impl Method {
         }
     }
 
+    /// Bytes for labelled glances, and for others.
+    fn rings(self) -> [usize; 2] {
+        match self {
+            Self::Keep(bytes) => [bytes, 0],
+            Self::Replay(bytes) => [bytes / 2; 2],
+            _ => [0; 2],
+        }
+    }
+
     /// Bytes of RAM that it takes on a device: what the core's plan says, one frame, one read-out, and what it keeps
     /// beside these. Weights that do not change are read from flash.
     pub fn bytes(self, model: &Model, fixation: usize) -> usize {
@@ -43,9 +54,9 @@ impl Method {
         let learning = view.stream_bytes() + 4 * model.optimizer.state_len(&view);
         let method = match self {
             Self::Stream => learning,
-            Self::Replay(bytes) => {
+            Self::Keep(_) | Self::Replay(_) => {
                 let glance = Ring::glance_bytes(fixation, view.input().len());
-                learning + 2 * (bytes / 2 / glance * glance)
+                learning + self.rings().map(|bytes| bytes / glance * glance).iter().sum::<usize>()
             }
             // The features are the contexts of the others.
             Self::Frozen => view.inference_bytes() + 4 * view.feature_len(),
@@ -80,6 +91,11 @@ pub(super) fn refused(error: impl std::fmt::Display) -> Error {
     Error::Config { origin: "stream".into(), message: error.to_string() }
 }
 
+/// The frames of a glance with its label; none where it has none.
+fn labelled(glance: &Glance) -> impl Iterator<Item = (&Vec<u8>, usize)> {
+    glance.label.into_iter().flat_map(|label| glance.frames.iter().map(move |pixels| (pixels, usize::from(label))))
+}
+
 /// Memory of a student's encoder, with its first parameters in the layout of [`clapp_core::plan`].
 pub fn memory(model: &Model, parameters: &[f32]) -> CoreMemory {
     CoreMemory::new(&model.spec, &model.spec.values_from_flat(parameters), &model.optimizer, 0, 0)
@@ -101,9 +117,9 @@ impl<'a> Student<'a> {
         let view = model.spec.view();
         let mut learner = memory.learner(&model.spec, model.optimizer).map_err(refused)?;
         learner.set_guard(model.guard);
-        let bytes = if let Method::Replay(bytes) = method { bytes / 2 } else { 0 };
+        let bytes = method.rings();
         let glance = Ring::glance_bytes(fixation, view.input().len());
-        let ring = |index: u64| Ring::new(bytes, glance, stream(seed, Purpose::Replay, 0, index));
+        let ring = |at: usize| Ring::new(bytes[at], glance, stream(seed, Purpose::Replay, 0, at as u64));
         let backprop = match method {
             Method::Backprop(part) => Some(Backprop::new(&view, part)),
             _ => None,
@@ -135,24 +151,37 @@ impl<'a> Student<'a> {
     pub fn see(&mut self, glance: &Glance) -> Result<(), Error> {
         match self.method {
             Method::Stream => self.observe(glance),
-            Method::Replay(_) => {
+            Method::Keep(_) | Method::Replay(_) => {
                 self.observe(glance)?;
-                // Not what was seen this moment.
                 self.turn = 1 - self.turn;
-                if let Some(earlier) = self.rings[self.turn].draw() {
+                let replays = matches!(self.method, Method::Replay(_));
+                // Not what was seen this moment, which is offered afterwards.
+                if let Some(earlier) = self.rings[self.turn].draw().filter(|_| replays) {
                     self.observe(&earlier)?;
                 }
                 self.rings[usize::from(glance.label.is_none())].offer(glance);
                 Ok(())
             }
             Method::Frozen | Method::Backprop(_) => {
-                let Some(label) = glance.label else { return Ok(()) };
-                for pixels in &glance.frames {
-                    self.correct(pixels, label.into())?;
-                }
-                Ok(())
+                labelled(glance).try_for_each(|(pixels, label)| self.correct(pixels, label))
             }
         }
+    }
+
+    /// Ends a part of the stream: class means are learnt anew from the labelled glances that are kept, if any are.
+    ///
+    /// # Errors
+    /// As [`Student::see`].
+    pub fn end(&mut self) -> Result<(), Error> {
+        let kept = self.rings[0].held().to_vec();
+        if !kept.is_empty() {
+            self.heads.forget_means();
+        }
+        for (pixels, label) in kept.iter().flat_map(labelled) {
+            self.look(pixels)?;
+            self.heads.learn_mean(&self.features, label).map_err(refused)?;
+        }
+        Ok(())
     }
 
     /// The local rule, and the label where there is one.
@@ -211,12 +240,9 @@ impl<'a> Student<'a> {
     /// # Errors
     /// As [`Student::see`].
     pub fn tell(&mut self, glances: &[Glance]) -> Result<(), Error> {
-        for glance in glances {
-            let Some(label) = glance.label else { continue };
-            for pixels in &glance.frames {
-                self.look(pixels)?;
-                self.heads.learn(&self.features, label.into()).map_err(refused)?;
-            }
+        for (pixels, label) in glances.iter().flat_map(labelled) {
+            self.look(pixels)?;
+            self.heads.learn(&self.features, label).map_err(refused)?;
         }
         Ok(())
     }

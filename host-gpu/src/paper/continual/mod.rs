@@ -34,9 +34,9 @@ struct Extent {
 
 impl Extent {
     fn of(setting: &Setting) -> Self {
-        let size = Size { images: 150, fixation: 2, labels: 10, stages: 5, more_labels: 2, test: 50 };
+        let size = Size { images: 250, fixation: 2, labels: 10, stages: 5, more_labels: 2, test: 50 };
         match setting.full {
-            false => Self { size, pretrain: (2000, 6), seeds: 4 },
+            false => Self { size, pretrain: (1500, 6), seeds: 5 },
             true => Self { size: Size { images: 1000, test: 100, ..size }, pretrain: (20_000, 30), seeds: 10 },
         }
     }
