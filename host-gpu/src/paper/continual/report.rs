@@ -288,6 +288,11 @@ pub(super) fn report(
          is what the encoder has gained or lost. Of a frozen encoder the means are the same either way."
             .into(),
     ];
+    finding.notes.push(
+        "Softmax and back-propagation take one step of plain gradient descent, rate 0.01, for each labelled frame as it \
+         comes, as TinyOL does; the rate is not tuned to the stream, nor is the local rule's, which is the firmware's."
+            .into(),
+    );
     finding.notes.extend(left_out.iter().cloned());
     Ok(finding)
 }
