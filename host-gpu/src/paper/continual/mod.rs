@@ -18,6 +18,7 @@ use clapp_core::init;
 use learners::{LEARNERS, Learner, Start};
 use rayon::prelude::*;
 use report::{Place, Results};
+use std::path::Path;
 
 /// The streams.
 const KINDS: [Kind; 2] = [Kind::ClassIncremental, Kind::Drift];
@@ -47,13 +48,13 @@ impl Extent {
 /// # Errors
 /// Where images or files cannot be read or written; [`Error::Stopped`].
 pub fn run(setting: &Setting) -> Result<Finding, Error> {
-    run_with(setting, Extent::of(setting))
+    run_with(setting, Extent::of(setting), &on_device::firmware())
 }
 
-fn run_with(setting: &Setting, extent: Extent) -> Result<Finding, Error> {
+fn run_with(setting: &Setting, extent: Extent, firmware: &Path) -> Result<Finding, Error> {
     let model = Model::built_in()?;
     let (sets, left_out) = sets(setting, &model, extent.size);
-    let device = on_device::run(setting, &sets[0])?;
+    let device = on_device::run(setting, &sets[0], firmware)?;
     let mut results = Vec::new();
     for set in &sets {
         let pretrained = (0..extent.seeds)

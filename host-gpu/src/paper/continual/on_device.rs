@@ -5,6 +5,7 @@ use crate::continual::stream::Size;
 use crate::data::Dataset;
 use crate::error::Error;
 use crate::paper::{Claim, Verdict};
+use std::path::{Path, PathBuf};
 
 /// What is claimed.
 const STATEMENT: &str = "The same stream, sent through the cable to the emulated device, gives the same predictions, weights \
@@ -13,21 +14,26 @@ const STATEMENT: &str = "The same stream, sent through the cable to the emulated
 /// Short enough for an emulated processor; the labels lie as in the long ones.
 const SIZE: Size = Size { images: 10, fixation: 2, labels: 2, stages: 5, more_labels: 1, test: 3 };
 
+/// QEMU's name of the board.
+const MACHINE: &str = "mps2-an386";
+
+/// Where `cargo xtask firmware` puts the firmware.
+pub(super) fn firmware() -> PathBuf {
+    PathBuf::from(format!("target/firmware/qemu-{MACHINE}/clapp-firmware"))
+}
+
 /// The claim and its verdict, undecided where there is no emulator or no firmware.
 #[cfg(unix)]
-pub(super) fn run(setting: &Setting, set: &Dataset) -> Result<Claim, Error> {
+pub(super) fn run(setting: &Setting, set: &Dataset, firmware: &Path) -> Result<Claim, Error> {
     use crate::continual::device::compare;
     use crate::continual::stream::Stream;
     use crate::device::client::{Client, REPLY_LEN};
     use crate::device::description::Description;
     use crate::device::qemu::{Emulation, Qemu};
     use clapp_core::link::Command;
-    use std::path::PathBuf;
     use std::time::Duration;
 
-    const MACHINE: &str = "mps2-an386";
-    let firmware = PathBuf::from(format!("target/firmware/qemu-{MACHINE}/clapp-firmware"));
-    let emulation = Emulation { machine: MACHINE.into(), firmware, flash: None, log: None };
+    let emulation = Emulation { machine: MACHINE.into(), firmware: firmware.into(), flash: None, log: None };
     let mut parts = Vec::new();
     let mut differences = Vec::new();
     let mut board = String::new();
@@ -67,6 +73,6 @@ pub(super) fn run(setting: &Setting, set: &Dataset) -> Result<Claim, Error> {
 }
 
 #[cfg(not(unix))]
-pub(super) fn run(_: &Setting, _: &Dataset) -> Result<Claim, Error> {
+pub(super) fn run(_: &Setting, _: &Dataset, _: &Path) -> Result<Claim, Error> {
     Ok(Claim::new(STATEMENT, Verdict::Open, "Not run here: the emulated line needs a Unix system."))
 }

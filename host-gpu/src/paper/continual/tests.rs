@@ -35,7 +35,8 @@ fn a_small_experiment_from_end_to_end() {
     // A set that does not suffice is named.
     let few = Dataset { name: "few".into(), ..generated::shapes(1, 50, 50) };
     let setting = setting(folder.path(), vec![few, generated::shapes(2, 200, 60)]);
-    let finding = run_with(&setting, EXTENT).unwrap();
+    let none = folder.path().join("firmware");
+    let finding = run_with(&setting, EXTENT, &none).unwrap();
     finding.check(folder.path()).unwrap();
     let [figure] = &finding.figures[..] else { panic!("one figure") };
     let shapes: Vec<_> = figure.panels.iter().map(|panel| (panel.series.len(), panel.series[0].points.len())).collect();
@@ -48,7 +49,7 @@ fn a_small_experiment_from_end_to_end() {
         // The reference of forward transfer is the frozen random encoder.
         assert!(at % LEARNERS.len() != RANDOM || transfer == 0.0);
     }
-    // Twelve claims of learners, and the device's, which needs an emulator and firmware where the program is started.
+    // Twelve claims of learners, and the device's, which needs an emulator and firmware.
     assert_eq!(finding.claims.len(), 13);
     assert_eq!(finding.claims[12].verdict, Verdict::Open);
     assert!(finding.claims[12].evidence.contains("is not there; build it with `cargo xtask firmware`"));
@@ -58,7 +59,7 @@ fn a_small_experiment_from_end_to_end() {
         finding.notes
     );
     // The encoders are kept, and the same seed gives the same finding.
-    assert_eq!(run_with(&setting, EXTENT).unwrap(), finding);
+    assert_eq!(run_with(&setting, EXTENT, &none).unwrap(), finding);
 }
 
 #[test]
@@ -93,7 +94,7 @@ fn a_request_to_stop_is_met() {
     let folder = tempfile::tempdir().unwrap();
     let setting = setting(folder.path(), vec![generated::shapes(2, 200, 60)]);
     setting.stop.store(true, std::sync::atomic::Ordering::Relaxed);
-    assert!(matches!(run_with(&setting, EXTENT), Err(Error::Stopped)));
+    assert!(matches!(run_with(&setting, EXTENT, Path::new("none")), Err(Error::Stopped)));
 }
 
 #[test]
