@@ -65,6 +65,8 @@ impl LayerAlignment {
 pub fn refusal(spec: &NetworkSpec) -> Option<&'static str> {
     if spec.learning() == Learning::Global {
         Some("back-propagates the top's loss itself: the cosine is 1 by definition in every layer")
+    } else if spec.options().uncontrasted.is_some() {
+        Some("has no contrast at the top that could be back-propagated")
     } else if spec.options().normalise {
         Some("normalises activity between layers, which nothing here back-propagates through")
     } else {

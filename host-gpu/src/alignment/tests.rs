@@ -176,6 +176,8 @@ fn rules_without_an_alignment_are_refused() {
         (RuleName::BpInfoNce, "1 by definition"),
         (RuleName::ForwardForward, "normalises activity"),
         (RuleName::Scff, "normalises activity"),
+        (RuleName::Lpl, "no contrast"),
+        (RuleName::SoftHebb, "no contrast"),
     ] {
         let config = config(rule);
         let error = measure(&Cpu, &mut model(&config), &views(&config, 1)).unwrap_err().to_string();

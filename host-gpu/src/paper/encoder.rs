@@ -140,7 +140,8 @@ fn folder(setting: &Setting, config: &Config, data: &DataIdentity) -> Result<Pat
 }
 
 /// The paper's CIFAR-10 network and protocol for a rule at the experiments' common size, so that they share encoders:
-/// VGG-6 at an eighth of its width, 4,000 images, six epochs, eight of the probe; with `--full` as the paper has it.
+/// VGG-6 at an eighth of its width, 4,000 images, six epochs, eight of the probe; with `--full` as the paper has it. The learning
+/// rate is 1e-3 where the rule has none of its own.
 ///
 /// # Errors
 /// Where there is no such preset.

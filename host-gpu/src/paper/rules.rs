@@ -7,7 +7,7 @@ use super::{Claim, Finding, Setting, Verdict};
 use crate::config::{Config, RuleName};
 use crate::error::Error;
 use crate::model::Learning;
-use crate::rules::Pooling;
+use crate::rules::{Loss, Pooling};
 
 /// The encoder that has not learnt, as a row of the table.
 const UNTRAINED: &str = "untrained";
@@ -240,7 +240,7 @@ fn table(rows: &[Row]) -> Table {
         Column::new("rule", 0),
         Column::new("learning", 0),
         Column::new("loss sees", 0),
-        Column::new("learning rate", 4),
+        Column::new("learning rate", 0),
         Column::new("all layers, %", 1),
         Column::new("above untrained, points", 1),
         Column::new("top layer alone, %", 1),
@@ -259,12 +259,13 @@ fn table(rows: &[Row]) -> Table {
                 Learning::Local => "local",
                 Learning::Global => "back-propagated",
             })),
-            text(choices.map(|choices| match choices.pooling {
-                Pooling::Cells => "cells",
-                Pooling::Map => "channel means",
-                Pooling::Pixels => "pixels",
+            text(choices.map(|choices| match (choices.loss, choices.pooling) {
+                (Loss::SoftHebb, _) => "no loss",
+                (_, Pooling::Cells) => "cells",
+                (_, Pooling::Map) => "channel means",
+                (_, Pooling::Pixels) => "pixels",
             })),
-            choices.map_or_else(Cell::none, |_| Cell::number(f64::from(row.rate))),
+            text(choices.map(|_| row.rate.to_string()).as_deref()),
             percent(row.all, row.images),
             match (untrained, choices) {
                 (Some(untrained), Some(_)) => Cell::number(100.0 * (row.all - untrained)),
@@ -320,9 +321,7 @@ mod tests {
         let [table] = &finding.tables[..] else { panic!("one table") };
         assert_eq!(table.rows.len(), 12);
         let text = table.markdown();
-        assert!(
-            text.contains("| soft-hebb | local | channel means | 0.0010 | 45.0 ± 0.5 | 0.0 | 30.0 ± 0.5 | 80.31 |")
-        );
+        assert!(text.contains("| soft-hebb | local | no loss | 0.001 | 45.0 ± 0.5 | 0.0 | 30.0 ± 0.5 | 80.31 |"));
         assert!(text.contains("| untrained | - | - | - | 45.0 ± 0.5 | - | 30.0 ± 0.5 | - |"), "{text}");
         let [ours, theirs] = &finding.figures[0].panels[0].series[..] else { panic!("two series") };
         assert_eq!((ours.points.len(), theirs.points.len(), theirs.published), (12, 9, true));
