@@ -76,18 +76,18 @@ fn finding(setting: &Setting, data: &Dataset, entries: &[Entry]) -> Result<Findi
     );
     describe(setting, &mut finding, data, &[setting.seed])?;
     finding.set("probe", if setting.full { "augmented anew each epoch" } else { "cached features" });
-    let point = |entry: &Entry| {
+    // A name in the legend each: labels beside points that lie close would cover each other.
+    let series = |entry: &Entry| {
         let (accuracy, error) = entry.accuracy;
-        let (mean, _) = entry.alignment?;
-        let error = Some(100.0 * error);
-        Some(Point { error, label: Some(entry.name.into()), ..Point::new(mean, 100.0 * accuracy) })
+        let point = Point { error: Some(100.0 * error), ..Point::new(entry.alignment?.0, 100.0 * accuracy) };
+        Some(Series::new(entry.name, vec![point]))
     };
     let panel = Panel {
         title: String::new(),
         kind: Kind::Scatter,
         x: Axis::new("cosine, mean over the layers below the top"),
         y: Axis::new("probe accuracy, %"),
-        series: vec![Series::new("rules", entries.iter().filter_map(point).collect())],
+        series: entries.iter().filter_map(series).collect(),
     };
     let caption = "Probe accuracy (with its standard error) against alignment after training";
     finding.figures.push(Figure::new("alignment-accuracy", caption, vec![panel]));
