@@ -109,7 +109,7 @@ fn finding(setting: &Setting, data: &Dataset, entries: &[Entry]) -> Result<Findi
     );
     finding.notes.push(
         "Rules that back-propagate are left out: their cosine is 1 by definition. So are those that normalise activity \
-         between layers (Forward-Forward, SCFF)."
+         between layers (Forward-Forward, SCFF), and those without a contrast at the top (LPL, SoftHebb)."
             .into(),
     );
     Ok(finding)
