@@ -4,6 +4,7 @@ use crate::augment::AugmentError;
 use crate::backend::gpu::executor::GpuError;
 use crate::data::DataError;
 use crate::loader::LoaderError;
+use crate::theory::optimum::OptimumError;
 use clapp_core::plan::NetworkError;
 use clapp_core::shape::Shape;
 use std::path::{Path, PathBuf};
@@ -145,6 +146,9 @@ pub enum Error {
     /// A GPU cannot be used, or has failed.
     #[error(transparent)]
     Gpu(#[from] GpuError),
+    /// Projections of the theory could not be optimised.
+    #[error(transparent)]
+    Optimum(#[from] OptimumError),
     /// A signal has stopped the work.
     #[error("stopped")]
     Stopped,
@@ -183,6 +187,7 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Diverged { .. } | Self::NotFinite { .. } | Self::Device { .. } => 1,
+            Self::Optimum(_) => 1,
             Self::Gpu(GpuError::Memory { .. } | GpuError::Failed { .. }) => 1,
             Self::Stopped => 130,
             _ => 2,

@@ -38,5 +38,6 @@ pub mod schedule;
 pub mod step;
 pub mod sweep;
 pub mod tensor_file;
+pub mod theory;
 pub mod trainer;
 pub mod work;

@@ -47,6 +47,8 @@ pub enum Purpose {
     Stream,
     /// What a learner keeps of a stream to see it again, and what it sees again.
     Replay,
+    /// Networks, batches and views of the theory; epoch: what of it, index: which.
+    Theory,
     /// Anything else, told apart by a number.
     Other(u32),
 }
@@ -71,6 +73,7 @@ impl Purpose {
             Self::Permutation => 0x300,
             Self::Stream => 14,
             Self::Replay => 15,
+            Self::Theory => 0x400,
             Self::View(view) => 0x100 + u64::from(view),
             Self::FirstView(view) => 0x200 + u64::from(view),
             Self::Other(number) => 0x1_0000_0000 + u64::from(number),
@@ -191,6 +194,7 @@ mod tests {
             Purpose::Faults,
             Purpose::Stream,
             Purpose::Replay,
+            Purpose::Theory,
             Purpose::View(0),
             Purpose::View(1),
             Purpose::Other(0),
