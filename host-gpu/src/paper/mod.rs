@@ -17,6 +17,7 @@ pub mod ridge;
 mod rules;
 mod setting;
 pub mod table;
+mod theory;
 
 pub use finding::{Claim, Finding, Verdict};
 pub use setting::Setting;
@@ -36,6 +37,11 @@ pub struct Experiment {
 
 /// All experiments, in the order of the page.
 pub const EXPERIMENTS: &[Experiment] = &[
+    Experiment { name: "theorem", about: "the theory's statements as numeric certificates", run: theory::theorem::run },
+    Experiment { name: "fig2", about: "which assumption of Theorem 3.1 matters", run: theory::fig2::run },
+    Experiment { name: "fig3a", about: "direct feedback where layers get narrower", run: theory::fig3a::run },
+    Experiment { name: "fig3b", about: "local losses in a trained network with ReLUs", run: theory::fig3b::run },
+    Experiment { name: "fig4", about: "whether the loss needs to see where in the map", run: theory::fig4::run },
     Experiment {
         name: "fig4c",
         about: "alignment of local gradients with back-propagation, by layer",
