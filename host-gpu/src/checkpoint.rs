@@ -1,7 +1,7 @@
 //! Checkpoints: parameters, the state of their optimiser, the place in the run and the whole configuration in one
 //! safetensors file, from which training goes on to the same bits.
 //!
-//! Tensors are `layer{l}.weight`, `.bias`, `.projection`, `.feedback` and `head` as far as the rule has them, and for
+//! Tensors are `layer{l}.weight`, `.bias`, `.projection`, `.feedback`, `.mirror` and `head` as far as the rule has them, and for
 //! those that learn the moments that the optimiser keeps, `layer{l}.weight.first`, `layer{l}.weight.second` and so on;
 //! all `f32`, row-major, moments in the layout of their parameter. The metadata has one entry, `clapp`: JSON with
 //! `format`, the epochs done (`epoch`), the steps done (`step`), what the images are (`data`), the number of ranks where
@@ -287,9 +287,9 @@ fn download<B: Backend>(
     part: Part,
 ) -> Vec<f32> {
     let Some(parameter) = model.layers.get(layer.index).and_then(|layer| layer.get(role)) else { return Vec::new() };
-    match role {
-        TensorRole::Weight => backend.download_weights(layer, part.of(parameter)),
-        _ => backend.download(part.of(parameter)),
+    match role.is_kernel() {
+        true => backend.download_weights(layer, part.of(parameter)),
+        false => backend.download(part.of(parameter)),
     }
 }
 
@@ -306,15 +306,16 @@ pub fn resume<B: Backend>(path: &Path, backend: &B) -> Result<(Header, State<B::
     for layer in spec.layers() {
         let empty =
             || Parameter { value: backend.upload(&[]), first: backend.upload(&[]), second: backend.upload(&[]) };
+        let (weight, bias) = (empty(), empty());
         let mut parameters =
-            LayerParameters { weight: empty(), bias: empty(), projection: None, feedback: None, head: None };
+            LayerParameters { weight, bias, projection: None, feedback: None, head: None, mirror: None };
         for (role, shape) in spec.tensors(layer) {
             let mut parameter = empty();
             for part in Part::kept(&spec, &header.config.optimizer, layer, role, step) {
                 let values = file.read(&name(layer, role, part), &shape)?;
-                let tensor = match role {
-                    TensorRole::Weight => backend.upload_weights(layer, &values),
-                    _ => backend.upload(&values),
+                let tensor = match role.is_kernel() {
+                    true => backend.upload_weights(layer, &values),
+                    false => backend.upload(&values),
                 };
                 match part {
                     Part::Value => parameter.value = tensor,
@@ -328,6 +329,7 @@ pub fn resume<B: Backend>(path: &Path, backend: &B) -> Result<(Header, State<B::
                 TensorRole::Projection => parameters.projection = Some(parameter),
                 TensorRole::Feedback => parameters.feedback = Some(parameter),
                 TensorRole::Head => parameters.head = Some(parameter),
+                TensorRole::Mirror => parameters.mirror = Some(parameter),
             }
         }
         layers.push(parameters);

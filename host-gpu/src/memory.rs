@@ -4,7 +4,7 @@ use crate::backend::cpu::scratch_len;
 use crate::config::Config;
 use crate::error::Error;
 use crate::loader::AHEAD;
-use crate::model::{NetworkSpec, TensorRole};
+use crate::model::{Learning, NetworkSpec, TensorRole};
 use clapp_core::plan::Layer;
 use std::fmt::Write;
 use sysinfo::{MemoryRefreshKind, RefreshKind, System};
@@ -162,6 +162,9 @@ impl Needs {
     }
 }
 
+/// Maps of a layer that relaxes: activity, prediction and error, and the former two before the step.
+const RELAXED_COPIES: usize = 5;
+
 /// Values of maps and pooled activity that are alive at once, at most.
 fn activity_len(spec: &NetworkSpec, rows: usize, keeps_all: bool) -> usize {
     // An output map with the place of each maximum, a byte each.
@@ -170,11 +173,17 @@ fn activity_len(spec: &NetworkSpec, rows: usize, keeps_all: bool) -> usize {
     let pooled = spec.layers().iter().map(|layer| 7 * layer.pooled.len()).max().unwrap_or(0);
     let maps = if keeps_all {
         let widest = spec.layers().iter().map(|layer| layer.output.len() + layer.conv.len() + layer.input.len()).max();
-        spec.input().len() + outputs.map(|(_, len)| len).sum::<usize>() + widest.unwrap_or(0)
+        let kept: usize = outputs.map(|(_, len)| len).sum();
+        let copies = if spec.learning() == Learning::Relaxed { RELAXED_COPIES } else { 1 };
+        spec.input().len() + copies * kept + widest.unwrap_or(0)
     } else {
         // A context from the top is computed before, and the frames are kept for that.
         let frames = if spec.rule().context.has_top() { spec.input().len() + spec.view().top_len() } else { 0 };
-        frames + outputs.map(|(layer, len)| layer.input.len() + len).max().unwrap_or(0)
+        let relaxed = match spec.layers().last().filter(|_| spec.learning() == Learning::TopRelaxed) {
+            Some(top) => top.input.len() + RELAXED_COPIES * top.output.len(),
+            None => 0,
+        };
+        frames + relaxed + outputs.map(|(layer, len)| layer.input.len() + len).max().unwrap_or(0)
     };
     rows * (maps + pooled)
 }

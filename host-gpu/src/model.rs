@@ -16,6 +16,60 @@ pub enum Learning {
     Local,
     /// Back-propagation of the top layer's loss through the whole network: the BP-CLAPP++ baseline.
     Global,
+    /// The error of the top layer's loss is sent to every layer below by a fixed random matrix, and goes no further
+    /// than that layer: direct feedback alignment.
+    Broadcast,
+    /// As [`Learning::Global`], but errors come down through kernels of their own, which learn to mirror the weights.
+    Mirrored,
+    /// Activities relax on an energy of prediction errors and the top layer's loss: predictive coding.
+    Relaxed,
+    /// Every layer learns from its own loss, with the top's activity, relaxed first, for a context: the hybrid.
+    TopRelaxed,
+}
+
+impl Learning {
+    /// Whether the top layer alone has a loss.
+    pub fn top_only(self) -> bool {
+        !matches!(self, Self::Local | Self::TopRelaxed)
+    }
+}
+
+/// How feedback kernels learn to mirror the weights ([`crate::step::mirror`]).
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Mirror {
+    /// Frames of noise that a layer sees in a step.
+    pub rows: usize,
+    /// Standard deviation of the noise.
+    pub amplitude: f32,
+    /// Learning rate of the kernels.
+    pub rate: f32,
+    /// Decay of the kernels in a step.
+    pub decay: f32,
+}
+
+impl Default for Mirror {
+    fn default() -> Self {
+        Self { rows: 16, amplitude: 1.0, rate: 0.05, decay: 0.05 }
+    }
+}
+
+/// How activities relax on the energy of predictive coding ([`crate::step::relax`]).
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Relaxation {
+    /// Steps of inference.
+    pub iterations: usize,
+    /// Length of a step, in gradients.
+    pub rate: f32,
+    /// Weight of a row's loss against half the squared prediction errors.
+    pub weight: f32,
+}
+
+impl Default for Relaxation {
+    fn default() -> Self {
+        Self { iterations: 8, rate: 0.5, weight: 1.0 }
+    }
 }
 
 /// The linear head of InfoNCE on the top's pooled activity (spec 2.8).
@@ -102,6 +156,10 @@ pub struct Options {
     pub inputs: Inputs,
     /// Whether a layer sees the output of the one below with a mean square of 1 in each row.
     pub normalise: bool,
+    /// Of [`Learning::Relaxed`] and [`Learning::TopRelaxed`].
+    pub relaxation: Relaxation,
+    /// Of [`Learning::Mirrored`].
+    pub mirror: Mirror,
 }
 
 /// A checked network description with a number of blocks known at run time.
@@ -168,8 +226,12 @@ impl NetworkSpec {
     /// Why `clapp-core` cannot learn by this network's rule, where it cannot.
     pub fn beyond_core(&self) -> Option<&'static str> {
         let Options { head, uncontrasted, feedback, inputs, normalise, .. } = self.options;
-        if self.keeps_all_activity() || head.is_some() {
+        if matches!(self.learning, Learning::Relaxed | Learning::TopRelaxed) {
+            Some("relaxes activity on an energy")
+        } else if self.keeps_all_activity() || head.is_some() {
             Some("needs back-propagation through the network")
+        } else if self.learning == Learning::Broadcast {
+            Some("sends the error of the top to all layers")
         } else if let Some(rule) = uncontrasted {
             Some(match rule {
                 Uncontrasted::Lpl(_) => "learns from variances and covariances over a batch",
@@ -187,12 +249,14 @@ impl NetworkSpec {
     /// Why no GPU can learn by this network's rule, where it cannot.
     pub fn beyond_gpu(&self) -> Option<&'static str> {
         let lacks = "there are no kernels of this rule for GPUs; expected --backend cpu";
-        self.options.uncontrasted.map(|_| lacks)
+        let learning = matches!(self.learning, Learning::Mirrored | Learning::Relaxed | Learning::TopRelaxed);
+        (learning || self.options.uncontrasted.is_some()).then_some(lacks)
     }
 
     /// Whether a training step keeps every layer's maps until the gradients have come down to it.
     pub fn keeps_all_activity(&self) -> bool {
-        self.learning == Learning::Global || self.options.feedback == Feedback::Matched
+        matches!(self.learning, Learning::Global | Learning::Mirrored | Learning::Relaxed)
+            || self.options.feedback == Feedback::Matched
     }
 
     fn is_top(&self, layer: &Layer) -> bool {
@@ -201,13 +265,15 @@ impl NetworkSpec {
 
     /// Whether a layer's projections change.
     pub fn projections_learn(&self, layer: &Layer) -> bool {
-        let frozen = self.options.feedback == Feedback::Frozen && !self.is_top(layer);
+        let fixed = self.options.feedback == Feedback::Frozen || self.learning == Learning::Broadcast;
+        let frozen = fixed && !self.is_top(layer);
         self.rule.projection == Projection::Trainable && !frozen
     }
 
     /// The names and shapes of a layer's tensors, in the order of [`clapp_core::plan`].
     ///
-    /// Under [`Learning::Global`] only the top layer has a loss, and so projections.
+    /// Where only the top layer has a loss, only it has projections; under [`Learning::Broadcast`] the feedback of those
+    /// below is the matrix that the top's error comes by.
     pub fn tensors(&self, layer: &Layer) -> Vec<(TensorRole, Vec<usize>)> {
         let block = &layer.block;
         let mut list = vec![(
@@ -219,24 +285,29 @@ impl NetworkSpec {
         }
         let view = self.view();
         let own = layer.pooled.len();
-        let has_loss = self.learning == Learning::Local || self.is_top(layer);
+        let has_loss = !self.learning.top_only() || self.is_top(layer);
         if has_loss && view.same_len(layer) > 0 {
             list.push((TensorRole::Projection, vec![own, own]));
         }
-        if has_loss && view.feedback_len(layer) > 0 {
+        if (has_loss || self.learning == Learning::Broadcast) && view.feedback_len(layer) > 0 {
             list.push((TensorRole::Feedback, vec![own, view.top_len()]));
         }
         if let Some(head) = self.options.head.filter(|_| self.is_top(layer)) {
             list.push((TensorRole::Head, vec![head.outputs, own]));
         }
+        // Nothing asks for the error of frames.
+        if self.learning == Learning::Mirrored && layer.index > 0 {
+            list.push((TensorRole::Mirror, list[0].1.clone()));
+        }
         list
     }
 
-    /// Whether learning changes a tensor of a layer.
+    /// Whether the optimiser changes a tensor of a layer. What mirrors the weights has a rule of its own.
     pub fn learns(&self, layer: &Layer, role: TensorRole) -> bool {
         match role {
             TensorRole::Weight | TensorRole::Bias | TensorRole::Head => true,
             TensorRole::Projection | TensorRole::Feedback => self.projections_learn(layer),
+            TensorRole::Mirror => false,
         }
     }
 
@@ -295,15 +366,22 @@ pub enum TensorRole {
     Bias,
     /// Projection of the same layer's context `[D, D]`.
     Projection,
-    /// Projection of the top layer's context `[D, D_top]`.
+    /// Projection of the top layer's context, or of its error under [`Learning::Broadcast`], `[D, D_top]`.
     Feedback,
     /// Head of InfoNCE `[outputs, D_top]`, at the top only.
     Head,
+    /// Kernels that errors come down through, `[out, in, kh, kw]` as the weights.
+    Mirror,
 }
 
 impl TensorRole {
     /// All of them, in the order of [`NetworkSpec::tensors`].
-    pub const ALL: [Self; 5] = [Self::Weight, Self::Bias, Self::Projection, Self::Feedback, Self::Head];
+    pub const ALL: [Self; 6] = [Self::Weight, Self::Bias, Self::Projection, Self::Feedback, Self::Head, Self::Mirror];
+
+    /// Whether it has the shape and the layout of convolution weights.
+    pub fn is_kernel(self) -> bool {
+        matches!(self, Self::Weight | Self::Mirror)
+    }
 
     /// The name in files: `layer{l}.{name}`, or `head`, of which there is one.
     pub fn path(self, layer: usize) -> String {
@@ -321,6 +399,7 @@ impl TensorRole {
             Self::Projection => "projection",
             Self::Feedback => "feedback",
             Self::Head => "head",
+            Self::Mirror => "mirror",
         }
     }
 }
@@ -338,6 +417,8 @@ pub struct LayerValues {
     pub feedback: Vec<f32>,
     /// Head of InfoNCE `[outputs, D_top]`.
     pub head: Vec<f32>,
+    /// Kernels of the way back `[out, in, kh, kw]`.
+    pub mirror: Vec<f32>,
 }
 
 impl LayerValues {
@@ -349,6 +430,7 @@ impl LayerValues {
             TensorRole::Projection => &self.projection,
             TensorRole::Feedback => &self.feedback,
             TensorRole::Head => &self.head,
+            TensorRole::Mirror => &self.mirror,
         }
     }
 
@@ -360,6 +442,7 @@ impl LayerValues {
             TensorRole::Projection => &mut self.projection,
             TensorRole::Feedback => &mut self.feedback,
             TensorRole::Head => &mut self.head,
+            TensorRole::Mirror => &mut self.mirror,
         }
     }
 }

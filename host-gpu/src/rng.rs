@@ -49,6 +49,9 @@ pub enum Purpose {
     Replay,
     /// Networks, batches and views of the theory; epoch: what of it, index: which.
     Theory,
+    /// Kernels that mirror a layer's weights: their first values, then the noise that they learn from; epoch: the layer,
+    /// index: the step, 0 for the first values.
+    Mirror,
     /// Anything else, told apart by a number.
     Other(u32),
 }
@@ -74,6 +77,7 @@ impl Purpose {
             Self::Stream => 14,
             Self::Replay => 15,
             Self::Theory => 0x400,
+            Self::Mirror => 16,
             Self::View(view) => 0x100 + u64::from(view),
             Self::FirstView(view) => 0x200 + u64::from(view),
             Self::Other(number) => 0x1_0000_0000 + u64::from(number),
@@ -195,6 +199,7 @@ mod tests {
             Purpose::Stream,
             Purpose::Replay,
             Purpose::Theory,
+            Purpose::Mirror,
             Purpose::View(0),
             Purpose::View(1),
             Purpose::Other(0),

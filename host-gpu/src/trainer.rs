@@ -7,10 +7,10 @@ use crate::distributed::{Ranks, Shared, images_of_ranks, steps_per_epoch};
 use crate::draws::{Draws, mix};
 use crate::error::Error;
 use crate::loader::{self, Start};
-use crate::model::{LayerValues, Uncontrasted};
+use crate::model::{LayerValues, Learning, Uncontrasted};
 use crate::rng::{Purpose, stream};
 use crate::rules::soft_hebb::SoftHebb;
-use crate::step::{LayerReport, Mode, Model, Scores, StepReport, read, step};
+use crate::step::{LayerReport, Mode, Model, Scores, StepReport, mirror, read, step};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -73,6 +73,9 @@ pub fn initial_values(config: &Config) -> Result<Vec<LayerValues>, Error> {
             layer.weight.iter_mut().for_each(|weight| *weight *= scale);
             layer.bias.fill(0.0);
         }
+    }
+    if spec.learning() == Learning::Mirrored {
+        mirror::first_values(&spec, config.seed, &mut values);
     }
     Ok(values)
 }
@@ -137,6 +140,10 @@ pub fn train<B: Backend>(
             let shared = Shared { backend, ranks, counts: &counts };
             let outcome = step(&shared, &mut state.model, x, rows, draws.pairing(), mode);
             let report = read(&shared, draws.pairing(), &outcome);
+            if state.model.spec.learning() == Learning::Mirrored {
+                // The same noise on all ranks, and so the same mirrors.
+                mirror::reflect(backend, &mut state.model, config.seed, count);
+            }
             backend.check().or_else(|error| ranks.agree(Err(error)))?;
             state.step = count;
             let own = [

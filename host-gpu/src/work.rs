@@ -15,7 +15,7 @@ pub struct StepWork {
 /// Of a step on a batch of so many images under AdamW, with maps of this type.
 ///
 /// Convolutions: forward, gradient of the weights, and what back-propagation adds; a context from the top takes another
-/// forward pass. Projections `[D, D_src]`: `2 rows D D_src` operations for the predictions and as many for the gradient;
+/// forward pass, and each iteration of predictive coding one both ways. Projections `[D, D_src]`: `2 rows D D_src` operations for the predictions and as many for the gradient;
 /// parameters are read by the forward pass, then read and written by the optimiser with their two moments. Maps are
 /// written once and read by the next layer, by their own gradient and by the next layer's.
 pub fn step_work(spec: &NetworkSpec, images: usize, maps: MapType) -> StepWork {
@@ -23,15 +23,22 @@ pub fn step_work(spec: &NetworkSpec, images: usize, maps: MapType) -> StepWork {
     let value = size_of::<f32>() as f64;
     let map = maps.bytes() as f64;
     let (mut flops, mut bytes) = (0.0, 0.0);
-    let global = spec.learning() == Learning::Global;
+    let global = matches!(spec.learning(), Learning::Global | Learning::Mirrored);
+    let relaxes = spec.learning() == Learning::Relaxed;
+    let iterations = spec.options().relaxation.iterations as f64;
     let again = match spec.options().backward {
+        _ if relaxes => iterations,
         _ if !global => f64::from(spec.rule().context.has_top()),
         Backward::Whole => 0.0,
         Backward::Checkpointed | Backward::Accumulated(_) => 1.0,
     };
     for layer in spec.layers() {
         let convolution = 2.0 * layer.macs() as f64 * rows;
-        let backward = if spec.keeps_all_activity() && layer.index > 0 { 1.0 } else { 0.0 };
+        let backward = match spec.keeps_all_activity() && layer.index > 0 {
+            true if relaxes => iterations,
+            true => 1.0,
+            false => 0.0,
+        };
         flops += convolution * (2.0 + again + backward);
         let (input, output) = (layer.input.len() as f64, layer.output.len() as f64);
         bytes += map * rows * ((input + output) * (1.0 + again) + (input + output) + backward * (input + output));

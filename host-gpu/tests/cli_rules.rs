@@ -60,7 +60,8 @@ fn every_rule_learns_goes_on_and_is_evaluated() {
         let text = succeeds(place.path(), &["info", "--config", "tiny.toml", "--rule", name]);
         assert!(text.contains(name) && text.contains("encoder"), "{text}");
         assert_eq!(text.contains("head 48 parameters"), name == "bp-infonce", "{text}");
-        assert_eq!(text.contains("keeps the latter"), name.starts_with("bp-"), "{text}");
+        let keeps = name.starts_with("bp-") || ["weight-mirror", "predictive-coding"].contains(&name);
+        assert_eq!(text.contains("keeps the latter"), keeps, "{text}");
     }
 }
 
@@ -84,6 +85,31 @@ fn feedback_below_the_top_is_trained_frozen_or_matched() {
 }
 
 #[test]
+fn matrices_that_carry_the_error_stay_as_they_are_and_mirrors_do_not() {
+    let place = place("");
+    train(place.path(), &["--rule", "dfa"]);
+    let trained = checkpoint(place.path());
+    let first = initial_values(&trained.config).expect("values");
+    assert!(!trained.layers[0].feedback.is_empty() && trained.layers[0].feedback == first[0].feedback);
+    assert_ne!(trained.layers[1].feedback, first[1].feedback, "the projection of the top's loss learns");
+    train(place.path(), &["--rule", "weight-mirror", "--overwrite"]);
+    let trained = checkpoint(place.path());
+    let first = initial_values(&trained.config).expect("values");
+    assert!(trained.layers[0].mirror.is_empty());
+    assert_ne!(trained.layers[1].mirror, first[1].mirror);
+    assert_eq!(trained.layers[1].mirror.len(), trained.layers[1].weight.len());
+}
+
+#[test]
+fn rules_without_kernels_for_gpus_are_refused_there_by_name() {
+    let place = place("");
+    for rule in ["weight-mirror", "predictive-coding", "clapp++dfb-pc"] {
+        let arguments = ["train", "--config", "tiny.toml", "--data", "data", "--rule", rule, "--backend", "emulated"];
+        refuses(place.path(), &arguments, &[&format!("rule is {rule}"), "--backend cpu"]);
+    }
+}
+
+#[test]
 fn the_schedule_sets_the_rate_of_each_epoch_and_more_epochs_are_another_schedule() {
     let place = place("schedule = { warmup-cosine = { warmup-epochs = 1, least = 0.0001 } }");
     train(place.path(), &["--epochs", "3"]);
@@ -97,7 +123,7 @@ fn the_schedule_sets_the_rate_of_each_epoch_and_more_epochs_are_another_schedule
 
 #[test]
 fn what_does_not_go_with_a_rule_is_refused_by_field() {
-    let table: [(&str, &str, &[&str]); 26] = [
+    let table: [(&str, &str, &[&str]); 40] = [
         ("phyll", "contrast = \"hinge\"", &["contrast", "phyll"]),
         ("scff", "contrast = \"linear\"", &["contrast", "scff"]),
         ("bp-infonce", "contrast = \"hinge\"", &["contrast", "bp-infonce"]),
@@ -124,6 +150,20 @@ fn what_does_not_go_with_a_rule_is_refused_by_field() {
         ("soft-hebb", "", &["optimizer", "soft-hebb", "sgd"]),
         ("clapp++", "soft-hebb = { temperature = 0.0 }", &["soft-hebb.temperature is 0"]),
         ("clapp++", "soft-hebb = { start = 0.0 }", &["soft-hebb.start is 0"]),
+        ("dfa", "feedback = \"frozen\"", &["feedback", "dfa"]),
+        ("dfa", "projection = \"identity\"", &["projection", "dfa"]),
+        ("dfa", "negatives-shared = false", &["negatives-shared", "dfa"]),
+        ("dfa", "backward = \"checkpointed\"", &["backward", "dfa"]),
+        ("clapp++dfb-pc", "feedback = \"matched\"", &["feedback", "clapp++dfb-pc"]),
+        ("clapp++", "relaxation = { rate = 0.1 }", &["relaxation", "clapp++"]),
+        ("clapp++", "mirror = { rate = 0.1 }", &["mirror", "clapp++"]),
+        ("predictive-coding", "relaxation = { iterations = 0 }", &["relaxation.iterations is 0"]),
+        ("predictive-coding", "relaxation = { rate = 0.0 }", &["relaxation.rate is 0"]),
+        ("predictive-coding", "relaxation = { weight = -1.0 }", &["relaxation.weight is -1"]),
+        ("predictive-coding", "relaxation = { speed = 1.0 }", &["speed"]),
+        ("weight-mirror", "mirror = { rows = 0 }", &["mirror.rows is 0"]),
+        ("weight-mirror", "mirror = { amplitude = 0.0 }", &["mirror.amplitude is 0"]),
+        ("weight-mirror", "mirror = { decay = 1.5 }", &["mirror.decay is 1.5"]),
     ];
     for (rule, lines, parts) in table {
         let place = place(lines);

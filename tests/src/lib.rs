@@ -6,9 +6,11 @@ use clapp_core::shape::Shape;
 use clapp_host_gpu::augment::{TestTransform, ViewAugment};
 use clapp_host_gpu::config::{BlockConfig, Config, DataSource, HeadConfig, Negatives, Pool, ProbeConfig, RuleName};
 use clapp_host_gpu::data::{Dataset, Split};
-use clapp_host_gpu::model::{Backward, Feedback};
+use clapp_host_gpu::model::{Backward, Feedback, Mirror, Relaxation};
 use clapp_host_gpu::optimizer::Optimizer;
 use clapp_host_gpu::rng::{Purpose, Rng, stream};
+use clapp_host_gpu::rules::lpl::Lpl;
+use clapp_host_gpu::rules::soft_hebb::SoftHebb;
 use clapp_host_gpu::schedule::Schedule;
 
 /// Height and width of the images of [`stripes`].
@@ -87,6 +89,10 @@ pub fn small_config(rule: RuleName) -> Config {
         feedback: Feedback::Trained,
         backward: Backward::Whole,
         head: HeadConfig { outputs: 10, temperature: 0.1 },
+        lpl: Lpl::default(),
+        soft_hebb: SoftHebb::default(),
+        relaxation: Relaxation::default(),
+        mirror: Mirror::default(),
         schedule: Schedule::Constant,
         input: [SHAPE.channels, SHAPE.height, SHAPE.width],
         optimizer: Optimizer::adamw(1e-3),

@@ -128,6 +128,10 @@ fn what_the_core_does_not_have_is_refused_in_one_line() {
     for (rule, reason) in [
         (RuleName::BpClappPp, "back-propagation"),
         (RuleName::BpInfoNce, "back-propagation"),
+        (RuleName::WeightMirror, "back-propagation"),
+        (RuleName::Dfa, "error of the top"),
+        (RuleName::PredictiveCoding, "relax"),
+        (RuleName::ClappPpDfbPc, "relax"),
         (RuleName::ForwardForward, "mixtures of images"),
         (RuleName::Scff, "mixtures of images"),
     ] {

@@ -57,6 +57,10 @@ fn training_gives_the_same_bits_on_any_number_of_threads() {
         small_config(RuleName::ForwardForward),
         Config { negatives: Negatives::Uniform(1), ..small_config(RuleName::Scff) },
         small_config(RuleName::BpInfoNce),
+        small_config(RuleName::Dfa),
+        small_config(RuleName::WeightMirror),
+        small_config(RuleName::PredictiveCoding),
+        small_config(RuleName::ClappPpDfbPc),
     ];
     for config in configs {
         let one = trained(&config, &data, THREADS[0]);

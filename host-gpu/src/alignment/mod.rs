@@ -21,7 +21,7 @@ pub use watch::{BATCHES, Watch};
 use crate::backend::{Backend, Pairing};
 use crate::error::Error;
 use crate::model::{Feedback, LayerValues, Learning, NetworkSpec, Options};
-use crate::step::{Mode, Model, download_gradients, global_step, local_step};
+use crate::step::{Mode, Model, download_gradients, global_step, step};
 
 /// The alignment of one layer over some batches.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -86,7 +86,7 @@ pub fn cosines(gradients: &[LayerValues], reference: &[LayerValues]) -> Vec<Opti
     gradients.iter().zip(reference).map(|(one, other)| cosine(&one.weight, &other.weight)).collect()
 }
 
-/// The gradients of weights and biases under the local rule on frames `[rows, C, H, W]`; the model is left as it is.
+/// The gradients of weights and biases under the model's rule on frames `[rows, C, H, W]`; the model is left as it is.
 /// Matched feedback gives the same ones, as only the projections learn otherwise.
 pub fn local_gradients<B: Backend>(
     backend: &B,
@@ -101,7 +101,7 @@ pub fn local_gradients<B: Backend>(
     // Gradients of projections are large, and nobody asks for them here.
     let options = Options { feedback: Feedback::Frozen, ..spec.options() };
     model.spec = spec.clone().with_options(options);
-    local_step(backend, model, x, rows, pairing, Mode::Record(&mut gradients));
+    step(backend, model, x, rows, pairing, Mode::Record(&mut gradients));
     model.spec = spec;
     download_gradients(backend, &model.spec, &gradients)
 }

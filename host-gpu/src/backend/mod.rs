@@ -226,6 +226,9 @@ pub trait Backend: Sized {
         rows: usize,
     ) -> FactorsOf<Self>;
 
+    /// Rows `c` `[rows, D_src]` through a matrix `[D, D_src]`: `B c`, `[rows, D]`.
+    fn project(&self, matrix: &Self::Tensor, c: &Self::Tensor, rows: usize) -> Self::Tensor;
+
     /// Gradient of `losses` with respect to `p`, summed over them (spec 2.3), `[rows, D]`.
     fn pooled_gradient(&self, losses: &PairedLosses<'_, Self>, rows: usize) -> Self::PooledGradient;
 
@@ -359,6 +362,22 @@ pub trait Backend: Sized {
         rows: usize,
         ranges: &[Range<usize>],
     ) -> Self::PooledGradient;
+
+    /// The sum of some tensors of one length, each times its factor.
+    fn scaled_sum(&self, terms: &[(f32, &Self::Tensor)]) -> Self::Tensor {
+        let mut sum = Vec::new();
+        for (factor, tensor) in terms {
+            let values = self.download(tensor);
+            sum.resize(values.len(), 0.0);
+            sum.iter_mut().zip(&values).for_each(|(sum, value)| *sum += factor * value);
+        }
+        self.upload(&sum)
+    }
+
+    /// The sum of a tensor's squares; waits for the device.
+    fn square_sum(&self, tensor: &Self::Tensor) -> f64 {
+        self.download(tensor).iter().map(|value| f64::from(*value) * f64::from(*value)).sum()
+    }
 
     /// Adds a tensor to another one.
     fn add(&self, sum: &mut Self::Tensor, more: &Self::Tensor);

@@ -27,7 +27,7 @@ pub enum Computes {
 }
 
 /// Arguments that choose what computes.
-#[derive(Debug, Clone, Copy, Args)]
+#[derive(Debug, Clone, Copy, Default, Args)]
 pub struct BackendArguments {
     /// What computes.
     #[arg(long, value_enum, default_value_t)]
@@ -37,7 +37,7 @@ pub struct BackendArguments {
 }
 
 /// Arguments of a GPU.
-#[derive(Debug, Clone, Copy, Args)]
+#[derive(Debug, Clone, Copy, Default, Args)]
 pub struct GpuArguments {
     /// How exactly a GPU computes convolutions and products [default: tf32]. The emulation computes tf32 as f32.
     #[arg(long, value_enum)]

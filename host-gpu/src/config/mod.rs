@@ -10,7 +10,7 @@ pub use presets::{PRESETS, preset};
 
 use crate::augment::{TestTransform, ViewAugment};
 use crate::error::Error;
-use crate::model::{Backward, Feedback, Head, NetworkSpec, Options, Uncontrasted};
+use crate::model::{Backward, Feedback, Head, Mirror, NetworkSpec, Options, Relaxation, Uncontrasted};
 use crate::optimizer::Optimizer;
 use crate::rules::{Loss, lpl::Lpl, soft_hebb::SoftHebb};
 use crate::schedule::Schedule;
@@ -74,6 +74,12 @@ pub struct Config {
     /// The competition of SoftHebb.
     #[serde(default, skip_serializing_if = "is_default")]
     pub soft_hebb: SoftHebb,
+    /// How activities relax under predictive-coding and its hybrid.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub relaxation: Relaxation,
+    /// How kernels learn to mirror the weights under weight-mirror.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub mirror: Mirror,
     /// How the learning rate changes over the epochs.
     #[serde(default, skip_serializing_if = "is_default")]
     pub schedule: Schedule,
@@ -439,7 +445,7 @@ impl Config {
 
     fn spec(&self, pooling: Pooling) -> Result<NetworkSpec, Error> {
         let choices = self.rule.choices();
-        let blocks = self.blocks.iter().map(|block| Block {
+        let blocks = self.blocks.iter().enumerate().map(|(index, block)| Block {
             out_channels: self.scaled(block.channels),
             kernel: block.kernel,
             stride: block.stride,
@@ -449,7 +455,7 @@ impl Config {
             max_pool: block.max_pool,
             loss_pool: match pooling {
                 Pooling::Probe => block.probe_pool.into(),
-                Pooling::Loss => choices.pooling.of(block.loss_pool.into()),
+                Pooling::Loss => choices.pooling.of(block.loss_pool.into(), index + 1 == self.blocks.len()),
             },
         });
         let rule = Rule {
@@ -470,6 +476,8 @@ impl Config {
             backward: self.backward,
             inputs: choices.inputs,
             normalise: choices.normalise,
+            relaxation: self.relaxation,
+            mirror: self.mirror,
         };
         let spec = NetworkSpec::new(self.input_shape(), blocks.collect(), rule, choices.learning)?;
         Ok(spec.with_options(options))

@@ -2,7 +2,7 @@
 
 use super::{BlockConfig, Config, DataSource, HeadConfig, Negatives, Pool, ProbeConfig, RuleName};
 use crate::augment::{TestTransform, ViewAugment};
-use crate::model::{Backward, Feedback};
+use crate::model::{Backward, Feedback, Mirror, Relaxation};
 use crate::optimizer::Optimizer;
 use crate::rules::{lpl::Lpl, soft_hebb::SoftHebb};
 use crate::schedule::Schedule;
@@ -66,6 +66,8 @@ fn cifar10() -> Config {
         head: HeadConfig::default(),
         lpl: Lpl::default(),
         soft_hebb: SoftHebb::default(),
+        relaxation: Relaxation::default(),
+        mirror: Mirror::default(),
         schedule: Schedule::Constant,
         input: [3, 32, 32],
         optimizer: Optimizer::adamw(2e-4),

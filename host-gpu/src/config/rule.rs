@@ -1,7 +1,7 @@
 //! What of a configuration does not go with its rule, and what goes along with a change of rule.
 
 use super::{Config, ContrastName, Negatives, ProjectionName};
-use crate::model::{Backward, Feedback, Inputs, Learning};
+use crate::model::{Backward, Feedback, Inputs, Learning, Mirror, Relaxation};
 use crate::optimizer::Optimizer;
 use crate::rules::{Loss, RuleName};
 use clapp_core::contrast::has_separate_terms;
@@ -43,14 +43,21 @@ pub(super) fn check(config: &Config) -> Result<(), String> {
     }
     let feedback = config.feedback;
     if feedback != Feedback::Trained {
-        if !choices.context.has_top() {
+        if !choices.context.has_top() || choices.learning.top_only() {
             return refuse("feedback", "is of the rules with a context from the top, clapp++dfb and clapp++both");
         }
         if config.projection() != ProjectionName::Trainable {
             return refuse("feedback", "needs trainable projections");
         }
+        if feedback == Feedback::Matched && choices.learning != Learning::Local {
+            return refuse("feedback", "cannot be matched where the top relaxes; expected trained or frozen");
+        }
     }
-    if config.backward != Backward::Whole && choices.learning == Learning::Local {
+    if choices.learning == Learning::Broadcast && config.projection() == ProjectionName::Identity {
+        return refuse("projection", "the error goes through matrices; expected trainable or frozen");
+    }
+    let back_propagates = matches!(choices.learning, Learning::Global | Learning::Mirrored);
+    if config.backward != Backward::Whole && !back_propagates {
         return refuse("backward", "is of the rules that back-propagate; expected whole");
     }
     if let Backward::Accumulated(parts) = config.backward
@@ -59,7 +66,7 @@ pub(super) fn check(config: &Config) -> Result<(), String> {
         return Err(format!("backward.accumulated is {parts}, expected 1 to the images of a batch, {}", config.batch));
     }
     if !config.negatives_shared {
-        if choices.learning == Learning::Global || mixed || !contrasted {
+        if choices.learning.top_only() || mixed || !contrasted {
             return refuse("negatives-shared", "there is one list of negatives only; expected true");
         }
         if config.negatives == Negatives::Ring {
@@ -74,6 +81,45 @@ pub(super) fn check(config: &Config) -> Result<(), String> {
     let plain = matches!(config.optimizer, Optimizer::Sgd { momentum: 0.0, weight_decay: 0.0, .. });
     if choices.loss == Loss::SoftHebb && !plain {
         return refuse("optimizer", "the rule has an update of its own; expected kind sgd with nothing but lr");
+    }
+    check_relaxation(config)?;
+    check_mirror(config)
+}
+
+/// Largest number of iterations, and of rows of noise.
+const MOST: usize = 1 << 14;
+
+fn above_zero(field: &str, value: f32) -> Result<(), String> {
+    let good = value.is_finite() && value > 0.0;
+    if good { Ok(()) } else { Err(format!("{field} is {value}, expected a finite number above 0")) }
+}
+
+fn check_relaxation(config: &Config) -> Result<(), String> {
+    let Relaxation { iterations, rate, weight } = config.relaxation;
+    let relaxes = matches!(config.rule.choices().learning, Learning::Relaxed | Learning::TopRelaxed);
+    if !relaxes && config.relaxation != Relaxation::default() {
+        let rule = config.rule.name();
+        return Err(format!("relaxation: is of the rules with predictive coding; leave it out (rule {rule})"));
+    }
+    if !(1..=MOST).contains(&iterations) {
+        return Err(format!("relaxation.iterations is {iterations}, expected 1 to {MOST}"));
+    }
+    above_zero("relaxation.rate", rate)?;
+    above_zero("relaxation.weight", weight)
+}
+
+fn check_mirror(config: &Config) -> Result<(), String> {
+    let Mirror { rows, amplitude, rate, decay } = config.mirror;
+    if config.rule.choices().learning != Learning::Mirrored && config.mirror != Mirror::default() {
+        return Err(format!("mirror: is of weight-mirror; leave it out (rule {})", config.rule.name()));
+    }
+    if !(1..=MOST).contains(&rows) {
+        return Err(format!("mirror.rows is {rows}, expected 1 to {MOST}"));
+    }
+    above_zero("mirror.amplitude", amplitude)?;
+    above_zero("mirror.rate", rate)?;
+    if !(0.0..=1.0).contains(&decay) {
+        return Err(format!("mirror.decay is {decay}, expected 0 to 1"));
     }
     Ok(())
 }

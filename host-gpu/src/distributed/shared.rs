@@ -236,6 +236,10 @@ impl<B: Backend> Backend for Shared<'_, B> {
         self.backend.contrast(rule, pairing, p, c, projection, rows)
     }
 
+    fn project(&self, matrix: &B::Tensor, c: &B::Tensor, rows: usize) -> B::Tensor {
+        self.backend.project(matrix, c, rows)
+    }
+
     fn pooled_gradient(&self, losses: &PairedLosses<'_, B>, rows: usize) -> B::PooledGradient {
         self.backend.pooled_gradient(losses, rows)
     }
@@ -266,6 +270,14 @@ impl<B: Backend> Backend for Shared<'_, B> {
 
     fn gather_pooled(&self, pooled: &B::PooledGradient, rows: usize, ranges: &[Range<usize>]) -> B::PooledGradient {
         self.backend.gather_pooled(pooled, rows, ranges)
+    }
+
+    fn scaled_sum(&self, terms: &[(f32, &B::Tensor)]) -> B::Tensor {
+        self.backend.scaled_sum(terms)
+    }
+
+    fn square_sum(&self, tensor: &B::Tensor) -> f64 {
+        self.backend.square_sum(tensor)
     }
 
     fn add(&self, sum: &mut B::Tensor, more: &B::Tensor) {

@@ -47,7 +47,7 @@ fn push_tensors(computed: &mut Computed, group: &str, case: &Case, values: &[f32
         TensorRole::Bias => layer.bias_len() == 0,
         TensorRole::Projection => view.same_len(layer) == 0,
         TensorRole::Feedback => view.feedback_len(layer) == 0,
-        TensorRole::Head => true,
+        TensorRole::Head | TensorRole::Mirror => true,
     };
     for (layer, values) in case.network.layers().iter().zip(case.network.values_from_flat(values)) {
         for role in TensorRole::ALL {

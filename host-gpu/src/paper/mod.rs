@@ -8,11 +8,13 @@ mod collapse;
 mod continual;
 mod draw;
 pub mod encoder;
+mod feedback;
 pub mod figure;
 pub mod finding;
 pub mod keep;
 pub mod micro;
 pub mod page;
+mod predictive;
 pub mod ridge;
 mod rules;
 mod setting;
@@ -56,6 +58,16 @@ pub const EXPERIMENTS: &[Experiment] = &[
         name: "rules",
         about: "all local rules and the two that back-propagate, on the same images, network and probe",
         run: rules::run,
+    },
+    Experiment {
+        name: "feedback",
+        about: "direct feedback, its controls, feedback alignment, weight mirror and a hybrid: accuracy and alignment",
+        run: feedback::run,
+    },
+    Experiment {
+        name: "predictive-coding",
+        about: "predictive coding beside back-propagation: gradients, a supervised task, the self-supervised loss",
+        run: predictive::run,
     },
     Experiment {
         name: "micro",

@@ -258,12 +258,17 @@ fn table(rows: &[Row]) -> Table {
             text(choices.map(|choices| match choices.learning {
                 Learning::Local => "local",
                 Learning::Global => "back-propagated",
+                Learning::Broadcast => "broadcast",
+                Learning::Mirrored => "through mirrors",
+                Learning::Relaxed => "prediction errors",
+                Learning::TopRelaxed => "relaxed top",
             })),
             text(choices.map(|choices| match (choices.loss, choices.pooling) {
                 (Loss::SoftHebb, _) => "no loss",
                 (_, Pooling::Cells) => "cells",
                 (_, Pooling::Map) => "channel means",
                 (_, Pooling::Pixels) => "pixels",
+                (_, Pooling::CellsBelowMap) => "cells, map at the top",
             })),
             text(choices.map(|_| row.rate.to_string()).as_deref()),
             percent(row.all, row.images),

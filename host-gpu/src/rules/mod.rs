@@ -13,12 +13,16 @@ mod bp_info_nce;
 mod clapp_pp;
 mod clapp_pp_both;
 mod clapp_pp_dfb;
+mod clapp_pp_dfb_pc;
 mod clapp_pp_pooled;
+mod dfa;
 mod forward_forward;
 pub mod lpl;
 mod phyll;
+mod predictive_coding;
 mod scff;
 pub mod soft_hebb;
+mod weight_mirror;
 
 use crate::config::{ContrastName, ProjectionName};
 use crate::model::{Inputs, Learning};
@@ -72,13 +76,16 @@ pub enum Pooling {
     Map,
     /// Every pixel.
     Pixels,
+    /// Cells below the top, the whole map at the top.
+    CellsBelowMap,
 }
 
 impl Pooling {
-    /// The loss pooling of a block whose cells are `cells`.
-    pub fn of(self, cells: LossPool) -> LossPool {
+    /// The loss pooling of a block whose cells are `cells`, and which may be the top.
+    pub fn of(self, cells: LossPool, is_top: bool) -> LossPool {
         match self {
-            Self::Cells => cells,
+            Self::CellsBelowMap if is_top => LossPool::Global,
+            Self::Cells | Self::CellsBelowMap => cells,
             Self::Map => LossPool::Global,
             Self::Pixels => LossPool::Block([1, 1]),
         }
@@ -122,6 +129,18 @@ pub enum RuleName {
     /// BP-InfoNCE (as SimCLR): InfoNCE of the top's channel means through a head, back-propagated.
     #[value(name = bp_info_nce::CHOICES.name)]
     BpInfoNce,
+    /// Direct feedback alignment: the top's error reaches every layer through a fixed random matrix.
+    #[value(name = dfa::CHOICES.name)]
+    Dfa,
+    /// Weight mirror: back-propagation through kernels that learn to mirror the weights.
+    #[value(name = weight_mirror::CHOICES.name)]
+    WeightMirror,
+    /// Predictive coding: activities relax on prediction errors and the top's loss, then each layer learns from its error.
+    #[value(name = predictive_coding::CHOICES.name)]
+    PredictiveCoding,
+    /// CLAPP++DFB whose top relaxes first, as under predictive coding.
+    #[value(name = clapp_pp_dfb_pc::CHOICES.name)]
+    ClappPpDfbPc,
 }
 
 impl RuleName {
@@ -139,6 +158,10 @@ impl RuleName {
             Self::SoftHebb => &soft_hebb::CHOICES,
             Self::BpClappPp => &bp_clapp_pp::CHOICES,
             Self::BpInfoNce => &bp_info_nce::CHOICES,
+            Self::Dfa => &dfa::CHOICES,
+            Self::WeightMirror => &weight_mirror::CHOICES,
+            Self::PredictiveCoding => &predictive_coding::CHOICES,
+            Self::ClappPpDfbPc => &clapp_pp_dfb_pc::CHOICES,
         }
     }
 

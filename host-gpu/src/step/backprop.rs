@@ -1,6 +1,6 @@
 //! Back-propagation through all blocks, in three ways that give the same gradients and take different memory and time.
 
-use super::{Model, forward};
+use super::{LayerParameters, Model, forward};
 use crate::backend::{ActivityOf, Backend, BlockGradient, Pairing};
 use clapp_core::plan::Layer;
 use std::ops::Range;
@@ -12,6 +12,17 @@ pub(super) struct Backprop<'a, B> {
     pub layers: &'a [Layer],
     pub rows: usize,
     pub pairing: Pairing<'a>,
+    /// What errors come down through.
+    pub through: Through,
+}
+
+/// What errors come down through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Through {
+    /// The weights that activity came up by.
+    Weights,
+    /// Kernels of their own.
+    Mirrors,
 }
 
 /// From the top's pooled activity to the gradient of the loss by it.
@@ -60,7 +71,13 @@ impl<B: Backend> Backprop<'_, B> {
                 None => backend.block_gradient(layer, below, &activity, &dz),
             });
             if layer.index > 0 {
-                dz = backend.input_gradient(layer, &model.layers[layer.index].weight.value, &activity, &dz);
+                let LayerParameters { weight, mirror, .. } = &model.layers[layer.index];
+                let kernels = match (self.through, mirror) {
+                    (Through::Weights, _) => weight,
+                    (Through::Mirrors, Some(mirror)) => mirror,
+                    (Through::Mirrors, None) => unreachable!("a model with mirrors is uploaded with them"),
+                };
+                dz = backend.input_gradient(layer, &kernels.value, &activity, &dz);
             }
         }
         (gradients, dz)

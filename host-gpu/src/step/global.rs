@@ -1,7 +1,7 @@
 //! Steps that walk back through the network: the global baselines, and local learning whose feedback is matched to
 //! back-propagation. Every layer's maps are kept until its gradients have been computed.
 
-use super::backprop::{Backprop, activities};
+use super::backprop::{Backprop, Through, activities};
 use super::lesson::{Lesson, Losses, learn, learn_block, outcome};
 use super::{LayerOutcome, LayerOutcomeOf, LayerTensors, Mode, Model, OutcomeOf};
 use crate::backend::{Backend, Matching, Pairing};
@@ -15,13 +15,37 @@ pub fn global_step<B: Backend>(
     x: B::Tensor,
     rows: usize,
     pairing: Pairing<'_>,
+    mode: Mode<'_, B::Tensor>,
+) -> OutcomeOf<B> {
+    back_propagate(backend, model, x, rows, pairing, Through::Weights, mode)
+}
+
+/// The same, but that errors come down through the mirrors instead of the weights, which no error sees.
+pub fn mirrored_step<B: Backend>(
+    backend: &B,
+    model: &mut Model<B::Tensor>,
+    x: B::Tensor,
+    rows: usize,
+    pairing: Pairing<'_>,
+    mode: Mode<'_, B::Tensor>,
+) -> OutcomeOf<B> {
+    back_propagate(backend, model, x, rows, pairing, Through::Mirrors, mode)
+}
+
+fn back_propagate<B: Backend>(
+    backend: &B,
+    model: &mut Model<B::Tensor>,
+    x: B::Tensor,
+    rows: usize,
+    pairing: Pairing<'_>,
+    through: Through,
     mut mode: Mode<'_, B::Tensor>,
 ) -> OutcomeOf<B> {
     let layers = model.spec.layers().to_vec();
     let mut outcomes: OutcomeOf<B> = layers.iter().map(|_| LayerOutcome::default()).collect();
     let mut kept: Vec<LayerTensors<B::Tensor>> = layers.iter().map(|_| LayerTensors::default()).collect();
     let Some(top) = layers.last() else { return outcomes };
-    let pass = Backprop { backend, layers: &layers, rows, pairing };
+    let pass = Backprop { backend, layers: &layers, rows, pairing, through };
     let of_top = &mut kept[top.index];
     let mut at_top = |model: &mut Model<B::Tensor>, p: &B::Tensor| {
         let (outcome, dp) = learn_top(&pass, model, p, &mut mode, of_top);
@@ -51,7 +75,7 @@ fn learn_top<B: Backend>(
     mode: &mut Mode<'_, B::Tensor>,
     kept: &mut LayerTensors<B::Tensor>,
 ) -> (LayerOutcomeOf<B>, B::PooledGradient) {
-    let Backprop { backend, layers, rows, pairing } = *pass;
+    let Backprop { backend, layers, rows, pairing, .. } = *pass;
     if let Some(head) = model.spec.options().head {
         return learn_head(backend, model, head, p, rows, mode, kept);
     }

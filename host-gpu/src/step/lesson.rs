@@ -47,6 +47,16 @@ impl<'a, B: Backend> Lesson<'a, B> {
         self.backend.pooled_gradient(&self.paired(losses), self.rows)
     }
 
+    /// The mean loss of another pooled activity under the same contexts, and its gradient by that activity.
+    pub fn loss_of(&self, model: &Model<B::Tensor>, p: &B::Tensor) -> (f64, B::PooledGradient) {
+        let lesson = Lesson { p, ..*self };
+        let losses = lesson.losses(model);
+        let loss = |(role, factors): &(TensorRole, FactorsOf<B>)| {
+            self.backend.read_scores(self.pairing, *role, &factors.scores).loss
+        };
+        (losses.iter().map(loss).sum(), lesson.pooled_gradient(&losses))
+    }
+
     /// The losses, each with its pairing.
     pub fn paired<'b>(&self, losses: &'b Losses<B>) -> Vec<(Pairing<'b>, &'b FactorsOf<B>)>
     where

@@ -65,7 +65,7 @@ pub fn stream_step<B: Backend>(
 /// Forward pass, loss and update of one layer; gives its outcome, pooled activity and output. The maps below are
 /// not needed any more after it. Without `same` and `top` the context is the layer's own activity.
 #[expect(clippy::too_many_arguments, reason = "the factors of one layer's update")]
-fn learn_layer<B: Backend>(
+pub(super) fn learn_layer<B: Backend>(
     backend: &B,
     model: &mut Model<B::Tensor>,
     layer: &Layer,
@@ -103,7 +103,7 @@ fn learn_layer<B: Backend>(
 }
 
 /// Pooled activity of the top layer, by a forward pass that keeps nothing else.
-fn top_activity<B: Backend>(
+pub(super) fn top_activity<B: Backend>(
     backend: &B,
     model: &Model<B::Tensor>,
     layers: &[Layer],

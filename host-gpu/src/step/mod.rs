@@ -1,17 +1,24 @@
 //! One training step over any backend: the layer-by-layer schedule of the local rules ([`local_step`], spec 3.1),
-//! back-propagation of the top loss for the global baselines ([`global_step`]), and feedback matching, which needs
-//! both ([`matched_step`], spec 3).
+//! back-propagation of the top loss for the global baselines ([`global_step`]), feedback matching, which needs both
+//! ([`matched_step`], spec 3), direct feedback alignment ([`broadcast_step`]), the weight mirror ([`mirrored_step`]),
+//! predictive coding ([`relaxed_step`]) and its hybrid with direct feedback ([`relaxed_top_step`]).
 
 mod backprop;
+mod broadcast;
 mod global;
 mod lesson;
 mod local;
+pub mod mirror;
 mod model;
+mod predictive;
+pub mod relax;
 mod uncontrasted;
 
-pub use global::{global_step, matched_step};
+pub use broadcast::broadcast_step;
+pub use global::{global_step, matched_step, mirrored_step};
 pub use local::{local_step, stream_step};
 pub use model::{LayerParameters, LayerTensors, Model, download_gradients};
+pub use predictive::{relaxed_step, relaxed_top_step};
 
 use crate::backend::{ActivityOf, Backend, Pairing, Partner};
 use crate::model::{Feedback, Learning, TensorRole};
@@ -136,6 +143,10 @@ pub fn step<B: Backend>(
 ) -> OutcomeOf<B> {
     match (model.spec.learning(), model.spec.options().feedback) {
         (Learning::Global, _) => global_step(backend, model, x, rows, pairing, mode),
+        (Learning::Broadcast, _) => broadcast_step(backend, model, x, rows, pairing, mode),
+        (Learning::Mirrored, _) => mirrored_step(backend, model, x, rows, pairing, mode),
+        (Learning::Relaxed, _) => relaxed_step(backend, model, x, rows, pairing, mode),
+        (Learning::TopRelaxed, _) => relaxed_top_step(backend, model, x, rows, pairing, mode),
         (Learning::Local, Feedback::Matched) => matched_step(backend, model, x, rows, pairing, mode),
         (Learning::Local, Feedback::Trained | Feedback::Frozen) => local_step(backend, model, x, rows, pairing, mode),
     }

@@ -17,6 +17,8 @@ pub struct LayerParameters<T> {
     pub feedback: Option<Parameter<T>>,
     /// Head of InfoNCE; at the top only.
     pub head: Option<Parameter<T>>,
+    /// Kernels that errors come down through, where the rule has them.
+    pub mirror: Option<Parameter<T>>,
 }
 
 impl<T> LayerParameters<T> {
@@ -28,6 +30,7 @@ impl<T> LayerParameters<T> {
             TensorRole::Projection => self.projection.as_ref(),
             TensorRole::Feedback => self.feedback.as_ref(),
             TensorRole::Head => self.head.as_ref(),
+            TensorRole::Mirror => self.mirror.as_ref(),
         }
     }
 
@@ -39,6 +42,7 @@ impl<T> LayerParameters<T> {
             TensorRole::Projection => self.projection.as_mut(),
             TensorRole::Feedback => self.feedback.as_mut(),
             TensorRole::Head => self.head.as_mut(),
+            TensorRole::Mirror => self.mirror.as_mut(),
         }
     }
 }
@@ -66,7 +70,7 @@ impl<T> LayerTensors<T> {
         let mut values = LayerValues::default();
         for (role, tensor) in &self.tensors {
             *values.get_mut(*role) = match role {
-                TensorRole::Weight => backend.download_weights(layer, tensor),
+                role if role.is_kernel() => backend.download_weights(layer, tensor),
                 _ => backend.download(tensor),
             };
         }
@@ -102,14 +106,20 @@ impl<T> Model<T> {
             .zip(values)
             .map(|(layer, values)| {
                 let roles: Vec<TensorRole> = spec.tensors(layer).into_iter().map(|(role, _)| role).collect();
-                let optional =
-                    |role: TensorRole| roles.contains(&role).then(|| parameter(backend.upload(values.get(role))));
+                let optional = |role: TensorRole| {
+                    let value = || match role.is_kernel() {
+                        true => backend.upload_weights(layer, values.get(role)),
+                        false => backend.upload(values.get(role)),
+                    };
+                    roles.contains(&role).then(|| parameter(value()))
+                };
                 LayerParameters {
                     weight: parameter(backend.upload_weights(layer, &values.weight)),
                     bias: parameter(backend.upload(&values.bias)),
                     projection: optional(TensorRole::Projection),
                     feedback: optional(TensorRole::Feedback),
                     head: optional(TensorRole::Head),
+                    mirror: optional(TensorRole::Mirror),
                 }
             })
             .collect();
@@ -131,6 +141,11 @@ impl<T> Model<T> {
                 projection: optional(&parameters.projection),
                 feedback: optional(&parameters.feedback),
                 head: optional(&parameters.head),
+                mirror: parameters
+                    .mirror
+                    .as_ref()
+                    .map(|parameter| backend.download_weights(layer, &parameter.value))
+                    .unwrap_or_default(),
             })
             .collect()
     }

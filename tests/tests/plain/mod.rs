@@ -12,7 +12,7 @@ pub type Rows = Vec<Vec<f64>>;
 
 /// A layer's tensors, in the order of [`TensorRole::ALL`].
 #[derive(Clone)]
-pub struct Values([Vec<f64>; 5]);
+pub struct Values([Vec<f64>; 6]);
 
 fn place(role: TensorRole) -> usize {
     TensorRole::ALL.iter().position(|known| *known == role).expect("one of all roles")

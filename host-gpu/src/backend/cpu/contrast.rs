@@ -22,7 +22,7 @@ fn sigmoid(x: f64) -> f64 {
 }
 
 /// Predictions `s = B c`, `[rows, D]`.
-fn predictions(projection: &[f32], c: &[f32], rows: usize) -> Vec<f32> {
+pub fn predictions(projection: &[f32], c: &[f32], rows: usize) -> Vec<f32> {
     let source = c.len() / rows;
     let dimension = projection.len() / source;
     // Computed as [D, rows], so that each task writes one piece of memory; from contexts as [D_src, rows], which the

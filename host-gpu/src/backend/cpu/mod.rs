@@ -154,6 +154,10 @@ impl Backend for Cpu {
         contrast::contrast(rule, pairing, p, c, projection.map(Vec::as_slice), rows)
     }
 
+    fn project(&self, matrix: &Vec<f32>, c: &Vec<f32>, rows: usize) -> Vec<f32> {
+        contrast::predictions(matrix, c, rows)
+    }
+
     fn pooled_gradient(&self, losses: &PairedLosses<'_, Self>, rows: usize) -> Vec<f64> {
         contrast::pooled_gradient(losses, rows)
     }
@@ -291,6 +295,23 @@ impl Backend for Cpu {
 
     fn gather_pooled(&self, pooled: &Vec<f64>, rows: usize, ranges: &[Range<usize>]) -> Vec<f64> {
         ranges.iter().flat_map(|range| layout::rows(pooled, rows, range).to_vec()).collect()
+    }
+
+    fn scaled_sum(&self, terms: &[(f32, &Vec<f32>)]) -> Vec<f32> {
+        let mut sum = vec![0.0; terms.first().map_or(0, |(_, tensor)| tensor.len())];
+        sum.par_chunks_mut(STEP_CHUNK).enumerate().for_each(|(chunk, sum)| {
+            for (factor, tensor) in terms {
+                let values = &tensor[chunk * STEP_CHUNK..][..sum.len()];
+                sum.iter_mut().zip(values).for_each(|(sum, value)| *sum += factor * value);
+            }
+        });
+        sum
+    }
+
+    fn square_sum(&self, tensor: &Vec<f32>) -> f64 {
+        let squares = |chunk: &[f32]| chunk.iter().map(|value| f64::from(*value) * f64::from(*value)).sum();
+        let chunks: Vec<f64> = tensor.par_chunks(STEP_CHUNK).map(squares).collect();
+        chunks.iter().sum()
     }
 
     fn add(&self, sum: &mut Vec<f32>, more: &Vec<f32>) {

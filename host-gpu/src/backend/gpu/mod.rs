@@ -253,6 +253,10 @@ impl<E: Executor + 'static> Backend for Gpu<E> {
         self.lower_contrast(rule, pairing, p, c, projection, rows)
     }
 
+    fn project(&self, matrix: &Tensor, c: &Tensor, rows: usize) -> Tensor {
+        self.lower_project(matrix, c, rows)
+    }
+
     fn pooled_gradient(&self, losses: &PairedLosses<'_, Self>, rows: usize) -> Tensor {
         self.lower_pooled_gradient(losses, rows)
     }

@@ -131,6 +131,7 @@ impl<E: Executor + 'static> Gpu<E> {
                 projection: len(TensorRole::Projection).map(parameter),
                 feedback: len(TensorRole::Feedback).map(parameter),
                 head: len(TensorRole::Head).map(parameter),
+                mirror: len(TensorRole::Mirror).map(parameter),
             }
         };
         let layers = spec.layers().iter().map(layer).collect();

@@ -55,6 +55,13 @@ impl<E: Executor + 'static> Gpu<E> {
         out
     }
 
+    /// `C B^T`.
+    pub(in crate::backend::gpu) fn lower_project(&self, matrix: &Tensor, c: &Tensor, rows: usize) -> Tensor {
+        let source = c.len() / rows;
+        let (m, n) = (rows, matrix.len() / source);
+        self.multiply(Product { m, n, k: source, a_transposed: false, b_transposed: true }, c, matrix)
+    }
+
     pub(in crate::backend::gpu) fn lower_contrast(
         &self,
         rule: &Rule,
@@ -64,12 +71,9 @@ impl<E: Executor + 'static> Gpu<E> {
         projection: Option<&Tensor>,
         rows: usize,
     ) -> FactorsOf<Self> {
-        let (dimension, source) = (p.len() / rows, c.len() / rows);
+        let dimension = p.len() / rows;
         let prediction = match projection {
-            Some(projection) => {
-                let product = Product { m: rows, n: dimension, k: source, a_transposed: false, b_transposed: true };
-                self.multiply(product, c, projection)
-            }
+            Some(projection) => self.lower_project(projection, c, rows),
             None if pairing.partner == Partner::Itself => {
                 let scaled = self.floats(c.len());
                 let factor = Arg::F32(rows as f32 / c.len() as f32);

@@ -1,0 +1,304 @@
+//! Ways in which layers hear of the top: direct feedback, its controls, and what stands beside back-propagation.
+
+mod variants;
+
+use super::encoder::{config, standard_error};
+use super::figure::{Axis, Figure, Kind, Panel, Point, Series};
+use super::table::{Cell, Column, Table};
+use super::{Claim, Finding, Setting, Verdict};
+use crate::alignment::cosine;
+use crate::config::RuleName;
+use crate::error::Error;
+pub use variants::on_what_has_it;
+use variants::{Measured, VARIANTS, measure};
+
+/// Runs the experiment.
+///
+/// # Errors
+/// As its encoders.
+pub fn run(setting: &Setting) -> Result<Finding, Error> {
+    let data = setting.colour();
+    let mut finding = Finding::new(
+        "feedback",
+        "Ways for the top's error to reach the layers below",
+        "section 3",
+        "The same network is trained with every way that this project has for layers below the top to hear of it, with \
+         local learning without one, and with back-propagation. Of each: the accuracy of a linear probe on all layers, \
+         and the alignment of its weights' gradients with those of its own top's loss, back-propagated, after training.",
+    );
+    let size = config(setting, RuleName::ClappPp)?;
+    let images = size.images.map_or(data.pretrain.len(), |images| images.min(data.pretrain.len()));
+    finding.set("data", format!("{}, {images} training images, {} test images", data.name, data.test.len()));
+    finding.set("network", format!("VGG-6 at width {}", size.width));
+    finding.set("training", format!("{} epochs in batches of {}", size.epochs, size.batch));
+    finding.set("alignment", format!("{} batches of {} images", variants::BATCHES, size.batch));
+    let mut all = Vec::new();
+    for variant in &VARIANTS {
+        all.push(measure(setting, variant, &data)?);
+    }
+    finding.claims = claims(&all);
+    finding.tables = vec![table(&all, data.name == "cifar10"), mirrors(&all)];
+    finding.figures = vec![figure(&all, data.name == "cifar10")];
+    finding.notes = vec![
+        "The spread of an accuracy is its standard error from the number of test images, that of an alignment the \
+         standard deviation over batches of its mean over the layers below the top. There is one run of each: how runs \
+         with other seeds would differ is not in these numbers."
+            .into(),
+        "The published accuracies are of the full width, all images and 300 epochs; those of direct feedback alignment, the \
+         weight mirror, predictive coding and of feedback that is frozen or matched were not published for CIFAR-10."
+            .into(),
+        "An alignment is with the rule's own top: its loss is on cells under clapp++ and clapp++dfb, and on the whole map \
+         under the rules in which only the top has a loss."
+            .into(),
+    ];
+    Ok(finding)
+}
+
+/// How a difference stands to its standard error: beyond two of them, or not to be told.
+pub fn beyond(difference: f64, error: f64) -> Verdict {
+    if difference > 2.0 * error {
+        Verdict::Held
+    } else if difference < -2.0 * error {
+        Verdict::Failed
+    } else {
+        Verdict::Open
+    }
+}
+
+fn find<'a>(all: &'a [Measured], name: &str) -> Option<&'a Measured> {
+    all.iter().find(|measured| measured.name == name)
+}
+
+/// The difference of two accuracies, and its standard error.
+fn difference(one: &Measured, other: &Measured) -> (f64, f64) {
+    let error = |measured: &Measured| standard_error(measured.accuracy, measured.test_images);
+    (one.accuracy - other.accuracy, error(one).hypot(error(other)))
+}
+
+fn percent(measured: &Measured) -> String {
+    let error = standard_error(measured.accuracy, measured.test_images);
+    format!("{} {:.1} ± {:.1} %", measured.name, 100.0 * measured.accuracy, 100.0 * error)
+}
+
+/// A claim that `one` is more accurate than `other`.
+fn better(all: &[Measured], one: &str, other: &str, statement: &str) -> Option<Claim> {
+    let (one, other) = (find(all, one)?, find(all, other)?);
+    let (difference, error) = difference(one, other);
+    Some(Claim::new(statement, beyond(difference, error), format!("{}, {}", percent(one), percent(other))))
+}
+
+/// A claim that `one` is not less accurate than `other` by more than two standard errors.
+fn as_good(all: &[Measured], one: &str, other: &str, statement: &str) -> Option<Claim> {
+    let (one, other) = (find(all, one)?, find(all, other)?);
+    let (difference, error) = difference(one, other);
+    let verdict = Verdict::of(difference >= -2.0 * error);
+    Some(Claim::new(statement, verdict, format!("{}, {}", percent(one), percent(other))))
+}
+
+/// The order of alignments that Figure 3b has.
+fn order(all: &[Measured]) -> Option<Claim> {
+    let names = ["clapp++dfb, matched", "clapp++dfb", "clapp++dfb, frozen"];
+    let found: Vec<(&str, f64, f64)> = names
+        .iter()
+        .map(|name| {
+            let (mean, std) = find(all, name)?.alignment?;
+            Some((*name, mean, std / (variants::BATCHES as f64).sqrt()))
+        })
+        .collect::<Option<_>>()?;
+    let verdicts: Vec<Verdict> =
+        found.windows(2).map(|pair| beyond(pair[0].1 - pair[1].1, pair[0].2.hypot(pair[1].2))).collect();
+    let verdict = if verdicts.contains(&Verdict::Failed) {
+        Verdict::Failed
+    } else if verdicts.contains(&Verdict::Open) {
+        Verdict::Open
+    } else {
+        Verdict::Held
+    };
+    let evidence: Vec<String> = found.iter().map(|(name, mean, _)| format!("{name} {mean:.3}")).collect();
+    let statement = "Matched feedback is better aligned with back-propagation than trained direct feedback, and that better \
+                     than frozen random feedback (figure 3b)";
+    Some(Claim::new(statement, verdict, format!("mean cosine below the top: {}", evidence.join(", "))))
+}
+
+fn claims(all: &[Measured]) -> Vec<Claim> {
+    let mirrored = find(all, "weight-mirror").map(|measured| {
+        let cosines: Vec<f64> = measured.mirrors.iter().map(|(_, after)| *after).collect();
+        let least = cosines.iter().fold(1.0_f64, |least, cosine| least.min(*cosine));
+        let statement =
+            "A weight mirror's kernels turn to the weights while these learn (this project: cosines above 0.9)";
+        Claim::new(statement, Verdict::of(least > 0.9), format!("least cosine of a layer {least:.3}"))
+    });
+    let all = [
+        order(all),
+        as_good(all, "clapp++dfb", "bp-clapp++", "CLAPP++DFB reaches BP-CLAPP++ (table 2), within two standard errors"),
+        better(all, "clapp++dfb", "clapp++dfb, frozen", "Trained direct feedback beats frozen random feedback"),
+        better(all, "dfa", "untrained", "Direct feedback alignment on this loss learns more than nothing"),
+        as_good(
+            all,
+            "dfa",
+            "bp-clapp++",
+            "Direct feedback alignment reaches back-propagation, within two standard errors",
+        ),
+        mirrored,
+        as_good(
+            all,
+            "weight-mirror",
+            "bp-clapp++",
+            "Back-propagation through mirrors learns as much as through the weights, within two standard errors",
+        ),
+        better(
+            all,
+            "clapp++dfb-pc",
+            "clapp++dfb",
+            "Relaxing the top first helps direct feedback (this project's hybrid)",
+        ),
+    ];
+    all.into_iter().flatten().collect()
+}
+
+fn table(all: &[Measured], is_cifar: bool) -> Table {
+    let columns = vec![
+        Column::new("rule", 0),
+        Column::new("what comes down", 0),
+        Column::new("probe, %", 1),
+        Column::new("above untrained, points", 1),
+        Column::new("alignment below the top", 3),
+        Column::new("published for CIFAR-10, %", 2),
+    ];
+    let caption = "Accuracy of a linear probe on all layers, and mean cosine with back-propagation of the top's loss.";
+    let mut table = Table::new("feedback", caption, columns);
+    let untrained = find(all, "untrained").map_or(0.0, |measured| measured.accuracy);
+    for measured in all {
+        let error = standard_error(measured.accuracy, measured.test_images);
+        table.rows.push(vec![
+            Cell::text(measured.name),
+            Cell::text(measured.comes_down),
+            Cell::spread(100.0 * measured.accuracy, 100.0 * error),
+            Cell::number(100.0 * (measured.accuracy - untrained)),
+            match measured.alignment {
+                Some((mean, std)) => Cell::spread(mean, std),
+                None => Cell::none(),
+            },
+            measured.published.filter(|_| is_cifar).map_or(Cell::none(), Cell::number),
+        ]);
+    }
+    table
+}
+
+/// Cosines of the mirrors with the weights.
+fn mirrors(all: &[Measured]) -> Table {
+    let columns = vec![
+        Column::new("layer", 0),
+        Column::new("cosine before", 3),
+        Column::new("cosine after", 3),
+        Column::new("angle after, degrees", 1),
+    ];
+    let caption = "weight-mirror: the kernels of the way back against the weights, before and after training.";
+    let mut table = Table::new("mirrors", caption, columns);
+    let mirrors = find(all, "weight-mirror").map_or(&[][..], |measured| &measured.mirrors);
+    for (index, (before, after)) in mirrors.iter().enumerate() {
+        let angle = after.clamp(-1.0, 1.0).acos().to_degrees();
+        table.rows.push(vec![
+            // Errors do not come down to the frames.
+            Cell::text((index + 2).to_string()),
+            Cell::number(*before),
+            Cell::number(*after),
+            Cell::number(angle),
+        ]);
+    }
+    table
+}
+
+fn figure(all: &[Measured], is_cifar: bool) -> Figure {
+    let bar = |measured: &Measured| {
+        let error = standard_error(measured.accuracy, measured.test_images);
+        Point::bar(measured.name, 100.0 * measured.accuracy, Some(100.0 * error))
+    };
+    let mut accuracy = vec![Series::new("ours", all.iter().map(bar).collect())];
+    if is_cifar {
+        let published = |measured: &Measured| Some(Point::bar(measured.name, measured.published?, None));
+        accuracy.push(Series::new("published", all.iter().filter_map(published).collect()).published());
+    }
+    let mean = |measured: &Measured| {
+        let (mean, std) = measured.alignment?;
+        Some(Point::bar(measured.name, mean, Some(std)))
+    };
+    let lines = |measured: &Measured| {
+        let points: Vec<Point> = measured
+            .layers
+            .iter()
+            .enumerate()
+            .filter_map(|(layer, (mean, std))| Some(Point { error: *std, ..Point::new((layer + 1) as f64, (*mean)?) }))
+            .collect();
+        (!points.is_empty()).then(|| Series::new(measured.name, points))
+    };
+    let layers = all.iter().map(|measured| measured.layers.len()).max().unwrap_or(0);
+    let panel = |title: &str, kind, x, y, series| Panel { title: title.into(), kind, x, y, series };
+    let caption = "Left: probe accuracy, with standard errors. Middle: mean cosine of the gradients below the top with \
+                   back-propagation. Right: the same for each layer. Bars there are standard deviations over batches.";
+    Figure::new(
+        "feedback",
+        caption,
+        vec![
+            panel("accuracy", Kind::Bars, Axis::default(), Axis::new("probe, %"), accuracy),
+            panel(
+                "alignment below the top",
+                Kind::Bars,
+                Axis::default(),
+                Axis::new("cosine"),
+                vec![Series::new("ours", all.iter().filter_map(mean).collect())],
+            ),
+            panel(
+                "alignment by layer",
+                Kind::Lines,
+                Axis::layers(layers),
+                Axis::between("cosine", -0.3, 1.05),
+                all.iter().filter_map(lines).collect(),
+            ),
+        ],
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn measured(name: &'static str, accuracy: f64, alignment: f64) -> Measured {
+        Measured {
+            name,
+            comes_down: "",
+            published: None,
+            accuracy,
+            test_images: 10_000,
+            alignment: Some((alignment, 0.01)),
+            layers: vec![(Some(alignment), Some(0.01)), (Some(1.0), Some(0.0))],
+            mirrors: if name == "weight-mirror" { vec![(0.0, alignment)] } else { Vec::new() },
+        }
+    }
+
+    #[test]
+    fn claims_are_decided_by_differences_beyond_two_standard_errors() {
+        let all = |dfb: f64, frozen: f64| {
+            vec![
+                measured("untrained", 0.4, 0.1),
+                measured("clapp++dfb", dfb, 0.4),
+                measured("clapp++dfb, matched", 0.5, 0.6),
+                measured("clapp++dfb, frozen", frozen, 0.2),
+                measured("dfa", 0.3, 0.2),
+                measured("weight-mirror", 0.5, 0.95),
+                measured("bp-clapp++", 0.52, 1.0),
+                measured("clapp++dfb-pc", 0.501, 0.4),
+            ]
+        };
+        let verdicts = |all: &[Measured]| claims(all).iter().map(|claim| claim.verdict).collect::<Vec<_>>();
+        use Verdict::{Failed, Held, Open};
+        assert_eq!(verdicts(&all(0.5, 0.45)), [Held, Failed, Held, Failed, Failed, Held, Failed, Open]);
+        assert_eq!(verdicts(&all(0.515, 0.51))[1..3], [Held, Open]);
+        let finding = Finding {
+            tables: vec![table(&all(0.5, 0.4), true), mirrors(&all(0.5, 0.4))],
+            figures: vec![figure(&all(0.5, 0.4), true)],
+            ..Finding::new("feedback", "", "", "")
+        };
+        finding.check(std::path::Path::new("")).unwrap();
+    }
+}

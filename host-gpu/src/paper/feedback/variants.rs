@@ -1,0 +1,138 @@
+//! The encoders that are compared, and what is measured of each.
+
+use super::super::encoder::{config, probe, train};
+use super::super::setting::Setting;
+use super::cosine;
+use crate::alignment::{first_views, measure as measure_alignment, refusal};
+use crate::backend::cpu::Cpu;
+use crate::config::{Config, RuleName};
+use crate::data::Dataset;
+use crate::error::Error;
+use crate::model::Feedback;
+use crate::run::loader_threads;
+use crate::step::Model;
+use crate::trainer::initial_values;
+use std::sync::Arc;
+
+/// Batches that alignment is measured on.
+pub const BATCHES: usize = 8;
+
+/// One way to train the network.
+#[derive(Debug, Clone, Copy)]
+pub struct Variant {
+    name: &'static str,
+    comes_down: &'static str,
+    rule: RuleName,
+    feedback: Feedback,
+    trained: bool,
+    /// Published accuracy on CIFAR-10, in per cent (spec 8).
+    published: Option<f64>,
+}
+
+const fn variant(name: &'static str, rule: RuleName, comes_down: &'static str, published: Option<f64>) -> Variant {
+    Variant { name, comes_down, rule, feedback: Feedback::Trained, trained: true, published }
+}
+
+/// All of them, in the order of the table.
+pub const VARIANTS: [Variant; 10] = [
+    Variant { trained: false, ..variant("untrained", RuleName::ClappPp, "nothing is learnt", None) },
+    variant("clapp++", RuleName::ClappPp, "nothing", Some(80.51)),
+    variant("clapp++dfb", RuleName::ClappPpDfb, "the top's activity", Some(80.65)),
+    Variant {
+        feedback: Feedback::Matched,
+        ..variant("clapp++dfb, matched", RuleName::ClappPpDfb, "the top's activity, matched to errors", None)
+    },
+    Variant {
+        feedback: Feedback::Frozen,
+        ..variant("clapp++dfb, frozen", RuleName::ClappPpDfb, "the top's activity, at random", None)
+    },
+    variant("clapp++dfb-pc", RuleName::ClappPpDfbPc, "the top's relaxed activity", None),
+    variant("dfa", RuleName::Dfa, "the top's error, at random", None),
+    variant("weight-mirror", RuleName::WeightMirror, "errors, through mirrors", None),
+    variant("predictive-coding", RuleName::PredictiveCoding, "prediction errors", None),
+    variant("bp-clapp++", RuleName::BpClappPp, "errors, through the weights", Some(80.49)),
+];
+
+/// What was measured of a variant.
+#[derive(Debug, Clone)]
+pub struct Measured {
+    /// Its name.
+    pub name: &'static str,
+    /// What the layers below the top hear of it.
+    pub comes_down: &'static str,
+    /// Published accuracy on CIFAR-10, in per cent.
+    pub published: Option<f64>,
+    /// Accuracy of the probe on all layers, 0 to 1.
+    pub accuracy: f64,
+    /// Images that the accuracy was measured on.
+    pub test_images: usize,
+    /// Mean over the layers below the top of the cosines, and its standard deviation over batches.
+    pub alignment: Option<(f64, f64)>,
+    /// The same of each layer.
+    pub layers: Vec<(Option<f64>, Option<f64>)>,
+    /// Cosines of the mirrors with the weights from layer 2 up, before and after training.
+    pub mirrors: Vec<(f64, f64)>,
+}
+
+/// Trains (or finds) the encoder, and measures it.
+pub fn measure(setting: &Setting, variant: &Variant, data: &Dataset) -> Result<Measured, Error> {
+    let mut config = Config { feedback: variant.feedback, ..config(setting, variant.rule)? };
+    if !variant.trained {
+        config.epochs = 0;
+    }
+    let setting = &on_what_has_it(setting, &config)?;
+    let encoder = train(setting, variant.name, &config, data)?;
+    let report = probe(setting, &encoder, data, !setting.full)?;
+    let spec = config.network()?;
+    let mut layers = Vec::new();
+    let mut alignment = None;
+    if refusal(&spec).is_none() {
+        let images = Arc::new(data.pretrain.clone());
+        let views = first_views(&config, &images, BATCHES, config.batch, loader_threads())?;
+        let views = views.collect::<Result<Vec<_>, _>>()?;
+        let mut model = Model::upload(&Cpu, spec, &encoder.layers);
+        let found = measure_alignment(&Cpu, &mut model, &views)?;
+        layers = found.iter().map(|layer| (layer.mean(), layer.std())).collect();
+        let below = &found[..found.len().saturating_sub(1)];
+        let of_batch = |batch: usize| {
+            let cosines: Vec<f64> = below.iter().filter_map(|layer| layer.cosines.get(batch).copied()?).collect();
+            (cosines.len() == below.len()).then(|| cosines.iter().sum::<f64>() / below.len().max(1) as f64)
+        };
+        alignment = mean_and_std(&(0..views.len()).filter_map(of_batch).collect::<Vec<_>>());
+    }
+    let first = initial_values(&config)?;
+    let mirrors = first
+        .iter()
+        .zip(&encoder.layers)
+        .filter_map(|(first, last)| Some((cosine(&first.mirror, &first.weight)?, cosine(&last.mirror, &last.weight)?)));
+    Ok(Measured {
+        name: variant.name,
+        comes_down: variant.comes_down,
+        published: variant.published,
+        accuracy: report.all.last,
+        test_images: report.test_images,
+        alignment,
+        layers,
+        mirrors: mirrors.collect(),
+    })
+}
+
+/// The CPU where the chosen backend does not have the rule.
+pub fn on_what_has_it(setting: &Setting, config: &Config) -> Result<Setting, Error> {
+    let backend = if config.network()?.beyond_gpu().is_some() { Default::default() } else { setting.backend };
+    Ok(Setting {
+        backend,
+        sets: setting.sets.clone(),
+        folder: setting.folder.clone(),
+        stop: setting.stop.clone(),
+        ..*setting
+    })
+}
+
+/// Mean and standard deviation; `None` of fewer than two.
+fn mean_and_std(values: &[f64]) -> Option<(f64, f64)> {
+    let count = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / count;
+    let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+    (values.len() > 1).then(|| (mean, (squares / (count - 1.0)).sqrt()))
+}

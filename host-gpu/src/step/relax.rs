@@ -1,0 +1,199 @@
+//! Predictive coding: activities that relax on an energy, and the gradients that its prediction errors give.
+//!
+//! Every layer has activities `z^l` of its own beside what its block predicts from those below, `f_l(z^{l-1})`, with
+//! prediction errors `e^l = z^l - f_l(z^{l-1})` and `z^0` the frames (Rao and Ballard 1999; Whittington and Bogacz 2017).
+//! The energy is
+//!
+//! ```text
+//! F = 1/2 sum_l ||e^l||^2 + w sum_rows loss(z^L)
+//! ```
+//!
+//! Inference descends on `F` by the activities, from the forward pass, where all errors are 0:
+//!
+//! ```text
+//! dF/dz^L = e^L + w d(sum of losses)/dz^L         dF/dz^l = e^l - J_{l+1}^T e^{l+1}
+//! ```
+//!
+//! with `J_{l+1}` the derivative of block `l + 1` at `z^l` ([`Backend::input_gradient`]): a layer needs the errors of its
+//! own and of the next one only. In each iteration the layers take their steps from the top down, so that an error comes
+//! down in one iteration; the predictions follow afterwards. A step that would raise the energy is taken back, and the
+//! rate is halved for the rest of this inference, so that the energy never rises (beyond [`ROUNDING`]). Learning then descends on `F` by the
+//! weights, `dF/dW^l = -(df_l/dW^l)^T e^l`, which is local; divided by `w` and the rows it is the gradient of
+//! back-propagation where `w` is small (Whittington and Bogacz 2017, Millidge et al. 2022).
+
+use super::{Model, forward};
+use crate::backend::{ActivityOf, Backend, BlockGradient};
+use crate::model::Relaxation;
+use clapp_core::plan::Layer;
+
+/// How far the energy may seem to rise by the rounding of activities alone, relative to it.
+pub const ROUNDING: f64 = 1e-6;
+
+/// From the top's pooled activity to the mean loss over the rows, and its gradient by that activity.
+pub type TopLoss<'a, B> = dyn FnMut(&<B as Backend>::Tensor) -> (f64, <B as Backend>::PooledGradient) + 'a;
+
+/// Some layers that follow each other up to the top, with their activities.
+pub struct Relaxed<'a, B: Backend> {
+    backend: &'a B,
+    layers: &'a [Layer],
+    /// The maps below the first of the layers.
+    x: &'a B::Tensor,
+    rows: usize,
+    /// `w`, of each row's loss.
+    weight: f32,
+    /// The activities `z^l`.
+    values: Vec<B::Tensor>,
+    /// What the blocks predict from the activities below.
+    predictions: Vec<ActivityOf<B>>,
+    /// The prediction errors `e^l`.
+    errors: Vec<B::Tensor>,
+}
+
+/// What became of the energy.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Course {
+    /// After the forward pass, and after each iteration.
+    pub energies: Vec<f64>,
+    /// Iterations whose step was taken back.
+    pub taken_back: usize,
+}
+
+impl<'a, B: Backend> Relaxed<'a, B> {
+    /// The forward pass: activities as they are predicted.
+    pub fn forward(
+        backend: &'a B,
+        model: &Model<B::Tensor>,
+        layers: &'a [Layer],
+        x: &'a B::Tensor,
+        rows: usize,
+    ) -> Self {
+        let mut state =
+            Self { backend, layers, x, rows, weight: 1.0, values: vec![], predictions: vec![], errors: vec![] };
+        for layer in layers {
+            let prediction = forward(backend, model, layer, state.values.last().unwrap_or(x), rows);
+            state.values.push(backend.scaled_sum(&[(1.0, &prediction.z)]));
+            state.predictions.push(prediction);
+        }
+        state.errors = state.differences();
+        state
+    }
+
+    /// The activities, from the input up.
+    pub fn values(&self) -> &[B::Tensor] {
+        &self.values
+    }
+
+    /// The pooled activity of the top.
+    pub fn pooled(&mut self) -> B::Tensor {
+        let (Some(layer), Some(value), Some(prediction)) =
+            (self.layers.last(), self.values.last_mut(), self.predictions.last_mut())
+        else {
+            return self.backend.upload(&[]);
+        };
+        std::mem::swap(value, &mut prediction.z);
+        let pooled = self.backend.pool(layer, prediction);
+        std::mem::swap(value, &mut prediction.z);
+        pooled
+    }
+
+    /// Inference.
+    pub fn infer(&mut self, model: &Model<B::Tensor>, settings: Relaxation, top_loss: &mut TopLoss<'_, B>) -> Course {
+        self.weight = settings.weight;
+        let mut rate = settings.rate;
+        let (mut energy, mut dp) = self.energy(top_loss);
+        let mut course = Course { energies: vec![energy], taken_back: 0 };
+        for _ in 0..settings.iterations {
+            let values = self.step(model, &dp, rate);
+            let values = std::mem::replace(&mut self.values, values);
+            let predictions = self.predict(model);
+            self.errors = self.differences();
+            let (found, next) = self.energy(top_loss);
+            if found <= energy + ROUNDING * energy.abs() {
+                (energy, dp) = (found, next);
+            } else {
+                self.values = values;
+                self.predictions.truncate(1);
+                self.predictions.extend(predictions);
+                self.errors = self.differences();
+                course.taken_back += 1;
+                rate /= 2.0;
+            }
+            course.energies.push(energy);
+        }
+        course
+    }
+
+    /// The energy, and the gradient of the mean loss by the top's pooled activity.
+    fn energy(&mut self, top_loss: &mut TopLoss<'_, B>) -> (f64, B::PooledGradient) {
+        let (loss, dp) = top_loss(&self.pooled());
+        let squares: f64 = self.errors.iter().map(|error| self.backend.square_sum(error)).sum();
+        (0.5 * squares + f64::from(self.weight) * self.rows as f64 * loss, dp)
+    }
+
+    /// The activities one step on, from the top down: a layer's step sees the error of the layer above after its step.
+    fn step(&self, model: &Model<B::Tensor>, dp: &B::PooledGradient, rate: f32) -> Vec<B::Tensor> {
+        let backend = self.backend;
+        let mut values = Vec::with_capacity(self.layers.len());
+        let mut above: Option<(usize, B::Tensor)> = None;
+        for (at, layer) in self.layers.iter().enumerate().rev() {
+            let (factor, slope) = match above {
+                None => (self.weight * self.rows as f32, backend.spread(layer, dp, self.rows)),
+                Some((next, error)) => {
+                    let (layer, prediction) = (&self.layers[next], &self.predictions[next]);
+                    let weight = &model.layers[layer.index].weight.value;
+                    (-1.0, backend.input_gradient(layer, weight, prediction, &error))
+                }
+            };
+            let (value, error) = (&self.values[at], &self.errors[at]);
+            values.push(backend.scaled_sum(&[(1.0, value), (-rate, error), (-rate * factor, &slope)]));
+            above = Some((at, backend.scaled_sum(&[(1.0 - rate, error), (-rate * factor, &slope)])));
+        }
+        values.reverse();
+        values
+    }
+
+    /// Predicts anew from the activities below, and gives the predictions of before; the first layer's stays, since what
+    /// is below it does.
+    fn predict(&mut self, model: &Model<B::Tensor>) -> Vec<ActivityOf<B>> {
+        let mut before = Vec::with_capacity(self.layers.len());
+        for (at, layer) in self.layers.iter().enumerate().skip(1) {
+            let prediction = forward(self.backend, model, layer, &self.values[at - 1], self.rows);
+            before.push(std::mem::replace(&mut self.predictions[at], prediction));
+        }
+        before
+    }
+
+    fn differences(&self) -> Vec<B::Tensor> {
+        let pairs = self.values.iter().zip(&self.predictions);
+        pairs.map(|(value, prediction)| self.backend.scaled_sum(&[(1.0, value), (-1.0, &prediction.z)])).collect()
+    }
+
+    /// The gradients of back-propagation after a forward pass, from the gradient of the loss by the top's pooled activity:
+    /// from the input up.
+    pub fn back_propagated(&self, model: &Model<B::Tensor>, dp: &B::PooledGradient) -> Vec<BlockGradient<B::Tensor>> {
+        let mut gradients = Vec::with_capacity(self.layers.len());
+        let mut dz: Option<B::Tensor> = None;
+        for (at, layer) in self.layers.iter().enumerate().rev() {
+            let error = dz.take().unwrap_or_else(|| self.backend.spread(layer, dp, self.rows));
+            let (below, activity) = (if at == 0 { self.x } else { &self.values[at - 1] }, &self.predictions[at]);
+            gradients.push(self.backend.block_gradient(layer, below, activity, &error));
+            if at > 0 {
+                let weight = &model.layers[layer.index].weight.value;
+                dz = Some(self.backend.input_gradient(layer, weight, activity, &error));
+            }
+        }
+        gradients.reverse();
+        gradients
+    }
+
+    /// The energy's gradients by the weights and biases of the layers, divided by `w` and the rows: from the input up.
+    pub fn gradients(&self) -> Vec<BlockGradient<B::Tensor>> {
+        let scale = -1.0 / (self.weight * self.rows as f32);
+        let gradient = |(at, layer): (usize, &Layer)| {
+            let below = if at == 0 { self.x } else { &self.values[at - 1] };
+            let dz = self.backend.scaled_sum(&[(scale, &self.errors[at])]);
+            self.backend.block_gradient(layer, below, &self.predictions[at], &dz)
+        };
+        self.layers.iter().enumerate().map(gradient).collect()
+    }
+}
