@@ -204,7 +204,7 @@ fn apart(expected: &[f32], found: &[f32]) -> f64 {
 fn trained_on_cpu(config: &Config, images: &Arc<Split>) -> (Vec<LayerValues>, Vec<StepMetrics>) {
     let mut state = State::first(&Cpu, config).expect("first values");
     let mut steps = Vec::new();
-    let heard = |step: &StepMetrics, _: &State<_>, _: bool| {
+    let heard = |step: &StepMetrics, _: &mut State<_>, _: bool| {
         steps.push(step.clone());
         Ok(ControlFlow::Continue(()))
     };
@@ -218,7 +218,7 @@ fn trained_on_gpu(config: &Config, images: &Arc<Split>, memory: Option<usize>) -
     let gpu = Gpu::new(OnlySoMuch { executor, memory }).expect("an emulated device");
     let mut state = State::first(&gpu, config).expect("first values");
     let mut steps = Vec::new();
-    let heard = |step: &StepMetrics, _: &State<_>, _: bool| {
+    let heard = |step: &StepMetrics, _: &mut State<_>, _: bool| {
         steps.push(step.clone());
         Ok(ControlFlow::Continue(()))
     };
@@ -328,7 +328,7 @@ fn a_loss_that_is_no_number_stops_the_training_and_is_told() {
     let executor = Emulated::new(MapType::F32, Settings::default()).expect("a C++ compiler");
     let gpu = Gpu::new(executor).expect("an emulated device");
     let mut state = State::first(&gpu, &config).expect("first values");
-    let going_on = |_: &StepMetrics, _: &State<_>, _: bool| Ok(ControlFlow::Continue(()));
+    let going_on = |_: &StepMetrics, _: &mut State<_>, _: bool| Ok(ControlFlow::Continue(()));
     let error = gpu_train(&gpu, &config, &images, 1, None, &mut state, going_on).expect_err("it diverges");
     assert!(matches!(error, Error::Diverged { .. }), "{error}");
 }

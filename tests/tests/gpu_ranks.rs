@@ -149,7 +149,7 @@ fn trained_on_two(config: &Config, images: &Arc<Split>, memory: Option<usize>) -
     on_two(memory, |gpu| {
         let mut state = State::first(&gpu, config).expect("first values");
         let mut steps = Vec::new();
-        let heard = |step: &StepMetrics, _: &State<_>, _: bool| {
+        let heard = |step: &StepMetrics, _: &mut State<_>, _: bool| {
             steps.push(step.clone());
             Ok(ControlFlow::Continue(()))
         };
@@ -335,7 +335,7 @@ fn a_set_that_does_not_divide_is_refused_with_the_number_that_does() {
         let set = Arc::new(stripes(images, 4).train);
         for outcome in on_two(None, |gpu| {
             let mut state = State::first(&gpu, &config).expect("first values");
-            let heard = |_: &StepMetrics, _: &State<Tensor>, _: bool| Ok(ControlFlow::Continue(()));
+            let heard = |_: &StepMetrics, _: &mut State<Tensor>, _: bool| Ok(ControlFlow::Continue(()));
             train(&gpu, &config, &set, 1, None, &mut state, heard).map_err(|error| error.to_string())
         }) {
             let error = outcome.expect_err("it does not divide");
@@ -358,7 +358,7 @@ fn a_loss_that_is_no_number_on_one_device_ends_both() {
             let weight = &mut state.model.layers[0].weight.value;
             *weight = gpu.upload(&vec![f32::NAN; weight.len()]);
         }
-        let heard = |_: &StepMetrics, _: &State<Tensor>, _: bool| Ok(ControlFlow::Continue(()));
+        let heard = |_: &StepMetrics, _: &mut State<Tensor>, _: bool| Ok(ControlFlow::Continue(()));
         train(&gpu, &config, &images, 1, Some(1), &mut state, heard)
     });
     assert!(matches!(&outcomes[0], Err(Error::Elsewhere)), "{:?}", outcomes[0]);
@@ -386,6 +386,7 @@ fn run<E: Executor + 'static>(
         begin,
         interval: Interval { steps: Some(1), time: None },
         stop: &stop,
+        align_every: None,
         ranks: &Ranks::alone(),
     };
     let trainer = OnGpu { gpu, name: "emulated f32".into() };

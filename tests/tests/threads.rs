@@ -26,7 +26,7 @@ fn trained(config: &Config, data: &Dataset, [computing, loading]: [usize; 2]) ->
     on(computing, || {
         let mut losses = Vec::new();
         let mut state = State::first(&Cpu, config).expect("first values");
-        let observe = |step: &StepMetrics, _: &State<_>, _| {
+        let observe = |step: &StepMetrics, _: &mut State<_>, _| {
             losses.extend(step.losses.clone());
             Ok(ControlFlow::Continue(()))
         };
