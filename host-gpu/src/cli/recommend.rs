@@ -1,7 +1,7 @@
 //! `clapp recommend`: networks that fit a microcontroller, from what `clapp paper micro` has measured.
 
 use super::output::say;
-use crate::data::generated;
+use crate::data::{Dataset, generated};
 use crate::error::Error;
 use crate::memory::readable;
 use crate::recommend::{Candidate, Learns, MEASURED, Row, Wanted, ranked, rows};
@@ -98,7 +98,9 @@ pub fn run(arguments: &RecommendArguments) -> Result<u8, Error> {
         say(format!("\ntoo large:\n{}", table(&rest)))?;
     }
     say(format!("\nthe first of these for clapp-core:\n\n```rust\n{}```", best.rust()))?;
-    match best.config(&generated::shapes(0, 2, 2))? {
+    // Images of a user's are augmented more strongly than the generated ones.
+    let images = Dataset { name: "images".into(), ..generated::shapes(0, 2, 2) };
+    match best.config(&images)? {
         Some(config) => say(format!("\nand for `clapp train --config FILE`:\n\n```toml\n{}```", config.to_toml()?))?,
         None => say("\n`clapp train` takes square frames only: no configuration for these")?,
     }

@@ -1,0 +1,63 @@
+//! `clapp paper` through the real program: what is wrong is refused before anything is written, and what has been found
+//! is kept.
+
+mod cli_common;
+
+use cli_common::{clapp, refuses, succeeds, write_cifar};
+use std::fs;
+
+#[test]
+fn without_a_name_the_experiments_are_listed() {
+    let place = tempfile::tempdir().expect("a folder");
+    let said = succeeds(place.path(), &["paper"]);
+    for name in ["theorem", "fig2", "fig3a", "fig3b", "fig4", "all"] {
+        assert!(said.lines().any(|line| line.split_whitespace().next() == Some(name)), "no {name} in: {said}");
+    }
+    assert_eq!(fs::read_dir(place.path()).expect("a folder").count(), 0);
+}
+
+#[test]
+fn wrong_arguments_are_refused_and_nothing_is_written() {
+    let place = tempfile::tempdir().expect("a folder");
+    let data = tempfile::tempdir().expect("a folder");
+    write_cifar(&data.path().join("data"));
+    let set = data.path().join("data").display().to_string();
+    let table: [(&[&str], &[&str]); 7] = [
+        (&["paper", "fig99"], &["fig99", "expected one of", "theorem"]),
+        (&["paper", "theorem", "--page", "p.md"], &["--page", "paper all"]),
+        (&["paper", "theorem", "--data", "no-such-folder"], &["no-such-folder"]),
+        (&["paper", "theorem", "--data", &set, "--data", &set], &["--data", "twice"]),
+        (&["paper", "theorem", "--precision", "bf16"], &["--precision"]),
+        (&["paper", "theorem", "--again", "--kept"], &["--again", "--kept"]),
+        (&["paper", "all", "--page", "/proc/page.md"], &["/proc/page.md"]),
+    ];
+    for (arguments, parts) in table {
+        refuses(place.path(), arguments, parts);
+        assert_eq!(fs::read_dir(place.path()).expect("a folder").count(), 0, "{arguments:?}");
+    }
+}
+
+#[test]
+fn an_experiment_writes_its_numbers_once_and_keeps_them() {
+    let place = tempfile::tempdir().expect("a folder");
+    let said = succeeds(place.path(), &["paper", "theorem", "--out", "found"]);
+    assert!(said.contains("held: ") && said.contains("wrote found/theorem"), "{said}");
+    let folder = place.path().join("found/theorem");
+    let file = folder.join("finding.json");
+    let first = fs::read_to_string(&file).expect("a file");
+    let names: Vec<String> = fs::read_dir(&folder)
+        .expect("a folder")
+        .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
+        .collect();
+    assert!(names.iter().any(|name| name.ends_with(".csv")), "{names:?}");
+    let said = succeeds(place.path(), &["paper", "theorem", "--out", "found"]);
+    assert!(said.contains("theorem: kept from "), "{said}");
+    assert_eq!(fs::read_to_string(&file).expect("a file"), first);
+    // A file that is damaged is made anew, with the same numbers.
+    fs::write(&file, &first[..first.len() / 3]).expect("a file");
+    succeeds(place.path(), &["paper", "theorem", "--out", "found"]);
+    let number = |text: &str| text.split("\"finding\"").nth(1).expect("a finding").to_owned();
+    assert_eq!(number(&fs::read_to_string(&file).expect("a file")), number(&first));
+    let output = clapp(place.path(), &["paper", "theorem", "--out", "found", "--seed", "3"]);
+    assert!(output.status.success() && !String::from_utf8_lossy(&output.stdout).contains("kept from"));
+}
