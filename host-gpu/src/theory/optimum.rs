@@ -2,7 +2,7 @@
 //!
 //! For a linear contrast it is a formula. For any other smooth one it is found by L-BFGS. The gradient without the ridge
 //! lies in the span of the matrices `ref_b z_a^T` of the loss's scores, so L-BFGS never leaves the span of these and of
-//! where it began. It runs on coordinates of an orthonormal basis of that span ([`Span`]), where lengths, angles and hence
+//! where it began. It runs on coordinates of an orthonormal basis of that span (`Span`), where lengths, angles and hence
 //! all steps are those of the matrices themselves, and a batch of 128 rows has 258 coordinates instead of tens or hundreds
 //! of thousands.
 
