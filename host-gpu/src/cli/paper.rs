@@ -98,9 +98,12 @@ pub fn run(arguments: &PaperArguments) -> Result<u8, Error> {
     let mut findings = Vec::new();
     for experiment in chosen {
         findings.push(find(experiment, &setting, arguments)?);
+        if name == ALL {
+            // After each: where the rest is stopped, there is a page of what has been found.
+            page::write(&page, &command(arguments), &findings)?;
+        }
     }
     if name == ALL {
-        page::write(&page, &command(arguments), &findings)?;
         say(format!("wrote {}", page.display()))?;
     }
     Ok(0)
