@@ -212,3 +212,16 @@ fn measuring_while_training_is_refused_where_there_is_nothing_to_measure() {
     let output = clapp(place, &["report", "run", "--out", "page.html"]);
     assert!(String::from_utf8_lossy(&output.stderr).contains("alignment.csv"));
 }
+
+#[test]
+fn a_result_is_not_written_over_a_checkpoint_or_what_describes_a_run() {
+    let place = tempfile::tempdir().expect("a folder");
+    let folder = place.path();
+    succeeds(folder, &["train", "--preset", "demo", "--images", "16", "--batch", "8", "--epochs", "0", "--out", "run"]);
+    for file in ["checkpoint.safetensors", "config.toml", "metrics.csv", "run.json"] {
+        let target = format!("run/{file}");
+        for command in [&["align", "run", "--batches", "1"][..], &["eval", "run", "--cached", "--epochs", "1"]] {
+            refuses(folder, &[command, &["--json", &target]].concat(), &["--json", file]);
+        }
+    }
+}

@@ -22,12 +22,13 @@ fn wrong_arguments_are_refused_and_nothing_is_written() {
     let data = tempfile::tempdir().expect("a folder");
     write_cifar(&data.path().join("data"));
     let set = data.path().join("data").display().to_string();
-    let table: [(&[&str], &[&str]); 7] = [
+    let table: [(&[&str], &[&str]); 8] = [
         (&["paper", "fig99"], &["fig99", "expected one of", "theorem"]),
         (&["paper", "theorem", "--page", "p.md"], &["--page", "paper all"]),
         (&["paper", "theorem", "--data", "no-such-folder"], &["no-such-folder"]),
         (&["paper", "theorem", "--data", &set, "--data", &set], &["--data", "twice"]),
         (&["paper", "theorem", "--precision", "bf16"], &["--precision"]),
+        (&["paper", "theorem", "--backend", "emulated"], &["--backend", "theorem"]),
         (&["paper", "theorem", "--again", "--kept"], &["--again", "--kept"]),
         (&["paper", "all", "--page", "/proc/page.md"], &["/proc/page.md"]),
     ];

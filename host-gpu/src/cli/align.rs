@@ -9,7 +9,7 @@ use crate::alignment::{BATCHES, LayerAlignment, Views, first_views, of_batch, ov
 use crate::backend::{Backend, cpu::Cpu};
 use crate::checkpoint::Checkpoint;
 use crate::error::Error;
-use crate::files::{check_writable, write_atomically};
+use crate::files::{check_result, write_atomically};
 use crate::memory::Needs;
 use crate::model::{LayerValues, NetworkSpec};
 use crate::run::loader_threads;
@@ -89,7 +89,7 @@ pub fn run(arguments: &AlignArguments) -> Result<u8, Error> {
     }
     if let Some(path) = &arguments.json {
         // Found out now rather than after all the work.
-        check_writable(path)?;
+        check_result(path, "--json")?;
     }
     let data = open_data(arguments.data.as_deref(), arguments.cache.cache.as_deref(), &config)?;
     check_channels(&data, config.input_shape(), &origin)?;

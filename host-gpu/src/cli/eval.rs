@@ -8,7 +8,7 @@ use crate::backend::{Backend, cpu::Cpu};
 use crate::checkpoint::{Checkpoint, Header};
 use crate::data::Dataset;
 use crate::error::Error;
-use crate::files::check_writable;
+use crate::files::check_result;
 use crate::memory::Needs;
 use crate::model::{LayerValues, NetworkSpec};
 use crate::probe::{ProbeRecord, ProbeReport, ProbeTask, beside, probe};
@@ -61,7 +61,7 @@ pub fn run(arguments: &EvalArguments) -> Result<u8, Error> {
     let path = arguments.json.clone().unwrap_or_else(|| beside(&file, arguments.cached));
     let checkpoint = Checkpoint::read(&file)?;
     // Found out now rather than after the whole evaluation.
-    check_writable(&path)?;
+    check_result(&path, "--json")?;
     let mut config = checkpoint.config;
     let mut data = open_data(arguments.data.as_deref(), arguments.cache.cache.as_deref(), &config)?;
     check_test_shape(&data, &config, &file.display().to_string())?;

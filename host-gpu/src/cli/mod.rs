@@ -48,7 +48,7 @@ pub struct Arguments {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Train an encoder with a local rule (or the global baseline).
+    /// Train an encoder with a local rule, or one that it is held against.
     Train(train::TrainArguments),
     /// Linear probe of a checkpoint.
     Eval(eval::EvalArguments),

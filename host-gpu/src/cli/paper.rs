@@ -1,9 +1,10 @@
 //! `clapp paper`: the paper's figures and tables, and this project's own, as experiments.
 
-use super::computes::BackendArguments;
+use super::computes::{BackendArguments, Computes};
 use super::data::CacheArguments;
 use super::output::say;
 use super::train::stop_by_signal;
+use crate::checkpoint::CPU;
 use crate::data::open_with;
 use crate::error::Error;
 use crate::files::{check_writable, lock_folder, make_folder};
@@ -56,9 +57,9 @@ pub struct PaperArguments {
 pub fn run(arguments: &PaperArguments) -> Result<u8, Error> {
     let Some(name) = &arguments.name else {
         for Experiment { name, about, .. } in EXPERIMENTS {
-            say(format!("{name:<14} {about}"))?;
+            say(format!("{name:<18} {about}"))?;
         }
-        say(format!("{ALL:<14} all of these, and a page of what they found"))?;
+        say(format!("{ALL:<18} all of these, and a page of what they found"))?;
         return Ok(0);
     };
     let refuse = |origin: &str, message: String| Err(Error::Config { origin: origin.into(), message });
@@ -70,6 +71,9 @@ pub fn run(arguments: &PaperArguments) -> Result<u8, Error> {
             "paper",
             format!("there is no experiment `{name}`, expected one of {} or {ALL}", names.join(", ")),
         );
+    }
+    if chosen.iter().all(|experiment| experiment.on_cpu) && arguments.backend.backend != Computes::Cpu {
+        return refuse("--backend", format!("{name} computes on the CPU; leave it out"));
     }
     if arguments.page.is_some() && name != ALL {
         return refuse("--page", format!("is of `clapp paper {ALL}`; leave it out"));
@@ -112,7 +116,10 @@ pub fn run(arguments: &PaperArguments) -> Result<u8, Error> {
 /// Runs an experiment, unless its folder has what it found from the same inputs.
 fn find(experiment: &Experiment, setting: &Setting, arguments: &PaperArguments) -> Result<Kept, Error> {
     let folder = setting.folder_of(experiment.name);
-    let inputs = setting.inputs();
+    let mut inputs = setting.inputs();
+    if experiment.on_cpu {
+        inputs.backend = CPU.into();
+    }
     let kept = match Kept::same(&folder, &inputs, arguments.kept).filter(|_| !arguments.again) {
         Some(kept) => {
             say(format!("{}: kept from {}", experiment.name, kept.started))?;
@@ -121,7 +128,11 @@ fn find(experiment: &Experiment, setting: &Setting, arguments: &PaperArguments) 
         None => {
             let started = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
             let begin = Instant::now();
-            let finding = (experiment.run)(setting)?;
+            let finding = (experiment.run)(setting).inspect_err(|error| {
+                if matches!(error, Error::Stopped) {
+                    eprintln!("the same command goes on; encoders that are trained, wholly or in part, are kept");
+                }
+            })?;
             let kept = Kept::new(inputs, started, begin.elapsed().as_secs_f64(), finding);
             kept.write(&folder)?;
             kept

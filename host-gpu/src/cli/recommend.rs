@@ -101,7 +101,15 @@ pub fn run(arguments: &RecommendArguments) -> Result<u8, Error> {
     // Images of a user's are augmented more strongly than the generated ones.
     let images = Dataset { name: "images".into(), ..generated::shapes(0, 2, 2) };
     match best.config(&images)? {
-        Some(config) => say(format!("\nand for `clapp train --config FILE`:\n\n```toml\n{}```", config.to_toml()?))?,
+        Some(config) => {
+            let what = match learns {
+                Learns::Device => {
+                    "to train it first, on the host by batches (not what the table has measured: that is the stream)"
+                }
+                Learns::Host => "to train it",
+            };
+            say(format!("\nand for `clapp train --config FILE`, {what}:\n\n```toml\n{}```", config.to_toml()?))?;
+        }
         None => say("\n`clapp train` takes square frames only: no configuration for these")?,
     }
     Ok(0)
