@@ -102,7 +102,8 @@ fn claim(
         let (verdict, words) = decide(&one, &two);
         let ([first, _], [second, _]) = (spread(&one), spread(&two));
         verdicts.push(verdict);
-        evidence.push(format!("{}: {first:.1} against {second:.1}, {words}", result.stream(kind)));
+        let [one, two] = compared.map(|(learner, _)| LEARNERS[learner].name);
+        evidence.push(format!("{}: {one} {first:.1}, {two} {second:.1}: {words}", result.stream(kind)));
     }
     Claim::new(statement, over_all(&verdicts), format!("{}.", evidence.join("; ")))
 }
