@@ -62,6 +62,11 @@ fn rules_without_kernels_are_refused_by_name() {
         let mut model = gpu.blank_model(config.network().expect("a network"));
         let error = record_programs(&gpu, &config, &mut model, &[4], None).expect_err("no kernels").to_string();
         assert!(error.contains(rule.name()) && error.contains("--backend cpu"), "{error}");
+        refused.push(rule.name());
+        if config.network().expect("a network").options().uncontrasted.is_none() {
+            // Made of operations that a GPU has: only a recording cannot hold what they ask the host in between.
+            continue;
+        }
         // Nothing panics where a step is taken all the same, and the device says what it lacks.
         let model =
             &mut Model::upload(&gpu, config.network().expect("a network"), &initial_values(&config).expect("values"));
@@ -70,9 +75,8 @@ fn rules_without_kernels_are_refused_by_name() {
         step(&gpu, model, x, 4, Draws::new(&config, 4, 1).pairing(), mode);
         let error = gpu.check().expect_err("no kernels").to_string();
         assert!(error.contains(rule.name()), "{error}");
-        refused.push(rule.name());
     }
-    assert_eq!(refused, ["lpl", "soft-hebb"]);
+    assert_eq!(refused, ["lpl", "soft-hebb", "weight-mirror", "predictive-coding", "clapp++dfb-pc"]);
 }
 
 /// Every rule on every preset, and the options that change what a step does.
