@@ -22,13 +22,14 @@ fn wrong_arguments_are_refused_and_nothing_is_written() {
     let data = tempfile::tempdir().expect("a folder");
     write_cifar(&data.path().join("data"));
     let set = data.path().join("data").display().to_string();
-    let table: [(&[&str], &[&str]); 8] = [
+    let table: [(&[&str], &[&str]); 9] = [
         (&["paper", "fig99"], &["fig99", "expected one of", "theorem"]),
         (&["paper", "theorem", "--page", "p.md"], &["--page", "paper all"]),
         (&["paper", "theorem", "--data", "no-such-folder"], &["no-such-folder"]),
         (&["paper", "theorem", "--data", &set, "--data", &set], &["--data", "twice"]),
         (&["paper", "theorem", "--precision", "bf16"], &["--precision"]),
         (&["paper", "theorem", "--backend", "emulated"], &["--backend", "theorem"]),
+        (&["paper", "theorem", "--found"], &["--found", "paper all"]),
         (&["paper", "theorem", "--again", "--kept"], &["--again", "--kept"]),
         (&["paper", "all", "--page", "/proc/page.md"], &["/proc/page.md"]),
     ];
@@ -54,6 +55,11 @@ fn an_experiment_writes_its_numbers_once_and_keeps_them() {
     let said = succeeds(place.path(), &["paper", "theorem", "--out", "found"]);
     assert!(said.contains("theorem: kept from "), "{said}");
     assert_eq!(fs::read_to_string(&file).expect("a file"), first);
+    // The page of what there is, without running the rest.
+    let said = succeeds(place.path(), &["paper", "all", "--found", "--out", "found", "--page", "page.md"]);
+    assert!(said.contains("fig2: nothing found yet"), "{said}");
+    let page = fs::read_to_string(place.path().join("page.md")).expect("a page");
+    assert!(page.contains("`clapp paper theorem`") && !page.contains("`clapp paper fig2`"), "{page}");
     // A file that is damaged is made anew, with the same numbers.
     fs::write(&file, &first[..first.len() / 3]).expect("a file");
     succeeds(place.path(), &["paper", "theorem", "--out", "found"]);

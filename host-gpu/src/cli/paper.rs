@@ -5,10 +5,10 @@ use super::data::CacheArguments;
 use super::output::say;
 use super::train::stop_by_signal;
 use crate::checkpoint::CPU;
-use crate::data::open_with;
+use crate::data::{Dataset, open_with};
 use crate::error::Error;
 use crate::files::{check_writable, lock_folder, make_folder};
-use crate::paper::keep::Kept;
+use crate::paper::keep::{Inputs, Kept};
 use crate::paper::{EXPERIMENTS, Experiment, Setting, page};
 use clap::Args;
 use std::path::{Path, PathBuf};
@@ -48,6 +48,9 @@ pub struct PaperArguments {
     /// Take also what another build of the program has found; the page names the commit of each.
     #[arg(long)]
     pub kept: bool,
+    /// With `all`: run nothing, only make the page of what has been found so far, by whatever build.
+    #[arg(long, conflicts_with_all = ["again", "kept"])]
+    pub found: bool,
 }
 
 /// Runs `clapp paper`.
@@ -75,12 +78,15 @@ pub fn run(arguments: &PaperArguments) -> Result<u8, Error> {
     if chosen.iter().all(|experiment| experiment.on_cpu) && arguments.backend.backend != Computes::Cpu {
         return refuse("--backend", format!("{name} computes on the CPU; leave it out"));
     }
+    if arguments.found && name != ALL {
+        return refuse("--found", format!("is of `clapp paper {ALL}`; leave it out"));
+    }
     if arguments.page.is_some() && name != ALL {
         return refuse("--page", format!("is of `clapp paper {ALL}`; leave it out"));
     }
     arguments.backend.check()?;
     let cache = arguments.cache.cache.as_deref();
-    let sets = arguments.data.iter().map(|path| Ok(open_with(path, cache)?)).collect::<Result<Vec<_>, Error>>()?;
+    let sets = arguments.data.iter().map(|path| open_set(path, cache)).collect::<Result<Vec<_>, Error>>()?;
     if let Some(twice) =
         sets.iter().enumerate().find(|(at, set)| sets[..*at].iter().any(|other| other.name == set.name))
     {
@@ -101,6 +107,10 @@ pub fn run(arguments: &PaperArguments) -> Result<u8, Error> {
     };
     let mut findings = Vec::new();
     for experiment in chosen {
+        if arguments.found && kept(experiment, &setting, true).is_none() {
+            say(format!("{}: nothing found yet", experiment.name))?;
+            continue;
+        }
         findings.push(find(experiment, &setting, arguments)?);
         if name == ALL {
             // After each: where the rest is stopped, there is a page of what has been found.
@@ -113,14 +123,30 @@ pub fn run(arguments: &PaperArguments) -> Result<u8, Error> {
     Ok(0)
 }
 
+/// Opens a set whose description, which comes into the findings, has of its path the last part only.
+fn open_set(path: &Path, cache: Option<&Path>) -> Result<Dataset, Error> {
+    let mut set = open_with(path, cache)?;
+    if let Some(name) = path.file_name() {
+        set.source = set.source.replace(&path.display().to_string(), &name.to_string_lossy());
+    }
+    Ok(set)
+}
+
+/// What an experiment's numbers depend on.
+fn inputs(experiment: &Experiment, setting: &Setting) -> Inputs {
+    let inputs = setting.inputs();
+    if experiment.on_cpu { Inputs { backend: CPU.into(), ..inputs } } else { inputs }
+}
+
+/// What an experiment's folder has from the same inputs.
+fn kept(experiment: &Experiment, setting: &Setting, any_program: bool) -> Option<Kept> {
+    Kept::same(&setting.folder_of(experiment.name), &inputs(experiment, setting), any_program)
+}
+
 /// Runs an experiment, unless its folder has what it found from the same inputs.
 fn find(experiment: &Experiment, setting: &Setting, arguments: &PaperArguments) -> Result<Kept, Error> {
     let folder = setting.folder_of(experiment.name);
-    let mut inputs = setting.inputs();
-    if experiment.on_cpu {
-        inputs.backend = CPU.into();
-    }
-    let kept = match Kept::same(&folder, &inputs, arguments.kept).filter(|_| !arguments.again) {
+    let kept = match kept(experiment, setting, arguments.kept || arguments.found).filter(|_| !arguments.again) {
         Some(kept) => {
             say(format!("{}: kept from {}", experiment.name, kept.started))?;
             kept
@@ -133,7 +159,7 @@ fn find(experiment: &Experiment, setting: &Setting, arguments: &PaperArguments) 
                     eprintln!("the same command goes on; encoders that are trained, wholly or in part, are kept");
                 }
             })?;
-            let kept = Kept::new(inputs, started, begin.elapsed().as_secs_f64(), finding);
+            let kept = Kept::new(inputs(experiment, setting), started, begin.elapsed().as_secs_f64(), finding);
             kept.write(&folder)?;
             kept
         }
