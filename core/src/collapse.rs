@@ -71,10 +71,10 @@ pub struct Limits {
 
 impl Limits {
     /// For streams of single frames, and careful: `clapp paper collapse` says what they catch and miss.
-    pub const DEFAULT: Self = Self { dead: 0.5, refused: 0.5, change: 1e-3, rank: 1.002, excess: 0.5, left: -0.5 };
+    pub const DEFAULT: Self = Self { dead: 0.5, refused: 0.5, change: 1e-3, rank: 1.002, excess: 2.0, left: -0.5 };
 
     /// For batches, whose mean scores vary much less than those of single frames.
-    pub const BATCHES: Self = Self { left: 0.05, ..Self::DEFAULT };
+    pub const BATCHES: Self = Self { excess: 0.5, left: 0.05, ..Self::DEFAULT };
 }
 
 /// The signs of a layer as numbers, each as [`Limits`] has it; `None` before there is a verdict.
