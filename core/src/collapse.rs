@@ -147,6 +147,11 @@ impl Watch {
         squares: 0.0,
     };
 
+    /// Rows of activity that it has heard of.
+    pub fn rows(&self) -> u32 {
+        self.rows
+    }
+
     /// Hears of one row of pooled activity. One that is not finite is passed over.
     pub fn activity(&mut self, pooled: &[f32]) {
         let (mut sketches, mut squares) = ([0.0_f32; SKETCHES], 0.0);
