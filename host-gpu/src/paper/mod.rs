@@ -3,6 +3,7 @@
 //! An experiment is a function from a [`Setting`] to a [`Finding`]: plain numbers, claims and their verdicts. Its files
 //! and the page are made from the finding alone. A new experiment is one file here and one line in [`EXPERIMENTS`].
 
+mod accuracy;
 pub mod alignment;
 mod collapse;
 mod continual;
