@@ -46,11 +46,14 @@ pub struct Mirror {
     pub rate: f32,
     /// Decay of the kernels in a step.
     pub decay: f32,
+    /// Phases before the first step of learning: errors that come down through kernels which mirror nothing yet do harm
+    /// that the weights do not recover from in a short training.
+    pub ahead: usize,
 }
 
 impl Default for Mirror {
     fn default() -> Self {
-        Self { rows: 16, amplitude: 1.0, rate: 0.05, decay: 0.05 }
+        Self { rows: 16, amplitude: 1.0, rate: 0.05, decay: 0.05, ahead: 100 }
     }
 }
 

@@ -137,10 +137,14 @@ pub fn train<B: Backend>(
             let mode = Mode::Update { optimizer: &optimizer, step: count };
             let place = (state.step % steps_per_epoch as u64) as usize;
             let counts = images_of_ranks(images.len(), config.batch, place, ranks.size());
+            let is_mirrored = state.model.spec.learning() == Learning::Mirrored;
+            if is_mirrored && count == 1 {
+                mirror::reflect_ahead(backend, &mut state.model, config.seed);
+            }
             let shared = Shared { backend, ranks, counts: &counts };
             let outcome = step(&shared, &mut state.model, x, rows, draws.pairing(), mode);
             let report = read(&shared, draws.pairing(), &outcome);
-            if state.model.spec.learning() == Learning::Mirrored {
+            if is_mirrored {
                 // The same noise on all ranks, and so the same mirrors.
                 mirror::reflect(backend, &mut state.model, config.seed, count);
             }

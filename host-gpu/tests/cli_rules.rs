@@ -162,6 +162,7 @@ fn what_does_not_go_with_a_rule_is_refused_by_field() {
         ("predictive-coding", "relaxation = { weight = -1.0 }", &["relaxation.weight is -1"]),
         ("predictive-coding", "relaxation = { speed = 1.0 }", &["speed"]),
         ("weight-mirror", "mirror = { rows = 0 }", &["mirror.rows is 0"]),
+        ("weight-mirror", "mirror = { ahead = 1000000000 }", &["mirror.ahead is 1000000000"]),
         ("weight-mirror", "mirror = { amplitude = 0.0 }", &["mirror.amplitude is 0"]),
         ("weight-mirror", "mirror = { decay = 1.5 }", &["mirror.decay is 1.5"]),
     ];

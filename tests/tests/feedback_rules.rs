@@ -214,6 +214,9 @@ fn mirrors_turn_to_the_weights_and_to_their_length() {
             values[1..].iter().map(|layer| cosine(&layer.mirror, &layer.weight)).collect()
         };
         let before = cosines(&model);
+        let mut ahead = Model::upload(&Cpu, spec.clone(), &values);
+        mirror::reflect_ahead(&Cpu, &mut ahead, 5);
+        assert!(cosines(&ahead).iter().all(|cosine| *cosine > 0.95), "before the first step");
         let mut last = before.clone();
         for round in 0..4 {
             for step in 0..25 {

@@ -109,12 +109,15 @@ fn check_relaxation(config: &Config) -> Result<(), String> {
 }
 
 fn check_mirror(config: &Config) -> Result<(), String> {
-    let Mirror { rows, amplitude, rate, decay } = config.mirror;
+    let Mirror { rows, amplitude, rate, decay, ahead } = config.mirror;
     if config.rule.choices().learning != Learning::Mirrored && config.mirror != Mirror::default() {
         return Err(format!("mirror: is of weight-mirror; leave it out (rule {})", config.rule.name()));
     }
     if !(1..=MOST).contains(&rows) {
         return Err(format!("mirror.rows is {rows}, expected 1 to {MOST}"));
+    }
+    if ahead > MOST {
+        return Err(format!("mirror.ahead is {ahead}, expected 0 to {MOST}"));
     }
     above_zero("mirror.amplitude", amplitude)?;
     above_zero("mirror.rate", rate)?;

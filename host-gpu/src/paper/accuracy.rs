@@ -202,7 +202,8 @@ mod tests {
         assert_eq!(verdicts(-0.001), [Open, Open]);
         assert_eq!(verdicts(-0.011), [Failed, Open]);
         assert_eq!(verdicts(-0.021), [Failed, Failed]);
-        let claim = reaches("one reaches two", &accuracy(&[0.5]), &accuracy(&[0.4]), Spread { deviation: 0.0, freedom: 5 });
+        let claim =
+            reaches("one reaches two", &accuracy(&[0.5]), &accuracy(&[0.4]), Spread { deviation: 0.0, freedom: 5 });
         assert!(claim.statement.ends_with("within 1 point") && claim.verdict == Held, "{claim:?}");
         assert!(claim.evidence.contains("rule 50.0 ± 0.5 %") && claim.evidence.contains("+10.0 points"), "{claim:?}");
     }

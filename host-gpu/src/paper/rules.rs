@@ -158,8 +158,18 @@ fn claims(rows: &[Row]) -> Vec<Claim> {
             RuleName::ClappPpPooled,
             "Spatial dependence of the losses helps: CLAPP++ is above CLAPP++ on channel means",
         ),
-        pair(reaches, RuleName::ClappPpDfb, RuleName::ClappPp, "Direct feedback does no harm: CLAPP++DFB reaches CLAPP++"),
-        pair(reaches, RuleName::ClappPpBoth, RuleName::ClappPpDfb, "Both contexts together reach direct feedback alone"),
+        pair(
+            reaches,
+            RuleName::ClappPpDfb,
+            RuleName::ClappPp,
+            "Direct feedback does no harm: CLAPP++DFB reaches CLAPP++",
+        ),
+        pair(
+            reaches,
+            RuleName::ClappPpBoth,
+            RuleName::ClappPpDfb,
+            "Both contexts together reach direct feedback alone",
+        ),
         pair(reaches, RuleName::ClappPp, RuleName::SoftHebb, "CLAPP++ reaches SoftHebb"),
         pair(reaches, RuleName::ClappPp, RuleName::Scff, "CLAPP++ reaches SCFF"),
         pair(

@@ -19,5 +19,7 @@ pub const CHOICES: Choices = Choices {
     context: Context::Top,
     learning: Learning::Broadcast,
     pooling: Pooling::CellsBelowMap,
+    // Of 1e-3, 3e-4 and 1e-4 the one whose features were best after a short training.
+    rate: Some(3e-4),
     ..clapp_pp::CHOICES
 };

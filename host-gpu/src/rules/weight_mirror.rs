@@ -3,8 +3,9 @@
 //! Errors come down as under back-propagation, but through kernels `R^l` of their own: `dz^{l-1} = R^l * (dz^l relu')`
 //! instead of `W^l`. The kernels begin at random and learn in a phase of their own after each step, from noise that each
 //! layer is shown and what its convolution makes of it ([`crate::step::mirror`]), with decay, so that they turn to the
-//! weights and follow them. No error sees a forward weight. `mirror` in the configuration has the noise's rows and
-//! amplitude, the rate and the decay; the defaults have the weights for their fixed point.
+//! weights and follow them; before the first step they have some such phases (`ahead`), as errors that come down at
+//! random do harm. No error sees a forward weight. `mirror` in the configuration has the noise's rows and
+//! amplitude, the rate, the decay and the phases ahead; the defaults have the weights for their fixed point.
 //!
 //! Source: the primary literature; spec 3 knows of legacy code only. Akrout et al. use Gaussian noise, here it is even; they
 //! centre activities that their biases keep off the ReLU's kink, here the phase leaves ReLU and bias out, to the same end.

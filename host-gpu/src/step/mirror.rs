@@ -26,9 +26,17 @@ pub fn first_values(spec: &NetworkSpec, seed: u64, values: &mut [LayerValues]) {
     }
 }
 
+/// The mirrors' phases before the first step of learning.
+pub fn reflect_ahead<B: Backend>(backend: &B, model: &mut Model<B::Tensor>, seed: u64) {
+    for phase in 0..model.spec.options().mirror.ahead as u64 {
+        // Noise that no step will have.
+        reflect(backend, model, seed, u64::MAX - phase);
+    }
+}
+
 /// The mirrors' phase of a step, counted from 1: it changes nothing but them.
 pub fn reflect<B: Backend>(backend: &B, model: &mut Model<B::Tensor>, seed: u64, step: u64) {
-    let Mirror { rows, amplitude, rate, decay } = model.spec.options().mirror;
+    let Mirror { rows, amplitude, rate, decay, .. } = model.spec.options().mirror;
     // Even numbers between these have the wanted deviation.
     let bound = amplitude * 3.0_f32.sqrt();
     for layer in model.spec.layers() {

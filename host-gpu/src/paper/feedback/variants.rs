@@ -84,8 +84,7 @@ pub fn measure(setting: &Setting, variant: &Variant, data: &Dataset) -> Result<M
     let setting = &on_what_has_it(setting, &config)?;
     let accuracy = Accuracy { name: variant.name, seeds: Vec::new(), images: data.test.len() };
     let (comes_down, published) = (variant.comes_down, variant.published);
-    let mut measured =
-        Measured { accuracy, comes_down, published, alignment: vec![], layers: vec![], mirrors: vec![] };
+    let mut measured = Measured { accuracy, comes_down, published, alignment: vec![], layers: vec![], mirrors: vec![] };
     for seed in 0..variant.seeds {
         let config = Config { seed: setting.seed + seed, ..config.clone() };
         let encoder = train(setting, variant.name, &config, data)?;

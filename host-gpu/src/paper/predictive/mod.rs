@@ -139,11 +139,8 @@ impl Taught {
     fn claim(&self) -> Claim {
         let (back, predictive) = (self.last(0), self.last(1));
         let error = |accuracy| standard_error(accuracy, self.images);
-        let difference = Difference {
-            value: predictive - back,
-            error: error(back).hypot(error(predictive)),
-            errors: 2.0,
-        };
+        let difference =
+            Difference { value: predictive - back, error: error(back).hypot(error(predictive)), errors: 2.0 };
         Claim::new(
             "On a supervised task predictive coding reaches back-propagation (Whittington and Bogacz 2017), within 1 point",
             difference.reaches(),
