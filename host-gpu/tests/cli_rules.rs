@@ -123,7 +123,7 @@ fn the_schedule_sets_the_rate_of_each_epoch_and_more_epochs_are_another_schedule
 
 #[test]
 fn what_does_not_go_with_a_rule_is_refused_by_field() {
-    let table: [(&str, &str, &[&str]); 40] = [
+    let table: [(&str, &str, &[&str]); 41] = [
         ("phyll", "contrast = \"hinge\"", &["contrast", "phyll"]),
         ("scff", "contrast = \"linear\"", &["contrast", "scff"]),
         ("bp-infonce", "contrast = \"hinge\"", &["contrast", "bp-infonce"]),

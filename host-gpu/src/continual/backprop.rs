@@ -20,13 +20,11 @@ pub enum Part {
     Biases,
 }
 
-/// Learning rate of the encoder's part.
-const RATE: f32 = 0.01;
-
 /// Buffers of the backward pass.
 #[derive(Debug, Clone)]
 pub struct Backprop {
     part: Part,
+    rate: f32,
     /// Output of each block `[C, H, W]`, and where in its windows the maxima are.
     outputs: Vec<Vec<f32>>,
     argmax: Vec<Vec<u8>>,
@@ -56,11 +54,12 @@ fn trained(network: &NetworkView<'_>, part: Part) -> Vec<std::ops::Range<usize>>
 }
 
 impl Backprop {
-    /// Buffers for a network.
-    pub fn new(network: &NetworkView<'_>, part: Part) -> Self {
+    /// Buffers for a network whose part learns at `rate`.
+    pub fn new(network: &NetworkView<'_>, part: Part, rate: f32) -> Self {
         let positions = |layer: Layer| vec![0; if layer.block.max_pool.is_some() { layer.output.len() } else { 0 }];
         Self {
             part,
+            rate,
             outputs: layers(network).map(|layer| vec![0.0; layer.output.len()]).collect(),
             argmax: layers(network).map(positions).collect(),
             scratch: vec![0.0; network.gradient_scratch_len()],
@@ -105,7 +104,7 @@ impl Backprop {
         heads.learn(features, label)?;
         let values = trained(network, self.part);
         for (at, gradient) in values.into_iter().flatten().zip(&self.gradient) {
-            parameters[at] -= RATE * gradient;
+            parameters[at] -= self.rate * gradient;
         }
         Ok(())
     }
@@ -245,7 +244,7 @@ mod tests {
         ];
         let spec = NetworkSpec::new(Shape::new(2, 11, 13), blocks, Rule::clapp_pp_dfb(), Learning::Local).unwrap();
         let guard = Guard::default();
-        Model { spec, optimizer: Optimizer::sgd(0.01), guard, classes: 4, scale: 1.0, offset: 0.0 }
+        Model { spec, optimizer: Optimizer::sgd(0.01), label_rate: 0.01, guard, classes: 4, scale: 1.0, offset: 0.0 }
     }
 
     fn draw(rng: &mut Rng, count: usize, scale: f32) -> Vec<f32> {
@@ -335,7 +334,7 @@ mod tests {
             let head = [wide(weight), wide(bias)];
             let label = seed as usize;
             for part in [Part::LastBlock, Part::Biases] {
-                let mut backprop = Backprop::new(&view, part);
+                let mut backprop = Backprop::new(&view, part, 0.01);
                 let mut features = vec![0.0; view.feature_len()];
                 backprop.forward(&view, &parameters, &frame, &mut features);
                 heads.feature_error(&features, label, &mut backprop.feature_error).unwrap();
@@ -375,7 +374,7 @@ mod tests {
             let of = |parameters: &[f32]| loss(&model, &wide(parameters), &frame, 0, [&head, &[0.0; 4]]);
             let mut after = before.clone();
             let mut features = vec![0.0; view.feature_len()];
-            let mut backprop = Backprop::new(&view, part);
+            let mut backprop = Backprop::new(&view, part, 0.01);
             backprop.learn(&view, &mut after, &frame, 0, &mut heads, &mut features).unwrap();
             assert!(of(&after) < of(&before), "{part:?}");
             let may: Vec<usize> = trained(&view, part).into_iter().flatten().collect();
@@ -393,7 +392,7 @@ mod tests {
         let mut rng = stream(6, Purpose::Other(11), 0, 0);
         let (parameters, frame) = (draw(&mut rng, view.parameter_len(), 0.5), draw(&mut rng, view.input().len(), 1.0));
         let [mut one, mut two] = [(); 2].map(|()| vec![0.0; view.feature_len()]);
-        Backprop::new(&view, Part::Biases).forward(&view, &parameters, &frame, &mut one);
+        Backprop::new(&view, Part::Biases, 0.01).forward(&view, &parameters, &frame, &mut one);
         let mut workspace = vec![0.0; view.inference_len()];
         clapp_core::learner::infer(&view, &parameters, &frame, &mut workspace, &mut two).unwrap();
         assert_eq!(one, two);

@@ -12,13 +12,12 @@ pub enum Head {
     Softmax,
 }
 
-/// Learning rate of the softmax read-out.
-const RATE: f32 = 0.01;
-
 /// The numbers of both read-outs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Heads {
     features: usize,
+    /// Learning rate of softmax.
+    rate: f32,
     /// Means of the classes `[classes, features]`.
     pub means: Vec<f32>,
     /// Examples of each class.
@@ -35,6 +34,7 @@ impl Heads {
         let (classes, features) = (model.classes, model.spec.view().feature_len());
         Self {
             features,
+            rate: model.label_rate,
             means: vec![0.0; classes * features],
             counts: vec![0; classes],
             weight: vec![0.0; classes * features],
@@ -62,7 +62,8 @@ impl Heads {
     /// That of a read-out, such as a label that it does not have.
     pub fn learn(&mut self, features: &[f32], label: usize) -> Result<(), ReadoutError> {
         self.nearest()?.learn(features, label)?;
-        self.linear()?.learn(features, label, RATE)?;
+        let rate = self.rate;
+        self.linear()?.learn(features, label, rate)?;
         Ok(())
     }
 

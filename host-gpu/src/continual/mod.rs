@@ -23,6 +23,9 @@ use crate::model::NetworkSpec;
 use clapp_core::guard::Guard;
 use clapp_core::optimizer::Optimizer;
 
+/// Learning rate from labels where none is chosen, as TinyOL has it.
+const LABEL_RATE: f32 = 0.01;
+
 /// A network as it is built into a device, and how it learns there.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Model {
@@ -30,6 +33,8 @@ pub struct Model {
     pub spec: NetworkSpec,
     /// The optimiser of the local rule.
     pub optimizer: Optimizer,
+    /// Learning rate of the softmax read-out, and of back-propagation from it.
+    pub label_rate: f32,
     /// The guard of the local rule.
     pub guard: Guard,
     /// Classes of the read-out.
@@ -49,12 +54,12 @@ impl Model {
         let missing = || Error::Config { origin: "preset device".into(), message: "is missing".into() };
         let spec = preset("device").ok_or_else(missing)?.network()?;
         let (optimizer, guard) = (Optimizer::sgd(0.01), Guard { max_update_norm: Some(4.0) });
-        Ok(Self { spec, optimizer, guard, classes: 10, scale: 0.03, offset: -3.84 })
+        Ok(Self { spec, optimizer, label_rate: LABEL_RATE, guard, classes: 10, scale: 0.03, offset: -3.84 })
     }
 
     /// The network of a device.
     pub fn of(device: &Description) -> Self {
         let Description { spec, optimizer, guard, classes, scale, offset, .. } = device.clone();
-        Self { spec, optimizer, guard, classes, scale, offset }
+        Self { spec, optimizer, label_rate: LABEL_RATE, guard, classes, scale, offset }
     }
 }

@@ -12,6 +12,7 @@ use crate::rng::{Purpose, stream};
 use clapp_core::contrast::Phase;
 use clapp_core::learner::{Learner, infer};
 use clapp_core::link::pixels_to_frame;
+use clapp_core::optimizer::Optimizer;
 
 /// How a student learns from the stream. All of them teach both read-outs the few labels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +36,26 @@ impl Method {
         match self {
             Self::Backprop(_) => Head::Softmax,
             _ => Head::Nearest,
+        }
+    }
+
+    /// Learning rates that are tried for a stream, from careful to fast; none where nothing is learnt by a rate.
+    pub fn rates(self) -> &'static [f32] {
+        match self {
+            Self::Stream | Self::Keep(_) | Self::Replay(_) => &[1e-3, 3e-3, 1e-2],
+            Self::Frozen => &[],
+            Self::Backprop(_) => &[3e-3, 1e-2, 3e-2, 1e-1],
+        }
+    }
+
+    /// The model that learns by this method at such a rate; the local rule by plain SGD, as the firmware does.
+    pub fn at_rate(self, model: &Model, rate: f32) -> Model {
+        match self {
+            Self::Stream | Self::Keep(_) | Self::Replay(_) => {
+                Model { optimizer: Optimizer::sgd(rate), ..model.clone() }
+            }
+            Self::Frozen => model.clone(),
+            Self::Backprop(_) => Model { label_rate: rate, ..model.clone() },
         }
     }
 
@@ -121,7 +142,7 @@ impl<'a> Student<'a> {
         let glance = Ring::glance_bytes(fixation, view.input().len());
         let ring = |at: usize| Ring::new(bytes[at], glance, stream(seed, Purpose::Replay, 0, at as u64));
         let backprop = match method {
-            Method::Backprop(part) => Some(Backprop::new(&view, part)),
+            Method::Backprop(part) => Some(Backprop::new(&view, part, model.label_rate)),
             _ => None,
         };
         Ok(Self {

@@ -29,7 +29,7 @@ struct Extent {
     size: Size,
     /// Images outside the stream that an encoder is pretrained on at most, and epochs.
     pretrain: (usize, u64),
-    /// Seeds, each with images, weights and an order of its own.
+    /// Seeds, each with images, weights and an order of its own; one more chooses the learning rates.
     seeds: u64,
 }
 
@@ -57,10 +57,12 @@ fn run_with(setting: &Setting, extent: Extent, firmware: &Path) -> Result<Findin
     let device = on_device::run(setting, &sets[0], firmware)?;
     let mut results = Vec::new();
     for set in &sets {
-        let pretrained = (0..extent.seeds)
+        // The last is of the seed that chooses the rates.
+        let pretrained = (0..=extent.seeds)
             .map(|seed| pretrain(setting, set, extent, setting.seed + seed))
             .collect::<Result<Vec<_>, _>>()?;
-        results.push(Results { set, outcomes: learn(setting, &model, set, extent, &pretrained)?, pretrained });
+        let (rates, outcomes) = learn(setting, &model, set, extent, &pretrained)?;
+        results.push(Results { set, rates, outcomes, pretrained });
     }
     report::report(setting, extent, &model, &results, &left_out, device)
 }
@@ -109,15 +111,27 @@ fn pretrain(setting: &Setting, set: &Dataset, extent: Extent, seed: u64) -> Resu
     train_on(setting, &name, &config(extent, seed)?, &set.name, images, set.test.len())
 }
 
-/// What came of each learner on each stream: `[kind][seed][learner]`.
+/// The rate that was chosen for each learner, `[kind][learner]`; `None` where nothing is learnt by one.
+type Rates = Vec<Vec<Option<f32>>>;
+
+/// A learner on a stream, at a rate.
+#[derive(Debug, Clone, Copy)]
+struct Task {
+    place: usize,
+    learner: &'static Learner,
+    rate: Option<f32>,
+}
+
+/// Chooses every learner's rate for each kind of stream, by the average accuracy on a stream of a seed of its own, and
+/// gives what came of each on the streams of the other seeds: `[kind][seed][learner]`.
 fn learn(
     setting: &Setting,
     model: &Model,
     set: &Dataset,
     extent: Extent,
     pretrained: &[Trained],
-) -> Result<Vec<Vec<Vec<Outcome>>>, Error> {
-    let seeds: Vec<u64> = (0..extent.seeds).map(|seed| setting.seed + seed).collect();
+) -> Result<(Rates, Vec<Vec<Vec<Outcome>>>), Error> {
+    let seeds: Vec<u64> = (0..=extent.seeds).map(|seed| setting.seed + seed).collect();
     let places: Vec<Place> =
         KINDS.iter().flat_map(|kind| seeds.iter().map(|seed| Place { kind: *kind, seed: *seed })).collect();
     let input = model.spec.input();
@@ -127,24 +141,58 @@ fn learn(
         .collect::<Result<Vec<_>, _>>()?;
     let starts = seeds.iter().zip(pretrained).map(|(seed, pretrained)| starts(model, *seed, pretrained));
     let starts = starts.collect::<Result<Vec<_>, _>>()?;
-    let bar = setting.bar(&format!("{}: streams", set.name), (places.len() * LEARNERS.len()) as u64);
-    let tasks: Vec<(usize, &Learner)> =
-        (0..places.len()).flat_map(|place| LEARNERS.iter().map(move |learner| (place, learner))).collect();
-    let outcomes = tasks
-        .into_par_iter()
-        .map(|(place, learner)| {
+    let run = |tasks: &[Task], what: &str| {
+        let bar = setting.bar(&format!("{}: {what}", set.name), tasks.len() as u64);
+        let outcomes = tasks.par_iter().map(|Task { place, learner, rate }| {
             let start = &starts[place % seeds.len()][learner.start as usize];
-            let mut memory = memory(model, start);
-            let mut student =
-                Student::new(model, &mut memory, learner.method, extent.size.fixation, places[place].seed)?;
-            let outcome = attend(&mut student, &streams[place], || setting.check_stop());
+            let model = rate.map_or_else(|| model.clone(), |rate| learner.method.at_rate(model, rate));
+            let mut memory = memory(&model, start);
+            let seed = places[*place].seed;
+            let mut student = Student::new(&model, &mut memory, learner.method, extent.size.fixation, seed)?;
+            let outcome = attend(&mut student, &streams[*place], || setting.check_stop());
             bar.inc(1);
             outcome
-        })
-        .collect::<Result<Vec<_>, _>>()?;
-    bar.finish_and_clear();
+        });
+        let outcomes = outcomes.collect::<Result<Vec<Outcome>, Error>>();
+        bar.finish_and_clear();
+        outcomes
+    };
+    let of_kind = |kind: usize, seed: usize| kind * seeds.len() + seed;
+    let judged = extent.seeds as usize;
+    let mut tries = Vec::new();
+    for kind in 0..KINDS.len() {
+        for learner in &LEARNERS {
+            let place = of_kind(kind, judged);
+            tries.extend(learner.method.rates().iter().map(|rate| Task { place, learner, rate: Some(*rate) }));
+        }
+    }
+    let mut found = tries.iter().zip(run(&tries, "choice of rates")?);
+    let mut rates: Rates = Vec::new();
+    for _ in KINDS {
+        let best = |learner: &Learner| {
+            let tried = found.by_ref().take(learner.method.rates().len());
+            let head = learner.method.head();
+            let accuracies = tried.map(|(task, outcome)| (task.rate, outcome.of(head).average().unwrap_or(0.0)));
+            // The more careful of equal ones.
+            let best = accuracies.reduce(|best, next| if next.1 > best.1 { next } else { best });
+            best.and_then(|(rate, _)| rate)
+        };
+        rates.push(LEARNERS.iter().map(best).collect());
+    }
+    let mut tasks = Vec::new();
+    for (kind, rates) in rates.iter().enumerate() {
+        for seed in 0..judged {
+            let task = |(learner, rate): (&'static Learner, &Option<f32>)| Task {
+                place: of_kind(kind, seed),
+                learner,
+                rate: *rate,
+            };
+            tasks.extend(LEARNERS.iter().zip(rates).map(task));
+        }
+    }
+    let outcomes = run(&tasks, "streams")?;
     let of_seed: Vec<Vec<Outcome>> = outcomes.chunks(LEARNERS.len()).map(<[_]>::to_vec).collect();
-    Ok(of_seed.chunks(seeds.len()).map(<[_]>::to_vec).collect())
+    Ok((rates, of_seed.chunks(judged).map(<[_]>::to_vec).collect()))
 }
 
 /// The first parameters of a seed: drawn as the firmware draws them, and pretrained.

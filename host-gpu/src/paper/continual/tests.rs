@@ -44,7 +44,7 @@ fn a_small_experiment_from_end_to_end() {
     let [table] = &finding.tables[..] else { panic!("one table") };
     assert_eq!(table.rows.len(), 2 * LEARNERS.len());
     for (at, row) in table.rows.iter().enumerate() {
-        let (average, transfer) = (row[3].value.unwrap(), row[5].value.unwrap());
+        let (average, transfer) = (row[4].value.unwrap(), row[6].value.unwrap());
         assert!((0.0..=100.0).contains(&average));
         // The reference of forward transfer is the frozen random encoder.
         assert!(at % LEARNERS.len() != RANDOM || transfer == 0.0);
@@ -68,22 +68,30 @@ fn outcomes_do_not_depend_on_threads_and_seeds_differ() {
     let set = generated::shapes(2, 200, 60);
     let setting = setting(folder.path(), vec![set.clone()]);
     let model = Model::built_in().unwrap();
-    let encoders = || (0..2).map(|seed| pretrain(&setting, &set, EXTENT, 3 + seed).unwrap()).collect::<Vec<_>>();
+    let encoders = || (0..3).map(|seed| pretrain(&setting, &set, EXTENT, 3 + seed).unwrap()).collect::<Vec<_>>();
     let pretrained = encoders();
     let on = |threads: usize| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| learn(&setting, &model, &set, EXTENT, &pretrained).unwrap())
     };
-    let outcomes = on(1);
-    assert_eq!(outcomes, on(3));
+    let (rates, outcomes) = on(1);
+    assert_eq!((&rates, &outcomes), (&on(3).0, &on(3).1));
+    for rates in &rates {
+        for (rate, learner) in rates.iter().zip(&LEARNERS) {
+            let tried = learner.method.rates();
+            assert!(rate.map_or(tried.is_empty(), |rate| tried.contains(&rate)), "{}: {rate:?}", learner.name);
+        }
+    }
+    assert_eq!(outcomes.iter().map(Vec::len).collect::<Vec<_>>(), [2, 2]);
     for kind in &outcomes {
         assert_ne!(kind[0], kind[1]);
         let nearest = |learner: usize| kind[0][learner].of(Head::Nearest);
         assert_ne!(nearest(STREAMING), nearest(RANDOM));
         assert_ne!(nearest(PRETRAINED), nearest(RANDOM));
     }
-    // Keeping labels is for the read-out: the encoder learns the same, and with it what softmax sees.
-    assert_eq!(outcomes[0][0][KEPT].of(Head::Softmax), outcomes[0][0][STREAMING].of(Head::Softmax));
+    // Keeping labels is for the read-out: at the same rate the encoder learns the same, and with it what softmax sees.
+    let softmax = |learner: usize| outcomes[0][0][learner].of(Head::Softmax);
+    assert_eq!(softmax(KEPT) == softmax(STREAMING), rates[0][KEPT] == rates[0][STREAMING]);
     assert_ne!(outcomes[0][0][KEPT].of(Head::Nearest), outcomes[0][0][STREAMING].of(Head::Nearest));
     // A single class is always found.
     assert_eq!(outcomes[0][0][RANDOM].of(Head::Nearest).get(0, 0), Some(1.0));
