@@ -59,6 +59,11 @@ pub struct PaperArguments {
 /// Where the input is wrong, an output cannot be written or an experiment cannot be run.
 pub fn run(arguments: &PaperArguments) -> Result<u8, Error> {
     let Some(name) = &arguments.name else {
+        let PaperArguments { data, full, page, again, kept, found, .. } = arguments;
+        if !data.is_empty() || page.is_some() || [full, again, kept, found].contains(&&true) {
+            let message = format!("expected the name of an experiment or {ALL}; `clapp paper` lists them");
+            return Err(Error::Config { origin: "paper".into(), message });
+        }
         for Experiment { name, about, .. } in EXPERIMENTS {
             say(format!("{name:<18} {about}"))?;
         }
@@ -152,6 +157,16 @@ fn find(experiment: &Experiment, setting: &Setting, arguments: &PaperArguments) 
             kept
         }
         None => {
+            if let Ok(other) = Kept::read(&folder) {
+                let Inputs { seed, program, .. } = other.inputs;
+                eprintln!(
+                    "{}: what {} has (seed {seed}, commit {}, {}) will be replaced",
+                    experiment.name,
+                    folder.display(),
+                    program.commit,
+                    other.started
+                );
+            }
             let started = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
             let begin = Instant::now();
             let finding = (experiment.run)(setting).inspect_err(|error| {

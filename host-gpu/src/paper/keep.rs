@@ -1,7 +1,6 @@
 //! What an experiment's folder holds: `finding.json`, and made from it a CSV file a table, an SVG and a PNG a figure.
 
 use super::draw;
-use super::figure::Figure;
 use super::finding::Finding;
 use crate::checkpoint::DataIdentity;
 use crate::error::Error;
@@ -77,28 +76,22 @@ impl Kept {
     /// # Errors
     /// Where a picture cannot be drawn.
     pub fn products(&self, folder: &Path) -> Result<Vec<(PathBuf, Vec<u8>)>, Error> {
+        let refused = |path: &Path, message: String| Error::Plot { path: path.into(), message };
         let mut files = Vec::new();
         for table in &self.finding.tables {
             let path = folder.join(format!("{}.csv", table.name));
             let bytes = table.csv(&path)?;
             files.push((path, bytes));
         }
-        for Figure { name, .. } in &self.finding.figures {
-            let path = folder.join(format!("{name}.svg"));
-            files.push((path.clone(), self.svg(name, &path)?.into_bytes()));
-            let path = folder.join(format!("{name}.png"));
-            let svg = self.svg(name, &path)?;
-            let bytes =
-                draw::png(&svg).map_err(|error| Error::Plot { path: path.clone(), message: error.to_string() })?;
+        for figure in &self.finding.figures {
+            let path = folder.join(format!("{}.svg", figure.name));
+            let svg = draw::svg(figure).map_err(|error| refused(&path, error.to_string()))?;
+            files.push((path, svg.clone().into_bytes()));
+            let path = folder.join(format!("{}.png", figure.name));
+            let bytes = draw::png(&svg).map_err(|error| refused(&path, error.to_string()))?;
             files.push((path, bytes));
         }
         Ok(files)
-    }
-
-    fn svg(&self, name: &str, path: &Path) -> Result<String, Error> {
-        let refused = |message: String| Error::Plot { path: path.into(), message };
-        let figure = self.finding.figures.iter().find(|figure| figure.name == name);
-        draw::svg(figure.ok_or_else(|| refused("no such figure".into()))?).map_err(|error| refused(error.to_string()))
     }
 
     /// Reads the finding of a folder.

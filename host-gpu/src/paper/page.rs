@@ -8,14 +8,15 @@ use crate::run_info::MachineInfo;
 use std::fmt::Write;
 use std::path::Path;
 
-/// Writes the page, and its pictures and tables into the folder of the same name without extension.
+/// Writes the page, and the pictures and tables of its last finding into the folder of the same name without extension:
+/// a page that grows by a finding at a time has those of the others there.
 ///
 /// # Errors
 /// Where a picture cannot be drawn or a file cannot be written.
 pub fn write(path: &Path, command: &str, findings: &[Kept]) -> Result<(), Error> {
     let folder = path.with_extension("");
     make_folder(&folder)?;
-    for kept in findings {
+    if let Some(kept) = findings.last() {
         for (file, bytes) in kept.products(&folder)? {
             write_atomically(&file, &bytes)?;
         }
