@@ -57,10 +57,25 @@ impl Default for Mirror {
     }
 }
 
+/// By what inference descends on the energy of predictive coding ([`crate::step::relax`]); the energy and where it rests
+/// are the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Inference {
+    /// By the prediction errors (Goemaere et al. 2025): rests after a few iterations.
+    #[default]
+    Errors,
+    /// By the activities (Rao and Ballard 1999; Whittington and Bogacz 2017), where a layer hears of its neighbours alone:
+    /// in trained networks the lower layers rest after very many iterations only.
+    Activities,
+}
+
 /// How activities relax on the energy of predictive coding ([`crate::step::relax`]).
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Relaxation {
+    /// By what it descends.
+    pub by: Inference,
     /// Steps of inference.
     pub iterations: usize,
     /// Length of a step, in gradients.
@@ -71,7 +86,7 @@ pub struct Relaxation {
 
 impl Default for Relaxation {
     fn default() -> Self {
-        Self { iterations: 8, rate: 0.5, weight: 1.0 }
+        Self { by: Inference::Errors, iterations: 4, rate: 0.8, weight: 1.0 }
     }
 }
 

@@ -9,7 +9,7 @@ use clapp_core::plan::Layer;
 use clapp_core::shape::Shape;
 use clapp_host_gpu::backend::cpu::Cpu;
 use clapp_host_gpu::backend::{Backend, Pairing};
-use clapp_host_gpu::model::{LayerValues, Learning, Mirror, NetworkSpec, Options, Relaxation, TensorRole};
+use clapp_host_gpu::model::{Inference, LayerValues, Learning, Mirror, NetworkSpec, Options, Relaxation, TensorRole};
 use clapp_host_gpu::step::relax::{Course, ROUNDING, Relaxed};
 use clapp_host_gpu::step::{Mode, Model, download_gradients, mirror, read, step};
 use clapp_tests::{numbers, uniform};
@@ -265,7 +265,12 @@ fn inferred<'a>(
 #[test]
 fn the_energy_is_what_its_definition_says_and_learning_descends_on_it() {
     let rule = soft(Rule::clapp_pp());
-    let settings = Relaxation { iterations: 5, rate: 0.3, weight: 20.0 };
+    for by in [Inference::Errors, Inference::Activities] {
+        energy_and_gradients(rule, Relaxation { by, iterations: 5, rate: 0.3, weight: 20.0 });
+    }
+}
+
+fn energy_and_gradients(rule: Rule, settings: Relaxation) {
     let spec = spec(rule, Learning::Relaxed, Options { relaxation: settings, ..Options::default() });
     let (values, frames) = draw(&spec, 41);
     let model = Model::upload(&Cpu, spec.clone(), &values);
@@ -312,47 +317,56 @@ fn the_energy_never_rises() {
         let (values, frames) = draw(&spec, seed);
         let model = Model::upload(&Cpu, spec.clone(), &values);
         let x = Cpu.upload_frames(spec.input(), &frames);
-        let settings = Relaxation::default();
-        let (_, _, course) = inferred(&spec, &model, &x, settings);
-        assert_eq!((course.energies.len(), course.taken_back), (settings.iterations + 1, 0), "{course:?}");
-        assert!(course.energies.windows(2).all(|pair| pair[1] < pair[0]), "{course:?}");
-        // Far too large a rate: steps are taken back, and still it falls.
-        let (_, _, course) = inferred(&spec, &model, &x, Relaxation { rate: 50.0, iterations: 20, ..settings });
-        assert!(course.taken_back > 0, "{course:?}");
-        assert!(course.energies.windows(2).all(|pair| pair[1] <= pair[0] * (1.0 + ROUNDING)), "{course:?}");
-        assert!(course.energies[20] < course.energies[0]);
+        for by in [Inference::Errors, Inference::Activities] {
+            let settings = Relaxation { by, iterations: 4, rate: 0.5, weight: 1.0 };
+            let (_, _, course) = inferred(&spec, &model, &x, settings);
+            assert_eq!((course.energies.len(), course.taken_back), (settings.iterations + 1, 0), "{course:?}");
+            assert!(course.energies.windows(2).all(|pair| pair[1] < pair[0]), "{course:?}");
+            // Far too large a rate: steps are taken back, and still it falls.
+            let (_, _, course) = inferred(&spec, &model, &x, Relaxation { rate: 50.0, iterations: 20, ..settings });
+            assert!(course.taken_back > 0, "{course:?}");
+            assert!(course.energies.windows(2).all(|pair| pair[1] <= pair[0] * (1.0 + ROUNDING)), "{course:?}");
+            assert!(course.energies[20] < course.energies[0]);
+        }
     }
 }
 
 #[test]
 fn where_the_loss_weighs_little_predictive_coding_is_back_propagation() {
-    let least = |cosines: &[f64]| cosines.iter().fold(1.0_f64, |least, cosine| least.min(*cosine));
     for (rule, seed) in [(Rule::clapp_pp(), 62), (soft(Rule::clapp_pp()), 62), (Rule::clapp_pp(), 64)] {
         let global = spec(rule, Learning::Global, Options::default());
         let (values, frames) = draw(&global, seed);
         let reference = recorded(&global, &values, &frames);
-        let cosines = |weight: f32| {
-            let relaxation = Relaxation { iterations: 150, rate: 0.3, weight };
-            let relaxed = spec(rule, Learning::Relaxed, Options { relaxation, ..Options::default() });
-            let gradients = recorded(&relaxed, &values, &frames);
-            let pairs = gradients.iter().zip(&reference);
-            let ratio = |(own, other): (&LayerValues, &LayerValues)| norm(&own.weight) / norm(&other.weight);
-            let cosine = |(own, other): (&LayerValues, &LayerValues)| cosine(&own.weight, &other.weight);
-            (pairs.clone().map(cosine).collect::<Vec<_>>(), pairs.map(ratio).collect::<Vec<_>>())
-        };
-        // Still less weight would leave errors that single precision cannot tell from the activity.
-        let [(far, _), (nearer, _), (near, ratios)] = [3.0, 0.3, 0.01].map(cosines);
-        println!("{far:?} {nearer:?} {near:?} {ratios:?}");
-        assert!(least(&far) < 0.99 && least(&far) < least(&nearer) && least(&nearer) < least(&near));
-        assert!(least(&near) > 0.9999, "{near:?}");
-        assert!(ratios.iter().all(|ratio| (ratio - 1.0).abs() < 0.02), "{ratios:?}");
+        for by in [Inference::Errors, Inference::Activities] {
+            like_back_propagation(rule, by, &values, &frames, &reference);
+        }
     }
+}
+
+/// The gradients come near to those of back-propagation as the weight of the loss falls.
+fn like_back_propagation(rule: Rule, by: Inference, values: &[LayerValues], frames: &[f32], reference: &[LayerValues]) {
+    let least = |cosines: &[f64]| cosines.iter().fold(1.0_f64, |least, cosine| least.min(*cosine));
+    let cosines = |weight: f32| {
+        let relaxation = Relaxation { by, iterations: 150, rate: 0.3, weight };
+        let relaxed = spec(rule, Learning::Relaxed, Options { relaxation, ..Options::default() });
+        let gradients = recorded(&relaxed, values, frames);
+        let pairs = gradients.iter().zip(reference);
+        let ratio = |(own, other): (&LayerValues, &LayerValues)| norm(&own.weight) / norm(&other.weight);
+        let cosine = |(own, other): (&LayerValues, &LayerValues)| cosine(&own.weight, &other.weight);
+        (pairs.clone().map(cosine).collect::<Vec<_>>(), pairs.map(ratio).collect::<Vec<_>>())
+    };
+    // Still less weight would leave errors that single precision cannot tell from activities.
+    let [(far, _), (nearer, _), (near, ratios)] = [3.0, 0.3, 0.01].map(cosines);
+    println!("{by:?}: {far:?} {nearer:?} {near:?} {ratios:?}");
+    assert!(least(&far) < 0.99 && least(&far) < least(&nearer) && least(&nearer) < least(&near));
+    assert!(least(&near) > 0.9999, "{near:?}");
+    assert!(ratios.iter().all(|ratio| (ratio - 1.0).abs() < 0.02), "{ratios:?}");
 }
 
 #[test]
 fn the_hybrid_relaxes_the_top_alone_and_teaches_all_others_with_it() {
     let rule = soft(Rule::clapp_pp_dfb());
-    let settings = Relaxation { iterations: 4, rate: 0.4, weight: 10.0 };
+    let settings = Relaxation { by: Inference::Errors, iterations: 4, rate: 0.4, weight: 10.0 };
     let hybrid = |relaxation| spec(rule, Learning::TopRelaxed, Options { relaxation, ..Options::default() });
     let spec = hybrid(settings);
     let (values, frames) = draw(&spec, 71);
@@ -395,7 +409,11 @@ fn the_hybrid_relaxes_the_top_alone_and_teaches_all_others_with_it() {
         });
     }
     // Where the loss weighs next to nothing the top stays where it is, and what is left is direct feedback.
-    let still = recorded(&hybrid(Relaxation { iterations: 60, rate: 0.5, weight: 1e-3 }), &values, &frames);
+    let still = recorded(
+        &hybrid(Relaxation { iterations: 60, rate: 0.5, weight: 1e-3, ..Relaxation::default() }),
+        &values,
+        &frames,
+    );
     let feedback = recorded(&self::spec(rule, Learning::Local, Options::default()), &values, &frames);
     for (own, other) in still.iter().zip(&feedback) {
         assert!(cosine(&own.weight, &other.weight) > 0.9999);

@@ -95,7 +95,7 @@ fn above_zero(field: &str, value: f32) -> Result<(), String> {
 }
 
 fn check_relaxation(config: &Config) -> Result<(), String> {
-    let Relaxation { iterations, rate, weight } = config.relaxation;
+    let Relaxation { iterations, rate, weight, .. } = config.relaxation;
     let relaxes = matches!(config.rule.choices().learning, Learning::Relaxed | Learning::TopRelaxed);
     if !relaxes && config.relaxation != Relaxation::default() {
         let rule = config.rule.name();

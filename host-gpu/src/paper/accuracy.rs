@@ -111,9 +111,9 @@ impl Difference {
         }
     }
 
-    /// Whether the first reaches the second: is not below it by more than [`MARGIN`].
-    pub fn reaches(self) -> Verdict {
-        Self { value: self.value + MARGIN, ..self }.above()
+    /// Whether the first reaches the second: is not below it by more than `margin`.
+    pub fn reaches(self, margin: f64) -> Verdict {
+        Self { value: self.value + margin, ..self }.above()
     }
 
     /// In points, with so many errors as decide.
@@ -130,7 +130,13 @@ pub fn above(statement: &str, one: &Accuracy, other: &Accuracy, spread: Spread) 
 /// A claim that one rule reaches another, within [`MARGIN`].
 pub fn reaches(statement: &str, one: &Accuracy, other: &Accuracy, spread: Spread) -> Claim {
     let statement = format!("{statement}, within {} point", 100.0 * MARGIN);
-    compared(&statement, one, other, spread, Difference::reaches)
+    compared(&statement, one, other, spread, |difference| difference.reaches(MARGIN))
+}
+
+/// A claim that one reaches another, within a margin of its own.
+pub fn reaches_within(margin: f64, statement: &str, one: &Accuracy, other: &Accuracy, spread: Spread) -> Claim {
+    let statement = format!("{statement}, within {} points", 100.0 * margin);
+    compared(&statement, one, other, spread, |difference| difference.reaches(margin))
 }
 
 fn compared(
@@ -195,7 +201,7 @@ mod tests {
         use Verdict::{Failed, Held, Open};
         let verdicts = |value: f64| {
             let difference = Difference { value, error: 0.004, errors: 2.5 };
-            [difference.above(), difference.reaches()]
+            [difference.above(), difference.reaches(MARGIN)]
         };
         assert_eq!(verdicts(0.011), [Held, Held]);
         assert_eq!(verdicts(0.001), [Open, Held]);

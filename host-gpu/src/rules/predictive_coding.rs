@@ -2,8 +2,8 @@
 //!
 //! The energy is half the squared prediction errors of all blocks plus the loss of the top; activities relax on it, then
 //! each layer's weights descend on it by its own error ([`crate::step::relax`]). The context of the loss is the forward
-//! pass's, as it is detached elsewhere. `relaxation` in the configuration has the number of iterations, the rate, and the
-//! weight of a row's loss; with a small weight the gradients are those of back-propagation.
+//! pass's, as it is detached elsewhere. `relaxation` in the configuration has by what it descends, the number of
+//! iterations, the rate, and the weight of a row's loss; with a small weight the gradients are those of back-propagation.
 //!
 //! Source: the primary literature; the paper reports the rule as a baseline (spec 3), its code has it not. Whether the
 //! paper's has free activities or fixed predictions, how many iterations and what weights is not known.

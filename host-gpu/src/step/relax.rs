@@ -8,22 +8,34 @@
 //! F = 1/2 sum_l ||e^l||^2 + w sum_rows loss(z^L)
 //! ```
 //!
-//! Inference descends on `F` by the activities, from the forward pass, where all errors are 0:
+//! Inference descends on `F` from the forward pass, where all errors are 0, until it rests where
 //!
 //! ```text
-//! dF/dz^L = e^L + w d(sum of losses)/dz^L         dF/dz^l = e^l - J_{l+1}^T e^{l+1}
+//! 0 = e^L + w d(sum of losses)/dz^L         0 = e^l - J_{l+1}^T e^{l+1}
 //! ```
 //!
-//! with `J_{l+1}` the derivative of block `l + 1` at `z^l` ([`Backend::input_gradient`]): a layer needs the errors of its
-//! own and of the next one only. In each iteration the layers take their steps from the top down, so that an error comes
-//! down in one iteration; the predictions follow afterwards. A step that would raise the energy is taken back, and the
-//! rate is halved for the rest of this inference, so that the energy never rises (beyond [`ROUNDING`]). Learning then descends on `F` by the
-//! weights, `dF/dW^l = -(df_l/dW^l)^T e^l`, which is local; divided by `w` and the rows it is the gradient of
-//! back-propagation where `w` is small (Whittington and Bogacz 2017, Millidge et al. 2022).
+//! with `J_{l+1}` the derivative of block `l + 1` at `z^l` ([`Backend::input_gradient`]). There are two ways to it
+//! ([`Inference`]):
+//!
+//! - *by the activities*: `dF/dz^l` is the right-hand side, so that a layer needs the errors of its own and of the next
+//!   one only. In each iteration the layers take their steps from the top down, so that an error comes down in one
+//!   iteration; the predictions follow afterwards. The curvature of `F` in the activities grows with the derivatives of
+//!   the blocks, and its least one falls with their product: once weights have grown, steps must be small and errors
+//!   reach the lower layers after very many iterations (Goemaere et al. 2025 call that exponential signal decay).
+//! - *by the errors* (Goemaere et al. 2025): with `z^l = f_l(z^{l-1}) + e^l` the energy is a function of the errors, and
+//!   `dF/de^l = e^l + d^l`, where `d^L = w d(sum of losses)/dz^L` and `d^l = J_{l+1}^T d^{l+1}` come down from the top at
+//!   the relaxed activities. `F` is nearly round in the errors where `w` is small, and they are kept as numbers of their
+//!   own rather than as differences of large ones, so a few iterations suffice; the price is that what comes down is not
+//!   the error of the next layer but that of the loss.
+//!
+//! A step that would raise the energy is taken back, and the rate is halved for the rest of this inference, so that the
+//! energy never rises (beyond [`ROUNDING`]). Learning then descends on `F` by the weights, `dF/dW^l = -(df_l/dW^l)^T e^l`,
+//! which is local; divided by `w` and the rows it is the gradient of back-propagation where `w` is small (Whittington and
+//! Bogacz 2017, Millidge et al. 2022).
 
 use super::{Model, forward};
 use crate::backend::{ActivityOf, Backend, BlockGradient};
-use crate::model::Relaxation;
+use crate::model::{Inference, Relaxation};
 use clapp_core::plan::Layer;
 
 /// How far the energy may seem to rise by the rounding of activities alone, relative to it.
@@ -46,6 +58,13 @@ pub struct Relaxed<'a, B: Backend> {
     /// What the blocks predict from the activities below.
     predictions: Vec<ActivityOf<B>>,
     /// The prediction errors `e^l`.
+    errors: Vec<B::Tensor>,
+}
+
+/// What a step has replaced: the predictions are those of the layers above the first.
+struct Before<B: Backend> {
+    values: Vec<B::Tensor>,
+    predictions: Vec<ActivityOf<B>>,
     errors: Vec<B::Tensor>,
 }
 
@@ -103,18 +122,18 @@ impl<'a, B: Backend> Relaxed<'a, B> {
         let (mut energy, mut dp) = self.energy(top_loss);
         let mut course = Course { energies: vec![energy], taken_back: 0 };
         for _ in 0..settings.iterations {
-            let values = self.step(model, &dp, rate);
-            let values = std::mem::replace(&mut self.values, values);
-            let predictions = self.predict(model);
-            self.errors = self.differences();
+            let before = match settings.by {
+                Inference::Activities => self.by_activities(model, &dp, rate),
+                Inference::Errors => self.by_errors(model, &dp, rate),
+            };
             let (found, next) = self.energy(top_loss);
             if found <= energy + ROUNDING * energy.abs() {
                 (energy, dp) = (found, next);
             } else {
-                self.values = values;
+                self.values = before.values;
                 self.predictions.truncate(1);
-                self.predictions.extend(predictions);
-                self.errors = self.differences();
+                self.predictions.extend(before.predictions);
+                self.errors = before.errors;
                 course.taken_back += 1;
                 rate /= 2.0;
             }
@@ -128,6 +147,48 @@ impl<'a, B: Backend> Relaxed<'a, B> {
         let (loss, dp) = top_loss(&self.pooled());
         let squares: f64 = self.errors.iter().map(|error| self.backend.square_sum(error)).sum();
         (0.5 * squares + f64::from(self.weight) * self.rows as f64 * loss, dp)
+    }
+
+    /// One step by the activities; gives what was before.
+    fn by_activities(&mut self, model: &Model<B::Tensor>, dp: &B::PooledGradient, rate: f32) -> Before<B> {
+        let values = self.step(model, dp, rate);
+        let values = std::mem::replace(&mut self.values, values);
+        let predictions = self.predict(model);
+        let errors = self.differences();
+        Before { values, predictions, errors: std::mem::replace(&mut self.errors, errors) }
+    }
+
+    /// One step by the errors; gives what was before.
+    fn by_errors(&mut self, model: &Model<B::Tensor>, dp: &B::PooledGradient, rate: f32) -> Before<B> {
+        let backend = self.backend;
+        let mut errors = Vec::with_capacity(self.layers.len());
+        let mut above: Option<B::Tensor> = None;
+        for (at, layer) in self.layers.iter().enumerate().rev() {
+            let slope = match (above.take(), self.layers.get(at + 1)) {
+                (Some(slope), Some(next)) => {
+                    let weight = &model.layers[next.index].weight.value;
+                    backend.input_gradient(next, weight, &self.predictions[at + 1], &slope)
+                }
+                _ => {
+                    let slope = backend.spread(layer, dp, self.rows);
+                    backend.scaled_sum(&[(self.weight * self.rows as f32, &slope)])
+                }
+            };
+            errors.push(backend.scaled_sum(&[(1.0 - rate, &self.errors[at]), (-rate, &slope)]));
+            above = Some(slope);
+        }
+        errors.reverse();
+        let errors = std::mem::replace(&mut self.errors, errors);
+        let mut before = Before { values: Vec::new(), predictions: Vec::new(), errors };
+        for (at, layer) in self.layers.iter().enumerate() {
+            if at > 0 {
+                let prediction = forward(backend, model, layer, &self.values[at - 1], self.rows);
+                before.predictions.push(std::mem::replace(&mut self.predictions[at], prediction));
+            }
+            let value = backend.scaled_sum(&[(1.0, &self.predictions[at].z), (1.0, &self.errors[at])]);
+            before.values.push(std::mem::replace(&mut self.values[at], value));
+        }
+        before
     }
 
     /// The activities one step on, from the top down: a layer's step sees the error of the layer above after its step.
