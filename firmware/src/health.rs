@@ -12,14 +12,6 @@ pub use clapp_core::collapse::Condition;
 /// From where on a layer counts as collapsed.
 const LIMITS: Limits = Limits::DEFAULT;
 
-/// Frames until a layer may count as diverging: the losses of first weights can be far above that of no scores.
-const SETTLED: u32 = 256;
-
-fn condition_of(watch: &Watch) -> Condition {
-    let excess = if watch.rows() < SETTLED { f32::INFINITY } else { LIMITS.excess };
-    watch.condition(&Limits { excess, ..LIMITS })
-}
-
 /// Watches a learner as its observer.
 #[derive(Debug)]
 pub struct Health {
@@ -51,12 +43,12 @@ impl Health {
 
     /// The condition of a layer.
     pub fn condition(&self, layer: usize) -> Condition {
-        self.watches.get(layer).map_or(Condition::Sound, condition_of)
+        self.watches.get(layer).map_or(Condition::Sound, |watch| watch.condition(&LIMITS))
     }
 
     /// The first layer that is not sound.
     pub fn collapse(&self) -> Option<(usize, Condition)> {
-        let conditions = self.watches.iter().map(condition_of);
+        let conditions = self.watches.iter().map(|watch| watch.condition(&LIMITS));
         conditions.enumerate().find(|(_, condition)| *condition != Condition::Sound)
     }
 

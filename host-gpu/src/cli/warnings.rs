@@ -1,4 +1,9 @@
 //! Warnings of a run whose layers are about to collapse.
+//!
+//! Of the signs of [`clapp_core::collapse`] a run knows two: that a layer diverges, and that its contrast has faded. Both
+//! are read off the losses and scores that every step reports on any backend. The shares of dead channels and of
+//! updates refused, and the change of the activity, are a device's: here nothing is refused, and to look through the
+//! maps for the others would cost every step a pass over them.
 
 use crate::config::Config;
 use crate::error::Error;

@@ -1,103 +1,97 @@
 //! Alarms: which limit each sign needs, and how often it is right.
 
 use super::runs::{Course, Fault, ONSET};
-use clapp_core::collapse::{Limits, Signs};
+use clapp_core::collapse::{Condition, Limits, Signs};
 
-/// A sign as a number that grows with the danger, and the limits that are tried.
+/// A sign, and the limits that are tried.
 #[derive(Debug, Clone, Copy)]
 pub struct Sign {
     /// Its name.
     pub name: &'static str,
-    /// The number that [`Limits`] has.
-    pub of: fn(&Signs) -> Option<f32>,
-    /// Whether it means danger above its limit, not below.
-    pub above: bool,
+    /// What it says of a layer.
+    condition: Condition,
     /// Limits, from those that alarm seldom to those that alarm often.
-    pub grid: [f32; 5],
+    pub grid: [f32; 6],
     /// That of [`Limits`].
     pub limit: fn(&Limits) -> f32,
     /// The limits with another one of this sign.
     pub with: fn(Limits, f32) -> Limits,
 }
 
-/// All signs.
-pub const SIGNS: [Sign; 6] = [
-    Sign {
-        name: "dead channels",
-        of: |signs| signs.dead,
-        above: true,
-        grid: [0.95, 0.75, 0.5, 0.35, 0.2],
-        limit: |limits| limits.dead,
-        with: |limits, dead| Limits { dead, ..limits },
-    },
+/// All signs, in the order of [`Signs::condition`](clapp_core::collapse::Signs::condition).
+pub const SIGNS: [Sign; 5] = [
     Sign {
         name: "refused updates",
-        of: |signs| signs.refused,
-        above: true,
-        grid: [0.9, 0.7, 0.5, 0.25, 0.1],
+        condition: Condition::Refused,
+        grid: [0.9, 0.7, 0.5, 0.25, 0.1, 0.05],
         limit: |limits| limits.refused,
         with: |limits, refused| Limits { refused, ..limits },
     },
     Sign {
-        name: "change of the activity",
-        of: |signs| signs.change,
-        above: false,
-        grid: [1e-4, 1e-3, 1e-2, 3e-2, 1e-1],
-        limit: |limits| limits.change,
-        with: |limits, change| Limits { change, ..limits },
-    },
-    Sign {
-        name: "rank of the activity",
-        of: |signs| signs.rank,
-        above: false,
-        grid: [1.002, 1.005, 1.02, 1.05, 1.2],
-        limit: |limits| limits.rank,
-        with: |limits, rank| Limits { rank, ..limits },
+        name: "rise of dead channels",
+        condition: Condition::Dead,
+        grid: [0.75, 0.5, 0.4, 0.3, 0.2, 0.1],
+        limit: |limits| limits.dead,
+        with: |limits, dead| Limits { dead, ..limits },
     },
     Sign {
         name: "excess of the loss",
-        of: |signs| signs.excess,
-        above: true,
-        grid: [2.0, 1.0, 0.5, 0.25, 0.1],
+        condition: Condition::Diverging,
+        grid: [2.0, 1.0, 0.5, 0.25, 0.1, 0.05],
         limit: |limits| limits.excess,
         with: |limits, excess| Limits { excess, ..limits },
     },
     Sign {
+        name: "change of the activity",
+        condition: Condition::Constant,
+        grid: [1e-4, 1e-3, 1e-2, 3e-2, 1e-1, 3e-1],
+        limit: |limits| limits.change,
+        with: |limits, change| Limits { change, ..limits },
+    },
+    Sign {
         name: "what is left of the contrast",
-        of: |signs| signs.left,
-        above: false,
-        grid: [-0.5, 0.0, 0.05, 0.2, 0.4],
+        condition: Condition::Faded,
+        grid: [-0.5, 0.0, 0.05, 0.2, 0.4, 0.6],
         limit: |limits| limits.left,
         with: |limits, left| Limits { left, ..limits },
     },
 ];
 
 impl Sign {
-    /// The frame of the first alarm.
+    /// The frame of the first alarm by this sign alone.
     pub fn alarm(&self, course: &Course, limit: f32) -> Option<u64> {
-        let alarms = |signs: &Signs| {
-            (self.of)(signs).is_some_and(|value| if self.above { value >= limit } else { value <= limit })
-        };
-        course.signs.iter().find(|(_, layers)| layers.iter().any(alarms)).map(|(frame, _)| *frame)
+        alarm(course, &(self.with)(Limits::NEVER, limit)).map(|(frame, _)| frame)
     }
 }
 
-/// The first alarm of any sign, with its name.
+/// The first alarm, as a device raises it, with the sign's name.
 pub fn alarm(course: &Course, limits: &Limits) -> Option<(u64, &'static str)> {
-    let first = |sign: &Sign| Some((sign.alarm(course, (sign.limit)(limits))?, sign.name));
-    SIGNS.iter().filter_map(first).min_by_key(|(frame, _)| *frame)
+    let found = |layers: &Vec<_>| {
+        layers.iter().map(|signs: &Signs| signs.condition(limits)).find(|condition| *condition != Condition::Sound)
+    };
+    let (frame, condition) = course.signs.iter().find_map(|(frame, layers)| Some((*frame, found(layers)?)))?;
+    let name = SIGNS.iter().find(|sign| sign.condition == condition).map_or("", |sign| sign.name);
+    Some((frame, name))
 }
 
-/// The limits that alarm most often without a false alarm in the healthy ones of these courses; the most careful of a sign
-/// where there is none.
+/// Limits chosen by some courses, sign by sign. At most one step inside the last that leaves the healthy alone (in its
+/// grid), so that other healthy ones are left alone, too; and of those by which as many of the others are caught, with
+/// the signs before it, the most careful. Where none leaves the healthy alone, the most careful of all.
 pub fn choose(courses: &[&Course]) -> Limits {
-    let healthy: Vec<&&Course> = courses.iter().filter(|course| course.case.fault == Fault::None).collect();
-    let mut limits = Limits::DEFAULT;
+    let (healthy, befallen): (Vec<&Course>, Vec<&Course>) =
+        courses.iter().partition(|course| course.case.fault == Fault::None);
+    let mut limits = Limits::NEVER;
     for sign in SIGNS {
-        let quiet =
-            sign.grid.iter().take_while(|limit| healthy.iter().all(|course| sign.alarm(course, **limit).is_none()));
-        let at = quiet.count().saturating_sub(1);
-        if let Some(limit) = sign.grid.get(at) {
+        let is_quiet = |limit: f32| healthy.iter().all(|course| sign.alarm(course, limit).is_none());
+        let quiet = sign.grid.iter().take_while(|limit| is_quiet(**limit)).count();
+        let inside = &sign.grid[..quiet.saturating_sub(1).max(1)];
+        let caught = |limit: f32| {
+            let limits = (sign.with)(limits, limit);
+            let after = |course: &&&Course| alarm(course, &limits).is_some_and(|(frame, _)| frame > ONSET);
+            befallen.iter().filter(after).count()
+        };
+        let most = inside.iter().map(|limit| caught(*limit)).max();
+        if let Some(limit) = inside.iter().find(|limit| Some(caught(**limit)) == most) {
             limits = (sign.with)(limits, *limit);
         }
     }
@@ -157,7 +151,7 @@ mod tests {
 
     fn course(fault: Fault, excess: &[f32], accuracies: &[(u64, f64)]) -> Course {
         let case = Case { fault, channels: 8, rule: RuleName::ClappPpDfb, seed: 0 };
-        let none = Signs { dead: None, refused: None, change: None, rank: None, excess: None, left: None };
+        let none = Signs { dead: None, refused: None, change: None, excess: None, left: None };
         let signs = excess
             .iter()
             .enumerate()
@@ -176,12 +170,31 @@ mod tests {
         assert!(kept.lost().is_none() && !in_time(&kept, Some(1010)));
     }
 
+    /// The order is the firmware's: what a layer is said to be does not hang on the order of the signs here.
+    #[test]
+    fn an_alarm_has_the_name_of_what_the_device_calls_the_layer() {
+        let mut ill = course(Fault::Dead, &[2.5], &[]);
+        for (signs, name) in [
+            (Signs { dead: Some(0.9), ..ill.signs[0].1[1] }, "rise of dead channels"),
+            (Signs { change: Some(0.0), left: Some(-1.0), ..ill.signs[0].1[1] }, "excess of the loss"),
+            (Signs { change: Some(0.0), left: Some(-1.0), ..ill.signs[0].1[0] }, "change of the activity"),
+        ] {
+            ill.signs[0].1[1] = signs;
+            assert_eq!(alarm(&ill, &Limits::DEFAULT), Some((ONSET + 10, name)));
+            assert_eq!(alarm(&ill, &Limits::NEVER), None);
+        }
+    }
+
     #[test]
     fn limits_are_chosen_so_that_the_healthy_are_left_alone() {
         let healthy = course(Fault::None, &[0.05, 0.2, 0.1], &[]);
-        let ill = course(Fault::Dead, &[5.0], &[]);
-        assert_eq!(choose(&[&healthy, &ill]).excess, 0.25);
-        let wild = course(Fault::None, &[3.0], &[]);
+        // Quiet down to 0.25, one step inside is 0.5; as much is caught from 1 on.
+        let [ill, worse] = [course(Fault::Dead, &[1.5], &[]), course(Fault::Dead, &[5.0], &[])];
+        assert_eq!(choose(&[&healthy, &ill, &worse]).excess, 1.0);
+        assert_eq!(choose(&[&healthy, &worse]).excess, 2.0);
+        let slight = course(Fault::Dead, &[0.3], &[]);
+        assert_eq!(choose(&[&healthy, &worse, &slight]).excess, 2.0, "0.25 is too near to the healthy");
+        let wild = course(Fault::None, &[4.0], &[]);
         assert_eq!(choose(&[&wild]).excess, 2.0);
     }
 

@@ -24,8 +24,7 @@ use std::sync::Arc;
 pub const ONSET: u64 = 1000;
 /// Frames in all.
 pub const FRAMES: u64 = 3000;
-/// Frames between two looks at the signs, and between two read-outs.
-const LOOK: u64 = 10;
+/// Frames between two read-outs.
 const READ: u64 = 200;
 /// A loss of accuracy that counts, of 1.
 pub const LOST: f64 = 0.05;
@@ -174,9 +173,7 @@ pub fn run(setting: &Setting, data: &Dataset, case: Case) -> Result<Course, Erro
                 learner.observe(&frame, phase, 1.0, &mut watches).map_err(refused)?;
                 frame_before = frame;
                 count += 1;
-                if count.is_multiple_of(LOOK) {
-                    course.signs.push((count, watches.layers.iter().map(Watch::signs).collect()));
-                }
+                course.signs.push((count, watches.layers.iter().map(Watch::signs).collect()));
                 let healthy = case.fault == Fault::None;
                 if count == FRAMES || (!healthy && count > ONSET && count.is_multiple_of(READ)) {
                     read(&mut course, count, &config, &spec, learner.parameters(), data)?;
