@@ -5,7 +5,9 @@
 //! those that learn the moments that the optimiser keeps, `layer{l}.weight.first`, `layer{l}.weight.second` and so on;
 //! all `f32`, row-major, moments in the layout of their parameter. The metadata has one entry, `clapp`: JSON with
 //! `format`, the epochs done (`epoch`), the steps done (`step`), what the images are (`data`), the number of ranks where
-//! there are several (`ranks`), the backend where it is not the CPU (`backend`), and the configuration as TOML (`config`).
+//! there are several (`ranks`), the backend where it is not the CPU (`backend`), the configuration as TOML (`config`), and
+//! the CRC-32 of the bytes of all tensors (`crc32`, eight hexadecimal digits; files of earlier versions have none). It is
+//! checked whenever tensors are read.
 //! Random numbers come from streams named by seed, epoch, step and image ([`crate::rng`]), so the count of steps is their
 //! whole state. Nothing in the file depends on the clock.
 //!
@@ -23,11 +25,13 @@ use crate::files::write_with;
 use crate::model::{LayerValues, NetworkSpec, TensorRole};
 use crate::optimizer::Optimizer;
 use crate::step::{LayerParameters, Model};
-use crate::tensor_file::{TensorFile, write_header, write_values};
+use crate::tensor_file::{Checksum, TensorFile, write_header, write_values};
 use crate::trainer::State;
 use clapp_core::plan::Layer;
 use device::DeviceEntry;
 use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::io::{BufWriter, Seek};
 use std::num::NonZeroUsize;
 use std::path::Path;
 
@@ -60,6 +64,9 @@ struct Entry {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     device: Option<DeviceEntry>,
     config: String,
+    /// Of the bytes of all tensors.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    crc32: Option<String>,
 }
 
 /// What tells one set of training images from another.
@@ -120,14 +127,15 @@ impl Header {
     /// [`Error::File`] where it cannot be read, [`Error::Checkpoint`] where it is not a checkpoint,
     /// [`Error::Config`] where its configuration makes no sense.
     pub fn read(path: &Path) -> Result<Self, Error> {
-        Self::of(path, &TensorFile::open(path)?)
+        Ok(Self::of(path, &TensorFile::open(path)?)?.0)
     }
 
-    fn of(path: &Path, file: &TensorFile) -> Result<Self, Error> {
+    /// With the checksum of the tensors, where there is one.
+    fn of(path: &Path, file: &TensorFile) -> Result<(Self, Option<String>), Error> {
         let wrong = |message: String| Error::Checkpoint { path: path.into(), message };
         let entry = file.entry(ENTRY);
         let entry = entry.ok_or_else(|| wrong(format!("no `{ENTRY}` in the metadata: not a checkpoint of clapp")))?;
-        let Entry { format, epoch, step, data, ranks, backend, device, config } =
+        let Entry { format, epoch, step, data, ranks, backend, device, config, crc32 } =
             serde_json::from_str(entry).map_err(|error| wrong(format!("`{ENTRY}` in the metadata: {error}")))?;
         let place = match (format.as_str(), step, data) {
             (FORMAT, None, None) if device.is_some() => None,
@@ -151,8 +159,42 @@ impl Header {
                 )));
             }
         }
-        Ok(Self { config, epoch, place, device })
+        Ok((Self { config, epoch, place, device }, crc32))
     }
+}
+
+/// Opens a file whose tensors are to be read: they are held against their checksum first.
+fn open(path: &Path) -> Result<(TensorFile, Header), Error> {
+    let mut file = TensorFile::open(path)?;
+    let (header, checksum) = Header::of(path, &file)?;
+    if let Some(checksum) = checksum {
+        file.verify(&checksum)?;
+    }
+    Ok((file, header))
+}
+
+/// Writes a file of these tensors, whole or not at all; `values` gives those of each in turn.
+fn write_tensors(
+    path: &Path,
+    mut entry: Entry,
+    tensors: &[(String, Vec<usize>)],
+    mut values: impl FnMut(usize) -> Result<Vec<f32>, Error>,
+) -> Result<(), Error> {
+    let failed = |error: std::io::Error| Error::file("write", path)(error);
+    write_with(path, |file| {
+        let mut header = |file: &mut BufWriter<&File>, checksum: Checksum| {
+            entry.crc32 = Some(checksum.text());
+            let text = serde_json::to_string(&entry)?;
+            write_header(file, (ENTRY, text), tensors.iter().cloned())
+        };
+        let mut checksum = Checksum::new();
+        // As long as it will be.
+        header(file, Checksum::new()).map_err(failed)?;
+        for at in 0..tensors.len() {
+            write_values(file, &values(at)?, &mut checksum).map_err(failed)?;
+        }
+        file.rewind().and_then(|()| header(file, checksum)).map_err(failed)
+    })
 }
 
 /// A trained (or untrained) encoder with the configuration it was trained with, for evaluation.
@@ -173,8 +215,7 @@ impl Checkpoint {
     /// As [`Header::read`], and [`Error::Checkpoint`] where a tensor is missing, has another shape, or holds values
     /// that are not finite.
     pub fn read(path: &Path) -> Result<Self, Error> {
-        let mut file = TensorFile::open(path)?;
-        let Header { config, epoch, .. } = Header::of(path, &file)?;
+        let (mut file, Header { config, epoch, .. }) = open(path)?;
         let spec = config.network()?;
         let mut layers = Vec::with_capacity(spec.layers().len());
         for layer in spec.layers() {
@@ -256,26 +297,22 @@ pub fn write<B: Backend>(
         backend: Some(place.backend.clone()).filter(|backend| backend != CPU),
         device: None,
         config: config.to_toml()?,
+        crc32: None,
     };
-    let failed = |error: std::io::Error| Error::file("write", path)(error);
-    let entry = serde_json::to_string(&entry).map_err(|error| failed(error.into()))?;
-    write_with(path, |file| {
-        let names = tensors.iter().map(|(layer, role, part, shape)| (name(layer, *role, *part), shape.clone()));
-        write_header(file, (ENTRY, entry), names).map_err(failed)?;
-        for (layer, role, part, shape) in &tensors {
-            let values = download(backend, model, layer, *role, *part);
-            let wrong = |message| Error::Checkpoint { path: path.into(), message };
-            let expected: usize = shape.iter().product();
-            if values.len() != expected {
-                let tensor = name(layer, *role, *part);
-                return Err(wrong(format!("tensor {tensor} has {} values, expected {shape:?}", values.len())));
-            }
-            if !values.iter().all(|value| value.is_finite()) {
-                return Err(Error::NotFinite { tensor: name(layer, *role, *part), step: place.step });
-            }
-            write_values(file, &values).map_err(failed)?;
+    let names: Vec<(String, Vec<usize>)> =
+        tensors.iter().map(|(layer, role, part, shape)| (name(layer, *role, *part), shape.clone())).collect();
+    write_tensors(path, entry, &names, |at| {
+        let ((layer, role, part, shape), (tensor, _)) = (&tensors[at], &names[at]);
+        let values = download(backend, model, layer, *role, *part);
+        let expected: usize = shape.iter().product();
+        if values.len() != expected {
+            let message = format!("tensor {tensor} has {} values, expected {shape:?}", values.len());
+            return Err(Error::Checkpoint { path: path.into(), message });
         }
-        Ok(())
+        if !values.iter().all(|value| value.is_finite()) {
+            return Err(Error::NotFinite { tensor: tensor.clone(), step: place.step });
+        }
+        Ok(values)
     })
 }
 
@@ -298,8 +335,7 @@ fn download<B: Backend>(
 /// # Errors
 /// As [`Checkpoint::read`], and [`Error::Checkpoint`] where the file holds no state of the optimiser.
 pub fn resume<B: Backend>(path: &Path, backend: &B) -> Result<(Header, State<B::Tensor>), Error> {
-    let mut file = TensorFile::open(path)?;
-    let header = Header::of(path, &file)?;
+    let (mut file, header) = open(path)?;
     let step = header.place(path)?.step;
     let spec = header.config.network()?;
     let mut layers = Vec::with_capacity(spec.layers().len());

@@ -2,6 +2,7 @@
 //! of their optimiser are gigabytes, and a copy of them all would not fit beside them.
 
 use crate::error::Error;
+use crc::{CRC_32_ISO_HDLC, Crc, Digest, Table};
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use std::collections::HashMap;
 use std::fs::File;
@@ -10,6 +11,30 @@ use std::path::{Path, PathBuf};
 
 /// Values that are turned into bytes, or back, at a time.
 const PIECE: usize = 1 << 14;
+
+/// Of zip and PNG.
+static CHECKSUM: Crc<u32, Table<16>> = Crc::<u32, Table<16>>::new(&CRC_32_ISO_HDLC);
+
+/// The checksum of some bytes, which come piece by piece: eight hexadecimal digits in the end.
+pub struct Checksum(Digest<'static, u32, Table<16>>);
+
+impl Checksum {
+    /// Of nothing yet.
+    pub fn new() -> Self {
+        Self(CHECKSUM.digest())
+    }
+
+    /// Of what came.
+    pub fn text(self) -> String {
+        format!("{:08x}", self.0.finalize())
+    }
+}
+
+impl Default for Checksum {
+    fn default() -> Self {
+        Self::new()
+    }
+}
 
 /// The header's length is a multiple of this, so that the tensors are aligned.
 const ALIGNMENT: usize = 8;
@@ -39,15 +64,16 @@ pub fn write_header(
     out.write_all(&json)
 }
 
-/// Writes the values of one tensor, little-endian.
+/// Writes the values of one tensor, little-endian, and adds their bytes to the checksum.
 ///
 /// # Errors
 /// What `out` refuses.
-pub fn write_values(out: &mut impl Write, values: &[f32]) -> std::io::Result<()> {
+pub fn write_values(out: &mut impl Write, values: &[f32], checksum: &mut Checksum) -> std::io::Result<()> {
     let mut bytes = Vec::with_capacity(PIECE * size_of::<f32>());
     for piece in values.chunks(PIECE) {
         bytes.clear();
         bytes.extend(piece.iter().flat_map(|value| value.to_le_bytes()));
+        checksum.0.update(&bytes);
         out.write_all(&bytes)?;
     }
     Ok(())
@@ -99,6 +125,32 @@ impl TensorFile {
     /// An entry of the metadata.
     pub fn entry(&self, name: &str) -> Option<&str> {
         self.metadata.metadata().as_ref().and_then(|entries| entries.get(name)).map(String::as_str)
+    }
+
+    /// Holds the bytes of all tensors against their checksum.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] where they do not match; [`Error::File`] where they cannot be read.
+    pub fn verify(&mut self, expected: &str) -> Result<(), Error> {
+        let failed = |error| Error::file("read", &self.path)(error);
+        self.file.seek(SeekFrom::Start(self.start)).map_err(failed)?;
+        let (mut checksum, mut bytes) = (Checksum::new(), vec![0; PIECE * size_of::<f32>()]);
+        loop {
+            match self.file.read(&mut bytes).map_err(failed)? {
+                0 => break,
+                len => checksum.0.update(&bytes[..len]),
+            }
+        }
+        let found = checksum.text();
+        if found == expected {
+            return Ok(());
+        }
+        Err(Error::Checkpoint {
+            path: self.path.clone(),
+            message: format!(
+                "the file is damaged: its contents do not match its checksum (crc32 is {found}, expected {expected})"
+            ),
+        })
     }
 
     /// Reads one tensor, which must be `f32` of that shape and finite.

@@ -277,6 +277,40 @@ fn a_checkpoint_that_is_not_whole_or_not_ours_is_refused_by_file_and_tensor() {
 }
 
 #[test]
+fn a_checkpoint_that_is_damaged_inside_a_tensor_is_refused_by_its_checksum() {
+    let place = place();
+    succeeds(place.path(), &["train", "--config", "tiny.toml", "--data", "data", "--epochs", "1", "--out", "run"]);
+    let path = place.path().join("run/checkpoint.safetensors");
+    let whole = fs::read(&path).expect("a checkpoint");
+    let tensors = 8 + u64::from_le_bytes(whole[..8].try_into().expect("a length")) as usize;
+    let eval = ["eval", "run", "--data", "data", "--cached", "--epochs", "1"];
+    let align = ["align", "run", "--data", "data", "--batches", "1"];
+    let resume = ["train", "--resume", "--out", "run", "--data", "data", "--epochs", "2"];
+    let export = ["export", "run", "-o", "flash.bin"];
+    // The lowest bit of a value: finite as before.
+    for at in [tensors, (tensors + whole.len()) / 2 & !3, whole.len() - 4] {
+        let mut damaged = whole.clone();
+        damaged[at] ^= 1;
+        fs::write(&path, &damaged).expect("a file");
+        for command in [&eval[..], &align, &resume, &export] {
+            refuses(place.path(), command, &["checkpoint.safetensors", "its contents do not match its checksum"]);
+        }
+        // An older file has no checksum, and is read as it is.
+        let mut older = Parts::of(&damaged);
+        older.header(|fields| drop(fields.remove("crc32").expect("a checksum")));
+        fs::write(&path, older.bytes()).expect("a file");
+        succeeds(place.path(), &align);
+    }
+    fs::write(&path, &whole).expect("a file");
+    succeeds(place.path(), &align);
+    let mut other = Parts::of(&whole);
+    other.header(|fields| fields["crc32"] = "none".into());
+    // The parts are put together with the right one.
+    fs::write(&path, other.bytes()).expect("a file");
+    succeeds(place.path(), &align);
+}
+
+#[test]
 fn a_checkpoint_for_other_images_is_refused() {
     let place = place();
     succeeds(place.path(), &["train", "--config", "tiny.toml", "--data", "data", "--epochs", "0", "--out", "run"]);

@@ -5,12 +5,10 @@
 //! `data`, `device`: frames learnt from, the state of each layer, how many moments there are, and the counts of the
 //! read-out. Written and read again, it is the same to the bit.
 
-use super::{ENTRY, Entry, FORMAT, Header, Part, name};
+use super::{ENTRY, Entry, FORMAT, Header, Part, name, open, write_tensors};
 use crate::config::Config;
 use crate::error::Error;
-use crate::files::write_with;
 use crate::model::{LayerValues, NetworkSpec, TensorRole};
-use crate::tensor_file::{TensorFile, write_header, write_values};
 use clapp_core::checkpoint::Contents;
 use clapp_core::learner::LayerState;
 use clapp_core::optimizer::Optimizer;
@@ -88,8 +86,7 @@ pub enum Moments {
 /// or the file does not hold the moments.
 pub fn read(path: &Path, moments: Moments) -> Result<(Header, DeviceState), Error> {
     let wrong = |message: String| Error::Checkpoint { path: path.into(), message };
-    let mut file = TensorFile::open(path)?;
-    let header = Header::of(path, &file)?;
+    let (mut file, header) = open(path)?;
     let spec = header.config.network()?;
     if let Some(reason) = spec.beyond_core() {
         let rule = header.config.rule.name();
@@ -203,24 +200,21 @@ pub fn write(path: &Path, config: &Config, epoch: u64, held: &DeviceState) -> Re
         ranks: None,
         device: Some(device),
         config: config.to_toml()?,
+        crc32: None,
     };
-    let failed = |error: std::io::Error| Error::file("write", path)(error);
-    let entry = serde_json::to_string(&entry).map_err(|error| failed(error.into()))?;
     let flat = [&held.parameters[..]].into_iter().chain(held.state.chunks(parameters.max(1)));
-    let mut tensors = Vec::new();
+    let (mut names, mut tensors) = (Vec::new(), Vec::new());
     for (part, flat) in [Part::Value, Part::First, Part::Second].into_iter().zip(flat) {
         for (layer, mut values) in spec.layers().iter().zip(spec.values_from_flat(flat)) {
             for (role, shape) in spec.tensors(layer) {
-                tensors.push((name(layer, role, part), shape, std::mem::take(values.get_mut(role))));
+                names.push((name(layer, role, part), shape));
+                tensors.push(std::mem::take(values.get_mut(role)));
             }
         }
     }
     if !held.readout.is_empty() {
-        tensors.push((READOUT.into(), vec![held.readout.len()], held.readout.clone()));
+        names.push((READOUT.into(), vec![held.readout.len()]));
+        tensors.push(held.readout.clone());
     }
-    write_with(path, |file| {
-        let names = tensors.iter().map(|(name, shape, _)| (name.clone(), shape.clone()));
-        write_header(file, (ENTRY, entry), names).map_err(failed)?;
-        tensors.iter().try_for_each(|(.., values)| write_values(file, values)).map_err(failed)
-    })
+    write_tensors(path, entry, &names, |at| Ok(std::mem::take(&mut tensors[at])))
 }

@@ -2,7 +2,7 @@
 //! stopped experiment goes on where it was, and experiments that need the same encoder share it.
 
 use super::setting::Setting;
-use crate::checkpoint::{Checkpoint, DataIdentity};
+use crate::checkpoint::{Checkpoint, DataIdentity, Header};
 use crate::cli::computes::{Computes, check_memory};
 use crate::cli::eval::probe_by;
 use crate::cli::progress::Progress;
@@ -16,7 +16,7 @@ use crate::probe::{ProbeRecord, ProbeReport, ProbeTask, beside};
 use crate::run::{Begin, CHECKPOINT, Interval, OnGpu, Outcome, Run, loader_threads};
 use crate::run_info::{DataInfo, ProgramInfo, RunInfo};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ pub struct Trained {
 }
 
 /// Trains an encoder on `config.images` of a set's images, or takes up the run of an earlier call with the same
-/// configuration, images, backend and program. `name` is for the progress bar.
+/// configuration, images, backend and program. One whose files are damaged is trained anew. `name` is for the progress bar.
 ///
 /// # Errors
 /// As a run; [`Error::Stopped`] where the user has stopped it (its folder keeps what is done).
@@ -64,18 +64,48 @@ pub fn train_on(
     let folder = folder(setting, config, &identity)?;
     let known = DataInfo { name: data.to_owned(), train_images: images.len(), test_images };
     let info = RunInfo::collect(config, known).on(&setting.backend.name());
-    let run = Run {
-        ranks: &Ranks::alone(),
+    let alone = Ranks::alone();
+    let run = |begin| Run {
+        ranks: &alone,
         config,
         images: &images,
-        data: identity,
+        data: identity.clone(),
         info: &info,
         folder: &folder,
-        begin: Begin::Resume,
+        begin,
         interval: Interval { steps: None, time: Some(Duration::from_secs(60)) },
         align_every: None,
         stop: &setting.stop,
     };
+    let (finished, rows, layers) = match go(setting, name, &run(Begin::Resume)) {
+        Err(error) if is_damage(&error, &folder) => {
+            eprintln!("note: {error}; the encoder is trained anew");
+            go(setting, name, &run(Begin::Overwrite))?
+        }
+        ended => ended?,
+    };
+    if !finished {
+        return Err(Error::Stopped);
+    }
+    Ok(Trained { config: config.clone(), layers, rows, folder })
+}
+
+/// Whether what lies in a folder is the cause of an error. The folder's name says all that the run depends on, so that a
+/// checkpoint that does not agree is a damaged one.
+fn is_damage(error: &Error, folder: &Path) -> bool {
+    let checkpoint = folder.join(CHECKPOINT);
+    match error {
+        Error::Checkpoint { path, .. } | Error::Run { path, .. } | Error::Differs { path, .. } => {
+            path.starts_with(folder) && checkpoint.exists()
+        }
+        Error::Config { .. } => checkpoint.exists() && Header::read(&checkpoint).is_err(),
+        _ => false,
+    }
+}
+
+/// Goes on with a run; whether it is done, with its course and what it wrote.
+fn go(setting: &Setting, name: &str, run: &Run<'_>) -> Result<(bool, Vec<Row>, Vec<LayerValues>), Error> {
+    let config = run.config;
     let mut progress = Progress::new(name, config.epochs);
     let heard = |step: &_| progress.step(step, config.epochs);
     let gpu = setting.backend.gpu;
@@ -91,11 +121,7 @@ pub fn train_on(
     };
     progress.finish();
     let (finished, rows) = ended?;
-    if !finished {
-        return Err(Error::Stopped);
-    }
-    let layers = Checkpoint::read(&folder.join(CHECKPOINT))?.layers;
-    Ok(Trained { config: config.clone(), layers, rows, folder })
+    Ok((finished, rows, Checkpoint::read(&run.folder.join(CHECKPOINT))?.layers))
 }
 
 fn ended<T>(outcome: Outcome<T>) -> (bool, Vec<Row>) {
@@ -163,4 +189,49 @@ pub fn config(setting: &Setting, rule: RuleName) -> Result<Config, Error> {
 /// Standard error of an accuracy that was measured on so many images.
 pub fn standard_error(accuracy: f64, images: usize) -> f64 {
     (accuracy * (1.0 - accuracy) / images.max(1) as f64).sqrt()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::generated;
+    use crate::run::METRICS;
+    use std::fs;
+
+    #[test]
+    fn a_damaged_encoder_is_trained_anew() {
+        let place = tempfile::tempdir().unwrap();
+        let setting = Setting {
+            sets: Vec::new(),
+            full: false,
+            seed: 1,
+            backend: Default::default(),
+            folder: place.path().into(),
+            stop: Default::default(),
+        };
+        let data = generated::shapes(1, 24, 8);
+        let config = Config { epochs: 1, batch: 8, images: Some(16), width: 0.25, ..preset("demo").unwrap() };
+        let first = train(&setting, "one", &config, &data).unwrap();
+        let path = first.folder.join(CHECKPOINT);
+        let whole = fs::read(&path).unwrap();
+        let flipped = |at: usize| {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 1;
+            bytes
+        };
+        // In a tensor, and in what is said of the run.
+        let name = whole.windows(4).position(|bytes| bytes == b"seed").unwrap();
+        for damaged in [flipped(whole.len() - 4), flipped(name), whole[..whole.len() / 2].to_vec()] {
+            fs::write(&path, damaged).unwrap();
+            let again = train(&setting, "one", &config, &data).unwrap();
+            assert_eq!((again.layers, again.folder), (first.layers.clone(), first.folder.clone()));
+            assert!(fs::read(&path).unwrap() == whole);
+        }
+        fs::write(first.folder.join(METRICS), "epoch").unwrap();
+        assert_eq!(train(&setting, "one", &config, &data).unwrap().layers, first.layers);
+        // One that is whole is taken up.
+        let written = fs::metadata(&path).unwrap().modified().unwrap();
+        train(&setting, "one", &config, &data).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().modified().unwrap(), written);
+    }
 }

@@ -1,5 +1,6 @@
 //! A checkpoint taken apart, to be put together again in a wrong way.
 
+use crc::{CRC_32_ISO_HDLC, Crc};
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView, serialize};
 use std::collections::{BTreeMap, HashMap};
@@ -24,12 +25,27 @@ impl Parts {
         }
     }
 
-    /// Puts it together.
+    /// Puts it together, with the checksum of the tensors as they are.
     pub fn bytes(&self) -> Vec<u8> {
+        let mut metadata = self.metadata.clone();
+        let bytes = self.with(&metadata);
+        let (header, _) = SafeTensors::read_metadata(&bytes).expect("a header");
+        let checksum = Crc::<u32>::new(&CRC_32_ISO_HDLC).checksum(&bytes[8 + header..]);
+        if let Some(entry) = metadata.get_mut("clapp")
+            && let Ok(mut fields) = serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(entry)
+            && let Some(field) = fields.get_mut("crc32")
+        {
+            *field = format!("{checksum:08x}").into();
+            *entry = serde_json::to_string(&fields).expect("text");
+        }
+        self.with(&metadata)
+    }
+
+    fn with(&self, metadata: &HashMap<String, String>) -> Vec<u8> {
         let views = self.tensors.iter().map(|(name, (dtype, shape, bytes))| {
             (name, TensorView::new(*dtype, shape.clone(), bytes).expect("a tensor"))
         });
-        serialize(views, Some(self.metadata.clone())).expect("a file")
+        serialize(views, Some(metadata.clone())).expect("a file")
     }
 
     /// Changes the fields of the checkpoint's entry in the metadata.
