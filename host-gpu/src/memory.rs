@@ -1,10 +1,11 @@
 //! What a run needs of the memory, and what there is: a run that cannot fit is refused before it begins.
 
-use crate::backend::cpu::scratch_len;
+use crate::backend::cpu::{competition_len, scratch_len};
 use crate::config::Config;
 use crate::error::Error;
 use crate::loader::AHEAD;
-use crate::model::{Learning, NetworkSpec, TensorRole};
+use crate::model::{Backward, Learning, NetworkSpec, TensorRole, Uncontrasted};
+use crate::step::segment_len;
 use clapp_core::plan::Layer;
 use std::fmt::Write;
 use sysinfo::{MemoryRefreshKind, RefreshKind, System};
@@ -45,14 +46,19 @@ impl Needs {
         // The first values are drawn, and a copy of them goes to the backend, before there is a moment; a checkpoint
         // takes a copy of one tensor at a time.
         let state = if config.epochs == 0 { parameters } else { moments * learnt };
-        let scratch = spec.layers().iter().map(|layer| scratch_len(layer, rows, threads)).max().unwrap_or(0);
+        let largest_of = |len: &dyn Fn(&Layer) -> usize| spec.layers().iter().map(len).max().unwrap_or(0);
+        let scratch = largest_of(&|layer| scratch_len(layer, rows, threads));
+        let competition = match spec.options().uncontrasted {
+            Some(Uncontrasted::SoftHebb(_)) => largest_of(&|layer| competition_len(layer, rows, threads)),
+            _ => 0,
+        };
         // Each loader thread makes a batch while others wait; the step has one as loaded and one in its own layout.
         let batches = (threads * (AHEAD + 1) + 2) * rows * spec.input().len();
         Ok(Self::new([
             ("parameters", parameters),
             ("state of the optimiser", state.max(parameters)),
-            ("activity and gradients", activity_len(&spec, rows, spec.keeps_all_activity()) + largest_weight(&spec)),
-            ("scratch of convolutions", scratch),
+            ("activity and gradients", activity_len(&spec, rows, spec.keeps_all_activity()) + gradient_len(&spec)),
+            ("scratch of convolutions", scratch.max(competition)),
             ("batches", batches),
             ("the largest tensor in a checkpoint", largest),
         ]))
@@ -165,27 +171,69 @@ impl Needs {
 /// Maps of a layer that relaxes: activity, prediction and error, and the former two before the step.
 const RELAXED_COPIES: usize = 5;
 
+/// Values of a layer's output map with the place of each maximum, a byte each.
+fn output_len(layer: &Layer) -> usize {
+    layer.output.len() + layer.output.len() / VALUE
+}
+
 /// Values of maps and pooled activity that are alive at once, at most.
 fn activity_len(spec: &NetworkSpec, rows: usize, keeps_all: bool) -> usize {
-    // An output map with the place of each maximum, a byte each.
-    let outputs = spec.layers().iter().map(|layer| (layer, layer.output.len() + layer.output.len() / VALUE));
-    // Pooled activity, predictions and what they are turned into, errors, and the gradient in double precision.
-    let pooled = spec.layers().iter().map(|layer| 7 * layer.pooled.len()).max().unwrap_or(0);
+    let layers = spec.layers();
     let maps = if keeps_all {
-        let widest = spec.layers().iter().map(|layer| layer.output.len() + layer.conv.len() + layer.input.len()).max();
-        let kept: usize = outputs.map(|(_, len)| len).sum();
-        let copies = if spec.learning() == Learning::Relaxed { RELAXED_COPIES } else { 1 };
-        spec.input().len() + copies * kept + widest.unwrap_or(0)
+        back_propagated_len(spec, rows)
     } else {
-        // A context from the top is computed before, and the frames are kept for that.
-        let frames = if spec.rule().context.has_top() { spec.input().len() + spec.view().top_len() } else { 0 };
-        let relaxed = match spec.layers().last().filter(|_| spec.learning() == Learning::TopRelaxed) {
+        // A context from the top, or its error, is computed before, and the frames are kept for that.
+        let first = spec.rule().context.has_top() || spec.learning() == Learning::Broadcast;
+        let frames = if first { spec.input().len() + spec.view().top_len() } else { 0 };
+        let relaxed = match layers.last().filter(|_| spec.learning() == Learning::TopRelaxed) {
             Some(top) => top.input.len() + RELAXED_COPIES * top.output.len(),
             None => 0,
         };
-        frames + relaxed + outputs.map(|(layer, len)| layer.input.len() + len).max().unwrap_or(0)
+        let widest = layers.iter().map(|layer| layer.input.len() + output_len(layer)).max().unwrap_or(0);
+        rows * (frames + relaxed + widest)
     };
-    rows * (maps + pooled)
+    // Pooled activity, predictions and what they are turned into, errors, and the gradient in double precision.
+    let pooled = layers.iter().map(|layer| 7 * layer.pooled.len()).max().unwrap_or(0);
+    // Under LPL the covariances of all pairs, in double precision.
+    let pairs = match spec.options().uncontrasted {
+        Some(Uncontrasted::Lpl(_)) => layers.iter().map(|layer| 2 * layer.pooled.len().pow(2)).max().unwrap_or(0),
+        _ => 0,
+    };
+    let step = maps + rows * pooled + pairs;
+    if spec.learning() == Learning::Mirrored { step.max(reflection_len(spec)) } else { step }
+}
+
+/// Values of maps that are alive at once where errors come down through the network ([`crate::step`]).
+fn back_propagated_len(spec: &NetworkSpec, rows: usize) -> usize {
+    let (layers, frame) = (spec.layers(), spec.input().len());
+    let kept = |layers: &[Layer]| -> usize { layers.iter().map(output_len).sum() };
+    let widest = |layers: &[Layer]| {
+        layers.iter().map(|layer| layer.output.len() + layer.conv.len() + layer.input.len()).max().unwrap_or(0)
+    };
+    let copies = if spec.learning() == Learning::Relaxed { RELAXED_COPIES } else { 1 };
+    match spec.options().backward {
+        Backward::Whole => rows * (frame + copies * kept(layers) + widest(layers)),
+        Backward::Checkpointed => {
+            let (mut borders, mut most) = (0, 0);
+            for segment in layers.chunks(segment_len(layers.len())) {
+                most = most.max(borders + kept(segment) + widest(segment));
+                borders += segment.last().map_or(0, |layer| layer.output.len());
+            }
+            rows * (frame + most)
+        }
+        Backward::Accumulated(parts) => {
+            let rows_each = 2 * (rows / 2).div_ceil(parts.max(1));
+            rows * frame + rows_each * (frame + kept(layers) + widest(layers))
+        }
+    }
+}
+
+/// Values of the phase in which mirrors learn from noise ([`crate::step::mirror`]): the noise as drawn and on the backend,
+/// the layer's answer, and two of the kernels.
+fn reflection_len(spec: &NetworkSpec) -> usize {
+    let rows = spec.options().mirror.rows;
+    let of_layer = |layer: &Layer| rows * (2 * layer.input.len() + layer.conv.len()) + 2 * layer.weight_len();
+    spec.layers().iter().skip(1).map(of_layer).max().unwrap_or(0)
 }
 
 /// Values that measuring alignment keeps at once: all maps, and two sets of gradients, on the backend and as they are
@@ -200,11 +248,17 @@ fn alignment_len(spec: &NetworkSpec, rows: usize) -> usize {
     activity_len(spec, rows, true) + 4 * spec.layers().iter().map(of_layer).sum::<usize>()
 }
 
-/// Values of the largest gradient that is written out; those of projections are not.
-fn largest_weight(spec: &NetworkSpec) -> usize {
+/// Values of the gradients that are written out at once: the largest one, or all of the encoder's where they come down
+/// through the network, and their sums where a batch comes in parts; those of projections are not.
+fn gradient_len(spec: &NetworkSpec) -> usize {
     let tensors = spec.layers().iter().flat_map(|layer| spec.tensors(layer));
     let written = tensors.filter(|(role, _)| matches!(role, TensorRole::Weight | TensorRole::Head));
-    written.map(|(_, shape)| shape.iter().product()).max().unwrap_or(0)
+    let largest: usize = written.map(|(_, shape)| shape.iter().product()).max().unwrap_or(0);
+    if !matches!(spec.learning(), Learning::Global | Learning::Mirrored | Learning::Relaxed) {
+        return largest;
+    }
+    let sums = if matches!(spec.options().backward, Backward::Accumulated(_)) { 2 } else { 1 };
+    largest.max(sums * spec.view().encoder_len())
 }
 
 /// Bytes that this process can still take: what the machine has left, swap included, within the limits of its control

@@ -94,6 +94,49 @@ fn what_training_takes_is_foretold() {
     assert!(clapp(place.path(), &["info", "--preset", "imagenet"]).status.success());
 }
 
+#[test]
+fn what_each_rule_takes_is_foretold() {
+    let place = place();
+    let text = CONFIG.replace("contrast = \"hinge\"\n", "");
+    fs::write(place.path().join("tiny.toml"), text).expect("a file");
+    let peak = |more: &[&str]| {
+        let mut time = Command::new(env!("CARGO_BIN_EXE_clapp"));
+        time.args(["train", "--config", "tiny.toml", "--data", "data", "--out", "run", "--overwrite"]).args(more);
+        time.current_dir(place.path()).env("RAYON_NUM_THREADS", "2").stdout(Stdio::null()).stderr(Stdio::null());
+        peak_kib(time)
+    };
+    let program = peak(&["--epochs", "0", "--batch", "2"]);
+    let mut whole = 0.0;
+    for (rule, backward) in [
+        ("soft-hebb", "whole"),
+        ("lpl", "whole"),
+        ("dfa", "whole"),
+        ("weight-mirror", "whole"),
+        ("bp-clapp++", "whole"),
+        ("bp-clapp++", "checkpointed"),
+        ("bp-clapp++", "accumulated=10"),
+    ] {
+        let rule = ["--rule", rule, "--backward", backward, "--width", "48", "--batch", "20"];
+        let said = clapp(place.path(), &[&["info", "--config", "tiny.toml"], &rule[..]].concat());
+        let foretold = in_all(&String::from_utf8_lossy(&said.stdout));
+        let peak = peak(&[&rule[..], &["--epochs", "1"]].concat()) - program;
+        println!("{rule:?}: {peak:.0} KiB, foretold {foretold:.0} KiB");
+        assert!(peak < 1.2 * foretold + 10_000.0 && peak > 0.4 * foretold, "{rule:?}: {peak}, foretold {foretold}");
+        match backward {
+            "whole" => whole = foretold,
+            _ => assert!(foretold < whole, "{rule:?}"),
+        }
+    }
+}
+
+/// The last of the numbers that `clapp info` foretells of the CPU, in KiB.
+fn in_all(said: &str) -> f64 {
+    let line = said.lines().find(|line| line.trim_start().starts_with("in all, about")).expect("a line");
+    let mut words = line.split_whitespace().rev();
+    let (unit, number) = (words.next().expect("a unit"), words.next().expect("a number"));
+    number.parse::<f64>().expect("a number") * if unit == "KiB" { 1.0 } else { 1024.0 }
+}
+
 /// The most memory that a command has had, in KiB.
 fn peak_kib(mut command: Command) -> f64 {
     let mut child = command.spawn().expect("the program");

@@ -25,6 +25,11 @@ pub(super) enum Through {
     Mirrors,
 }
 
+/// Layers of a segment under checkpointing: about the root of their number.
+pub fn segment_len(layers: usize) -> usize {
+    (1..).find(|size| size * size >= layers).unwrap_or(1)
+}
+
 /// From the top's pooled activity to the gradient of the loss by it.
 type AtTop<'a, B> =
     dyn FnMut(&mut Model<<B as Backend>::Tensor>, &<B as Backend>::Tensor) -> <B as Backend>::PooledGradient + 'a;
@@ -102,8 +107,7 @@ impl<B: Backend> Backprop<'_, B> {
     /// Only the maps between segments of about the root of the depth are kept; those inside a segment are computed again
     /// when the gradients come to it (Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost").
     pub fn checkpointed(&self, model: &mut Model<B::Tensor>, x: &B::Tensor, at_top: &mut AtTop<'_, B>) -> Gradients<B> {
-        let size = (1..).find(|size| size * size >= self.layers.len()).unwrap_or(1);
-        let segments: Vec<&[Layer]> = self.layers.chunks(size).collect();
+        let segments: Vec<&[Layer]> = self.layers.chunks(segment_len(self.layers.len())).collect();
         let Some((last, before)) = segments.split_last() else { return Vec::new() };
         // What each segment but the first begins with.
         let mut borders: Vec<B::Tensor> = Vec::with_capacity(before.len());

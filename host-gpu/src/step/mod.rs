@@ -14,6 +14,7 @@ mod predictive;
 pub mod relax;
 mod uncontrasted;
 
+pub use backprop::segment_len;
 pub use broadcast::broadcast_step;
 pub use global::{global_step, matched_step, mirrored_step};
 pub use local::{local_step, stream_step};

@@ -16,6 +16,7 @@ mod soft_hebb;
 mod winograd;
 
 pub use conv::scratch_len;
+pub use soft_hebb::competition_len;
 
 use super::{
     ActivityOf, Backend, BlockGradient, Competition, FactorsOf, InfoNce, Matching, OwnLoss, PairedLosses, Pairing,

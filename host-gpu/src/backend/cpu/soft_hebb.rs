@@ -24,6 +24,15 @@ struct Part {
     others: Vec<f32>,
 }
 
+/// Values that a competition takes beside the maps, on so many threads: windows, what the weights give for them, and sums
+/// of each part.
+pub fn competition_len(layer: &Layer, rows: usize, threads: usize) -> usize {
+    let rows_each = rows.div_ceil(PARTS).max(1);
+    let positions = rows_at_a_time(layer, rows).min(rows_each) * layer.conv.area();
+    let channels = layer.block.out_channels;
+    rows.div_ceil(rows_each) * layer.weight_len() + threads * positions * (layer.fan_in() + channels)
+}
+
 /// What a batch of maps `x` asks of a layer's weights `[kh, kw, in, out]`, as a mean over all positions and with the sign
 /// of a gradient: `-d_k`.
 pub fn compete(
