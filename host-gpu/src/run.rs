@@ -406,7 +406,7 @@ impl Run<'_> {
         remove_files(self.folder, |name| files.contains(&name) || name.starts_with(EVENTS))?;
         self.save(trainer, path, 0, &state, &Metrics::default())?;
         self.write_config()?;
-        self.info.write(self.folder)?;
+        self.write_info()?;
         Ok((state, Metrics::default()))
     }
 
@@ -430,6 +430,10 @@ impl Run<'_> {
         write_atomically(&self.folder.join(CONFIG), self.config.to_toml()?.as_bytes())
     }
 
+    fn write_info(&self) -> Result<(), Error> {
+        self.info.clone().aligned_every(self.align_every).write(self.folder)
+    }
+
     /// What changes beside the checkpoint where a run is gone on with. Before the checkpoint: the configuration in the
     /// folder may ask for more epochs than that, never for fewer.
     fn go_on(&self) -> Result<(), Error> {
@@ -438,8 +442,15 @@ impl Run<'_> {
         }
         self.write_config()?;
         remove_files(self.folder, |name| name == FAILURE)?;
+        if !self.folder.join(RUN).exists() {
+            return self.write_info();
+        }
         // A run keeps the beginning that it had.
-        if self.folder.join(RUN).exists() { Ok(()) } else { self.info.write(self.folder) }
+        let begun = RunInfo::read(self.folder)?;
+        if begun.align_every == self.align_every {
+            return Ok(());
+        }
+        begun.aligned_every(self.align_every).write(self.folder)
     }
 
     fn save<T: Trainer>(
@@ -489,7 +500,11 @@ pub fn check_config(header: &Header, config: &Config, path: &Path, origin: &str)
 /// # Errors
 /// [`Error::Differs`] with the fields that differ; [`Error::Checkpoint`] where the checkpoint does not know its images.
 pub fn check_data(header: &Header, data: &DataIdentity, path: &Path) -> Result<(), Error> {
-    let known = &header.place(path)?.data;
+    refuse(data_differences(&header.place(path)?.data, data), path, "the data set")
+}
+
+/// In what the images of a checkpoint, `known`, are not those of a set.
+pub fn data_differences(known: &DataIdentity, data: &DataIdentity) -> Vec<String> {
     let size =
         |data: &DataIdentity| data.size.map_or("several".into(), |[height, width]| format!("{height} x {width}"));
     let fields = [
@@ -500,7 +515,7 @@ pub fn check_data(header: &Header, data: &DataIdentity, path: &Path) -> Result<(
     ];
     let differences = fields.into_iter().filter(|(_, known, found)| known != found);
     let text = |(field, known, found)| format!("{field}: checkpoint has {known}, the data set has {found}");
-    refuse(differences.map(text).collect(), path, "the data set")
+    differences.map(text).collect()
 }
 
 /// A run goes on only with as many ranks as it began with: they are part of what a step is.

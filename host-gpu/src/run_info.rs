@@ -43,6 +43,9 @@ pub struct RunInfo {
     /// What computes, and how exactly; none for the CPU.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backend: Option<String>,
+    /// Steps between two measurements of the alignment with back-propagation; none where it is not measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub align_every: Option<u64>,
 }
 
 /// The data set of a run.
@@ -133,12 +136,18 @@ impl RunInfo {
             machine: MachineInfo::this(),
             started: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
             backend: None,
+            align_every: None,
         }
     }
 
     /// The same on another backend than the CPU.
     pub fn on(self, backend: &str) -> Self {
         Self { backend: Some(backend.to_owned()).filter(|backend| backend != CPU), ..self }
+    }
+
+    /// The same with alignment measured after each of these many steps.
+    pub fn aligned_every(self, steps: Option<u64>) -> Self {
+        Self { align_every: steps, ..self }
     }
 
     /// Writes `run.json` into `folder`, whole or not at all.

@@ -72,7 +72,7 @@ fn a_checkpoint_is_measured_layer_by_layer() {
         assert!((cosine - other.as_f64().expect("it")).abs() < 1e-5, "{cosine}, {other}");
     }
     let said = succeeds(place, &["align", "run", "--data", "data", "--batch", "10", "--batches", "1"]);
-    assert!(said.contains("1 batches of 10 images") && said.contains("layer 1    1.0000   (top)"), "{said}");
+    assert!(said.contains("1 batch of 10 images") && said.contains("layer 1    1.0000   (top)"), "{said}");
 }
 
 #[test]
@@ -112,6 +112,69 @@ fn a_gradient_of_zero_is_said() {
     assert!(!said.to_lowercase().contains("nan"), "{said}");
     let layer = &json(place, "align.json")["layers"][0];
     assert_eq!((&layer["mean"], &layer["std"], &layer["without"]), (&Value::Null, &Value::Null, &5.into()));
+}
+
+#[test]
+fn a_top_is_pooled_only_where_that_means_something() {
+    let place = place();
+    let place = place.path();
+    for (rule, reason) in [
+        ("clapp++pooled", "as a whole anyway"),
+        ("bp-clapp++", "as a whole anyway"),
+        ("dfa", "as a whole anyway"),
+        ("scff", "normalises activity"),
+        ("forward-forward", "every pixel"),
+    ] {
+        refuses(
+            place,
+            &[&TRAIN[..], &["--out", "run", "--pool-top", "--rule", rule]].concat(),
+            &["--pool-top: means nothing here", rule, reason],
+        );
+    }
+    refuses(place, &["info", "--config", "tiny.toml", "--pool-top", "--rule", "dfa"], &["--pool-top"]);
+}
+
+#[test]
+fn batches_are_counted_as_they_are() {
+    let place = place();
+    let place = place.path();
+    train(place, &["--epochs", "0", "--out", "run"]);
+    for (batch, said, sizes) in [
+        ("8", "2 batches of 8 images and 1 of 4:", vec![8, 8, 4]),
+        ("32", "1 batch of 20 images:", vec![20]),
+        ("10", "2 batches of 10 images:", vec![10, 10]),
+    ] {
+        let output = succeeds(place, &["align", "run", "--data", "data", "--batch", batch, "--json", "align.json"]);
+        assert!(output.contains(said), "no `{said}` in {output}");
+        let record = json(place, "align.json");
+        assert_eq!((&record["images"], &record["batch"]), (&serde_json::json!(sizes), &sizes[0].into()));
+    }
+}
+
+#[test]
+fn other_images_and_a_top_that_relaxes_are_noted() {
+    let place = place();
+    let place = place.path();
+    train(place, &["--epochs", "0", "--out", "run"]);
+    let align = ["align", "run", "--data", "data", "--batches", "1"];
+    assert!(String::from_utf8_lossy(&clapp(place, &align).stderr).lines().all(|line| !line.contains("note")));
+    let mut parts = Parts::of(&bytes(place, CHECKPOINT));
+    parts.header(|fields| fields["data"]["name"] = "stl10".into());
+    fs::write(place.join(CHECKPOINT), parts.bytes()).expect("a file");
+    let output = clapp(place, &align);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    assert!(errors.contains("note: the encoder was trained on other images: name: checkpoint has stl10"), "{errors}");
+    for rule in ["predictive-coding", "clapp++dfb-pc"] {
+        train(place, &["--rule", rule, "--epochs", "0", "--out", rule]);
+        let said = succeeds(place, &["align", rule, "--data", "data", "--batches", "1"]);
+        assert!(said.contains("the top relaxes") && said.contains("below 1 by construction"), "{said}");
+        // As training is.
+        for command in [&["align", rule][..], &["train", "--config", "tiny.toml", "--rule", rule, "--out", "gpu"]] {
+            let emulated = [command, &["--data", "data", "--backend", "emulated"]].concat();
+            refuses(place, &emulated, &[rule, "no kernels of this rule for GPUs"]);
+        }
+    }
 }
 
 #[test]
@@ -176,9 +239,19 @@ fn measuring_while_training_changes_no_bit_and_goes_on_with_the_run() {
     train(place, &[&parts[..], &["--resume"]].concat());
     assert_eq!(text(place, "parts/alignment.csv"), rows);
     assert!(bytes(place, "parts/checkpoint.safetensors") == bytes(place, CHECKPOINT));
-    // A run that is gone on with without it keeps its rows; one that begins anew does not.
-    train(place, &["--rule", "clapp++dfb", "--out", "parts", "--epochs", "3", "--resume"]);
-    assert_eq!(text(place, "parts/alignment.csv"), rows);
+    // A run that is gone on with measures as it was begun, or as it is told to from then on; one that begins anew does not.
+    let steps = |place: &Path| {
+        let rows = text(place, "parts/alignment.csv");
+        rows.lines().skip(1).map(|line| line.split(',').next().expect("a field").to_owned()).collect::<Vec<_>>()
+    };
+    let parts = ["--rule", "clapp++dfb", "--out", "parts", "--resume"];
+    train(place, &[&parts[..], &["--epochs", "3"]].concat());
+    assert!(text(place, "parts/alignment.csv").starts_with(&rows));
+    assert_eq!(steps(place), ["0", "3", "6", "9", "12", "15"]);
+    train(place, &[&parts[..], &["--epochs", "4", "--align-every", "5"]].concat());
+    assert_eq!(steps(place)[6..], ["20"]);
+    train(place, &[&parts[..], &["--epochs", "5"]].concat());
+    assert_eq!(steps(place)[7..], ["25"]);
     train(place, &["--out", "parts", "--overwrite"]);
     assert!(!file.exists());
     // The page has a chart of it.
@@ -191,7 +264,7 @@ fn measuring_while_training_is_refused_where_there_is_nothing_to_measure() {
     let place = place();
     let place = place.path();
     let with = |more: &[&'static str]| [&TRAIN[..], &["--out", "run"], more].concat();
-    refuses(place, &with(&["--align-every", "0"]), &["--align-every"]);
+    refuses(place, &with(&["--align-every", "0"]), &["invalid value '0' for '--align-every <STEPS>'", "not in 1.."]);
     refuses(
         place,
         &with(&["--align-every", "2", "--backend", "emulated"]),

@@ -6,13 +6,14 @@ use super::eval::checkpoint_file;
 use super::output::say;
 use super::{check_channels, open_data};
 use crate::alignment::{BATCHES, LayerAlignment, Views, first_views, of_batch, over_batches, refusal};
+use crate::backend::gpu::train::check_rule;
 use crate::backend::{Backend, cpu::Cpu};
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, DataIdentity, Header};
 use crate::error::Error;
 use crate::files::{check_result, write_atomically};
 use crate::memory::Needs;
-use crate::model::{LayerValues, NetworkSpec};
-use crate::run::loader_threads;
+use crate::model::{LayerValues, Learning, NetworkSpec};
+use crate::run::{data_differences, loader_threads};
 use crate::step::Model;
 use clap::Args;
 use indicatif::ProgressBar;
@@ -50,8 +51,11 @@ struct Record<'a> {
     rule: &'static str,
     encoder_epochs: u64,
     data: &'a str,
+    /// Images of the largest.
     batch: usize,
     batches: usize,
+    /// Images of each.
+    images: &'a [usize],
     /// Whether the top's loss sees the map as a whole, as in the paper's analysis.
     top_pooled: bool,
     layers: Vec<LayerRecord<'a>>,
@@ -87,6 +91,9 @@ pub fn run(arguments: &AlignArguments) -> Result<u8, Error> {
     if let Some(reason) = refusal(&spec) {
         return refuse(&origin, format!("rule {} {reason}", config.rule.name()));
     }
+    if arguments.backend.backend != Computes::Cpu {
+        check_rule(&config)?;
+    }
     if let Some(path) = &arguments.json {
         // Found out now rather than after all the work.
         check_result(path, "--json")?;
@@ -94,10 +101,19 @@ pub fn run(arguments: &AlignArguments) -> Result<u8, Error> {
     let data = open_data(arguments.data.as_deref(), arguments.cache.cache.as_deref(), &config)?;
     check_channels(&data, config.input_shape(), &origin)?;
     let images = Arc::new(config.images.map_or_else(|| data.pretrain.clone(), |count| data.pretrain.take(count)));
+    if let Some(place) = Header::read(&file)?.place {
+        let differences = data_differences(&place.data, &DataIdentity::of(&data.name, &images));
+        if !differences.is_empty() {
+            eprintln!("note: the encoder was trained on other images: {}", differences.join("; "));
+        }
+    }
     let batch = arguments.batch.unwrap_or(config.batch);
     Needs::of_alignment(&config, batch, loader_threads())?.check("the alignment", "lower --batch")?;
     let top_pooled = spec.layers().last().is_some_and(|top| top.pooled.area() == 1);
-    let views = first_views(&config, &images, arguments.batches, batch, loader_threads())?;
+    let relaxes = matches!(spec.learning(), Learning::Relaxed | Learning::TopRelaxed);
+    let mut sizes = Vec::new();
+    let views = first_views(&config, &images, arguments.batches, batch, loader_threads())?
+        .inspect(|views| sizes.extend(views.as_ref().map(|views| views.rows / 2)));
     let found = measure_by(arguments.backend, spec, &checkpoint.layers, views, arguments.batches)?;
     let layers = over_batches(&found);
     say(format!("{}, {} epochs, on {}", config.rule.name(), checkpoint.epoch, data.source))?;
@@ -105,7 +121,13 @@ pub fn run(arguments: &AlignArguments) -> Result<u8, Error> {
         let asked = arguments.batches;
         say(format!("note: --batches asks for {asked}, {} images give {}", images.len(), found.len()))?;
     }
-    say(table(&layers, found.len(), batch))?;
+    say(table(&layers, &sizes))?;
+    if relaxes {
+        say(
+            "note: the top relaxes on its loss before it learns, so its own gradient is not that of the loss at the activity \
+             it began with: its cosine is below 1 by construction",
+        )?;
+    }
     if !top_pooled {
         say(
             "note: the top's loss is on cells here; the paper's analysis has it on the whole map (clapp train --pool-top)",
@@ -123,8 +145,9 @@ pub fn run(arguments: &AlignArguments) -> Result<u8, Error> {
         rule: config.rule.name(),
         encoder_epochs: checkpoint.epoch,
         data: &data.name,
-        batch,
+        batch: sizes.iter().copied().max().unwrap_or(batch),
         batches: found.len(),
+        images: &sizes,
         top_pooled,
         layers: layers.collect(),
     };
@@ -170,10 +193,24 @@ fn measure_on<B: Backend>(
     found
 }
 
-fn table(layers: &[LayerAlignment], batches: usize, batch: usize) -> String {
+/// How many batches of how many images; all but the last are alike.
+fn counted(sizes: &[usize]) -> String {
+    let batches = |count: usize| if count == 1 { "1 batch".into() } else { format!("{count} batches") };
+    match sizes {
+        [first, .., last] if first != last => {
+            format!("{} of {first} images and 1 of {last}", batches(sizes.len() - 1))
+        }
+        [first, ..] => format!("{} of {first} images", batches(sizes.len())),
+        [] => "no batch".into(),
+    }
+}
+
+fn table(layers: &[LayerAlignment], sizes: &[usize]) -> String {
+    let batches = sizes.len();
     let mut lines = vec![format!(
-        "cosine of the weights' gradient with that of the top's loss through the whole network, {batches} batches of {batch} \
-         images: mean and standard deviation"
+        "cosine of the weights' gradient with that of the top's loss through the whole network, {}: mean and standard \
+         deviation",
+        counted(sizes)
     )];
     for (index, layer) in layers.iter().enumerate() {
         let number = match (layer.mean(), layer.std()) {

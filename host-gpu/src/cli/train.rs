@@ -18,6 +18,7 @@ use crate::error::Error;
 use crate::memory::Needs;
 use crate::model::{Backward, Feedback};
 use crate::probe::{PROBE, PROBE_CACHED};
+use crate::rules::Pooling;
 use crate::run::{
     Begin, CHECKPOINT, CONFIG, Interval, METRICS, OnGpu, Outcome, Run, check_backend, check_config, loader_threads,
 };
@@ -100,7 +101,8 @@ pub struct TrainArguments {
     #[arg(long, value_name = "MINUTES", default_value_t = 10)]
     checkpoint_minutes: u64,
     /// Measure the alignment of each layer's gradient with back-propagation of the top's loss (as `clapp align` does)
-    /// before the first step and after each of these many; no bit of the run depends on it. On the CPU only.
+    /// before the first step and after each of these many; no bit of the run depends on it. On the CPU only. A run that
+    /// is gone on with measures as before, where nothing else is said.
     #[arg(long, value_name = "STEPS", value_parser = clap::value_parser!(u64).range(1..))]
     align_every: Option<u64>,
     /// Train together with the other processes of an MPI launcher, each with batches of its own. Open MPI's and MPICH's
@@ -181,13 +183,34 @@ impl ConfigArguments {
         }
         config.feedback = self.feedback.unwrap_or(config.feedback);
         config.backward = self.backward.unwrap_or(config.backward);
-        config = if self.pool_top { config.with_top_pooled() } else { config };
+        if self.pool_top {
+            check_pool_top(&config)?;
+            config = config.with_top_pooled();
+        }
         config.epochs = self.epochs.unwrap_or(config.epochs);
         config.images = self.images.or(config.images);
         config.batch = self.batch.unwrap_or(config.batch);
         config.seed = self.seed.unwrap_or(config.seed);
         config.check(&self.origin())?;
         Ok(config)
+    }
+}
+
+/// Refuses to pool the top's map for its loss where the rule says what the loss sees, or nothing is to be compared with
+/// BP-CLAPP++.
+fn check_pool_top(config: &Config) -> Result<(), Error> {
+    let refuse = |reason: &str| {
+        let message = format!("means nothing here: rule {} {reason}; leave it out", config.rule.name());
+        Err(Error::Config { origin: "--pool-top".into(), message })
+    };
+    match config.rule.choices().pooling {
+        Pooling::Cells => {}
+        Pooling::Map | Pooling::CellsBelowMap => return refuse("has the top's loss see its map as a whole anyway"),
+        Pooling::Pixels => return refuse("has a loss on every pixel"),
+    }
+    match refusal(&config.network()?) {
+        Some(reason) => refuse(reason),
+        None => Ok(()),
     }
 }
 
@@ -224,11 +247,14 @@ fn run_on(arguments: &TrainArguments, ranks: &Ranks) -> Result<u8, Error> {
         return ranks
             .agree(Err(Error::Config { origin: "--backend".into(), message: "MPI is for the CPU only".into() }));
     }
-    ranks.agree(check_alignment(arguments, &config, ranks.size()))?;
+    let align_every = ranks.agree(align_every(arguments, begin, &out))?;
+    if align_every.is_some() {
+        ranks.agree(check_alignment(backend, &config, ranks.size()))?;
+    }
     let group = ranks.agree(group(backend))?;
     // On a GPU the host keeps no more than batches.
     let mut needs = Needs::of_training(&config, rayon::current_num_threads().max(loader_threads()))?;
-    if arguments.align_every.is_some() {
+    if align_every.is_some() {
         needs = needs.and_alignment(&config)?;
     }
     let check = || if backend == Computes::Cpu { needs.check("training", "lower --batch or --width") } else { Ok(()) };
@@ -266,7 +292,7 @@ fn run_on(arguments: &TrainArguments, ranks: &Ranks) -> Result<u8, Error> {
             steps: arguments.checkpoint_every,
             time: (arguments.checkpoint_minutes > 0).then(|| Duration::from_secs(60 * arguments.checkpoint_minutes)),
         },
-        align_every: arguments.align_every,
+        align_every,
         stop: &stop,
         ranks,
     };
@@ -310,16 +336,22 @@ fn run_on(arguments: &TrainArguments, ranks: &Ranks) -> Result<u8, Error> {
     Ok(INTERRUPTED)
 }
 
+/// Steps between two measurements of the alignment: as given, or as the run was begun.
+fn align_every(arguments: &TrainArguments, begin: Begin, out: &Path) -> Result<Option<u64>, Error> {
+    let goes_on = begin == Begin::Resume && out.join(RUN).exists();
+    Ok(match arguments.align_every {
+        None if goes_on => RunInfo::read(out)?.align_every,
+        given => given,
+    })
+}
+
 /// Refuses to measure alignment where there is none, or where training does not stand still for it.
-fn check_alignment(arguments: &TrainArguments, config: &Config, ranks: usize) -> Result<(), Error> {
-    if arguments.align_every.is_none() {
-        return Ok(());
-    }
+fn check_alignment(backend: Computes, config: &Config, ranks: usize) -> Result<(), Error> {
     let refuse = |message: String| Err(Error::Config { origin: "--align-every".into(), message });
     if let Some(reason) = refusal(&config.network()?) {
         return refuse(format!("rule {} {reason}", config.rule.name()));
     }
-    if ranks > 1 || arguments.backend.backend != Computes::Cpu {
+    if ranks > 1 || backend != Computes::Cpu {
         return refuse("is for one process on the CPU; `clapp align` measures checkpoints on any backend".into());
     }
     Ok(())

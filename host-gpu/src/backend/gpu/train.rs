@@ -60,6 +60,20 @@ fn report_len(config: &Config) -> Result<usize, Error> {
     Ok(spec.layers().len() * (3 * losses.max(1) + 2))
 }
 
+/// Refuses rules that no GPU has kernels for.
+///
+/// # Errors
+/// [`Error::Config`] with the rule; [`Error::Network`] where the configuration does not fit together.
+pub fn check_rule(config: &Config) -> Result<(), Error> {
+    match config.network()?.beyond_gpu() {
+        None => Ok(()),
+        Some(reason) => {
+            let message = format!("rule is {}: {reason}", config.rule.name());
+            Err(Error::Config { origin: config.name.clone(), message })
+        }
+    }
+}
+
 /// Memory and programs of a run, recorded but not compiled. Without `views` the host makes the batches.
 ///
 /// # Errors
@@ -71,10 +85,7 @@ pub fn record_programs<E: Executor + 'static>(
     sizes: &[usize],
     views: Option<&DeviceViews>,
 ) -> Result<(StepMemory, Vec<StepProgram>), Error> {
-    if let Some(reason) = model.spec.beyond_gpu() {
-        let message = format!("rule is {}: {reason}", config.rule.name());
-        return Err(Error::Config { origin: config.name.clone(), message });
-    }
+    check_rule(config)?;
     let frame = config.input_shape();
     let most = 2 * sizes.iter().copied().max().unwrap_or(0);
     let of_host = views.is_none().then_some(frame);
