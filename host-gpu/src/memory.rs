@@ -58,7 +58,8 @@ impl Needs {
             ("parameters", parameters),
             ("state of the optimiser", state.max(parameters)),
             ("activity and gradients", activity_len(&spec, rows, spec.keeps_all_activity()) + gradient_len(&spec)),
-            ("scratch of convolutions", scratch.max(competition)),
+            // What the threads took for one they keep for the other.
+            ("scratch of convolutions", scratch + competition),
             ("batches", batches),
             ("the largest tensor in a checkpoint", largest),
         ]))
