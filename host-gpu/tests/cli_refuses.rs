@@ -288,7 +288,7 @@ fn a_checkpoint_that_is_damaged_inside_a_tensor_is_refused_by_its_checksum() {
     let resume = ["train", "--resume", "--out", "run", "--data", "data", "--epochs", "2"];
     let export = ["export", "run", "-o", "flash.bin"];
     // The lowest bit of a value: finite as before.
-    for at in [tensors, (tensors + whole.len()) / 2 & !3, whole.len() - 4] {
+    for at in [tensors, ((tensors + whole.len()) / 2) & !3, whole.len() - 4] {
         let mut damaged = whole.clone();
         damaged[at] ^= 1;
         fs::write(&path, &damaged).expect("a file");
