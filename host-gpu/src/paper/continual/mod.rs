@@ -114,6 +114,9 @@ fn pretrain(setting: &Setting, set: &Dataset, extent: Extent, seed: u64) -> Resu
 /// The rate that was chosen for each learner, `[kind][learner]`; `None` where nothing is learnt by one.
 type Rates = Vec<Vec<Option<f32>>>;
 
+/// What came of each learner, `[kind][seed][learner]`.
+type Outcomes = Vec<Vec<Vec<Outcome>>>;
+
 /// A learner on a stream, at a rate.
 #[derive(Debug, Clone, Copy)]
 struct Task {
@@ -123,14 +126,14 @@ struct Task {
 }
 
 /// Chooses every learner's rate for each kind of stream, by the average accuracy on a stream of a seed of its own, and
-/// gives what came of each on the streams of the other seeds: `[kind][seed][learner]`.
+/// gives what came of each on the streams of the other seeds.
 fn learn(
     setting: &Setting,
     model: &Model,
     set: &Dataset,
     extent: Extent,
     pretrained: &[Trained],
-) -> Result<(Rates, Vec<Vec<Vec<Outcome>>>), Error> {
+) -> Result<(Rates, Outcomes), Error> {
     let seeds: Vec<u64> = (0..=extent.seeds).map(|seed| setting.seed + seed).collect();
     let places: Vec<Place> =
         KINDS.iter().flat_map(|kind| seeds.iter().map(|seed| Place { kind: *kind, seed: *seed })).collect();

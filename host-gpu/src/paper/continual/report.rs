@@ -1,7 +1,7 @@
 //! From matrices of accuracies to claims, a figure and a table.
 
 use super::learners::{BP, KEPT, LEARNERS, Learner, PRETRAINED, PRETRAINED_KEPT, RANDOM, RINGED, STREAMING, Start};
-use super::{Extent, KINDS, Rates, Setting};
+use super::{Extent, KINDS, Outcomes, Rates, Setting};
 use crate::continual::Model;
 use crate::continual::course::Outcome;
 use crate::continual::heads::Head;
@@ -27,7 +27,7 @@ pub(super) struct Results<'a> {
     pub set: &'a Dataset,
     /// Chosen learning rates, `[kind][learner]`.
     pub rates: Rates,
-    pub outcomes: Vec<Vec<Vec<Outcome>>>,
+    pub outcomes: Outcomes,
     pub pretrained: Vec<Trained>,
 }
 

@@ -91,7 +91,7 @@ pub fn measure(setting: &Setting, variant: &Variant, data: &Dataset) -> Result<M
         measured.accuracy.seeds.push(probe(setting, &encoder, data, !setting.full)?.all.last);
         let spec = config.network()?;
         if refusal(&spec).is_none() {
-            let (layers, below) = alignment(&config, spec, &encoder, data)?;
+            let Alignment { layers, below } = alignment(&config, spec, &encoder, data)?;
             measured.alignment.extend(below);
             if seed == 0 {
                 measured.layers = layers;
@@ -110,16 +110,14 @@ pub fn measure(setting: &Setting, variant: &Variant, data: &Dataset) -> Result<M
     Ok(measured)
 }
 
-/// Mean and standard deviation over batches.
-type OverBatches<T> = (T, T);
+/// Alignment of an encoder: means and standard deviations over batches.
+struct Alignment {
+    layers: Vec<(Option<f64>, Option<f64>)>,
+    /// Of the mean over the layers below the top.
+    below: Option<(f64, f64)>,
+}
 
-/// Of each layer, and of the mean over those below the top.
-fn alignment(
-    config: &Config,
-    spec: NetworkSpec,
-    encoder: &Trained,
-    data: &Dataset,
-) -> Result<(Vec<OverBatches<Option<f64>>>, Option<OverBatches<f64>>), Error> {
+fn alignment(config: &Config, spec: NetworkSpec, encoder: &Trained, data: &Dataset) -> Result<Alignment, Error> {
     let images = Arc::new(data.pretrain.clone());
     let views = first_views(config, &images, BATCHES, config.batch, loader_threads())?;
     let views = views.collect::<Result<Vec<_>, _>>()?;
@@ -131,7 +129,8 @@ fn alignment(
         (cosines.len() == below.len()).then(|| cosines.iter().sum::<f64>() / below.len().max(1) as f64)
     };
     let layers = found.iter().map(|layer| (layer.mean(), layer.std())).collect();
-    Ok((layers, mean_and_std(&(0..views.len()).filter_map(of_batch).collect::<Vec<_>>())))
+    let below = mean_and_std(&(0..views.len()).filter_map(of_batch).collect::<Vec<_>>());
+    Ok(Alignment { layers, below })
 }
 
 /// The CPU where the chosen backend does not have the rule.
