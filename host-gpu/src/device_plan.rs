@@ -58,6 +58,8 @@ pub struct DevicePlan {
     pub learner: usize,
     /// Bytes of RAM in all: also a frame, read-out and packet, the program's statics and its stack.
     pub ram: usize,
+    /// The same of a program that only infers, and reads its weights from flash.
+    pub inference_ram: usize,
     /// Bytes of flash in all: the program, and two slots for what was learnt.
     pub flash: usize,
     /// Instructions of a learning step on one frame, about: the multiply-accumulates of the plan, by the instructions a
@@ -107,10 +109,11 @@ impl Firmware {
     pub fn plan(&self, spec: &NetworkSpec, classes: usize) -> DevicePlan {
         let view = spec.view();
         let learner = learner_bytes(&view);
-        let ram = learner + beside_bytes(&view, classes) + self.statics + self.stack;
+        let rest = beside_bytes(&view, classes) + self.statics + self.stack;
+        let (ram, inference_ram) = (learner + rest, view.inference_bytes() + rest);
         let lengths = Lengths::of(&view, &Optimizer::sgd(1.0), classes * view.feature_len(), classes);
         let flash = self.code + 2 * lengths.slot_len(ERASE_SIZE);
-        DevicePlan { learner, ram, flash, instructions: self.instructions(view.stream_macs()) }
+        DevicePlan { learner, ram, inference_ram, flash, instructions: self.instructions(view.stream_macs()) }
     }
 
     fn instructions(&self, macs: u64) -> u64 {
@@ -146,6 +149,10 @@ mod tests {
         let measured = &boards[BOARD][FIRMWARE];
         let plan = firmware.plan(&preset("device").unwrap().network().unwrap(), FIRMWARE_CLASSES);
         assert_eq!(plan.ram, measured.static_ram + firmware.stack);
+        // Without learning, parameters, contexts and gradients are not there.
+        assert!(
+            plan.inference_ram < plan.ram - 4 * preset("device").unwrap().network().unwrap().view().parameter_len()
+        );
         assert!(plan.flash > measured.flash && (plan.flash - measured.flash).is_multiple_of(2 * ERASE_SIZE));
         // What is left for the link, the telemetry and the health of the layers is small.
         assert!((500..8000).contains(&firmware.statics), "{}", firmware.statics);

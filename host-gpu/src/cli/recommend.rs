@@ -4,7 +4,7 @@ use super::output::say;
 use crate::data::{Dataset, generated};
 use crate::error::Error;
 use crate::memory::readable;
-use crate::recommend::{Candidate, Learns, MEASURED, Row, Wanted, ranked, rows};
+use crate::recommend::{Candidate, Gain, Learns, MEASURED, Ranking, Row, Wanted, ranked, rows};
 use clap::Args;
 use clapp_core::shape::Shape;
 
@@ -17,7 +17,7 @@ const MOST_CLASSES: i64 = 256;
 /// Arguments of `clapp recommend`.
 #[derive(Debug, Args)]
 pub struct RecommendArguments {
-    /// RAM of the microcontroller, stack included: bytes, or with k, KiB, M or MiB.
+    /// RAM of the microcontroller, stack included: bytes, or with k, M or G, such as 131072, 128k or 1.5M; at most 4G.
     #[arg(long, value_name = "SIZE", value_parser = size)]
     ram: usize,
     /// Flash of the microcontroller: the firmware with two slots for what was learnt must fit.
@@ -36,16 +36,23 @@ pub struct RecommendArguments {
 
 /// A number of bytes.
 fn size(text: &str) -> Result<usize, String> {
-    let expected = || "expected bytes, such as 131072, 128k, 128KiB or 1M".to_owned();
-    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
-    let unit = match text.get(digits.len()..).unwrap_or_default().trim() {
+    let expected = || "expected bytes from 1 to 4G, such as 131072, 128k, 128KiB, 1.5M or 1G".to_owned();
+    let number = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let unit = match text.get(number.len()..).unwrap_or_default().trim() {
         "" | "B" => 1,
-        "k" | "K" | "kB" | "KB" | "KiB" => 1 << 10,
+        "k" | "K" | "kB" | "KB" | "KiB" => 1_u64 << 10,
         "m" | "M" | "MB" | "MiB" => 1 << 20,
+        "g" | "G" | "GB" | "GiB" => 1 << 30,
         _ => return Err(expected()),
     };
-    let bytes = digits.parse::<usize>().ok().and_then(|count| count.checked_mul(unit));
-    bytes.filter(|bytes| (1..=MOST_BYTES).contains(bytes)).ok_or_else(expected)
+    let plain =
+        number.starts_with(|c: char| c.is_ascii_digit()) && number.chars().all(|c| c.is_ascii_digit() || c == '.');
+    let bytes = number.parse::<f64>().ok().filter(|_| plain).map(|count| count * unit as f64);
+    match bytes.filter(|bytes| (1.0..=MOST_BYTES as f64).contains(bytes)) {
+        None => Err(expected()),
+        Some(bytes) if bytes.fract() != 0.0 => Err(format!("is {bytes} bytes, expected a whole number of them")),
+        Some(bytes) => Ok(bytes as usize),
+    }
 }
 
 /// A shape of frames.
@@ -63,50 +70,55 @@ fn shape(text: &str) -> Result<Shape, String> {
     }
 }
 
-/// Runs `clapp recommend`: exit code 0, or 1 where nothing fits.
+/// Runs `clapp recommend`.
 ///
 /// # Errors
-/// Where the kept results cannot be read or the output cannot be written.
+/// Where nothing fits, with what would; where the kept results cannot be read or the output cannot be written.
 pub fn run(arguments: &RecommendArguments) -> Result<u8, Error> {
     let RecommendArguments { ram, flash, input, learns, .. } = *arguments;
     let classes = usize::try_from(arguments.classes).unwrap_or(2);
     let wanted = Wanted { ram, flash, classes, input, learns };
     let measured = rows(MEASURED)?;
-    let candidates = ranked(&wanted, &measured)?;
+    let ranking = ranked(&wanted, &measured)?;
     let frame = format!("{}x{}x{}", input.channels, input.height, input.width);
-    if candidates.is_empty() {
-        say(format!(
-            "nothing fits: frames of {frame} are too small for the layers that were measured; at least 1x8x8"
-        ))?;
-        return Ok(1);
-    }
-    let (fit, rest): (Vec<&Candidate>, Vec<&Candidate>) =
-        candidates.iter().partition(|candidate| candidate.fits(&wanted));
     let room = format!("{} of RAM, {} of flash, {classes} classes, frames of {frame}", readable(ram), readable(flash));
-    let Some(best) = fit.first() else {
-        say(format!("nothing fits into {room}\n\nwhat would:\n{}", table(&rest)))?;
-        say(nothing(&rest, &wanted))?;
-        return Ok(1);
+    let Some(best) = ranking.equal.first() else {
+        return Err(nothing_fits(&ranking, &wanted, &room, &frame));
     };
     let learnt = match learns {
-        Learns::Device => "on the device, from its stream",
-        Learns::Host => "on the host, by batches of 32; the device carries them",
+        Learns::Device => "learnt on the device, from its stream",
+        Learns::Host => "learnt on the host, by batches of 32; the device infers",
     };
-    say(format!("networks for {room}, learnt {learnt}\n\n{}", table(&fit)))?;
-    say(notes(best, &wanted))?;
-    if !rest.is_empty() {
-        say(format!("\ntoo large:\n{}", table(&rest)))?;
+    say(format!("networks for {room}, {learnt}\n\n{}", table(&ranking.equal)))?;
+    if ranking.equal.len() > 1 {
+        say(format!(
+            "\nthese {} are equal: their accuracies differ by no more than two standard errors, {:.1} points; the smallest is \
+             first",
+            ranking.equal.len(),
+            ranking.tolerance
+        ))?;
     }
-    say(format!("\nthe first of these for clapp-core:\n\n```rust\n{}```", best.rust()))?;
+    if !ranking.lesser.is_empty() {
+        say(format!("\nless accurate:\n{}", table(&ranking.lesser)))?;
+    }
+    if !ranking.too_large.is_empty() {
+        say(format!("\ntoo large:\n{}", table(&ranking.too_large)))?;
+    }
+    say(notes(best, &wanted))?;
+    let code = best.rust();
+    say(format!("\nthe first of these for clapp-core:\n\n```rust\n{code}```"))?;
     // Images of a user's are augmented more strongly than the generated ones.
     let images = Dataset { name: "images".into(), ..generated::shapes(0, 2, 2) };
+    let Row { learnt_from, epochs, .. } = best.nearest;
     match best.config(&images)? {
         Some(config) => {
             let what = match learns {
                 Learns::Device => {
-                    "to train it first, on the host by batches (not what the table has measured: that is the stream)"
+                    "the untrained network for the device to begin from (training it first, on the host by batches, was not \
+                     measured)"
+                        .to_owned()
                 }
-                Learns::Host => "to train it",
+                Learns::Host => format!("as it was measured, on {learnt_from} images for {epochs} epochs"),
             };
             say(format!("\nand for `clapp train --config FILE`, {what}:\n\n```toml\n{}```", config.to_toml()?))?;
         }
@@ -115,20 +127,35 @@ pub fn run(arguments: &RecommendArguments) -> Result<u8, Error> {
     Ok(0)
 }
 
-fn table(candidates: &[&Candidate]) -> String {
+fn table(candidates: &[Candidate]) -> String {
     let mut lines = vec![format!(
-        "{:>8} {:>6} {:>12} {:>12} {:>20} {:>9} {:>14}  measured with",
-        "channels", "layers", "RAM", "flash", "instructions a frame", "accuracy", "gain, points"
+        "{:>8} {:>6} {:>12} {:>13} {:>12} {:>20} {:>14} {:>14}  {:<14} measured",
+        "channels",
+        "layers",
+        "RAM learning",
+        "RAM inference",
+        "flash",
+        "instructions a frame",
+        "accuracy, %",
+        "gain, points",
+        ""
     )];
     for Candidate { nearest, plan, .. } in candidates {
-        let Row { channels, depth, input, trained, gain, error, images, .. } = nearest;
+        let Row { channels, depth, input, trained, gain, images, seeds, test_images, .. } = nearest;
+        let verdict = match nearest.verdict() {
+            Gain::Shown => "gain shown",
+            Gain::NotShown => "no gain shown",
+            Gain::Loss => "learning loses",
+        };
         lines.push(format!(
-            "{channels:>8} {depth:>6} {:>12} {:>12} {:>20} {:>7.1} % {:>14}  grey {input}x{input} of {images}",
+            "{channels:>8} {depth:>6} {:>12} {:>13} {:>12} {:>20} {:>14} {:>14}  {verdict:<14} grey {input}x{input} of {images}, \
+             {seeds} seeds, {test_images} test images",
             readable(plan.ram),
+            readable(plan.inference_ram),
             readable(plan.flash),
             format!("about {:.2} million", plan.instructions as f64 / 1e6),
-            trained,
-            format!("{gain:+.1} ± {error:.1}"),
+            format!("{:.1} ± {:.1}", trained.value, trained.error),
+            format!("{:+.1} ± {:.1}", gain.value, gain.error),
         ));
     }
     lines.join("\n")
@@ -136,38 +163,57 @@ fn table(candidates: &[&Candidate]) -> String {
 
 /// What the numbers are.
 fn notes(best: &Candidate, wanted: &Wanted) -> String {
-    let Row { gain, error, input, .. } = best.nearest;
-    let mut text = String::from(
-        "\nRAM: the firmware with the network, a frame, the read-out and the stack; flash: the firmware and two slots for \
-         what was learnt. Accuracy of a linear read-out of ten classes, and its gain over the untrained network, are those \
-         of the nearest configuration that was measured; on other images they are other numbers.",
+    let Row { input, learnt_from, epochs, .. } = best.nearest;
+    let ram = match wanted.learns {
+        Learns::Device => "RAM learning is what must fit",
+        Learns::Host => {
+            "RAM inference is what must fit: that of a program of your own that only infers, with its weights in flash; \
+             this project's firmware holds what learning needs, and takes RAM learning"
+        }
+    };
+    let mut text = format!(
+        "\n{ram}. RAM: the firmware with the network, a frame, the read-out and the stack; flash: the firmware and two slots \
+         for what was learnt. Accuracy of a linear read-out of ten classes after learning from {learnt_from} images for {epochs} \
+         epochs, and its gain over the untrained network, each with its standard error, are those of the nearest \
+         configuration that was measured; on other images they are other numbers."
     );
     if (wanted.input.channels, wanted.input.height, wanted.input.width) != (1, input, input) {
         text += " No frames of the shape asked for were measured.";
     }
-    if gain <= 2.0 * error {
-        text += " The gain of the first is within its error: there, its untrained features were as good.";
+    match best.nearest.verdict() {
+        Gain::Shown => {}
+        Gain::NotShown => {
+            text += " The gain of the first is within its error: there, its untrained features were as good.";
+        }
+        Gain::Loss => text += " Learning made the features of the first worse: it does better untrained.",
     }
     text
 }
 
-/// What would have to change.
-fn nothing(candidates: &[&Candidate], wanted: &Wanted) -> String {
-    let smallest = candidates.iter().min_by_key(|candidate| candidate.plan.ram);
-    smallest.map_or_else(String::new, |Candidate { plan, nearest, .. }| {
-        let mut missing = Vec::new();
-        for (name, needs, has) in [("RAM", plan.ram, wanted.ram), ("flash", plan.flash, wanted.flash)] {
-            if needs > has {
-                missing.push(format!("{} more of {name}", readable(needs - has)));
-            }
+/// That nothing fits, with the smallest that would and all others.
+fn nothing_fits(ranking: &Ranking, wanted: &Wanted, room: &str, frame: &str) -> Error {
+    let refused = |message: String| Error::Config { origin: "recommend".into(), message };
+    let Some(Candidate { plan, nearest, .. }) = ranking.too_large.first() else {
+        return refused(format!(
+            "nothing fits: frames of {frame} are too small for the layers that were measured; expected at least 1x8x8"
+        ));
+    };
+    let mut missing = Vec::new();
+    for (name, needs, has) in [("RAM", wanted.learns.ram(plan), wanted.ram), ("flash", plan.flash, wanted.flash)] {
+        if needs > has {
+            missing.push(format!("{} more of {name}", readable(needs - has)));
         }
-        format!(
-            "\nthe smallest, {} channels and {} layers, wants {}; smaller frames want less",
-            nearest.channels,
-            nearest.depth,
-            missing.join(" and ")
-        )
-    })
+    }
+    refused(format!(
+        "nothing fits into {room}; the smallest, {} channels and {} layers, wants {} ({} of RAM and {} of flash in all); smaller \
+         frames want less\n\nwhat was measured:\n{}",
+        nearest.channels,
+        nearest.depth,
+        missing.join(" and "),
+        readable(wanted.learns.ram(plan)),
+        readable(plan.flash),
+        table(&ranking.too_large)
+    ))
 }
 
 #[cfg(test)]
@@ -176,13 +222,40 @@ mod tests {
 
     #[test]
     fn sizes_and_shapes_are_read_or_refused() {
-        let good = [("131072", 131_072), ("128k", 131_072), ("128K", 131_072), ("128KiB", 131_072), ("1M", 1 << 20)];
+        let good = [
+            ("131072", 131_072),
+            ("128k", 131_072),
+            ("128K", 131_072),
+            ("128KiB", 131_072),
+            ("1M", 1 << 20),
+            ("1.5M", 3 << 19),
+            ("0.5k", 512),
+            ("2G", 1 << 31),
+            ("4G", 1 << 32),
+            ("4096M", 1 << 32),
+        ];
         for (text, bytes) in good {
             assert_eq!(size(text), Ok(bytes), "{text}");
         }
-        for text in ["", "k", "128q", "-1", "0", "1.5M", "99999999999999999999M", "128 kk", "5000M"] {
-            assert!(size(text).is_err(), "{text}");
+        for text in [
+            "",
+            "k",
+            "128q",
+            "-1",
+            "0",
+            "99999999999999999999M",
+            "128 kk",
+            "5000M",
+            "4.1G",
+            "1e3",
+            "inf",
+            "NaN",
+            ".5k",
+            "1.2.3k",
+        ] {
+            assert!(size(text).is_err_and(|message| message.contains("from 1 to 4G")), "{text}");
         }
+        assert!(size("1.3k").is_err_and(|message| message.contains("whole number")));
         assert_eq!(shape("3x24x32"), Ok(Shape::new(3, 24, 32)));
         for text in
             ["", "32", "32x32", "2x32x32", "1x0x32", "1x32x32x1", "1xax32", "1x-3x32", "1x32x9999", "1x32xa32x3"]

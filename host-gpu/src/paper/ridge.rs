@@ -150,8 +150,8 @@ fn read_out(mut train: Table, labels: &[usize], mut test: Table, test_labels: &[
     }
 }
 
-/// Accuracy on the test features of the nearest class mean of the others, 0 to 1.
-fn nearest_mean(train: &Table, labels: &[usize], test: &Table, test_labels: &[usize], classes: usize) -> f64 {
+/// Which test features lie nearest to the mean of their class of the others.
+fn nearest_mean(train: &Table, labels: &[usize], test: &Table, test_labels: &[usize], classes: usize) -> Vec<bool> {
     let columns = train.columns.max(1);
     let mut means = vec![0.0_f64; classes * columns];
     for (row, label) in train.values.chunks_exact(columns).zip(labels) {
@@ -166,38 +166,51 @@ fn nearest_mean(train: &Table, labels: &[usize], test: &Table, test_labels: &[us
         let mean = &means[class * columns..(class + 1) * columns];
         row.iter().zip(mean).map(|(value, mean)| (f64::from(*value) - mean).powi(2)).sum()
     };
-    let rows = test.values.chunks_exact(columns).zip(test_labels);
-    let hits = rows.filter(|(row, label)| {
-        (0..classes).min_by(|a, b| distance(row, *a).total_cmp(&distance(row, *b))) == Some(**label)
-    });
-    hits.count() as f64 / test_labels.len().max(1) as f64
+    let nearest = |row: &[f32]| {
+        let all = (0..classes).map(|class| (distance(row, class), class));
+        all.min_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, class)| class)
+    };
+    test.values.chunks_exact(columns).zip(test_labels).map(|(row, label)| nearest(row) == Some(*label)).collect()
 }
 
-/// How well the classes of the test images can be read from the features of an encoder: shares, 0 to 1.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// Which test images a read-out reads rightly.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ReadOut(pub Vec<bool>);
+
+impl ReadOut {
+    /// The share that is right, 0 to 1.
+    pub fn share(&self) -> f64 {
+        share(&self.0)
+    }
+}
+
+/// How well the classes of the test images can be read from the features of an encoder.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ReadOuts {
     /// By ridge regression on all layers.
-    pub all: f64,
+    pub all: ReadOut,
     /// By ridge regression on the top layer alone.
-    pub top: f64,
+    pub top: ReadOut,
     /// By the nearest class mean, on all layers.
-    pub nearest: f64,
-    /// Which test images `all` reads rightly.
-    pub right: Vec<bool>,
+    pub nearest: ReadOut,
 }
 
-impl ReadOuts {
-    /// Standard error of the difference between two encoders' `all` on the same images: only those count that one
-    /// reads rightly and the other does not.
-    pub fn error_of_difference(&self, other: &Self) -> f64 {
-        let count = self.right.len().min(other.right.len()).max(1) as f64;
-        let only = |mine: bool| {
-            self.right.iter().zip(&other.right).filter(|(own, other)| own != other && **own == mine).count() as f64
-        };
-        let (gained, lost) = (only(true), only(false));
-        ((gained + lost) - (gained - lost).powi(2) / count).max(0.0).sqrt() / count
-    }
+/// Standard error, over the test images, of the mean difference between pairs of read-outs of the same images. Each
+/// image counts by how many more of the second read it rightly than of the first, so that an image that both read
+/// alike adds nothing.
+pub fn error_over_images(pairs: &[(&ReadOut, &ReadOut)]) -> f64 {
+    let images = pairs.iter().map(|(before, after)| before.0.len().min(after.0.len())).min().unwrap_or(0);
+    let of = |image: usize| {
+        let gained: i32 =
+            pairs.iter().map(|(before, after)| i32::from(after.0[image]) - i32::from(before.0[image])).sum();
+        f64::from(gained) / pairs.len() as f64
+    };
+    let count = images.max(1) as f64;
+    let mean = (0..images).map(of).sum::<f64>() / count;
+    let variance = (0..images).map(|image| (of(image) - mean).powi(2)).sum::<f64>() / count;
+    (variance / count).sqrt()
 }
 
 /// Reads the classes from an encoder.
@@ -218,15 +231,14 @@ pub fn read_outs(config: &Config, values: &[LayerValues], data: &Dataset) -> Res
     let classes = data.classes.len();
     if all.values.iter().chain(&all_test.values).any(|value| !value.is_finite()) {
         // Nothing can be read from what is no number: the first class for all.
-        let right: Vec<bool> = test_labels.iter().map(|label| *label == 0).collect();
-        let first = share(&right);
-        return Ok(ReadOuts { all: first, top: first, nearest: first, right });
+        let first = ReadOut(test_labels.iter().map(|label| *label == 0).collect());
+        return Ok(ReadOuts { all: first.clone(), top: first.clone(), nearest: first });
     }
     let (top, top_test) = tables(layers.get(layers.len().saturating_sub(1)..).unwrap_or_default());
-    let nearest = nearest_mean(&all, &labels, &all_test, &test_labels, classes);
-    let right = read_out(all, &labels, all_test, &test_labels, classes);
-    let top = share(&read_out(top, &labels, top_test, &test_labels, classes));
-    Ok(ReadOuts { all: share(&right), top, nearest, right })
+    let nearest = ReadOut(nearest_mean(&all, &labels, &all_test, &test_labels, classes));
+    let all = ReadOut(read_out(all, &labels, all_test, &test_labels, classes));
+    let top = ReadOut(read_out(top, &labels, top_test, &test_labels, classes));
+    Ok(ReadOuts { all, top, nearest })
 }
 
 #[cfg(test)]
@@ -259,18 +271,21 @@ mod tests {
         // Two features of the size of thousands and of ten thousandths: the means see the first alone.
         let (train, labels) = features(&mut rng, 500);
         let (test, test_labels) = features(&mut rng, 500);
-        let nearest = nearest_mean(&train, &labels, &test, &test_labels, 3);
+        let nearest = share(&nearest_mean(&train, &labels, &test, &test_labels, 3));
         assert!((0.5..0.9).contains(&nearest), "{nearest}");
     }
 
     #[test]
     fn the_error_of_a_difference_counts_what_only_one_reads() {
-        let of = |right: &[bool]| ReadOuts { all: share(right), top: 0.0, nearest: 0.0, right: right.to_vec() };
-        let one = of(&[true, true, false, false, true, true, false, true]);
-        assert_eq!(one.error_of_difference(&one), 0.0);
-        let other = of(&[false, true, true, false, true, true, false, true]);
+        let one = ReadOut(vec![true, true, false, false, true, true, false, true]);
+        assert_eq!(error_over_images(&[(&one, &one)]), 0.0);
+        let other = ReadOut(vec![false, true, true, false, true, true, false, true]);
         // One gained and one lost of eight: a difference of 0, whose variance is (1 + 1) / 8^2.
-        assert!((one.error_of_difference(&other) - 2.0_f64.sqrt() / 8.0).abs() < 1e-12);
+        let error = error_over_images(&[(&one, &other)]);
+        assert!((error - 2.0_f64.sqrt() / 8.0).abs() < 1e-12);
+        // A second seed that is the same says no more of the images; one that does not differ halves the difference.
+        assert!((error_over_images(&[(&one, &other), (&one, &other)]) - error).abs() < 1e-12);
+        assert!((error_over_images(&[(&one, &other), (&one, &one)]) - error / 2.0).abs() < 1e-12);
     }
 
     #[test]

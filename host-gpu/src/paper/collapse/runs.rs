@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::loader;
 use crate::model::NetworkSpec;
 use crate::paper::Setting;
-use crate::paper::micro::point::{BASE, Point, STREAM_RATE, Size};
+use crate::paper::micro::point::{BASE, Point, Size};
 use crate::paper::ridge::read_outs;
 use crate::trainer::initial_values;
 use clapp_core::collapse::{Signs, Watch};
@@ -28,6 +28,8 @@ pub const FRAMES: u64 = 3000;
 const READ: u64 = 200;
 /// A loss of accuracy that counts, of 1.
 pub const LOST: f64 = 0.05;
+/// Learning rate of the streams.
+const STREAM_RATE: f32 = 0.003;
 /// As in the firmware.
 const MAX_UPDATE_NORM: f32 = 4.0;
 /// A white pixel, as the views are normalised.
@@ -139,7 +141,7 @@ impl Observer for Watches {
 /// Where views cannot be made, or the user stops it.
 pub fn run(setting: &Setting, data: &Dataset, case: Case) -> Result<Course, Error> {
     let point = Point { channels: case.channels, input: 16, batch: 1, seed: case.seed, ..BASE };
-    let size = Size { images: 1000, test: 1000, epochs: FRAMES.div_ceil(2000) };
+    let size = Size { images: 1000, labelled: 1000, test: 1000, epochs: FRAMES.div_ceil(2000) };
     let config = point.config(setting.seed, data, &size)?.with_rule(case.rule);
     let spec = config.network()?;
     let refused =
@@ -221,6 +223,6 @@ fn read(
     data: &Dataset,
 ) -> Result<(), Error> {
     let found = read_outs(config, &spec.values_from_flat(parameters), data)?;
-    course.accuracies.push((frame, found.all));
+    course.accuracies.push((frame, found.all.share()));
     Ok(())
 }

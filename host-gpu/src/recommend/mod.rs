@@ -1,0 +1,297 @@
+//! Networks for a microcontroller, picked from what `clapp paper micro` has measured.
+//!
+//! Only networks that were measured are picked. RAM and flash are worked out for the input and the classes asked for;
+//! accuracy and gain are those of the measured frame that is nearest in size, and say so. Accuracies that differ by less
+//! than their error are no reason to take the larger network: the smallest of these comes first.
+
+mod code;
+mod measured;
+
+pub use code::rust;
+pub use measured::{Known, MEASURED, Row, rows};
+
+use crate::device_plan::{DevicePlan, Firmware};
+use crate::error::Error;
+use crate::model::{Learning, NetworkSpec};
+use crate::paper::micro::point::blocks;
+use clapp_core::network::{Block, Rule};
+use clapp_core::shape::Shape;
+
+/// A difference counts from so many standard errors on.
+const ERRORS: f64 = 2.0;
+
+/// Where a network learns before it is of use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Learns {
+    /// On the device, from its stream of single frames.
+    Device,
+    /// On the host, by batches of 32 (`clapp train`); the device only infers.
+    Host,
+}
+
+impl Learns {
+    fn batch(self) -> usize {
+        match self {
+            Self::Device => 1,
+            Self::Host => 32,
+        }
+    }
+
+    /// Bytes of RAM that the device needs.
+    pub fn ram(self, plan: &DevicePlan) -> usize {
+        match self {
+            Self::Device => plan.ram,
+            Self::Host => plan.inference_ram,
+        }
+    }
+}
+
+/// What is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wanted {
+    /// Bytes of RAM, stack and firmware included.
+    pub ram: usize,
+    /// Bytes of flash, firmware and saved weights included.
+    pub flash: usize,
+    /// Classes of the read-out.
+    pub classes: usize,
+    /// Shape of a frame.
+    pub input: Shape,
+    /// Where the network learns.
+    pub learns: Learns,
+}
+
+/// What the measurement says of learning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gain {
+    /// More than [`ERRORS`] standard errors above the untrained network.
+    Shown,
+    /// Within its error.
+    NotShown,
+    /// Below the untrained network by more than its error.
+    Loss,
+}
+
+impl Row {
+    /// Whether learning was of use.
+    pub fn verdict(&self) -> Gain {
+        let Known { value, error } = self.gain;
+        match value {
+            _ if value > ERRORS * error => Gain::Shown,
+            _ if value < -ERRORS * error => Gain::Loss,
+            _ => Gain::NotShown,
+        }
+    }
+}
+
+/// A network with what it takes and what was measured of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Candidate {
+    /// The network for the input asked for.
+    pub spec: NetworkSpec,
+    /// The nearest configuration that was measured.
+    pub nearest: Row,
+    /// What the network takes.
+    pub plan: DevicePlan,
+}
+
+impl Candidate {
+    /// Whether it fits.
+    pub fn fits(&self, wanted: &Wanted) -> bool {
+        wanted.learns.ram(&self.plan) <= wanted.ram && self.plan.flash <= wanted.flash
+    }
+}
+
+/// All measured networks for what is asked for.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Ranking {
+    /// Those that fit and are as accurate as the best that fits, within the error: the smallest in RAM first.
+    pub equal: Vec<Candidate>,
+    /// Those that fit and are less accurate: the most accurate first.
+    pub lesser: Vec<Candidate>,
+    /// Those that do not fit: the smallest in RAM first.
+    pub too_large: Vec<Candidate>,
+    /// Accuracies that differ by no more than so many points are equal: two standard errors of the difference of two
+    /// measured accuracies, by the largest error of all rows.
+    pub tolerance: f64,
+}
+
+/// The network of a measured configuration for frames of another shape; `None` where they are too small for its layers.
+pub fn network(channels: usize, depth: usize, input: Shape) -> Option<NetworkSpec> {
+    let layers = blocks(channels, depth, [input.height, input.width]);
+    let layers = layers.iter().map(|block| Block {
+        loss_pool: block.loss_pool.into(),
+        max_pool: block.max_pool,
+        ..Block::conv(channels, block.kernel).padding(block.padding)
+    });
+    NetworkSpec::new(input, layers.collect(), Rule::clapp_pp_dfb(), Learning::Local).ok()
+}
+
+/// Ranks all measured networks.
+///
+/// # Errors
+/// Where the kept results of the firmware cannot be read.
+pub fn ranked(wanted: &Wanted, measured: &[Row]) -> Result<Ranking, Error> {
+    let firmware = Firmware::measured()?;
+    let side = (wanted.input.area() as f64).sqrt();
+    let distance = |row: &Row| (row.input as f64 / side).ln().abs();
+    let of_mode = || measured.iter().filter(|row| row.batch == wanted.learns.batch());
+    let mut candidates: Vec<Candidate> = Vec::new();
+    for row in of_mode() {
+        let same = |other: &Row| (other.channels, other.depth) == (row.channels, row.depth);
+        if candidates.iter().any(|candidate| same(&candidate.nearest)) {
+            continue;
+        }
+        let nearest = of_mode().filter(|other| same(other)).min_by(|a, b| distance(a).total_cmp(&distance(b)));
+        if let (Some(nearest), Some(spec)) = (nearest, network(row.channels, row.depth, wanted.input)) {
+            let plan = firmware.plan(&spec, wanted.classes);
+            candidates.push(Candidate { spec, nearest: nearest.clone(), plan });
+        }
+    }
+    // One error for all pairs: with one of its own for each, less room could make a larger network the smallest of the
+    // equals.
+    let error = candidates.iter().map(|candidate| candidate.nearest.trained.error).fold(0.0, f64::max);
+    let tolerance = ERRORS * std::f64::consts::SQRT_2 * error;
+    let (fit, mut too_large): (Vec<_>, Vec<_>) = candidates.into_iter().partition(|candidate| candidate.fits(wanted));
+    let accuracy = |candidate: &Candidate| candidate.nearest.trained.value;
+    let best = fit.iter().map(accuracy).fold(f64::MIN, f64::max);
+    let (mut equal, mut lesser): (Vec<_>, Vec<_>) =
+        fit.into_iter().partition(|candidate| accuracy(candidate) >= best - tolerance);
+    let smallest = |a: &Candidate, b: &Candidate| {
+        let ram = |candidate: &Candidate| wanted.learns.ram(&candidate.plan);
+        ram(a).cmp(&ram(b)).then(accuracy(b).total_cmp(&accuracy(a)))
+    };
+    equal.sort_by(smallest);
+    too_large.sort_by(smallest);
+    lesser.sort_by(|a, b| accuracy(b).total_cmp(&accuracy(a)).then(smallest(a, b)));
+    Ok(Ranking { equal, lesser, too_large, tolerance })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const WANTED: Wanted =
+        Wanted { ram: 1 << 30, flash: 1 << 30, classes: 10, input: Shape::new(1, 32, 32), learns: Learns::Device };
+
+    /// A measured network of three layers, by its width, accuracy and the error of that.
+    fn row(channels: usize, trained: f64, error: f64) -> Row {
+        Row {
+            images: "images".into(),
+            channels,
+            depth: 3,
+            input: 32,
+            batch: 1,
+            learnt_from: 1000,
+            epochs: 1,
+            rate: 0.001,
+            seeds: 3,
+            test_images: 10_000,
+            trained: Known { value: trained, error },
+            gain: Known { value: 1.0, error: 0.4 },
+        }
+    }
+
+    fn widths(candidates: &[Candidate]) -> Vec<usize> {
+        candidates.iter().map(|candidate| candidate.nearest.channels).collect()
+    }
+
+    #[test]
+    fn of_equals_the_smallest_comes_first() {
+        // Two standard errors of a difference are 1.41 points.
+        let rows = [row(4, 44.0, 0.5), row(8, 48.7, 0.5), row(16, 49.0, 0.5), row(32, 50.0, 0.5), row(64, 47.0, 0.3)];
+        let all = ranked(&WANTED, &rows).unwrap();
+        assert_eq!(widths(&all.equal), [8, 16, 32]);
+        assert_eq!(widths(&all.lesser), [64, 4]);
+        assert!((all.tolerance - 2.0_f64.sqrt()).abs() < 1e-9);
+        // The best that fits decides, not the best of all.
+        let tight = Wanted { ram: all.equal[0].plan.ram, ..WANTED };
+        let fit = ranked(&tight, &rows).unwrap();
+        assert_eq!((widths(&fit.equal), widths(&fit.lesser)), (vec![8], vec![4]));
+        assert_eq!(widths(&fit.too_large), [16, 32, 64]);
+        let tight = Wanted { ram: 1000, ..WANTED };
+        let none = ranked(&tight, &rows).unwrap();
+        assert!(none.equal.is_empty() && none.lesser.is_empty());
+        assert_eq!(widths(&none.too_large)[0], 4);
+    }
+
+    #[test]
+    fn a_gain_is_shown_from_two_errors_on() {
+        let of = |value, error| Row { gain: Known { value, error }, ..row(4, 40.0, 0.5) }.verdict();
+        assert_eq!(of(1.0, 0.4), Gain::Shown);
+        assert_eq!((of(0.7, 0.4), of(-0.7, 0.4)), (Gain::NotShown, Gain::NotShown));
+        assert_eq!(of(-1.0, 0.4), Gain::Loss);
+    }
+
+    #[test]
+    fn what_only_infers_takes_less_and_is_asked_for_less() {
+        let rows = [row(16, 49.0, 0.5), Row { batch: 32, ..row(16, 50.0, 0.5) }];
+        let device = ranked(&WANTED, &rows).unwrap().equal.remove(0);
+        let plan = device.plan;
+        assert!(plan.inference_ram < plan.ram);
+        let tight = Wanted { ram: plan.inference_ram, ..WANTED };
+        assert!(ranked(&tight, &rows).unwrap().equal.is_empty());
+        let host = ranked(&Wanted { learns: Learns::Host, ..tight }, &rows).unwrap();
+        assert_eq!(host.equal[0].nearest.trained.value, 50.0);
+    }
+
+    fn best(wanted: &Wanted, rows: &[Row]) -> Option<Candidate> {
+        ranked(wanted, rows).unwrap().equal.into_iter().next()
+    }
+
+    /// What is recommended fits, by a plan made anew, and less RAM never means a larger network.
+    fn less_room_takes_no_more(wanted: &Wanted, less: usize, rows: &[Row]) {
+        let smaller = Wanted { ram: wanted.ram.saturating_sub(less), ..*wanted };
+        let (large, small) = (best(wanted, rows), best(&smaller, rows));
+        let takes = |candidate: &Candidate| {
+            wanted.learns.ram(&Firmware::measured().unwrap().plan(&candidate.spec, wanted.classes))
+        };
+        if let Some(candidate) = &large {
+            assert!(takes(candidate) <= wanted.ram && candidate.plan.flash <= wanted.flash);
+        }
+        match (large, small) {
+            (None, Some(_)) => panic!("less room, and yet it fits"),
+            (Some(large), Some(small)) => {
+                assert!(takes(&small) <= smaller.ram && takes(&small) <= takes(&large));
+                assert!(small.nearest.trained.value <= large.nearest.trained.value || small == large);
+            }
+            _ => {}
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(60))]
+
+        #[test]
+        fn what_is_recommended_fits_and_less_room_takes_no_more(
+            ram in 20_usize..2000,
+            less in 1_usize..400,
+            flash in 100_usize..2000,
+            classes in 2_usize..20,
+            side in 8_usize..40,
+            colour in any::<bool>(),
+            host in any::<bool>(),
+        ) {
+            let input = Shape::new(if colour { 3 } else { 1 }, side, side);
+            let learns = if host { Learns::Host } else { Learns::Device };
+            let wanted = Wanted { ram: 1024 * ram, flash: 1024 * flash, classes, input, learns };
+            less_room_takes_no_more(&wanted, 1024 * less, &rows(MEASURED).unwrap());
+        }
+
+        /// The same whatever was measured: with any accuracies and any errors.
+        #[test]
+        fn less_room_takes_no_more_whatever_was_measured(
+            ram in 20_usize..500,
+            less in 1_usize..300,
+            measured in proptest::collection::vec((1_usize..24, 1_usize..5, 30.0..60.0, 0.1..2.0), 1..12),
+        ) {
+            let rows: Vec<Row> = measured
+                .iter()
+                .map(|(pairs, depth, trained, error)| Row { depth: *depth, ..row(2 * pairs, *trained, *error) })
+                .collect();
+            less_room_takes_no_more(&Wanted { ram: 1024 * ram, ..WANTED }, 1024 * less, &rows);
+        }
+    }
+}
