@@ -16,7 +16,9 @@ mod summary;
 pub use show::{COLUMNS, TABLE};
 
 use super::{Finding, Setting};
+use crate::data::Dataset;
 use crate::error::Error;
+use measure::Measured;
 use point::{Point, Size};
 
 /// Runs the experiment.
@@ -27,7 +29,12 @@ pub fn run(setting: &Setting) -> Result<Finding, Error> {
     let size = Size::of(setting);
     let data = measure::images(setting, &size);
     let measured = measure::measure(setting, &data, &size, &point::all())?;
-    let summaries = summary::summaries(&measured);
+    finding(&size, &data, &measured)
+}
+
+/// What the measured points say.
+fn finding(size: &Size, data: &Dataset, measured: &[Measured]) -> Result<Finding, Error> {
+    let summaries = summary::summaries(measured);
     let mut finding = Finding::new(
         "micro",
         "How small a network still learns without labels",
@@ -52,8 +59,8 @@ pub fn run(setting: &Setting) -> Result<Finding, Error> {
     );
     finding.set("level", claims::level());
     finding.claims = claims::claims(&summaries);
-    finding.tables = vec![show::table(&summaries, &data, &size)?];
-    finding.figures = vec![picture::figure(&summaries, &data)?];
+    finding.tables = vec![show::table(&summaries, data, size)?];
+    finding.figures = vec![picture::figure(&summaries, data)?];
     finding.notes = claims::notes();
     Ok(finding)
 }
@@ -61,6 +68,7 @@ pub fn run(setting: &Setting) -> Result<Finding, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::Path;
 
     #[test]
     fn every_point_fits_together_and_is_measured_once() {
@@ -82,5 +90,33 @@ mod tests {
             assert_eq!(spec.beyond_core(), None);
             assert_eq!(spec.layers()[0].pooled.area(), 16, "{point:?}");
         }
+    }
+
+    /// Whatever is measured, a diverged point included, all of it is shown, and `clapp recommend` reads the table.
+    #[test]
+    fn all_points_are_shown_and_read_again() {
+        let data = crate::data::generated::shapes(1, 4, 4).in_grey();
+        let size = Size { images: 4, labelled: 4, test: 4, epochs: 2 };
+        let lost = Point { channels: 64, ..point::BASE };
+        let measured: Vec<Measured> = point::all()
+            .into_iter()
+            .map(|point| {
+                let gain = 0.01 + 0.002 * point.seed as f64;
+                let trained = (point.of_seed(0) != lost).then_some(0.4 + gain);
+                summary::tests::one(point, 0.4, trained)
+            })
+            .collect();
+        let finding = finding(&size, &data, &measured).unwrap_or_else(|error| panic!("{error}"));
+        finding.check(Path::new("micro")).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(finding.claims.len(), 10);
+        assert!(finding.claims[0].evidence.contains("64 channels: diverged"), "{}", finding.claims[0].evidence);
+        assert!(finding.figures[0].panels.iter().all(|panel| panel.series.iter().all(|line| !line.points.is_empty())));
+        let csv = finding.tables[0].csv(Path::new("micro.csv")).unwrap_or_else(|error| panic!("{error}"));
+        let rows = crate::recommend::rows(&String::from_utf8_lossy(&csv)).unwrap_or_else(|error| panic!("{error}"));
+        let points = measured.iter().filter(|one| one.point.seed == 0 && one.trained.is_some());
+        let stored = |one: &&Measured| one.point.storage == course::Storage::F32;
+        assert_eq!(rows.len(), points.filter(stored).count());
+        assert!((rows[0].gain.value - 1.2).abs() < 1e-6 && (rows[0].epochs, rows[0].seeds) == (2, 3), "{:?}", rows[0]);
+        assert_eq!(rows.iter().find(|row| row.batch == 1).map(|row| row.rate), Some(0.001));
     }
 }
