@@ -4,10 +4,8 @@ use super::course::Storage;
 use super::point::{BASE, DEPTHS, INPUTS, Point, STORED, STREAM_WIDTHS, WIDTHS};
 use super::significance::{LEVEL, critical};
 use super::summary::{Estimate, Reading, Summary};
+use crate::paper::accuracy::MARGIN;
 use crate::paper::{Claim, Verdict};
-
-/// Less than this is no gain worth having, and no loss that matters.
-const SMALL: f64 = 0.01;
 
 /// A difference with its error in points, as text.
 fn words(estimate: Option<Estimate>) -> String {
@@ -26,10 +24,10 @@ fn above(estimate: Option<Estimate>, bound: f64, errors: f64) -> Verdict {
     }
 }
 
-/// Whether there is a gain: not where it is surely below what is worth having.
+/// Whether there is a gain: not where it is surely below [`MARGIN`], which is no gain worth having.
 fn gains(gain: Option<Estimate>, errors: f64) -> Verdict {
     match above(gain, 0.0, errors) {
-        Verdict::Open if above(gain, SMALL, errors) == Verdict::Failed => Verdict::Failed,
+        Verdict::Open if above(gain, MARGIN, errors) == Verdict::Failed => Verdict::Failed,
         verdict => verdict,
     }
 }
@@ -127,7 +125,7 @@ pub fn claims(summaries: &[Summary]) -> Vec<Claim> {
     if let (Some(stream), Some(base)) = (stream, base) {
         claims.push(all_above(
             "a stream of single frames teaches as much as batches of 32, less a point at most",
-            -SMALL,
+            -MARGIN,
             base.freedom(),
             &[("16 channels".into(), stream.over(base, Reading::All))],
         ));
@@ -139,7 +137,7 @@ pub fn claims(summaries: &[Summary]) -> Vec<Claim> {
     });
     if let (Some(stored), Some(base)) = (stored.into_iter().collect::<Option<Vec<_>>>(), base) {
         let statement = "projections in bf16 lose less than a point";
-        claims.push(all_above(statement, -SMALL, base.freedom(), &stored));
+        claims.push(all_above(statement, -MARGIN, base.freedom(), &stored));
     }
     claims
 }
