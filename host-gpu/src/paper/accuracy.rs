@@ -74,11 +74,12 @@ impl Accuracy {
         let squares: f64 = differences.iter().map(|difference| (difference - value).powi(2)).sum();
         let freedom = differences.len().saturating_sub(1);
         let spread = Spread { deviation: (squares / freedom.max(1) as f64).sqrt(), freedom };
-        Difference {
-            value,
-            error: spread.deviation / (differences.len().max(1) as f64).sqrt(),
-            errors: spread.errors(),
-        }
+        // One pair says nothing of how pairs differ.
+        let error = match freedom {
+            0 => f64::INFINITY,
+            _ => spread.deviation / (differences.len() as f64).sqrt(),
+        };
+        Difference { value, error, errors: spread.errors() }
     }
 
     /// In words, in per cent with the standard error.
