@@ -19,6 +19,7 @@ mod predictive;
 pub mod ridge;
 mod rules;
 mod setting;
+mod significance;
 pub mod table;
 mod theory;
 

@@ -2,9 +2,9 @@
 
 use super::course::Storage;
 use super::point::{BASE, DEPTHS, INPUTS, Point, STORED, STREAM_WIDTHS, WIDTHS};
-use super::significance::{LEVEL, critical};
 use super::summary::{Estimate, Reading, Summary};
 use crate::paper::accuracy::MARGIN;
+use crate::paper::significance::{LEVEL, critical};
 use crate::paper::{Claim, Verdict};
 
 /// A difference with its error in points, as text.

@@ -10,7 +10,6 @@ mod measure;
 mod picture;
 pub mod point;
 mod show;
-mod significance;
 mod summary;
 
 pub use show::{COLUMNS, TABLE};
