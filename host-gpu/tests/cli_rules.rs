@@ -123,7 +123,7 @@ fn the_schedule_sets_the_rate_of_each_epoch_and_more_epochs_are_another_schedule
 
 #[test]
 fn what_does_not_go_with_a_rule_is_refused_by_field() {
-    let table: [(&str, &str, &[&str]); 41] = [
+    let table: [(&str, &str, &[&str]); 42] = [
         ("phyll", "contrast = \"hinge\"", &["contrast", "phyll"]),
         ("scff", "contrast = \"linear\"", &["contrast", "scff"]),
         ("bp-infonce", "contrast = \"hinge\"", &["contrast", "bp-infonce"]),
@@ -158,6 +158,7 @@ fn what_does_not_go_with_a_rule_is_refused_by_field() {
         ("clapp++", "relaxation = { rate = 0.1 }", &["relaxation", "clapp++"]),
         ("clapp++", "mirror = { rate = 0.1 }", &["mirror", "clapp++"]),
         ("predictive-coding", "relaxation = { iterations = 0 }", &["relaxation.iterations is 0"]),
+        ("predictive-coding", "relaxation = { rate = 1.5 }", &["relaxation.rate is 1.5", "at most 1"]),
         ("predictive-coding", "relaxation = { rate = 0.0 }", &["relaxation.rate is 0"]),
         ("predictive-coding", "relaxation = { weight = -1.0 }", &["relaxation.weight is -1"]),
         ("predictive-coding", "relaxation = { speed = 1.0 }", &["speed"]),

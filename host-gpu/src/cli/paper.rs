@@ -8,7 +8,7 @@ use crate::checkpoint::CPU;
 use crate::data::{Dataset, open_with};
 use crate::error::Error;
 use crate::files::{check_writable, lock_folder, make_folder};
-use crate::paper::keep::{Inputs, Kept};
+use crate::paper::keep::{FINDING, Inputs, Kept};
 use crate::paper::{EXPERIMENTS, Experiment, Setting, page};
 use clap::Args;
 use std::path::{Path, PathBuf};
@@ -23,33 +23,33 @@ pub struct PaperArguments {
     /// Which experiment, or `all` of them and a page of what they found; without it, a list of them.
     pub name: Option<String>,
     /// Data set as downloaded (folder or archive); may be given several times. Without one, images are generated.
-    #[arg(long)]
+    #[arg(long, requires = "name")]
     pub data: Vec<PathBuf>,
     #[command(flatten)]
     cache: CacheArguments,
     #[command(flatten)]
     backend: BackendArguments,
     /// At the paper's size, for hours or days, instead of one that fits two cores in minutes.
-    #[arg(long)]
+    #[arg(long, requires = "name")]
     pub full: bool,
     /// Seed of every random stream.
-    #[arg(long, default_value_t = 2)]
+    #[arg(long, default_value_t = 2, requires = "name")]
     pub seed: u64,
     /// Folder for numbers, tables, pictures and the runs that they come from.
-    #[arg(long, default_value = "out/paper", value_name = "FOLDER")]
+    #[arg(long, default_value = "out/paper", value_name = "FOLDER", requires = "name")]
     pub out: PathBuf,
     /// With `all`: the page, as Markdown; its pictures and tables come into a folder beside it [default: results.md in
     /// the folder of --out].
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", requires = "name")]
     pub page: Option<PathBuf>,
     /// Run again what has been found already with the same program, images and options.
-    #[arg(long, conflicts_with = "kept")]
+    #[arg(long, conflicts_with = "kept", requires = "name")]
     pub again: bool,
     /// Take also what another build of the program has found; the page names the commit of each.
-    #[arg(long)]
+    #[arg(long, requires = "name")]
     pub kept: bool,
     /// With `all`: run nothing, only make the page of what has been found so far, by whatever build.
-    #[arg(long, conflicts_with_all = ["again", "kept"])]
+    #[arg(long, conflicts_with_all = ["again", "kept"], requires = "name")]
     pub found: bool,
 }
 
@@ -59,11 +59,6 @@ pub struct PaperArguments {
 /// Where the input is wrong, an output cannot be written or an experiment cannot be run.
 pub fn run(arguments: &PaperArguments) -> Result<u8, Error> {
     let Some(name) = &arguments.name else {
-        let PaperArguments { data, full, page, again, kept, found, .. } = arguments;
-        if !data.is_empty() || page.is_some() || [full, again, kept, found].contains(&&true) {
-            let message = format!("expected the name of an experiment or {ALL}; `clapp paper` lists them");
-            return Err(Error::Config { origin: "paper".into(), message });
-        }
         for Experiment { name, about, .. } in EXPERIMENTS {
             say(format!("{name:<18} {about}"))?;
         }
@@ -99,7 +94,12 @@ pub fn run(arguments: &PaperArguments) -> Result<u8, Error> {
     }
     let page = arguments.page.clone().unwrap_or_else(|| arguments.out.join("results.md"));
     // Found out now rather than after hours.
-    check_writable(&page)?;
+    if name == ALL {
+        check_writable(&page)?;
+        if std::fs::read(&page).is_ok_and(|text| !page::is_page(&text)) {
+            return refuse("--page", format!("{} is there, and no page of experiments", page.display()));
+        }
+    }
     make_folder(&arguments.out)?;
     let _lock = lock_folder(&arguments.out)?;
     let setting = Setting {
@@ -110,22 +110,62 @@ pub fn run(arguments: &PaperArguments) -> Result<u8, Error> {
         folder: arguments.out.clone(),
         stop: stop_by_signal()?,
     };
-    let mut findings = Vec::new();
+    let mut findings: Vec<Kept> = Vec::new();
     for experiment in chosen {
         if arguments.found && kept(experiment, &setting, true).is_none() {
-            say(format!("{}: nothing found yet", experiment.name))?;
+            say(format!("{}: {}", experiment.name, why_not(experiment, &setting)))?;
             continue;
         }
         findings.push(find(experiment, &setting, arguments)?);
         if name == ALL {
             // After each: where the rest is stopped, there is a page of what has been found.
-            page::write(&page, &command(arguments), &findings)?;
+            let is_missing = |name: &&str| findings.iter().all(|kept| kept.finding.name != *name);
+            let missing: Vec<&str> = EXPERIMENTS.iter().map(|experiment| experiment.name).filter(is_missing).collect();
+            page::write(&page, &command(arguments), &findings, &missing)?;
         }
+    }
+    if findings.is_empty() {
+        let message =
+            format!("nothing has been found from these inputs in {}, no page is written", arguments.out.display());
+        return refuse("--found", message);
     }
     if name == ALL {
         say(format!("wrote {}", page.display()))?;
     }
     Ok(0)
+}
+
+/// Why there is no finding to take.
+fn why_not(experiment: &Experiment, setting: &Setting) -> String {
+    let folder = setting.folder_of(experiment.name);
+    match Kept::read(&folder) {
+        Ok(other) => {
+            format!("what {} has is of {}", folder.display(), differences(&other.inputs, &inputs(experiment, setting)))
+        }
+        Err(_) if !folder.join(FINDING).exists() => "nothing found yet".into(),
+        Err(error) => error.to_string(),
+    }
+}
+
+/// In what the inputs of a finding differ from others.
+fn differences(found: &Inputs, wanted: &Inputs) -> String {
+    let mut parts = Vec::new();
+    if found.data != wanted.data {
+        parts.push("other images".to_owned());
+    }
+    if found.full != wanted.full {
+        parts.push((if found.full { "full size" } else { "small size" }).into());
+    }
+    if found.seed != wanted.seed {
+        parts.push(format!("seed {}", found.seed));
+    }
+    if found.backend != wanted.backend {
+        parts.push(format!("backend {}", found.backend));
+    }
+    if (&found.program, &found.build) != (&wanted.program, &wanted.build) {
+        parts.push(format!("another build of the program (commit {})", found.program.commit));
+    }
+    if parts.is_empty() { "the same inputs".into() } else { parts.join(", ") }
 }
 
 /// Opens a set whose description, which comes into the findings, has of its path the last part only.
@@ -158,13 +198,11 @@ fn find(experiment: &Experiment, setting: &Setting, arguments: &PaperArguments) 
         }
         None => {
             if let Ok(other) = Kept::read(&folder) {
-                let Inputs { seed, program, .. } = other.inputs;
                 eprintln!(
-                    "{}: what {} has (seed {seed}, commit {}, {}) will be replaced",
+                    "{}: what {} has, of {}, will be replaced",
                     experiment.name,
                     folder.display(),
-                    program.commit,
-                    other.started
+                    differences(&other.inputs, &inputs(experiment, setting))
                 );
             }
             let started = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();

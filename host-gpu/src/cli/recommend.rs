@@ -118,7 +118,7 @@ pub fn run(arguments: &RecommendArguments) -> Result<u8, Error> {
                      measured)"
                         .to_owned()
                 }
-                Learns::Host => format!("as it was measured, on {learnt_from} images for {epochs} epochs"),
+                Learns::Host => format!("which was measured on {learnt_from} images for {epochs} epochs; `--images` takes as many"),
             };
             say(format!("\nand for `clapp train --config FILE`, {what}:\n\n```toml\n{}```", config.to_toml()?))?;
         }
@@ -205,8 +205,7 @@ fn nothing_fits(ranking: &Ranking, wanted: &Wanted, room: &str, frame: &str) -> 
         }
     }
     refused(format!(
-        "nothing fits into {room}; the smallest, {} channels and {} layers, wants {} ({} of RAM and {} of flash in all); smaller \
-         frames want less\n\nwhat was measured:\n{}",
+        "nothing fits into {room}; the smallest, {} channels and {} layers, wants {} ({} of RAM and {} of flash in all)\n\nwhat was measured:\n{}",
         nearest.channels,
         nearest.depth,
         missing.join(" and "),

@@ -205,7 +205,7 @@ fn check_pool_top(config: &Config) -> Result<(), Error> {
     };
     match config.rule.choices().pooling {
         Pooling::Cells => {}
-        Pooling::Map | Pooling::CellsBelowMap => return refuse("has the top's loss see its map as a whole anyway"),
+        Pooling::Map | Pooling::CellsBelowMap => return refuse("has the top see its map as a whole anyway"),
         Pooling::Pixels => return refuse("has a loss on every pixel"),
     }
     match refusal(&config.network()?) {

@@ -104,7 +104,10 @@ fn check_relaxation(config: &Config) -> Result<(), String> {
     if !(1..=MOST).contains(&iterations) {
         return Err(format!("relaxation.iterations is {iterations}, expected 1 to {MOST}"));
     }
-    above_zero("relaxation.rate", rate)?;
+    // A step of 1 is the whole way to rest where the energy is round; longer ones overshoot, and all are taken back.
+    if !(rate > 0.0 && rate <= 1.0) {
+        return Err(format!("relaxation.rate is {rate}, expected above 0, at most 1"));
+    }
     above_zero("relaxation.weight", weight)
 }
 

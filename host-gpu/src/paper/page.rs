@@ -8,12 +8,14 @@ use crate::run_info::MachineInfo;
 use std::fmt::Write;
 use std::path::Path;
 
+const TITLE: &str = "# What the experiments found";
+
 /// Writes the page, and the pictures and tables of its last finding into the folder of the same name without extension:
-/// a page that grows by a finding at a time has those of the others there.
+/// a page that grows by a finding at a time has those of the others there. `missing` are the experiments that are not on it.
 ///
 /// # Errors
 /// Where a picture cannot be drawn or a file cannot be written.
-pub fn write(path: &Path, command: &str, findings: &[Kept]) -> Result<(), Error> {
+pub fn write(path: &Path, command: &str, findings: &[Kept], missing: &[&str]) -> Result<(), Error> {
     let folder = path.with_extension("");
     make_folder(&folder)?;
     if let Some(kept) = findings.last() {
@@ -22,14 +24,22 @@ pub fn write(path: &Path, command: &str, findings: &[Kept]) -> Result<(), Error>
         }
     }
     let beside = folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    write_atomically(path, text(&beside, command, findings).as_bytes())
+    write_atomically(path, text(&beside, command, findings, missing).as_bytes())
 }
 
-fn text(folder: &str, command: &str, findings: &[Kept]) -> String {
+/// Whether a file is a page, as its first line says.
+pub fn is_page(text: &[u8]) -> bool {
+    text.starts_with(TITLE.as_bytes())
+}
+
+fn text(folder: &str, command: &str, findings: &[Kept], missing: &[&str]) -> String {
     let mut text = format!(
-        "# What the experiments found\n\n`{command}` wrote this page, its pictures and its tables; no number is typed \
+        "{TITLE}\n\n`{command}` wrote this page, its pictures and its tables; no number is typed \
          by hand. Published numbers stand beside ours where there are any.\n\n"
     );
+    if !missing.is_empty() {
+        let _ = writeln!(text, "Not on it, as nothing has been found of them yet: {}.\n", missing.join(", "));
+    }
     for Kept { finding, .. } in findings {
         let held = finding.claims.iter().map(|claim| claim.verdict.words());
         let mut counts: Vec<(&str, usize)> = Vec::new();
@@ -133,10 +143,11 @@ mod tests {
     fn the_page_says_what_held_and_shows_what_lies_beside_it() {
         let place = tempfile::tempdir().unwrap();
         let path = place.path().join("docs/results.md");
-        write(&path, "clapp paper all", &[kept()]).unwrap();
+        write(&path, "clapp paper all", &[kept()], &["fig8"]).unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
         for part in [
             "`clapp paper all` wrote this page",
+            "Not on it, as nothing has been found of them yet: fig8.",
             "- [What matters, and why](#what-matters-and-why) (Figure 9): claims: 1 held, 1 did not hold, 1 not decided",
             "| a \\| b | **held** | 0.9 against 0.1 |",
             "| d | **not decided** | 0.5 against 0.5 |",

@@ -5,6 +5,7 @@
 
 use crate::error::Error;
 use crate::paper::figure::Series;
+use crate::paper::significance::critical;
 use crate::paper::table::{Cell, Column, Table};
 use crate::paper::{Finding, Setting, Verdict};
 use crate::rng::{Purpose, stream};
@@ -73,9 +74,14 @@ impl Spread {
         self.error_of(1.97)
     }
 
-    /// Whether the mean is greater than `least`; open within the error.
+    /// Half the length of the interval that has the true mean in 95 % of cases, by Student's t.
+    pub fn sure(&self) -> f64 {
+        self.error_of(critical(1, self.count.saturating_sub(1)))
+    }
+
+    /// Whether the mean is surely greater than `least`; open within [`Self::sure`].
     pub fn exceeds(&self, least: f64) -> Verdict {
-        if (self.mean - least).abs() <= self.error() { Verdict::Open } else { Verdict::of(self.mean > least) }
+        if (self.mean - least).abs() <= self.sure() { Verdict::Open } else { Verdict::of(self.mean > least) }
     }
 
     /// The same with another number of deviations.
@@ -187,8 +193,8 @@ impl Networks {
         finding.set("networks", format!("{}, those after the first on {others} batches", self.0.len()));
         finding.notes.push(format!(
             "The figure is of one network on all batches, as the paper's is. Claims are judged by mean and spread over {} \
-             networks, which differ by more than batches do: ± is 1.97 standard deviations over the networks, divided by the \
-             root of their number.",
+             networks, which differ by more than batches do: ± is the 95 % interval of the mean over networks, by Student's \
+             t.",
             self.0.len()
         ));
     }

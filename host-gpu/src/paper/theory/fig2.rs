@@ -4,6 +4,7 @@ use super::conditions::{self, COLUMNS, Condition, Measured, NETWORK, Networks, S
 use super::grey::{Grey, PATCH_VALUES, Part};
 use crate::error::Error;
 use crate::paper::figure::{Axis, Figure, Kind, Panel, Series};
+use crate::paper::table::{Cell, Column, Table};
 use crate::paper::{Claim, Finding, Setting, Verdict};
 use crate::rng::{Purpose, stream};
 use crate::theory::align::{Context, Losses};
@@ -113,12 +114,27 @@ pub fn run(setting: &Setting) -> Result<Finding, Error> {
     let caption = format!("Agreement by condition and layer. {COLUMNS}");
     finding.tables.push(conditions::table("fig2", &caption, networks.first()));
     finding.tables.push(networks.table("fig2-networks"));
+    finding.tables.push(published_table());
     finding.notes.push(
         "Random B is drawn anew for every batch. In the paper's code the network is kept from batch to batch, so that its \
          random B is, from the second batch on, the optimum of the batch before (spec 9.5)."
             .into(),
     );
     Ok(finding)
+}
+
+/// What the paper's tutorial printed.
+fn published_table() -> Table {
+    let mut columns = vec![Column::new("condition", 0)];
+    columns.extend((1..=WIDTHS.len()).map(|layer| Column::new(&format!("layer {layer}"), 3)));
+    let caption =
+        format!("Published (the paper's tutorial, MNIST): cosine, mean ± standard deviation over {BATCHES} batches.");
+    let mut table = Table::new("fig2-published", &caption, columns);
+    for (name, layers) in &PUBLISHED {
+        let cells = layers.iter().map(|(mean, deviation)| Cell::spread(*mean, *deviation));
+        table.rows.push(std::iter::once(Cell::text(*name)).chain(cells).collect());
+    }
+    table
 }
 
 fn figure(measured: &[Measured], batches: usize) -> Figure {
@@ -155,7 +171,7 @@ fn claims(finding: &mut Finding, networks: &Networks, is_mnist: bool) {
         format!("largest 1 - cosine of a layer {worst:.1e}"),
     ));
     let below = &cosines[1][..WIDTHS.len() - 1];
-    let largest = below.iter().map(|spread| spread.mean.abs() + spread.error()).fold(0.0, f64::max);
+    let largest = below.iter().map(|spread| spread.mean.abs() + spread.sure()).fold(0.0, f64::max);
     finding.claims.push(Claim::new(
         "Figure 2: with random projections below the top there is no agreement (cosine within 0.35 of 0)",
         Verdict::of(largest < 0.35),
@@ -174,7 +190,7 @@ fn claims(finding: &mut Finding, networks: &Networks, is_mnist: bool) {
             .chain([Spread { mean: -first.mean, ..first }.exceeds(-0.5), Verdict::of((top - 1.0).abs() < 1e-9)]);
         let verdicts: Vec<Verdict> = verdicts.collect();
         let verdict = [Verdict::Failed, Verdict::Open].into_iter().find(|worse| verdicts.contains(worse));
-        let rises: Vec<String> = rises.iter().map(|rise| format!("{:.3} ± {:.3}", rise.mean, rise.error())).collect();
+        let rises: Vec<String> = rises.iter().map(|rise| format!("{:.3} ± {:.3}", rise.mean, rise.sure())).collect();
         finding.claims.push(Claim::new(
             format!(
                 "Figure 2: {what} the gradients agree in part: less than 0.5 in the first layer, more in each layer above, \

@@ -194,7 +194,7 @@ fn claims(finding: &mut Finding, ends: &[Measured]) {
         let [better, worse] = pair else { continue };
         let gain: Vec<f64> = below_top(better).iter().zip(below_top(worse)).map(|(b, w)| b - w).collect();
         let gain = Spread::of(&gain);
-        let error = gain.error_of(DEVIATIONS);
+        let error = gain.sure();
         let verdict = if gain.mean.abs() <= error { Verdict::Open } else { Verdict::of(gain.mean > 0.0) };
         finding.claims.push(Claim::new(
             format!(

@@ -124,7 +124,7 @@ fn claims(finding: &mut Finding, networks: &Networks) {
         let evidence = format!(
             "difference {:.3} ± {:.3}; cosines below the top, {}: {}, {}: {}",
             gain.mean,
-            gain.error(),
+            gain.sure(),
             names[0],
             cosines(worse),
             names[1],
@@ -154,7 +154,7 @@ fn claims(finding: &mut Finding, networks: &Networks) {
         format!(
             "nearer by {:.3} ± {:.3}; relative distances, spatial: {}, with direct feedback: {}",
             nearer.mean,
-            nearer.error(),
+            nearer.sure(),
             distances(1),
             distances(2)
         ),
