@@ -53,7 +53,7 @@ pub struct Mirror {
 
 impl Default for Mirror {
     fn default() -> Self {
-        Self { rows: 16, amplitude: 1.0, rate: 0.05, decay: 0.05, ahead: 100 }
+        Self { rows: 64, amplitude: 1.0, rate: 0.2, decay: 0.2, ahead: 30 }
     }
 }
 

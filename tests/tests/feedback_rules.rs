@@ -201,7 +201,7 @@ fn mirrors_turn_to_the_weights_and_to_their_length() {
     for (settings, length) in [
         (Mirror::default(), 1.0),
         (Mirror { amplitude: 2.0, ..Mirror::default() }, 4.0),
-        (Mirror { decay: 0.1, ..Mirror::default() }, 0.5),
+        (Mirror { decay: 0.4, ..Mirror::default() }, 0.5),
     ] {
         let options = Options { mirror: settings, ..Options::default() };
         let spec = NetworkSpec::new(Shape::new(2, 10, 10), blocks.clone(), Rule::clapp_pp(), Learning::Mirrored);
