@@ -28,8 +28,9 @@
 //!   own rather than as differences of large ones, so a few iterations suffice; the price is that what comes down is not
 //!   the error of the next layer but that of the loss.
 //!
-//! A step that would raise the energy is taken back, and the rate is halved for the rest of this inference, so that the
-//! energy never rises (beyond [`ROUNDING`]). Learning then descends on `F` by the weights, `dF/dW^l = -(df_l/dW^l)^T e^l`,
+//! A step that would raise the energy is taken back and tried again at half the rate, which is kept for the rest of this
+//! inference, so that the energy never rises (beyond [`ROUNDING`]): in a trained network a step of the same rate may
+//! overshoot, and without another try the errors would stay 0, and nothing be learnt. Learning then descends on `F` by the weights, `dF/dW^l = -(df_l/dW^l)^T e^l`,
 //! which is local; divided by `w` and the rows it is the gradient of back-propagation where `w` is small (Whittington and
 //! Bogacz 2017, Millidge et al. 2022).
 
@@ -40,6 +41,9 @@ use clapp_core::plan::Layer;
 
 /// How far the energy may seem to rise by the rounding of activities alone, relative to it.
 pub const ROUNDING: f64 = 1e-6;
+
+/// Steps that are taken back in one inference at most: the rate has then fallen by a million.
+const HALVINGS: usize = 20;
 
 /// From the top's pooled activity to the mean loss over the rows, and its gradient by that activity.
 pub type TopLoss<'a, B> = dyn FnMut(&<B as Backend>::Tensor) -> (f64, <B as Backend>::PooledGradient) + 'a;
@@ -73,7 +77,7 @@ struct Before<B: Backend> {
 pub struct Course {
     /// After the forward pass, and after each iteration.
     pub energies: Vec<f64>,
-    /// Iterations whose step was taken back.
+    /// Steps that were taken back.
     pub taken_back: usize,
 }
 
@@ -122,14 +126,16 @@ impl<'a, B: Backend> Relaxed<'a, B> {
         let (mut energy, mut dp) = self.energy(top_loss);
         let mut course = Course { energies: vec![energy], taken_back: 0 };
         for _ in 0..settings.iterations {
-            let before = match settings.by {
-                Inference::Activities => self.by_activities(model, &dp, rate),
-                Inference::Errors => self.by_errors(model, &dp, rate),
-            };
-            let (found, next) = self.energy(top_loss);
-            if found <= energy + ROUNDING * energy.abs() {
-                (energy, dp) = (found, next);
-            } else {
+            while course.taken_back <= HALVINGS {
+                let before = match settings.by {
+                    Inference::Activities => self.by_activities(model, &dp, rate),
+                    Inference::Errors => self.by_errors(model, &dp, rate),
+                };
+                let (found, next) = self.energy(top_loss);
+                if found <= energy + ROUNDING * energy.abs() {
+                    (energy, dp) = (found, next);
+                    break;
+                }
                 self.values = before.values;
                 self.predictions.truncate(1);
                 self.predictions.extend(before.predictions);

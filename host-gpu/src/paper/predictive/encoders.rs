@@ -43,7 +43,7 @@ pub(super) fn encoders(setting: &Setting, data: &Dataset) -> Result<(Vec<Encoder
     ];
     let (mut found, mut back) = (Vec::new(), Vec::new());
     for (name, rule, relaxation, seeds) in all {
-        let mut config = Config { relaxation, ..config(setting, rule)? };
+        let mut config = Config { relaxation, ..size(setting, rule)? };
         if name == "untrained" {
             config.epochs = 0;
         }
@@ -63,6 +63,12 @@ pub(super) fn encoders(setting: &Setting, data: &Dataset) -> Result<(Vec<Encoder
         found.extend(top.map(|top| Encoder { accuracy, top }));
     }
     Ok((found, back))
+}
+
+/// Half the images that the experiments have in common: a step of predictive coding takes its time.
+pub(super) fn size(setting: &Setting, rule: RuleName) -> Result<Config, Error> {
+    let config = config(setting, rule)?;
+    Ok(Config { images: config.images.map(|images| images / 2), ..config })
 }
 
 /// Of the top's channel means, which its loss sees, on test images.

@@ -7,7 +7,6 @@ mod supervised;
 mod taught;
 
 use super::accuracy::{self, Accuracy};
-use super::encoder::config;
 use super::{Claim, Finding, Setting};
 use crate::config::RuleName;
 use crate::error::Error;
@@ -42,7 +41,7 @@ pub fn run(setting: &Setting) -> Result<Finding, Error> {
     finding.set("inference by the activities", words(BY_ACTIVITIES));
     let weights = [Relaxation::default().weight, SMALL.weight].map(|weight| weight.to_string());
     finding.set("weight of a row's loss", format!("{}, or {} where small", weights[0], weights[1]));
-    let size = config(setting, RuleName::PredictiveCoding)?;
+    let size = encoders::size(setting, RuleName::PredictiveCoding)?;
     let images = size.images.map_or(data.pretrain.len(), |images| images.min(data.pretrain.len()));
     finding.set("data", format!("{}, {images} training images, {} test images", data.name, data.test.len()));
     finding.set("network", format!("VGG-6 at width {}", size.width));
