@@ -173,7 +173,7 @@ fn notes(best: &Candidate, wanted: &Wanted) -> String {
     };
     let mut text = format!(
         "\n{ram}. RAM: the firmware with the network, a frame, the read-out and the stack; flash: the firmware and two slots \
-         for what was learnt. Accuracy of a linear read-out of ten classes after learning from {learnt_from} images for {epochs} \
+         for what was learnt. Accuracy of a linear read-out of ten classes after learning from {learnt_from} images, {epochs} \
          epochs, and its gain over the untrained network, each with its standard error, are those of the nearest \
          configuration that was measured; on other images they are other numbers."
     );
