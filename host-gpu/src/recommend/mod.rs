@@ -64,7 +64,7 @@ pub struct Wanted {
 /// What the measurement says of learning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Gain {
-    /// More than [`ERRORS`] standard errors above the untrained network.
+    /// More than `ERRORS` standard errors above the untrained network.
     Shown,
     /// Within its error.
     NotShown,
