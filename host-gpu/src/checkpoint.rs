@@ -6,7 +6,7 @@
 //! all `f32`, row-major, moments in the layout of their parameter. The metadata has one entry, `clapp`: JSON with
 //! `format`, the epochs done (`epoch`), the steps done (`step`), what the images are (`data`), the number of ranks where
 //! there are several (`ranks`), the backend where it is not the CPU (`backend`), the configuration as TOML (`config`), and
-//! the CRC-32 of the rest of the entry and the bytes of all tensors (`crc32`, eight hexadecimal digits; files of earlier versions have none). It is
+//! the CRC-32 of the bytes of all tensors (`crc32`, eight hexadecimal digits; files of earlier versions have none). It is
 //! checked whenever tensors are read.
 //! Random numbers come from streams named by seed, epoch, step and image ([`crate::rng`]), so the count of steps is their
 //! whole state. Nothing in the file depends on the clock.
@@ -64,15 +64,9 @@ struct Entry {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     device: Option<DeviceEntry>,
     config: String,
-    /// Of this entry without it, and of the bytes of all tensors.
+    /// Of the bytes of all tensors.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     crc32: Option<String>,
-}
-
-impl Entry {
-    fn text(&self) -> std::io::Result<String> {
-        Ok(serde_json::to_string(self)?)
-    }
 }
 
 /// What tells one set of training images from another.
@@ -136,18 +130,13 @@ impl Header {
         Ok(Self::of(path, &TensorFile::open(path)?)?.0)
     }
 
-    /// With the checksum, where there is one, and the text of the entry that it is of.
-    fn of(path: &Path, file: &TensorFile) -> Result<(Self, Option<(String, String)>), Error> {
+    /// With the checksum of the tensors, where there is one.
+    fn of(path: &Path, file: &TensorFile) -> Result<(Self, Option<String>), Error> {
         let wrong = |message: String| Error::Checkpoint { path: path.into(), message };
         let entry = file.entry(ENTRY);
         let entry = entry.ok_or_else(|| wrong(format!("no `{ENTRY}` in the metadata: not a checkpoint of clapp")))?;
-        let mut entry: Entry =
+        let Entry { format, epoch, step, data, ranks, backend, device, config, crc32 } =
             serde_json::from_str(entry).map_err(|error| wrong(format!("`{ENTRY}` in the metadata: {error}")))?;
-        let checksum = match entry.crc32.take() {
-            Some(crc32) => Some((entry.text().map_err(Error::file("read", path))?, crc32)),
-            None => None,
-        };
-        let Entry { format, epoch, step, data, ranks, backend, device, config, crc32: _ } = entry;
         let place = match (format.as_str(), step, data) {
             (FORMAT, None, None) if device.is_some() => None,
             (FORMAT, Some(step), Some(data)) => {
@@ -170,7 +159,7 @@ impl Header {
                 )));
             }
         }
-        Ok((Self { config, epoch, place, device }, checksum))
+        Ok((Self { config, epoch, place, device }, crc32))
     }
 }
 
@@ -178,8 +167,8 @@ impl Header {
 fn open(path: &Path) -> Result<(TensorFile, Header), Error> {
     let mut file = TensorFile::open(path)?;
     let (header, checksum) = Header::of(path, &file)?;
-    if let Some((entry, checksum)) = checksum {
-        file.verify(&entry, &checksum)?;
+    if let Some(checksum) = checksum {
+        file.verify(&checksum)?;
     }
     Ok((file, header))
 }
@@ -192,14 +181,13 @@ fn write_tensors(
     mut values: impl FnMut(usize) -> Result<Vec<f32>, Error>,
 ) -> Result<(), Error> {
     let failed = |error: std::io::Error| Error::file("write", path)(error);
-    let first = entry.text().map_err(failed)?;
     write_with(path, |file| {
         let mut header = |file: &mut BufWriter<&File>, checksum: Checksum| {
             entry.crc32 = Some(checksum.text());
-            write_header(file, (ENTRY, entry.text()?), tensors.iter().cloned())
+            let text = serde_json::to_string(&entry)?;
+            write_header(file, (ENTRY, text), tensors.iter().cloned())
         };
         let mut checksum = Checksum::new();
-        checksum.add(first.as_bytes());
         // As long as it will be.
         header(file, Checksum::new()).map_err(failed)?;
         for at in 0..tensors.len() {

@@ -24,11 +24,6 @@ impl Checksum {
         Self(CHECKSUM.digest())
     }
 
-    /// Adds some bytes.
-    pub fn add(&mut self, bytes: &[u8]) {
-        self.0.update(bytes);
-    }
-
     /// Of what came.
     pub fn text(self) -> String {
         format!("{:08x}", self.0.finalize())
@@ -132,15 +127,14 @@ impl TensorFile {
         self.metadata.metadata().as_ref().and_then(|entries| entries.get(name)).map(String::as_str)
     }
 
-    /// Holds `first`, followed by the bytes of all tensors, against their checksum.
+    /// Holds the bytes of all tensors against their checksum.
     ///
     /// # Errors
     /// [`Error::Checkpoint`] where they do not match; [`Error::File`] where they cannot be read.
-    pub fn verify(&mut self, first: &str, expected: &str) -> Result<(), Error> {
+    pub fn verify(&mut self, expected: &str) -> Result<(), Error> {
         let failed = |error| Error::file("read", &self.path)(error);
         self.file.seek(SeekFrom::Start(self.start)).map_err(failed)?;
         let (mut checksum, mut bytes) = (Checksum::new(), vec![0; PIECE * size_of::<f32>()]);
-        checksum.add(first.as_bytes());
         loop {
             match self.file.read(&mut bytes).map_err(failed)? {
                 0 => break,
