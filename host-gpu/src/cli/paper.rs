@@ -100,6 +100,9 @@ pub fn run(arguments: &PaperArguments) -> Result<u8, Error> {
             return refuse("--page", format!("{} is there, and no page of experiments", page.display()));
         }
     }
+    if arguments.found && !arguments.out.is_dir() {
+        return refuse("--found", format!("nothing has been found: {} is not there", arguments.out.display()));
+    }
     make_folder(&arguments.out)?;
     let _lock = lock_folder(&arguments.out)?;
     let setting = Setting {
