@@ -84,9 +84,14 @@ pub struct Relaxation {
     pub weight: f32,
 }
 
+impl Relaxation {
+    /// As [`Default`] has it.
+    pub const DEFAULT: Self = Self { by: Inference::Errors, iterations: 4, rate: 0.8, weight: 1.0 };
+}
+
 impl Default for Relaxation {
     fn default() -> Self {
-        Self { by: Inference::Errors, iterations: 4, rate: 0.8, weight: 1.0 }
+        Self::DEFAULT
     }
 }
 

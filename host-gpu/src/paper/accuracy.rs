@@ -1,6 +1,7 @@
 //! Accuracies of encoders over training seeds, their errors, and what may be said of a difference: the same tests for
 //! every experiment that compares rules.
 
+use super::encoder::standard_error;
 use super::significance::critical;
 use super::{Claim, Verdict};
 
@@ -39,16 +40,20 @@ pub struct Difference {
     pub errors: f64,
 }
 
+/// Mean; 0 of no values.
+pub fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len().max(1) as f64
+}
+
 impl Accuracy {
     /// Mean over the seeds.
     pub fn mean(&self) -> f64 {
-        self.seeds.iter().sum::<f64>() / self.seeds.len().max(1) as f64
+        mean(&self.seeds)
     }
 
     /// Squared standard error of the mean: of the seeds, and of the test images.
     fn variance(&self, spread: Spread) -> f64 {
-        let mean = self.mean();
-        spread.deviation.powi(2) / self.seeds.len().max(1) as f64 + mean * (1.0 - mean) / self.images.max(1) as f64
+        spread.deviation.powi(2) / self.seeds.len().max(1) as f64 + standard_error(self.mean(), self.images).powi(2)
     }
 
     /// Standard error of the mean.
@@ -69,12 +74,9 @@ impl Accuracy {
     /// order: the error is that of the pairs' mean.
     pub fn paired(&self, other: &Self) -> Difference {
         let differences: Vec<f64> = self.seeds.iter().zip(&other.seeds).map(|(one, other)| one - other).collect();
-        let value = differences.iter().sum::<f64>() / differences.len().max(1) as f64;
-        let squares: f64 = differences.iter().map(|difference| (difference - value).powi(2)).sum();
-        let freedom = differences.len().saturating_sub(1);
-        let spread = Spread { deviation: (squares / freedom.max(1) as f64).sqrt(), freedom };
+        let (value, spread) = (mean(&differences), Spread::pooled([&differences]));
         // One pair says nothing of how pairs differ.
-        let error = match freedom {
+        let error = match spread.freedom {
             0 => f64::INFINITY,
             _ => spread.deviation / (differences.len() as f64).sqrt(),
         };
@@ -90,11 +92,17 @@ impl Accuracy {
 impl Spread {
     /// Pooled over all rules with more than one seed; 0 with no freedom where there is none.
     pub fn of<'a>(all: impl IntoIterator<Item = &'a Accuracy>) -> Self {
+        Self::pooled(all.into_iter().map(|accuracy| &accuracy.seeds))
+    }
+
+    /// Pooled over groups of values, each about its own mean.
+    pub fn pooled(groups: impl IntoIterator<Item = impl AsRef<[f64]>>) -> Self {
         let (mut squares, mut freedom) = (0.0, 0);
-        for accuracy in all {
-            let mean = accuracy.mean();
-            squares += accuracy.seeds.iter().map(|seed| (seed - mean).powi(2)).sum::<f64>();
-            freedom += accuracy.seeds.len().saturating_sub(1);
+        for group in groups {
+            let values = group.as_ref();
+            let mean = mean(values);
+            squares += values.iter().map(|value| (value - mean).powi(2)).sum::<f64>();
+            freedom += values.len().saturating_sub(1);
         }
         Self { deviation: (squares / freedom.max(1) as f64).sqrt(), freedom }
     }

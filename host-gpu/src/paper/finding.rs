@@ -26,6 +26,11 @@ impl Verdict {
         if held { Self::Held } else { Self::Failed }
     }
 
+    /// Of a claim that is made of several: failed where one has failed, else open where one is.
+    pub fn all(verdicts: &[Self]) -> Self {
+        [Self::Failed, Self::Open].into_iter().find(|worse| verdicts.contains(worse)).unwrap_or(Self::Held)
+    }
+
     /// In words.
     pub fn words(self) -> &'static str {
         match self {

@@ -195,11 +195,7 @@ fn learns(rows: &[Row], spread: Spread) -> Option<Claim> {
     let gains: Vec<_> =
         rows.iter().filter(is_local).map(|row| (row.all.name, row.all.less(&untrained.all, spread))).collect();
     let verdicts: Vec<Verdict> = gains.iter().map(|(_, gain)| gain.above()).collect();
-    let all = match () {
-        () if verdicts.contains(&Verdict::Failed) => Verdict::Failed,
-        () if verdicts.contains(&Verdict::Open) => Verdict::Open,
-        () => Verdict::Held,
-    };
+    let all = Verdict::all(&verdicts);
     let words = |(name, gain): &(&str, accuracy::Difference)| {
         format!("{name} {:+.1} ± {:.1}", 100.0 * gain.value, 100.0 * gain.error)
     };

@@ -3,7 +3,7 @@
 use super::course::Storage;
 use super::point::{BASE, DEPTHS, INPUTS, Point, STORED, STREAM_WIDTHS, WIDTHS};
 use super::summary::{Estimate, Reading, Summary};
-use crate::paper::accuracy::MARGIN;
+use crate::paper::accuracy::{Difference, MARGIN};
 use crate::paper::significance::{LEVEL, critical};
 use crate::paper::{Claim, Verdict};
 
@@ -18,9 +18,8 @@ fn words(estimate: Option<Estimate>) -> String {
 /// Held where a difference is above a bound by more than its error, failed where below; diverged is below.
 fn above(estimate: Option<Estimate>, bound: f64, errors: f64) -> Verdict {
     match estimate {
-        Some(Estimate { value, error }) if value - errors * error > bound => Verdict::Held,
-        Some(Estimate { value, error }) if value + errors * error >= bound => Verdict::Open,
-        _ => Verdict::Failed,
+        Some(Estimate { value, error }) => Difference { value: value - bound, error, errors }.above(),
+        None => Verdict::Failed,
     }
 }
 
@@ -72,14 +71,9 @@ fn all_gain(statement: &str, reading: Reading, named: &[(String, Option<&Summary
 fn all_above(statement: &str, bound: f64, freedom: usize, named: &[(String, Option<Estimate>)]) -> Claim {
     let errors = critical(named.len(), freedom);
     let verdicts: Vec<Verdict> = named.iter().map(|(_, estimate)| above(*estimate, bound, errors)).collect();
-    let verdict = match verdicts {
-        _ if verdicts.contains(&Verdict::Failed) => Verdict::Failed,
-        _ if verdicts.contains(&Verdict::Open) => Verdict::Open,
-        _ => Verdict::Held,
-    };
     let list: Vec<String> = named.iter().map(|(name, estimate)| format!("{name}: {}", words(*estimate))).collect();
     let evidence = format!("difference in points, {}; counted from {errors:.1} standard errors on", list.join(", "));
-    Claim::new(statement, verdict, evidence)
+    Claim::new(statement, Verdict::all(&verdicts), evidence)
 }
 
 /// All claims; they are this project's own.

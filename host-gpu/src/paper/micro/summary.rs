@@ -2,6 +2,8 @@
 
 use super::measure::Measured;
 use super::point::Point;
+use crate::paper::accuracy::{Spread, mean};
+use crate::paper::encoder::standard_error;
 use crate::paper::ridge::{ReadOut, ReadOuts, error_over_images};
 
 /// How classes are read from an encoder.
@@ -55,18 +57,12 @@ impl Spreads {
     /// Of groups, each of the seeds of one point.
     fn of<'a>(groups: impl Iterator<Item = &'a [Measured]> + Clone) -> Self {
         let pooled = |of: &dyn Fn(&Measured) -> Option<f64>| {
-            let values = groups.clone().map(|group| group.iter().filter_map(of).collect::<Vec<f64>>());
-            let (squares, freedom) = values.fold((0.0, 0), |(squares, freedom), values| {
-                let mean = mean(&values);
-                let own: f64 = values.iter().map(|value| (value - mean) * (value - mean)).sum();
-                (squares + own, freedom + values.len().saturating_sub(1))
-            });
-            ((squares / freedom.max(1) as f64).sqrt(), freedom)
+            Spread::pooled(groups.clone().map(|group| group.iter().filter_map(of).collect::<Vec<f64>>()))
         };
         let gain = |reading: Reading| {
-            pooled(&|one| Some(reading.share(one.trained.as_ref()?) - reading.share(&one.untrained))).0
+            pooled(&|one| Some(reading.share(one.trained.as_ref()?) - reading.share(&one.untrained))).deviation
         };
-        let (trained, freedom) = pooled(&|one| Some(one.trained.as_ref()?.all.share()));
+        let Spread { deviation: trained, freedom } = pooled(&|one| Some(one.trained.as_ref()?.all.share()));
         Self { gain: Reading::ALL.map(gain), trained, freedom }
     }
 
@@ -75,10 +71,6 @@ impl Spreads {
         let gain = [0, 1, 2].map(|at| self.gain[at].max(other.gain[at]));
         Self { gain, trained: self.trained.max(other.trained), freedom: self.freedom }
     }
-}
-
-fn mean(values: &[f64]) -> f64 {
-    values.iter().sum::<f64>() / values.len().max(1) as f64
 }
 
 /// All seeds of one configuration.
@@ -120,9 +112,8 @@ impl Summary {
     /// Accuracy on all layers after learning; its error is of the seeds and of all test images.
     pub fn accuracy(&self) -> Option<Estimate> {
         let value = self.trained(Reading::All)?;
-        let images = self.seeds.first().map_or(1, |one| one.untrained.all.0.len().max(1));
-        let of_images = (value * (1.0 - value) / images as f64).sqrt();
-        Some(Estimate { value, error: of_images.hypot(self.over_seeds(self.spreads.trained)) })
+        let images = self.seeds.first().map_or(1, |one| one.untrained.all.0.len());
+        Some(Estimate { value, error: standard_error(value, images).hypot(self.over_seeds(self.spreads.trained)) })
     }
 
     /// What learning adds; `None` where a seed diverged.

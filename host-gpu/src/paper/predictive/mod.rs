@@ -16,7 +16,7 @@ use encoders::Encoder;
 use inference::{Limit, Rest};
 
 /// Inference with errors that are small.
-const SMALL: Relaxation = Relaxation { by: Inference::Errors, iterations: 4, rate: 0.8, weight: 0.01 };
+const SMALL: Relaxation = Relaxation { weight: 0.01, ..Relaxation::DEFAULT };
 
 /// The classical inference, at the rate and with the iterations that it is trained with.
 const BY_ACTIVITIES: Relaxation = Relaxation { by: Inference::Activities, iterations: 8, rate: 0.5, weight: 1.0 };

@@ -4,6 +4,7 @@
 //! curves by more than another batch does.
 
 use crate::error::Error;
+use crate::paper::accuracy::Difference;
 use crate::paper::figure::Series;
 use crate::paper::significance::critical;
 use crate::paper::table::{Cell, Column, Table};
@@ -81,7 +82,7 @@ impl Spread {
 
     /// Whether the mean is surely greater than `least`; open within [`Self::sure`].
     pub fn exceeds(&self, least: f64) -> Verdict {
-        if (self.mean - least).abs() <= self.sure() { Verdict::Open } else { Verdict::of(self.mean > least) }
+        Difference { value: self.mean - least, error: self.sure(), errors: 1.0 }.above()
     }
 
     /// The same with another number of deviations.
