@@ -4,6 +4,8 @@
 
 mod plain;
 
+use std::cell::Cell;
+
 use clapp_core::network::{Activation, Block, Context, Contrast, LossPool, Projection, Rule};
 use clapp_core::shape::Shape;
 use clapp_host_gpu::backend::cpu::Cpu;
@@ -13,6 +15,7 @@ use clapp_host_gpu::step::{Mode, Model, download_gradients, step};
 use clapp_tests::{numbers, uniform};
 use plain::{Rows, Values};
 use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
 
 /// Step of the finite differences: its square and the rounding of the loss over it are both far below the tolerance.
 const H: f64 = 1e-6;
@@ -20,7 +23,7 @@ const H: f64 = 1e-6;
 const MOST: usize = 24;
 /// Rounding of a gradient in single precision, relative to the largest of its tensor.
 const TOLERANCE: f64 = 2e-5;
-/// Gradients below this are compared as if they were this large: sums of terms about 1 that cancel.
+/// Gradients below this part of a score's terms are compared as if they were that large: sums of terms that cancel.
 const SMALLEST: f64 = 1e-2;
 
 /// One network with values, frames and negatives.
@@ -137,6 +140,39 @@ fn loss(case: &Case, values: &[Values], from: usize, input: &Rows, contexts: &[R
     plain::loss(&case.spec.rule(), &values[scored], &pooled, same, top, &case.negatives, case.keep.as_deref())
 }
 
+/// Size of the terms that the scores of a layer sum, however they cancel: of the row with the largest, at least 1.
+fn terms(values: &Values, pooled: &Rows, top: &Rows) -> f64 {
+    let sum = |role: TensorRole, p: &[f64], context: &[f64]| {
+        let rows = values.get(role).chunks(context.len()).zip(p);
+        rows.map(|(row, p)| row.iter().zip(context).map(|(w, c)| (w * c * p).abs()).sum::<f64>()).sum::<f64>()
+    };
+    let of_row =
+        |(p, top): (&Vec<f64>, &Vec<f64>)| sum(TensorRole::Projection, p, p).max(sum(TensorRole::Feedback, p, top));
+    pooled.iter().zip(top).map(of_row).fold(1.0, f64::max)
+}
+
+/// The slope of a loss at 0 by differences, and how far a kink near 0 may have falsified it.
+struct Slope {
+    middle: f64,
+    kink: f64,
+}
+
+impl Slope {
+    /// Of a loss as a function of the change of one element.
+    ///
+    /// Between the slopes on the left and on the right, curvature makes a difference in proportion to the step, and a
+    /// kink one that is not. Two halvings are compared, as there is one distance from 0 at which a kink's difference
+    /// falls by half in one of them.
+    fn of(loss: &mut impl FnMut(f64) -> f64) -> Slope {
+        let here = loss(0.0);
+        let [(middle, whole), (_, half), (_, quarter)] = [H, H / 2.0, H / 4.0].map(|step| {
+            let (below, above) = (loss(-step), loss(step));
+            ((above - below) / (2.0 * step), (above - here) / step - (here - below) / step)
+        });
+        Slope { middle, kink: (whole - 2.0 * half).abs().max((half - 2.0 * quarter).abs()) }
+    }
+}
+
 /// Compares all tensors of all layers; gives the numbers of elements compared, left out at kinks, and not zero.
 fn compare(case: &Case) -> Result<[usize; 3], TestCaseError> {
     let (values, frames) = draw(case);
@@ -151,11 +187,14 @@ fn compare(case: &Case) -> Result<[usize; 3], TestCaseError> {
     }
     let mut counts = [0; 3];
     for layer in case.spec.layers() {
+        let scored = if case.spec.learning() == Learning::Local { layer.index } else { contexts.len() - 1 };
+        let smallest = SMALLEST * terms(&wide[scored], &contexts[scored], &contexts[contexts.len() - 1]);
+        let mut of_weights = smallest;
         for (role, _) in case.spec.tensors(layer) {
             let at = layer.index;
             let got = gradients[at].get(role);
             prop_assert_eq!(got.len(), values[at].get(role).len());
-            let mut slopes = vec![None; got.len()];
+            let mut slopes = Vec::new();
             for element in (0..got.len()).step_by(got.len().div_ceil(MOST)) {
                 let mut with = |change: f64| {
                     let kept = wide[at].get(role)[element];
@@ -164,19 +203,21 @@ fn compare(case: &Case) -> Result<[usize; 3], TestCaseError> {
                     wide[at].get_mut(role)[element] = kept;
                     loss
                 };
-                let (below, here, above) = (with(-H), with(0.0), with(H));
-                slopes[element] = Some(((here - below) / H, (above - here) / H));
+                slopes.push((element, Slope::of(&mut with)));
             }
-            let slopes: Vec<(usize, (f64, f64))> =
-                slopes.into_iter().enumerate().filter_map(|(element, slopes)| Some((element, slopes?))).collect();
-            let size = slopes.iter().fold(SMALLEST, |most, (_, (left, right))| most.max((left + right).abs() / 2.0));
-            for (element, (left, right)) in slopes {
-                // Slopes that differ by more than curvature explains have a kink between them.
-                if (left - right).abs() > TOLERANCE * size / 2.0 {
+            // A bias sums the errors that weights sum in other proportions: it may cancel where they do not, and the
+            // rounding of its terms stays.
+            let least = if role == TensorRole::Bias { of_weights } else { smallest };
+            let size = slopes.iter().fold(least, |most, (_, slope)| most.max(slope.middle.abs()));
+            if role == TensorRole::Weight {
+                of_weights = size;
+            }
+            for (element, slope) in slopes {
+                if slope.kink > TOLERANCE * size / 2.0 {
                     counts[1] += 1;
                     continue;
                 }
-                let (got, slope) = (f64::from(got[element]), (left + right) / 2.0);
+                let (got, slope) = (f64::from(got[element]), slope.middle);
                 counts[0] += 1;
                 counts[2] += usize::from(slope.abs() > 1e-6);
                 prop_assert!(
@@ -190,20 +231,38 @@ fn compare(case: &Case) -> Result<[usize; 3], TestCaseError> {
     Ok(counts)
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
-
-    #[test]
-    fn local_gradients_are_the_slopes_of_each_layers_own_loss(case in case(Learning::Local)) {
-        let [compared, kinks, _] = compare(&case)?;
-        prop_assert!(kinks * 10 <= compared, "{kinks} kinks beside {compared} comparisons");
+/// Compares in many networks. Kinks are counted over all of them: in one small network a single unit at its kink is
+/// a large part of all elements.
+fn compare_many(learning: Learning) {
+    let config = ProptestConfig {
+        cases: 96,
+        failure_persistence: None,
+        source_file: Some(file!()),
+        ..ProptestConfig::default()
+    };
+    let (compared, kinks) = (Cell::new(0), Cell::new(0));
+    let result = TestRunner::new(config).run(&case(learning), |case| {
+        let counts = compare(&case)?;
+        compared.set(compared.get() + counts[0]);
+        kinks.set(kinks.get() + counts[1]);
+        Ok(())
+    });
+    if let Err(error) = result {
+        panic!("{error}");
     }
+    let (compared, kinks) = (compared.get(), kinks.get());
 
-    #[test]
-    fn global_gradients_are_the_slopes_of_the_top_loss_through_all_layers(case in case(Learning::Global)) {
-        let [compared, kinks, _] = compare(&case)?;
-        prop_assert!(kinks * 10 <= compared, "{kinks} kinks beside {compared} comparisons");
-    }
+    assert!(kinks * 50 <= compared, "{kinks} kinks beside {compared} comparisons");
+}
+
+#[test]
+fn local_gradients_are_the_slopes_of_each_layers_own_loss() {
+    compare_many(Learning::Local);
+}
+
+#[test]
+fn global_gradients_are_the_slopes_of_the_top_loss_through_all_layers() {
+    compare_many(Learning::Global);
 }
 
 /// A fixed network in which every layer is active, so that the comparison cannot be one of zeros.

@@ -38,8 +38,15 @@ pub struct Agreement {
     pub cosine: f64,
     /// Frobenius norm of their difference over that of the back-propagated one.
     pub distance: f64,
+    /// Frobenius norm of the local gradient over that of the back-propagated one; 0 where that is 0.
+    pub length: f64,
     /// Cosine between the gradients by the layer's values.
     pub of_errors: f64,
+    /// Cosine between the weights' gradients of the errors' parts along the values of each row, which let a row's values
+    /// grow or shrink.
+    pub along: f64,
+    /// The same of the parts across them, which turn a row's values.
+    pub across: f64,
 }
 
 /// A batch seen through a network: the values of its layers, and their losses' rows and contexts.
@@ -139,12 +146,18 @@ impl<'a> Seen<'a> {
         assert_eq!(projections.len(), self.depth(), "projections each layer");
         let global = self.back_propagated(&projections[self.depth() - 1]);
         let of_layer = |at: usize| {
-            let local = self.local_error(at, &projections[at]);
-            let (weights, expected) = (self.by_weights(at, &local), self.by_weights(at, &global[at]));
+            let errors = [&self.local_error(at, &projections[at]), &global[at]];
+            let [weights, expected] = errors.map(|error| self.by_weights(at, error));
+            let values = &self.values[at + 1];
+            let [along, along_expected] = errors.map(|error| self.by_weights(at, &along(error, values)));
+            let norm = expected.norm();
             Agreement {
                 cosine: cosine(&weights, &expected),
                 distance: distance(&weights, &expected),
-                of_errors: cosine(&local, &global[at]),
+                length: if norm > 0.0 { weights.norm() / norm } else { 0.0 },
+                of_errors: cosine(errors[0], errors[1]),
+                along: cosine(&along, &along_expected),
+                across: cosine(&(weights - along), &(expected - along_expected)),
             }
         };
         (0..self.depth()).map(of_layer).collect()
@@ -157,6 +170,16 @@ impl<'a> Seen<'a> {
     pub fn optima(&self, rng: &mut Rng) -> Result<Vec<Projections>, OptimumError> {
         (0..self.depth()).map(|at| self.optimum(at, rng)).collect()
     }
+}
+
+/// The part of each row's error along its values (rows are columns here).
+fn along(error: &DMatrix<f64>, values: &DMatrix<f64>) -> DMatrix<f64> {
+    let mut along = values.clone();
+    for ((mut along, values), error) in along.column_iter_mut().zip(values.column_iter()).zip(error.column_iter()) {
+        let squares = values.norm_squared();
+        along *= if squares > 0.0 { error.dot(&values) / squares } else { 0.0 };
+    }
+    along
 }
 
 /// Cosine of the angle between two matrices as vectors; 0 where one of them is 0.
@@ -175,4 +198,18 @@ pub fn cosine_of(a: &Projections, b: &Projections) -> f64 {
 pub fn distance(found: &DMatrix<f64>, expected: &DMatrix<f64>) -> f64 {
     let (difference, norm) = ((found - expected).norm(), expected.norm());
     if norm > 0.0 { difference / norm } else { difference }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_split_along_and_across_the_values_of_each_row() {
+        let values = DMatrix::from_column_slice(2, 3, &[3.0, 4.0, 0.0, 2.0, 0.0, 0.0]);
+        let error = DMatrix::from_column_slice(2, 3, &[1.0, 2.0, -5.0, 1.0, 7.0, 7.0]);
+        // 11 / 25 of the first row's values, half of the second's; a row without values has no direction.
+        let expected = DMatrix::from_column_slice(2, 3, &[1.32, 1.76, 0.0, 1.0, 0.0, 0.0]);
+        assert!((along(&error, &values) - expected).norm() < 1e-15);
+    }
 }

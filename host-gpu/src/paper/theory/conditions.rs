@@ -200,15 +200,15 @@ impl Networks {
         ));
     }
 
-    /// Cosines and distances over the networks.
-    pub fn table(&self, name: &str) -> Table {
+    /// Cosines and distances over the networks. `what` begins the caption.
+    pub fn table(&self, name: &str, what: &str) -> Table {
         let columns = vec![
             Column::new("condition", 0),
             Column::new("layer", 0),
             Column::new("cosine", 3),
             Column::scientific("relative distance"),
         ];
-        let caption = format!("The same in {} networks: mean ± standard deviation over networks.", self.0.len());
+        let caption = format!("{what} in {} networks: mean ± standard deviation over networks.", self.0.len());
         let mut table = Table::new(name, &caption, columns);
         for (at, condition) in self.first().iter().enumerate() {
             let (cosines, distances) = (self.layers(at, |a| a.cosine), self.layers(at, |a| a.distance));
@@ -262,36 +262,38 @@ pub fn table(name: &str, caption: &str, measured: &[Measured]) -> Table {
         Column::new("layer", 0),
         Column::new("cosine", 4),
         Column::scientific("relative distance"),
+        Column::scientific("relative length"),
         Column::new("cosine of the errors", 4),
+        Column::new("cosine, along", 4),
+        Column::new("cosine, across", 4),
         Column::new("cosine of the projections", 4),
     ];
     let mut table = Table::new(name, caption, columns);
     let cell = |spread: &Spread| Cell::spread(spread.mean, spread.deviation);
     for curve in measured {
-        let [cosines, distances, errors] =
-            [curve.cosines(), curve.layers(|a| a.distance), curve.layers(|a| a.of_errors)];
-        for at in 0..cosines.len() {
+        let numbers: [fn(&Agreement) -> f64; 6] =
+            [|a| a.cosine, |a| a.distance, |a| a.length, |a| a.of_errors, |a| a.along, |a| a.across];
+        let numbers = numbers.map(|number| curve.layers(number));
+        for at in 0..numbers[0].len() {
             let projections = curve
                 .projections
                 .as_ref()
                 .map(|batches| cell(&Spread::of(&batches.iter().map(|layers| layers[at]).collect::<Vec<_>>())));
-            table.rows.push(vec![
-                Cell::text(curve.name),
-                Cell::number((at + 1) as f64),
-                cell(&cosines[at]),
-                cell(&distances[at]),
-                cell(&errors[at]),
-                projections.unwrap_or_else(Cell::none),
-            ]);
+            let mut row = vec![Cell::text(curve.name), Cell::number((at + 1) as f64)];
+            row.extend(numbers.iter().map(|layers| cell(&layers[at])));
+            row.push(projections.unwrap_or_else(Cell::none));
+            table.rows.push(row);
         }
     }
     table
 }
 
 /// What the columns of [`table`] are, for its caption.
-pub const COLUMNS: &str = "Cosine and relative Frobenius distance are between a layer's local gradient by its weights and the \
-     back-propagated one; errors are gradients by the layer's values; projections are held against those of the existence \
-     lemma. Mean ± standard deviation over batches.";
+pub const COLUMNS: &str = "Cosine, relative Frobenius distance and relative length are those of a layer's local gradient by its \
+     weights beside the back-propagated one; errors are gradients by the layer's values; along and across: cosine of the \
+     weights' gradients that the parts of the errors along the values of each row make (these let the row's values grow or \
+     shrink), and across them; projections are held against those of the existence lemma. Mean ± standard deviation over \
+     batches.";
 
 /// Values of layers as text: `0.12 0.34 …`.
 pub fn listed(spreads: &[Spread]) -> String {

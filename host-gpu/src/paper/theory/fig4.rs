@@ -106,7 +106,7 @@ pub fn run(setting: &Setting) -> Result<Finding, Error> {
     finding.figures.push(Figure::new("fig4", &caption, vec![panel]));
     let caption = format!("Agreement by condition and layer. {COLUMNS}");
     finding.tables.push(conditions::table("fig4", &caption, networks.first()));
-    finding.tables.push(networks.table("fig4-networks"));
+    finding.tables.push(networks.table("fig4-networks", "The same"));
     finding.notes.push(
         "The numbers of the paper's curve are not published; its order is what is claimed. The network with ReLUs that the \
          paper's figure shows beside this one is VGG-6, which the alignment experiment has."
