@@ -54,8 +54,15 @@ fn an_experiment_writes_its_numbers_once_and_keeps_them() {
         .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
         .collect();
     assert!(names.iter().any(|name| name.ends_with(".csv")), "{names:?}");
+    // What is lost of it is made again.
+    let lost: Vec<_> = names.iter().filter(|name| *name != "finding.json").map(|name| folder.join(name)).collect();
+    let before: Vec<_> = lost.iter().map(|path| fs::read(path).expect("a file")).collect();
+    for path in &lost {
+        fs::remove_file(path).expect("removed");
+    }
     let said = succeeds(place.path(), &["paper", "theorem", "--out", "found"]);
-    assert!(said.contains("theorem: kept from "), "{said}");
+    assert!(said.contains("theorem: kept from ") && !said.contains("wrote"), "{said}");
+    assert_eq!(lost.iter().map(|path| fs::read(path).expect("a file")).collect::<Vec<_>>(), before);
     assert_eq!(fs::read_to_string(&file).expect("a file"), first);
     // The page of what there is, without running the rest.
     let said = succeeds(place.path(), &["paper", "all", "--found", "--out", "found", "--page", "page.md"]);
@@ -67,8 +74,11 @@ fn an_experiment_writes_its_numbers_once_and_keeps_them() {
     succeeds(place.path(), &["paper", "theorem", "--out", "found"]);
     let number = |text: &str| text.split("\"finding\"").nth(1).expect("a finding").to_owned();
     assert_eq!(number(&fs::read_to_string(&file).expect("a file")), number(&first));
-    let output = clapp(place.path(), &["paper", "theorem", "--out", "found", "--seed", "3"]);
+    // What was found from other inputs stays, unless it is to go.
+    let other = ["paper", "theorem", "--out", "found", "--seed", "3"];
+    refuses(place.path(), &other, &["found/theorem/finding.json", "of seed 2", "another --out", "--again"]);
+    let output = clapp(place.path(), &[&other[..], &["--again"]].concat());
     assert!(output.status.success() && !String::from_utf8_lossy(&output.stdout).contains("kept from"));
     let warned = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(warned.contains("theorem: what found/theorem has, of seed 2, will be replaced"), "{warned}");
+    assert!(warned.contains("what found/theorem/finding.json has, of seed 2, will be replaced"), "{warned}");
 }

@@ -140,8 +140,11 @@ fn where_nothing_fits_it_says_what_would() {
         let output = clapp(place.path(), list).stdout;
         assert!(output.is_empty(), "{}", String::from_utf8_lossy(&output));
     };
-    says(&arguments("16k", "512k", "6", "1x32x32"), &["nothing fits into 16.0 KiB", "the smallest", "more of RAM"]);
-    says(&arguments("1M", "64k", "6", "1x32x32"), &["nothing fits", "the smallest", "more of flash"]);
+    says(
+        &arguments("16k", "512k", "6", "1x32x32"),
+        &["nothing fits into 16.0 KiB", "what misses least", "more of RAM"],
+    );
+    says(&arguments("1M", "64k", "6", "1x32x32"), &["nothing fits", "what misses least", "more of flash"]);
     says(&arguments("16k", "64k", "6", "1x32x32"), &["more of RAM and", "more of flash", "what was measured"]);
     says(&arguments("1M", "1M", "6", "1x4x4"), &["too small", "at least 1x8x8"]);
 }

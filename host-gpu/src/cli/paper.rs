@@ -42,7 +42,7 @@ pub struct PaperArguments {
     /// the folder of --out].
     #[arg(long, value_name = "FILE", requires = "name")]
     pub page: Option<PathBuf>,
-    /// Run again what has been found already with the same program, images and options.
+    /// Run again what has been found already, and replace what was found from other images or with other options.
     #[arg(long, conflicts_with = "kept", requires = "name")]
     pub again: bool,
     /// Take also what another build of the program has found; the page names the commit of each.
@@ -194,35 +194,50 @@ fn kept(experiment: &Experiment, setting: &Setting, any_program: bool) -> Option
 /// Runs an experiment, unless its folder has what it found from the same inputs.
 fn find(experiment: &Experiment, setting: &Setting, arguments: &PaperArguments) -> Result<Kept, Error> {
     let folder = setting.folder_of(experiment.name);
-    let kept = match kept(experiment, setting, arguments.kept || arguments.found).filter(|_| !arguments.again) {
+    let (kept, what) = match kept(experiment, setting, arguments.kept || arguments.found).filter(|_| !arguments.again) {
         Some(kept) => {
+            kept.restore(&folder)?;
             say(format!("{}: kept from {}", experiment.name, kept.started))?;
-            kept
+            (kept, "it is in")
         }
         None => {
             if let Ok(other) = Kept::read(&folder) {
-                eprintln!(
-                    "{}: what {} has, of {}, will be replaced",
-                    experiment.name,
-                    folder.display(),
-                    differences(&other.inputs, &inputs(experiment, setting))
-                );
+                replaceable(&other.inputs, &inputs(experiment, setting), &folder, arguments.again)?;
             }
             let started = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
             let begin = Instant::now();
             let finding = (experiment.run)(setting).inspect_err(|error| {
                 if matches!(error, Error::Stopped) {
-                    eprintln!("the same command goes on; encoders that are trained, wholly or in part, are kept");
+                    eprintln!("stopped: the same command goes on from encoders that are trained, wholly or in part, and begins anew what trains none");
                 }
             })?;
             let kept = Kept::new(inputs(experiment, setting), started, begin.elapsed().as_secs_f64(), finding);
             kept.write(&folder)?;
-            kept
+            (kept, "wrote")
         }
     };
     say(kept.finding.summary())?;
-    say(format!("wrote {}\n", folder.display()))?;
+    say(format!("{what} {}\n", folder.display()))?;
     Ok(kept)
+}
+
+/// Says that a finding will be replaced; what another build of the program found from the same inputs is, what was found
+/// from other inputs is only where the user asks for it, as it may have taken days.
+///
+/// # Errors
+/// Where it is not to be replaced.
+fn replaceable(found: &Inputs, wanted: &Inputs, folder: &Path, again: bool) -> Result<(), Error> {
+    let of_this_build = Inputs { program: wanted.program.clone(), build: wanted.build.clone(), ..found.clone() };
+    let path = folder.join(FINDING);
+    if !again && of_this_build != *wanted {
+        let message = format!(
+            "is of {}, expected the inputs of this command; another --out keeps both, --again replaces it",
+            differences(&of_this_build, wanted)
+        );
+        return Err(Error::Run { path, message });
+    }
+    eprintln!("what {} has, of {}, will be replaced", path.display(), differences(found, wanted));
+    Ok(())
 }
 
 /// The command as a reader would type it; paths of this machine are of no use to others, their last parts are.

@@ -174,11 +174,18 @@ fn notes(best: &Candidate, wanted: &Wanted) -> String {
     let mut text = format!(
         "\n{ram}. RAM: the firmware with the network, a frame, the read-out and the stack; flash: the firmware and two slots \
          for what was learnt. Accuracy of a linear read-out of ten classes after learning from {learnt_from} images, {epochs} \
-         epochs, and its gain over the untrained network, each with its standard error, are those of the nearest \
-         configuration that was measured; on other images they are other numbers."
+         epochs, and its gain over the untrained network, each with its standard error, are those that were measured, with \
+         frames of the size that is nearest among those that all networks were measured at; on other images they are \
+         other numbers."
     );
     if (wanted.input.channels, wanted.input.height, wanted.input.width) != (1, input, input) {
         text += " No frames of the shape asked for were measured.";
+    }
+    if let Some(Row { input, trained, gain, .. }) = &best.nearer {
+        text += &format!(
+            " With frames of {input}x{input} the first reached {:.1} ± {:.1} %, a gain of {:+.1} ± {:.1} points.",
+            trained.value, trained.error, gain.value, gain.error
+        );
     }
     match best.nearest.verdict() {
         Gain::Shown => {}
@@ -193,19 +200,15 @@ fn notes(best: &Candidate, wanted: &Wanted) -> String {
 /// That nothing fits, with the smallest that would and all others.
 fn nothing_fits(ranking: &Ranking, wanted: &Wanted, room: &str, frame: &str) -> Error {
     let refused = |message: String| Error::Config { origin: "recommend".into(), message };
-    let Some(Candidate { plan, nearest, .. }) = ranking.too_large.first() else {
+    let Some(best @ Candidate { plan, nearest, .. }) = ranking.too_large.first() else {
         return refused(format!(
             "nothing fits: frames of {frame} are too small for the layers that were measured; expected at least 1x8x8"
         ));
     };
-    let mut missing = Vec::new();
-    for (name, needs, has) in [("RAM", wanted.learns.ram(plan), wanted.ram), ("flash", plan.flash, wanted.flash)] {
-        if needs > has {
-            missing.push(format!("{} more of {name}", readable(needs - has)));
-        }
-    }
+    let missing = ["RAM", "flash"].into_iter().zip(best.missing(wanted)).filter(|(_, bytes)| *bytes > 0);
+    let missing: Vec<String> = missing.map(|(name, bytes)| format!("{} more of {name}", readable(bytes))).collect();
     refused(format!(
-        "nothing fits into {room}; the smallest, {} channels and {} layers, wants {} ({} of RAM and {} of flash in all)\n\nwhat was measured:\n{}",
+        "nothing fits into {room}; what misses least, {} channels and {} layers, wants {} ({} of RAM and {} of flash in all)\n\nwhat was measured:\n{}",
         nearest.channels,
         nearest.depth,
         missing.join(" and "),

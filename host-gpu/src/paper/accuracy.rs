@@ -165,6 +165,19 @@ fn compared(
     Claim::new(statement, verdict(difference), evidence)
 }
 
+/// That to reach some rules says little, as they are not shown to have learnt anything themselves.
+pub fn note_on_reached(reached: &[&Accuracy], untrained: &Accuracy, spread: Spread) -> Option<String> {
+    let weak = reached.iter().filter(|rule| rule.less(untrained, spread).above() != Verdict::Held);
+    let weak: Vec<String> = weak.map(|rule| rule.words(spread)).collect();
+    (!weak.is_empty()).then(|| {
+        format!(
+            "To reach a rule says little where that is not shown to be above the untrained encoder itself ({}): {}.",
+            untrained.words(spread),
+            weak.join(", ")
+        )
+    })
+}
+
 /// What a reader must know of the errors.
 pub fn note(spread: Spread) -> String {
     format!(
@@ -183,6 +196,15 @@ mod tests {
 
     fn accuracy(seeds: &[f64]) -> Accuracy {
         Accuracy { name: "rule", seeds: seeds.to_vec(), images: 10_000 }
+    }
+
+    #[test]
+    fn what_has_not_learnt_is_named() {
+        let spread = Spread { deviation: 0.01, freedom: 10 };
+        let (untrained, weak, good) = (accuracy(&[0.41]), accuracy(&[0.42]), accuracy(&[0.55]));
+        assert_eq!(note_on_reached(&[&good], &untrained, spread), None);
+        let note = note_on_reached(&[&good, &weak], &untrained, spread).unwrap_or_default();
+        assert!(note.contains("rule 42.0") && !note.contains("55.0"), "{note}");
     }
 
     #[test]

@@ -71,6 +71,26 @@ impl Kept {
         write_atomically(&path, format!("{text}\n").as_bytes())
     }
 
+    /// Writes again what is missing of the tables and pictures.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    pub fn restore(&self, folder: &Path) -> Result<(), Error> {
+        let names = self.finding.tables.iter().map(|table| format!("{}.csv", table.name));
+        let mut names = names.chain(
+            self.finding.figures.iter().flat_map(|figure| ["svg", "png"].map(|kind| format!("{}.{kind}", figure.name))),
+        );
+        if names.all(|name| folder.join(name).is_file()) {
+            return Ok(());
+        }
+        for (path, bytes) in self.products(folder)? {
+            if !path.is_file() {
+                write_atomically(&path, &bytes)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Tables and pictures as files of `folder`.
     ///
     /// # Errors

@@ -127,6 +127,11 @@ fn found(rows: &[Row], data: &str) -> Finding {
     finding.figures.push(figure(rows, data));
     finding.tables.push(table(rows));
     finding.notes.push(accuracy::note(spread(rows)));
+    let of = |rule| rows.iter().find(|row| row.rule == rule).map(|row| &row.all);
+    let reached: Vec<&Accuracy> =
+        [RuleName::BpClappPp, RuleName::BpInfoNce].into_iter().filter_map(|rule| of(Some(rule))).collect();
+    let note = of(None).and_then(|untrained| accuracy::note_on_reached(&reached, untrained, spread(rows)));
+    finding.notes.extend(note);
     finding.notes.extend(NOTES.map(String::from));
     finding
 }

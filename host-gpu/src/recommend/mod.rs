@@ -1,8 +1,8 @@
 //! Networks for a microcontroller, picked from what `clapp paper micro` has measured.
 //!
 //! Only networks that were measured are picked. RAM and flash are worked out for the input and the classes asked for;
-//! accuracy and gain are those of the measured frame that is nearest in size, and say so. Accuracies that differ by less
-//! than their error are no reason to take the larger network: the smallest of these comes first.
+//! accuracy and gain are those of measured frames, all of one size so that they can be compared, and say so. Accuracies
+//! that differ by less than their error are no reason to take the larger network: the smallest of these comes first.
 
 mod code;
 mod measured;
@@ -89,16 +89,24 @@ impl Row {
 pub struct Candidate {
     /// The network for the input asked for.
     pub spec: NetworkSpec,
-    /// The nearest configuration that was measured.
+    /// What was measured of it, with frames of the size that is nearest among those that all networks were measured at:
+    /// with smaller frames all are less accurate.
     pub nearest: Row,
+    /// What was measured of it with frames of a size still nearer.
+    pub nearer: Option<Row>,
     /// What the network takes.
     pub plan: DevicePlan,
 }
 
 impl Candidate {
+    /// Bytes that are missing, of RAM and of flash.
+    pub fn missing(&self, wanted: &Wanted) -> [usize; 2] {
+        [wanted.learns.ram(&self.plan).saturating_sub(wanted.ram), self.plan.flash.saturating_sub(wanted.flash)]
+    }
+
     /// Whether it fits.
     pub fn fits(&self, wanted: &Wanted) -> bool {
-        wanted.learns.ram(&self.plan) <= wanted.ram && self.plan.flash <= wanted.flash
+        self.missing(wanted) == [0, 0]
     }
 }
 
@@ -109,7 +117,7 @@ pub struct Ranking {
     pub equal: Vec<Candidate>,
     /// Those that fit and are less accurate: the most accurate first.
     pub lesser: Vec<Candidate>,
-    /// Those that do not fit: the smallest in RAM first.
+    /// Those that do not fit: the one first of which the fewest bytes are missing, of RAM and of flash together.
     pub too_large: Vec<Candidate>,
     /// Accuracies that differ by no more than so many points are equal: two standard errors of the difference of two
     /// measured accuracies, by the largest error of all rows.
@@ -136,17 +144,21 @@ pub fn ranked(wanted: &Wanted, measured: &[Row]) -> Result<Ranking, Error> {
     let side = (wanted.input.area() as f64).sqrt();
     let distance = |row: &Row| (row.input as f64 / side).ln().abs();
     let of_mode = || measured.iter().filter(|row| row.batch == wanted.learns.batch());
+    let name = |row: &Row| (row.channels, row.depth);
+    let has_all =
+        |side: usize| of_mode().all(|row| of_mode().any(|other| other.input == side && name(other) == name(row)));
+    let common = of_mode().filter(|row| has_all(row.input)).min_by(|a, b| distance(a).total_cmp(&distance(b)));
     let mut candidates: Vec<Candidate> = Vec::new();
-    for row in of_mode() {
-        let same = |other: &Row| (other.channels, other.depth) == (row.channels, row.depth);
-        if candidates.iter().any(|candidate| same(&candidate.nearest)) {
+    for row in of_mode().filter(|row| common.is_some_and(|common| row.input == common.input)) {
+        if candidates.iter().any(|candidate| name(&candidate.nearest) == name(row)) {
             continue;
         }
-        let nearest = of_mode().filter(|other| same(other)).min_by(|a, b| distance(a).total_cmp(&distance(b)));
-        if let (Some(nearest), Some(spec)) = (nearest, network(row.channels, row.depth, wanted.input)) {
-            let plan = firmware.plan(&spec, wanted.classes);
-            candidates.push(Candidate { spec, nearest: nearest.clone(), plan });
-        }
+        let Some(spec) = network(row.channels, row.depth, wanted.input) else { continue };
+        let nearer = of_mode()
+            .filter(|other| name(other) == name(row) && distance(other) < distance(row))
+            .min_by(|a, b| distance(a).total_cmp(&distance(b)));
+        let plan = firmware.plan(&spec, wanted.classes);
+        candidates.push(Candidate { spec, nearest: row.clone(), nearer: nearer.cloned(), plan });
     }
     // One error for all pairs: with one of its own for each, less room could make a larger network the smallest of the
     // equals.
@@ -162,7 +174,8 @@ pub fn ranked(wanted: &Wanted, measured: &[Row]) -> Result<Ranking, Error> {
         ram(a).cmp(&ram(b)).then(accuracy(b).total_cmp(&accuracy(a)))
     };
     equal.sort_by(smallest);
-    too_large.sort_by(smallest);
+    let missing = |candidate: &Candidate| candidate.missing(wanted).iter().sum::<usize>();
+    too_large.sort_by(|a, b| missing(a).cmp(&missing(b)).then(smallest(a, b)));
     lesser.sort_by(|a, b| accuracy(b).total_cmp(&accuracy(a)).then(smallest(a, b)));
     Ok(Ranking { equal, lesser, too_large, tolerance })
 }
@@ -215,6 +228,29 @@ mod tests {
         let none = ranked(&tight, &rows).unwrap();
         assert!(none.equal.is_empty() && none.lesser.is_empty());
         assert_eq!(widths(&none.too_large)[0], 4);
+    }
+
+    #[test]
+    fn accuracies_are_compared_at_one_size_of_frames() {
+        // At 32x32 the wider network is better; the narrow one alone was measured there only.
+        let rows = [row(8, 47.0, 0.1), row(16, 53.0, 0.1), Row { input: 16, ..row(16, 46.0, 0.1) }];
+        let small = Wanted { input: Shape::new(1, 16, 16), ..WANTED };
+        let found = ranked(&small, &rows).unwrap();
+        assert_eq!((widths(&found.equal), widths(&found.lesser)), (vec![16], vec![8]));
+        assert_eq!(found.equal[0].nearest.input, 32);
+        assert_eq!(found.equal[0].nearer.as_ref().map(|row| row.trained.value), Some(46.0));
+        assert_eq!(found.lesser[0].nearer, None);
+        assert_eq!(ranked(&WANTED, &rows).unwrap().equal[0].nearer, None);
+    }
+
+    #[test]
+    fn of_what_does_not_fit_the_first_misses_least() {
+        let rows = [row(4, 44.0, 0.5), Row { depth: 6, ..row(4, 45.0, 0.5) }, row(16, 49.0, 0.5)];
+        for wanted in [Wanted { flash: 100, ..WANTED }, Wanted { ram: 100, ..WANTED }] {
+            let found = ranked(&wanted, &rows).unwrap().too_large;
+            let missing: Vec<usize> = found.iter().map(|candidate| candidate.missing(&wanted).iter().sum()).collect();
+            assert!(missing.is_sorted() && missing[0] > 0, "{missing:?}");
+        }
     }
 
     #[test]

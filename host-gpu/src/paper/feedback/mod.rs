@@ -52,6 +52,10 @@ pub fn run(setting: &Setting) -> Result<Finding, Error> {
          under the rules in which only the top has a loss."
             .into(),
     ];
+    let of = |name| find(&all, name).map(|measured| &measured.accuracy);
+    if let (Some(reached), Some(untrained)) = (of("bp-clapp++"), of("untrained")) {
+        finding.notes.extend(accuracy::note_on_reached(&[reached], untrained, spread(&all)));
+    }
     Ok(finding)
 }
 

@@ -161,6 +161,11 @@ pub fn measure(
 }
 
 impl Networks {
+    /// Of conditions measured elsewhere, network by network, the same in each.
+    pub fn new(networks: Vec<Vec<Measured>>) -> Self {
+        Self(networks)
+    }
+
     /// The conditions in the network of the figure.
     pub fn first(&self) -> &[Measured] {
         &self.0[0]

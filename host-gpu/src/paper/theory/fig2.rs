@@ -169,7 +169,7 @@ fn figure(measured: &[Measured], batches: usize) -> Figure {
     ];
     let caption = format!(
         "Cosine between local and back-propagated gradients by layer. Error bars: 1.97 standard deviations over {batches} \
-         batches (published: {BATCHES}), divided by the root of their number."
+         batches (published: {BATCHES}), divided by the root of their number. One network; claims are judged over several."
     );
     Figure::new("fig2", &caption, panels)
 }

@@ -76,7 +76,7 @@ pub fn run(setting: &Setting) -> Result<Finding, Error> {
     };
     let caption = format!(
         "Cosine between local and back-propagated gradients by layer. Error bars: 1.97 standard deviations over {} batches, \
-         divided by the root of their number.",
+         divided by the root of their number. One network; claims are judged over several.",
         batches.len()
     );
     finding.figures.push(Figure::new("fig3a", &caption, vec![panel]));

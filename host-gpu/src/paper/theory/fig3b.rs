@@ -1,6 +1,6 @@
 //! Figure 3b: how local losses agree with back-propagation in a trained network with ReLUs (spec 6.6).
 
-use super::conditions::{self, COLUMNS, Measured, NETWORK, Spread, listed};
+use super::conditions::{self, COLUMNS, Measured, NETWORK, Networks, Spread, listed};
 use super::fig2::{BATCH, RIDGE};
 use super::grey::{Grey, Images, PATCH_VALUES, Part};
 use crate::error::Error;
@@ -19,6 +19,8 @@ use rayon::prelude::*;
 
 const PROJECTIONS: u64 = 0x280;
 const ORDER: u64 = 0x281;
+/// Networks that are trained, each in all ways; the figure is of the first.
+const NETWORKS: u64 = 3;
 /// Standard deviations of an error bar (spec 6.2).
 const DEVIATIONS: f64 = 1.96;
 /// Ways to learn, from the one that is to agree best.
@@ -64,8 +66,8 @@ const REDUCED: Size =
 type Course = Vec<(usize, Vec<Vec<Agreement>>)>;
 
 /// Layers with uniform weights and biases, as PyTorch's begin, and a ReLU after each.
-fn network(size: &Size, seed: u64) -> Net {
-    let rng = &mut stream(seed, Purpose::Theory, NETWORK + 5, 0);
+fn network(size: &Size, seed: u64, number: u64) -> Net {
+    let rng = &mut stream(seed, Purpose::Theory, NETWORK + 5, number);
     let mut net = Net::dense(PATCH_VALUES, &vec![size.width; size.layers], true, |_, outputs, inputs| {
         uniform(outputs, inputs, rng)
     });
@@ -80,7 +82,7 @@ fn network(size: &Size, seed: u64) -> Net {
 /// Trains a network in one way and measures it on the way.
 fn train(
     size: &Size,
-    seed: u64,
+    (seed, number): (u64, u64),
     feedback: Feedback,
     images: &Images,
     tests: &[DMatrix<f64>],
@@ -94,13 +96,13 @@ fn train(
         pools,
         rule: Rule::Reference,
     };
-    let rng = &mut stream(seed, Purpose::Theory, PROJECTIONS, 0);
-    let mut training = Training::new(&network(size, seed), losses, feedback, rng);
+    let rng = &mut stream(seed, Purpose::Theory, PROJECTIONS, number);
+    let mut training = Training::new(&network(size, seed, number), losses, feedback, rng);
     let measure = |training: &Training| tests.par_iter().map(|batch| training.agreements(batch)).collect();
     let mut course = vec![(0, measure(&training))];
     for epoch in 0..size.epochs {
         let mut order: Vec<usize> = (0..images.len()).collect();
-        stream(seed, Purpose::Theory, ORDER, epoch as u64).shuffle(&mut order);
+        stream(seed, Purpose::Theory, ORDER, (number << 32) + epoch as u64).shuffle(&mut order);
         for batch in order.chunks_exact(BATCH) {
             each_step()?;
             training.step(&images.patches(batch), rate(size.first_rate, size.last_rate, epoch, size.epochs));
@@ -112,18 +114,22 @@ fn train(
     Ok(course)
 }
 
-/// Trains in all ways at once.
-fn courses(setting: &Setting, size: &Size, images: &Images, tests: &[DMatrix<f64>]) -> Result<Vec<Course>, Error> {
-    let steps = WAYS.len() * size.epochs * (images.len() / BATCH);
+/// Trains all networks in all ways at once: of each network, the courses in the order of [`WAYS`].
+fn courses(setting: &Setting, size: &Size, images: &Images, tests: &[DMatrix<f64>]) -> Result<Vec<Vec<Course>>, Error> {
+    let steps = NETWORKS as usize * WAYS.len() * size.epochs * (images.len() / BATCH);
     let bar: ProgressBar = setting.bar("fig3b", steps as u64);
     let each_step = || {
         bar.inc(1);
         setting.check_stop()
     };
-    let of_way = |(_, feedback): &(_, Feedback)| train(size, setting.seed, *feedback, images, tests, each_step);
-    let courses = WAYS.par_iter().map(of_way).collect();
+    let pieces: Vec<(u64, Feedback)> =
+        (0..NETWORKS).flat_map(|network| WAYS.map(|(_, feedback)| (network, feedback))).collect();
+    let of_piece = |&(network, feedback): &(u64, Feedback)| {
+        train(size, (setting.seed, network), feedback, images, tests, each_step)
+    };
+    let courses = pieces.par_iter().map(of_piece).collect::<Result<Vec<Course>, Error>>();
     bar.finish_and_clear();
-    courses
+    Ok(courses?.chunks(WAYS.len()).map(<[Course]>::to_vec).collect())
 }
 
 /// Runs the experiment.
@@ -160,15 +166,19 @@ pub fn run(setting: &Setting) -> Result<Finding, Error> {
     finding.set("Adam's rate", format!("{:e} to {:e} along a cosine", size.first_rate, size.last_rate));
     finding.set("measured on", format!("{} batches of the test images", batches.len()));
     let courses = courses(setting, &size, &images, &batches)?;
-    let ends = WAYS
-        .iter()
-        .zip(&courses)
-        .filter_map(|((name, _), course)| course.last().map(|(_, agreements)| Measured::new(name, agreements.clone())));
-    let ends: Vec<Measured> = ends.collect();
-    claims(&mut finding, &ends);
-    finding.figures.push(figure(&size, &ends, &courses, batches.len()));
+    let ends = |courses: &Vec<Course>| {
+        let end = |((name, _), course): (&(&'static str, Feedback), &Course)| {
+            course.last().map(|(_, agreements)| Measured::new(name, agreements.clone()))
+        };
+        WAYS.iter().zip(courses).filter_map(end).collect::<Vec<Measured>>()
+    };
+    let networks = Networks::new(courses.iter().map(ends).collect());
+    networks.say(&mut finding);
+    claims(&mut finding, &networks);
+    finding.figures.push(figure(&size, networks.first(), &courses[0], batches.len()));
     let caption = format!("Agreement after training, by way to learn and layer. {COLUMNS}");
-    finding.tables.push(conditions::table("fig3b", &caption, &ends));
+    finding.tables.push(conditions::table("fig3b", &caption, networks.first()));
+    finding.tables.push(networks.table("fig3b-networks", "The same"));
     if !setting.full {
         finding.notes.push(format!(
             "The paper trains {} units a layer on all of MNIST for {} epochs; this is smaller, with a rate to match. The \
@@ -189,24 +199,23 @@ fn below_top(curve: &Measured) -> Vec<f64> {
     curve.below_top(|agreement| agreement.cosine)
 }
 
-fn claims(finding: &mut Finding, ends: &[Measured]) {
-    for pair in ends.windows(2) {
-        let [better, worse] = pair else { continue };
-        let gain: Vec<f64> = below_top(better).iter().zip(below_top(worse)).map(|(b, w)| b - w).collect();
-        let gain = Spread::of(&gain);
+fn claims(finding: &mut Finding, networks: &Networks) {
+    for (better, pair) in networks.first().windows(2).enumerate() {
+        let gain = networks.gain(better, better + 1, |agreement| agreement.cosine);
+        let [high, low] = [better, better + 1].map(|way| networks.layers(way, |agreement| agreement.cosine));
         finding.claims.push(Claim::new(
             format!(
                 "Figure 3b: after training, gradients agree better for `{}` than for `{}` (mean cosine of the layers below \
                  the top)",
-                better.name, worse.name
+                pair[0].name, pair[1].name
             ),
             gain.exceeds(0.0),
             format!(
                 "difference {:.3} ± {:.3}; {} and {}",
                 gain.mean,
                 gain.sure(),
-                listed(&better.cosines()),
-                listed(&worse.cosines())
+                listed(&high),
+                listed(&low)
             ),
         ));
     }
@@ -272,7 +281,7 @@ mod tests {
         let batches: Vec<_> =
             (0..size.test).collect::<Vec<_>>().chunks(BATCH).map(|batch| tests.patches(batch)).collect();
         let of_way = |(name, feedback): &(&'static str, Feedback)| {
-            let course = train(&size, 1, *feedback, &images, &batches, || Ok(())).unwrap();
+            let course = train(&size, (1, 0), *feedback, &images, &batches, || Ok(())).unwrap();
             let cosines = |at: usize| Spread::of(&below_top(&Measured::new(name, course[at].1.clone()))).mean;
             assert!(cosines(0).abs() < 0.1, "{name} at the start: {}", cosines(0));
             cosines(1)
