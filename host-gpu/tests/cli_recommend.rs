@@ -150,6 +150,18 @@ fn where_nothing_fits_it_says_what_would() {
 }
 
 #[test]
+fn a_shape_that_was_measured_of_the_first_is_not_called_unmeasured() {
+    let place = tempfile::tempdir().expect("a folder");
+    let says = |input: &str| {
+        succeeds(place.path(), &[&arguments("64k", "256k", "2", input)[..], &["--learns", "host"]].concat())
+    };
+    let (measured, other) = (says("1x24x24"), says("1x20x20"));
+    assert!(measured.contains("With frames of 24x24 the first reached"), "{measured}");
+    assert!(!measured.contains("No frames of the shape asked for"), "{measured}");
+    assert!(other.contains("No frames of the shape asked for"), "{other}");
+}
+
+#[test]
 fn frames_that_are_not_square_get_code_but_no_configuration() {
     let place = tempfile::tempdir().expect("a folder");
     let text = succeeds(place.path(), &arguments("256k", "1M", "4", "1x24x32"));

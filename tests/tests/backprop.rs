@@ -251,7 +251,6 @@ fn compare_many(learning: Learning) {
         panic!("{error}");
     }
     let (compared, kinks) = (compared.get(), kinks.get());
-
     assert!(kinks * 50 <= compared, "{kinks} kinks beside {compared} comparisons");
 }
 

@@ -208,7 +208,10 @@ fn find(experiment: &Experiment, setting: &Setting, arguments: &PaperArguments) 
             let begin = Instant::now();
             let finding = (experiment.run)(setting).inspect_err(|error| {
                 if matches!(error, Error::Stopped) {
-                    eprintln!("stopped: the same command goes on from encoders that are trained, wholly or in part, and begins anew what trains none");
+                    eprintln!(
+                        "stopped: the same command goes on from encoders that are trained, wholly or in part, and begins \
+                         anew what trains none"
+                    );
                 }
             })?;
             let kept = Kept::new(inputs(experiment, setting), started, begin.elapsed().as_secs_f64(), finding);

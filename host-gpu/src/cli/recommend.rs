@@ -178,7 +178,8 @@ fn notes(best: &Candidate, wanted: &Wanted) -> String {
          frames of the size that is nearest among those that all networks were measured at; on other images they are \
          other numbers."
     );
-    if (wanted.input.channels, wanted.input.height, wanted.input.width) != (1, input, input) {
+    let nearest = best.nearer.as_ref().map_or(input, |row| row.input);
+    if (wanted.input.channels, wanted.input.height, wanted.input.width) != (1, nearest, nearest) {
         text += " No frames of the shape asked for were measured.";
     }
     if let Some(Row { input, trained, gain, .. }) = &best.nearer {
@@ -197,7 +198,7 @@ fn notes(best: &Candidate, wanted: &Wanted) -> String {
     text
 }
 
-/// That nothing fits, with the smallest that would and all others.
+/// That nothing fits, with what misses least and all others.
 fn nothing_fits(ranking: &Ranking, wanted: &Wanted, room: &str, frame: &str) -> Error {
     let refused = |message: String| Error::Config { origin: "recommend".into(), message };
     let Some(best @ Candidate { plan, nearest, .. }) = ranking.too_large.first() else {

@@ -62,9 +62,7 @@ impl Kept {
     /// Where a number is not finite, a picture cannot be drawn or a file cannot be written.
     pub fn write(&self, folder: &Path) -> Result<(), Error> {
         self.finding.check(folder)?;
-        for (path, bytes) in self.products(folder)? {
-            write_atomically(&path, &bytes)?;
-        }
+        self.write_products(folder, |_| true)?;
         let path = folder.join(FINDING);
         let text = serde_json::to_string_pretty(self)
             .map_err(|error| Error::Run { path: path.clone(), message: error.to_string() })?;
@@ -76,40 +74,41 @@ impl Kept {
     /// # Errors
     /// As [`Self::write`].
     pub fn restore(&self, folder: &Path) -> Result<(), Error> {
-        let names = self.finding.tables.iter().map(|table| format!("{}.csv", table.name));
-        let mut names = names.chain(
-            self.finding.figures.iter().flat_map(|figure| ["svg", "png"].map(|kind| format!("{}.{kind}", figure.name))),
-        );
-        if names.all(|name| folder.join(name).is_file()) {
-            return Ok(());
-        }
-        for (path, bytes) in self.products(folder)? {
-            if !path.is_file() {
-                write_atomically(&path, &bytes)?;
-            }
-        }
-        Ok(())
+        self.write_products(folder, |path| !path.is_file())
     }
 
-    /// Tables and pictures as files of `folder`.
+    fn write_products(&self, folder: &Path, wanted: impl Fn(&Path) -> bool) -> Result<(), Error> {
+        self.products(folder, wanted)?.into_iter().try_for_each(|(path, bytes)| write_atomically(&path, &bytes))
+    }
+
+    /// Those tables and pictures, as files of `folder`, that are wanted.
     ///
     /// # Errors
     /// Where a picture cannot be drawn.
-    pub fn products(&self, folder: &Path) -> Result<Vec<(PathBuf, Vec<u8>)>, Error> {
+    pub fn products(&self, folder: &Path, wanted: impl Fn(&Path) -> bool) -> Result<Vec<(PathBuf, Vec<u8>)>, Error> {
         let refused = |path: &Path, message: String| Error::Plot { path: path.into(), message };
         let mut files = Vec::new();
         for table in &self.finding.tables {
             let path = folder.join(format!("{}.csv", table.name));
-            let bytes = table.csv(&path)?;
-            files.push((path, bytes));
+            if wanted(&path) {
+                let bytes = table.csv(&path)?;
+                files.push((path, bytes));
+            }
         }
         for figure in &self.finding.figures {
-            let path = folder.join(format!("{}.svg", figure.name));
-            let svg = draw::svg(figure).map_err(|error| refused(&path, error.to_string()))?;
-            files.push((path, svg.clone().into_bytes()));
-            let path = folder.join(format!("{}.png", figure.name));
-            let bytes = draw::png(&svg).map_err(|error| refused(&path, error.to_string()))?;
-            files.push((path, bytes));
+            let [of_svg, of_png] = ["svg", "png"].map(|kind| folder.join(format!("{}.{kind}", figure.name)));
+            let (wants_svg, wants_png) = (wanted(&of_svg), wanted(&of_png));
+            if !wants_svg && !wants_png {
+                continue;
+            }
+            let svg = draw::svg(figure).map_err(|error| refused(&of_svg, error.to_string()))?;
+            if wants_png {
+                let bytes = draw::png(&svg).map_err(|error| refused(&of_png, error.to_string()))?;
+                files.push((of_png, bytes));
+            }
+            if wants_svg {
+                files.push((of_svg, svg.into_bytes()));
+            }
         }
         Ok(files)
     }

@@ -19,7 +19,7 @@ pub fn write(path: &Path, command: &str, findings: &[Kept], missing: &[&str]) ->
     let folder = path.with_extension("");
     make_folder(&folder)?;
     if let Some(kept) = findings.last() {
-        for (file, bytes) in kept.products(&folder)? {
+        for (file, bytes) in kept.products(&folder, |_| true)? {
             write_atomically(&file, &bytes)?;
         }
     }

@@ -128,7 +128,7 @@ fn on_noise(finding: &mut Finding, setting: &Setting, on_images: &Networks) -> R
          {} of {last} layers (distances, lateral {}, direct feedback {}). {what}. A distance of 1 is also that of no gradient \
          at all: where a layer is wide, projections alone satisfy its loss and little of the lateral gradient is left (its \
          length over that of the back-propagated one: {}; with direct feedback {}), so that a longer gradient is farther \
-         though its direction is better.",
+         even where its direction is better.",
         nearer(&images),
         nearer(&noise),
         listed(&noise[0]),
