@@ -150,6 +150,59 @@ fn missing_batches_are_named() {
     assert_all_in(&error(&write_archive(other.path(), &tar_gz(&files))), &["lacks data_batch_2.bin, test_batch.bin"]);
 }
 
+/// The set's files without some of them.
+fn without(names: &[&str]) -> Vec<(String, Vec<u8>)> {
+    files().into_iter().filter(|(name, _)| !names.contains(&name.as_str())).collect()
+}
+
+#[test]
+fn a_part_of_the_set_is_read_where_that_is_asked_for() {
+    let gone = ["data_batch_2.bin", "data_batch_4.bin", "data_batch_5.bin"];
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path().join(cifar::FOLDER);
+    write_folder(&folder, &without(&gone));
+    let other = tempfile::tempdir().unwrap();
+    let archive = write_archive(other.path(), &tar_gz(&without(&gone)));
+    let zip = place.path().join("set.zip");
+    let mut writer = zip::ZipWriter::new(fs::File::create(&zip).unwrap());
+    for (name, bytes) in without(&gone) {
+        writer.start_file(name, zip::write::SimpleFileOptions::default()).unwrap();
+        writer.write_all(&bytes).unwrap();
+    }
+    writer.finish().unwrap();
+    for path in [&folder, &archive, &zip] {
+        let set = data::open_part(path, None).unwrap();
+        assert_eq!((set.name.as_str(), set.set()), ("cifar10 batches 1,3", "cifar10"));
+        assert_eq!(set.train.labels(), [0, 1, 2, 6, 7, 8]);
+        assert_eq!(set.train.image(5).unwrap(), &batch(8, 1)[1..]);
+        assert_eq!(set.test.labels(), [5, 6, 7, 8]);
+        assert_all_in(&set.source, &["CIFAR-10 batches 1,3", "6 training", "the official set has 50000"]);
+        // As ever where nobody asks for a part.
+        assert_all_in(&error(path), &["lacks data_batch_2.bin, data_batch_4.bin, data_batch_5.bin"]);
+    }
+    // A whole set is no part.
+    write_folder(&folder, &files());
+    check(&data::open_part(&folder, None).unwrap());
+    assert_eq!(data::open_part(&folder, None).unwrap().name, "cifar10");
+}
+
+#[test]
+fn a_part_needs_the_test_batch_a_training_batch_and_batches_of_one_length() {
+    let said = |files: &[(String, Vec<u8>)]| {
+        let place = tempfile::tempdir().unwrap();
+        write_folder(place.path(), files);
+        data::open_part(place.path(), None).unwrap_err().to_string()
+    };
+    assert_all_in(&said(&without(&["test_batch.bin"])), &["lacks test_batch.bin", cifar::WHERE]);
+    let only_test: Vec<_> = files().into_iter().filter(|(name, _)| name == "test_batch.bin").collect();
+    assert_all_in(&said(&only_test), &["lacks data_batch_1.bin, data_batch_2.bin", "data_batch_5.bin"]);
+    let mut cut = without(&["data_batch_1.bin"]);
+    cut[1].1.truncate(2 * RECORD);
+    assert_all_in(&said(&cut), &["data_batch_3.bin", "2 records", "3, as in the longest batch"]);
+    cut[1].1.truncate(RECORD + 7);
+    assert_all_in(&said(&cut), &["data_batch_3.bin", "3080 bytes", "whole records of 3073 bytes"]);
+}
+
 #[test]
 fn batch_that_is_a_folder_or_too_large_is_an_error() {
     let place = tempfile::tempdir().unwrap();

@@ -98,7 +98,7 @@ pub fn run(arguments: &AlignArguments) -> Result<u8, Error> {
         // Found out now rather than after all the work.
         check_result(path, "--json")?;
     }
-    let data = open_data(arguments.data.as_deref(), arguments.cache.cache.as_deref(), &config)?;
+    let data = open_data(arguments.data.as_deref(), &arguments.cache, &config)?;
     check_channels(&data, config.input_shape(), &origin)?;
     let images = Arc::new(config.images.map_or_else(|| data.pretrain.clone(), |count| data.pretrain.take(count)));
     if let Some(place) = Header::read(&file)?.place {

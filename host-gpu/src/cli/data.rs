@@ -2,7 +2,7 @@
 
 use super::output::say;
 use crate::augment::ViewAugment;
-use crate::data::{DataError, Dataset, Split, contact_sheet, open_once, open_with, published};
+use crate::data::{DataError, Dataset, Split, contact_sheet, open_once, open_part, open_with, published};
 use crate::error::Error;
 use crate::files::{check_writable, write_atomically};
 use clap::{Args, Subcommand};
@@ -45,6 +45,27 @@ pub struct CacheArguments {
     /// the archive, or the user's cache folder where that is read-only; `data check` then removes it again].
     #[arg(long, value_name = "FOLDER")]
     pub cache: Option<PathBuf>,
+    /// Be content with a part of CIFAR-10: the test batch and at least one of the five training batches. The set's name,
+    /// in run.json and everywhere else, then lists the batches.
+    #[arg(long)]
+    pub partial: bool,
+}
+
+impl CacheArguments {
+    /// Opens the set at `path` as these options say.
+    ///
+    /// # Errors
+    /// As [`open_with`].
+    pub fn open(&self, path: &Path) -> Result<Dataset, DataError> {
+        let open = if self.partial { open_part } else { open_with };
+        open(path, self.cache.as_deref())
+    }
+
+    /// The options that choose the same again.
+    pub fn options(&self) -> String {
+        let cache = self.cache.as_ref().map(|path| format!(" --cache {}", path.display())).unwrap_or_default();
+        cache + if self.partial { " --partial" } else { "" }
+    }
 }
 
 /// Runs `clapp data`.
@@ -56,13 +77,13 @@ pub fn run(arguments: &DataArguments) -> Result<u8, Error> {
     if let Some(path) = &check.contact_sheet {
         check_writable(path)?;
     }
-    let data = match &check.cache.cache {
-        Some(folder) => open_with(&check.path, Some(folder))?,
-        None => open_once(&check.path)?,
+    let data = match &check.cache {
+        CacheArguments { cache: None, partial: false } => open_once(&check.path)?,
+        given => given.open(&check.path)?,
     };
     say(&data.source)?;
     say(classes(&data))?;
-    for (file, known) in published::files(&check.path, &data.name) {
+    for (file, known) in published::files(&check.path, data.set()) {
         say(checksum(&file, known)?)?;
     }
     if data.shape().is_none() {
@@ -78,7 +99,7 @@ pub fn run(arguments: &DataArguments) -> Result<u8, Error> {
 
 /// The views that the paper draws of this set, or of the one that is most like it.
 fn views(data: &Dataset) -> ViewAugment {
-    match (data.name.as_str(), data.shape()) {
+    match (data.set(), data.shape()) {
         ("cifar10", _) => ViewAugment::cifar10(),
         ("cifar100", _) => ViewAugment::cifar100(),
         ("stl10", _) => ViewAugment::stl10(),

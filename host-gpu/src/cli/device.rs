@@ -8,7 +8,7 @@ use super::train::stop_by_signal;
 use super::{GENERATED_TEST, GENERATED_TRAIN, named};
 use crate::checkpoint::device::DeviceState;
 use crate::continual::stream::Kind;
-use crate::data::{Dataset, generated, open_with};
+use crate::data::{Dataset, generated};
 use crate::device::client::{Client, REPLY_LEN};
 use crate::device::course::{Course, Learnt, Plan, Score};
 use crate::device::description::{Description, unusable};
@@ -138,7 +138,7 @@ pub fn run(arguments: &DeviceArguments) -> Result<u8, Error> {
     }
     let data = match arguments.data.to_str() {
         Some(GENERATED) => generated::shapes(arguments.seed, GENERATED_TRAIN, GENERATED_TEST),
-        _ => open_with(&arguments.data, arguments.cache.cache.as_deref())?,
+        _ => arguments.cache.open(&arguments.data)?,
     };
     let mut replies = vec![0; REPLY_LEN];
     let mut client = Client::new(line, &mut replies, Duration::from_secs_f32(arguments.timeout), stop);

@@ -63,7 +63,7 @@ pub fn run(arguments: &EvalArguments) -> Result<u8, Error> {
     // Found out now rather than after the whole evaluation.
     check_result(&path, "--json")?;
     let mut config = checkpoint.config;
-    let mut data = open_data(arguments.data.as_deref(), arguments.cache.cache.as_deref(), &config)?;
+    let mut data = open_data(arguments.data.as_deref(), &arguments.cache, &config)?;
     check_test_shape(&data, &config, &file.display().to_string())?;
     check_data(arguments, &file, &data)?;
     config.probe.epochs = arguments.epochs.unwrap_or(config.probe.epochs);

@@ -25,10 +25,11 @@ mod warnings;
 
 use crate::augment::TestTransform;
 use crate::config::{Config, DataSource};
-use crate::data::{Dataset, generated, open_with};
+use crate::data::{Dataset, generated};
 use crate::error::Error;
 use clap::{Parser, Subcommand, ValueEnum};
 use clapp_core::shape::Shape;
+use data::CacheArguments;
 use std::path::Path;
 
 /// Trains convolutional networks without back-propagation through the network.
@@ -123,10 +124,10 @@ pub fn run(arguments: &Arguments) -> Result<u8, Error> {
 }
 
 /// The images of a run: the folder or archive given, or the generated set where the configuration says so; in grey for
-/// a network of one channel. `cache` is the folder for unpacked copies, where the user has chosen one.
-pub(crate) fn open_data(path: Option<&Path>, cache: Option<&Path>, config: &Config) -> Result<Dataset, Error> {
+/// a network of one channel. `how` are the user's options for reading it.
+pub(crate) fn open_data(path: Option<&Path>, how: &CacheArguments, config: &Config) -> Result<Dataset, Error> {
     let data = match (path, config.data) {
-        (Some(path), _) => open_with(path, cache)?,
+        (Some(path), _) => how.open(path)?,
         (None, DataSource::Generated) => generated::shapes(config.seed, GENERATED_TRAIN, GENERATED_TEST),
         (None, DataSource::Files) => return Err(no_images(&config.name)),
     };

@@ -5,7 +5,7 @@ use super::data::CacheArguments;
 use super::output::say;
 use super::train::stop_by_signal;
 use crate::checkpoint::CPU;
-use crate::data::{Dataset, open_with};
+use crate::data::Dataset;
 use crate::error::Error;
 use crate::files::{check_writable, lock_folder, make_folder};
 use crate::paper::keep::{FINDING, Inputs, Kept};
@@ -85,8 +85,7 @@ pub fn run(arguments: &PaperArguments) -> Result<u8, Error> {
         return refuse("--page", format!("is of `clapp paper {ALL}`; leave it out"));
     }
     arguments.backend.check()?;
-    let cache = arguments.cache.cache.as_deref();
-    let sets = arguments.data.iter().map(|path| open_set(path, cache)).collect::<Result<Vec<_>, Error>>()?;
+    let sets = arguments.data.iter().map(|path| open_set(path, &arguments.cache)).collect::<Result<Vec<_>, Error>>()?;
     if let Some(twice) =
         sets.iter().enumerate().find(|(at, set)| sets[..*at].iter().any(|other| other.name == set.name))
     {
@@ -172,8 +171,8 @@ fn differences(found: &Inputs, wanted: &Inputs) -> String {
 }
 
 /// Opens a set whose description, which comes into the findings, has of its path the last part only.
-fn open_set(path: &Path, cache: Option<&Path>) -> Result<Dataset, Error> {
-    let mut set = open_with(path, cache)?;
+fn open_set(path: &Path, how: &CacheArguments) -> Result<Dataset, Error> {
+    let mut set = how.open(path)?;
     if let Some(name) = path.file_name() {
         set.source = set.source.replace(&path.display().to_string(), &name.to_string_lossy());
     }

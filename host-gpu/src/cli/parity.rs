@@ -1,6 +1,7 @@
 //! `clapp parity`: the same training on several backends.
 
 use super::computes::GpuArguments;
+use super::data::CacheArguments;
 use super::output::say;
 use super::train::ConfigArguments;
 use super::{BackendName, check_channels, open_data};
@@ -24,6 +25,8 @@ pub struct ParityArguments {
     /// Data set as downloaded (folder or archive); not needed where the configuration generates its images.
     #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
+    #[command(flatten)]
+    cache: CacheArguments,
     /// The optimiser: plain SGD, or the configuration's.
     #[arg(long, value_enum, default_value_t = OptimizerName::Sgd)]
     optimizer: OptimizerName,
@@ -80,7 +83,7 @@ pub fn run(arguments: &ParityArguments) -> Result<u8, Error> {
     arguments.gpu.check(has(BackendName::Cuda), has(BackendName::Emulated))?;
     let cuda = has(BackendName::Cuda).then(|| arguments.gpu.cuda()).transpose()?;
     let emulated = has(BackendName::Emulated).then(|| arguments.gpu.emulated()).transpose()?;
-    let data = open_data(arguments.data.as_deref(), None, &config)?;
+    let data = open_data(arguments.data.as_deref(), &arguments.cache, &config)?;
     check_channels(&data, config.input_shape(), &asked.origin())?;
     let (spec, images) = (config.network()?, data.train.len());
     let mut memory = has(BackendName::Core).then(|| core_memory(&config)).transpose()?;

@@ -153,7 +153,7 @@ impl ConfigArguments {
     /// What is to be said of images that are not those of the preset.
     pub fn note_on(&self, data: &Dataset) -> Option<String> {
         let preset = self.preset.as_deref().filter(|_| self.config.is_none())?;
-        let fits = match data.name.as_str() {
+        let fits = match data.set() {
             "shapes" => preset == "demo",
             "class-folders" => preset == "imagenet",
             "idx" => ["mnist", "fashion-mnist"].contains(&preset),
@@ -263,7 +263,7 @@ fn run_on(arguments: &TrainArguments, ranks: &Ranks) -> Result<u8, Error> {
     fits()?;
     let device = ranks.agree(Opened::new(arguments.backend, group.as_ref(), &config))?;
     // An archive is unpacked once, for all.
-    let data = ranks.first(|| open_data(arguments.data.as_deref(), arguments.cache.cache.as_deref(), &config))?;
+    let data = ranks.first(|| open_data(arguments.data.as_deref(), &arguments.cache, &config))?;
     ranks.agree(check_channels(&data, config.input_shape(), &arguments.configuration.origin()))?;
     let images = Arc::new(config.images.map_or_else(|| data.pretrain.clone(), |count| data.pretrain.take(count)));
     if let Some(note) = arguments.configuration.note_on(&data).filter(|_| ranks.is_root()) {
@@ -318,8 +318,7 @@ fn run_on(arguments: &TrainArguments, ranks: &Ranks) -> Result<u8, Error> {
     let option = |name: &str, path: &Option<PathBuf>| {
         path.as_ref().map_or(String::new(), |path| format!(" --{name} {}", path.display()))
     };
-    let data =
-        option("data", &arguments.data) + &option("cache", &arguments.cache.cache) + &arguments.backend.options();
+    let data = option("data", &arguments.data) + &arguments.cache.options() + &arguments.backend.options();
     let launcher = match &group {
         // The file is not there any more: its name can serve again.
         Some(Group { rank, size, meeting, .. }) => {

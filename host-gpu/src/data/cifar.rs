@@ -131,8 +131,8 @@ impl Layout {
 /// # Errors
 /// [`DataError`] where a file is missing, unreadable, empty, not a whole number of records, too large, or has a
 /// label that is none.
-pub fn read_folder(layout: &Layout, folder: &Path) -> Result<Dataset, DataError> {
-    let mut parts = Parts::new(layout);
+pub fn read_folder(layout: &Layout, folder: &Path, want: Want) -> Result<Dataset, DataError> {
+    let mut parts = Parts::new(layout, want);
     for (at, name) in layout.files.iter().enumerate() {
         let path = folder.join(name);
         let file = match File::open(&path) {
@@ -156,8 +156,14 @@ pub fn read_folder(layout: &Layout, folder: &Path) -> Result<Dataset, DataError>
 ///
 /// # Errors
 /// As for [`read_folder`].
-pub(super) fn read_store(layout: &Layout, store: &Store, prefix: &str, place: &Path) -> Result<Dataset, DataError> {
-    let mut parts = Parts::new(layout);
+pub(super) fn read_store(
+    layout: &Layout,
+    store: &Store,
+    prefix: &str,
+    place: &Path,
+    want: Want,
+) -> Result<Dataset, DataError> {
+    let mut parts = Parts::new(layout, want);
     let mut bytes = Vec::new();
     for (at, name) in layout.files.iter().enumerate() {
         if let Some(file) = store.find(&format!("{prefix}{name}")) {
@@ -177,12 +183,12 @@ pub(super) fn read_store(layout: &Layout, store: &Store, prefix: &str, place: &P
 ///
 /// # Errors
 /// [`DataError`] as for [`read_folder`], and where the gzip or tar stream is damaged or cut short.
-pub fn read_archive(layout: &Layout, archive: &Path) -> Result<Dataset, DataError> {
+pub fn read_archive(layout: &Layout, archive: &Path, want: Want) -> Result<Dataset, DataError> {
     let failed = |error| io_error(archive, error, layout.hint);
     let file = BufReader::with_capacity(1 << 16, File::open(archive).map_err(failed)?);
     let source: Box<dyn Read> = if is_gzip(archive)? { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) };
     let mut tar = tar::Archive::new(source);
-    let mut parts = Parts::new(layout);
+    let mut parts = Parts::new(layout, want);
     for entry in tar.entries().map_err(failed)? {
         let entry = entry.map_err(failed)?;
         if !entry.header().entry_type().is_file() {
@@ -223,6 +229,17 @@ pub fn read_archive(layout: &Layout, archive: &Path) -> Result<Dataset, DataErro
     parts.assemble(archive)
 }
 
+/// How much of the set must be there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Want {
+    /// Every file.
+    #[default]
+    Whole,
+    /// The test batch and at least one training batch. All training batches must be equally long, so that one that was
+    /// copied in part is noticed. The name of the set then lists the batches, such as `cifar10 batches 1,3`.
+    Part,
+}
+
 /// The records of one file.
 #[derive(Default)]
 struct Records {
@@ -233,13 +250,14 @@ struct Records {
 /// What has been read so far.
 struct Parts<'a> {
     layout: &'a Layout,
+    want: Want,
     files: Vec<Option<Records>>,
     names: Option<Vec<String>>,
 }
 
 impl<'a> Parts<'a> {
-    fn new(layout: &'a Layout) -> Self {
-        Self { layout, files: layout.files.iter().map(|_| None).collect(), names: None }
+    fn new(layout: &'a Layout, want: Want) -> Self {
+        Self { layout, want, files: layout.files.iter().map(|_| None).collect(), names: None }
     }
 
     /// Takes the bytes of file `at` apart; `file` names it in errors.
@@ -284,15 +302,50 @@ impl<'a> Parts<'a> {
         self.names = (names.len() == self.layout.class_count()).then_some(names);
     }
 
-    /// Joins the files, or says which are missing.
-    fn assemble(mut self, place: &Path) -> Result<Dataset, DataError> {
+    /// Names of the files that were not found.
+    fn missing(&self) -> Vec<&'static str> {
+        let files = self.layout.files.iter().zip(&self.files);
+        files.filter(|(_, part)| part.is_none()).map(|(name, _)| *name).collect()
+    }
+
+    /// The numbers of the training batches that are there, counted from 1, where that is enough of the set.
+    fn batches(&self, place: &Path) -> Result<Vec<usize>, DataError> {
         let layout = self.layout;
-        let missing: Vec<&str> =
-            layout.files.iter().zip(&self.files).filter(|(_, part)| part.is_none()).map(|(name, _)| *name).collect();
+        let (test, train) = (layout.files.len() - 1, &self.files[..layout.files.len() - 1]);
+        let there: Vec<(usize, usize)> =
+            (1..).zip(train).filter_map(|(number, part)| Some((number, part.as_ref()?.labels.len()))).collect();
+        let missing = match self.want {
+            Want::Whole => self.missing(),
+            Want::Part if self.files[test].is_none() => vec![layout.files[test]],
+            Want::Part if there.is_empty() => layout.files[..test].to_vec(),
+            Want::Part => Vec::new(),
+        };
         if !missing.is_empty() {
             let missing = missing.join(", ");
             return Err(DataError::Missing { place: place.into(), missing, hint: layout.hint.into() });
         }
+        let most = there.iter().map(|(_, records)| *records).max().unwrap_or(0);
+        match there.iter().find(|(_, records)| *records != most) {
+            Some((number, records)) if self.want == Want::Part => Err(layout.malformed(
+                &place.join(layout.files[number - 1]).display().to_string(),
+                format!("{records} records"),
+                format!("{most}, as in the longest batch that is there"),
+            )),
+            _ => Ok(there.into_iter().map(|(number, _)| number).collect()),
+        }
+    }
+
+    /// Joins the files, or says which are missing.
+    fn assemble(mut self, place: &Path) -> Result<Dataset, DataError> {
+        let layout = self.layout;
+        let batches = self.batches(place)?;
+        let part = match self.missing().is_empty() {
+            true => String::new(),
+            false => {
+                let numbers: Vec<String> = batches.iter().map(ToString::to_string).collect();
+                format!(" batches {}", numbers.join(","))
+            }
+        };
         let test = self.files.pop().flatten().unwrap_or_default();
         let more = self.files.iter().flatten().skip(1).map(|part| part.pixels.len()).sum();
         let mut parts = self.files.into_iter().flatten();
@@ -311,9 +364,9 @@ impl<'a> Parts<'a> {
             classes => classes.iter().map(ToString::to_string).collect(),
         };
         Ok(Dataset {
-            name: layout.name.into(),
+            name: format!("{}{part}", layout.name),
             source: format!(
-                "{} from {}: {} training and {} test images{}",
+                "{}{part} from {}: {} training and {} test images{}",
                 layout.title,
                 place.display(),
                 train.len(),

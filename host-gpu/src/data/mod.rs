@@ -27,14 +27,15 @@ mod text;
 pub mod tiny_imagenet;
 
 pub use error::DataError;
-pub use open::{open, open_once, open_with};
+pub use open::{open, open_once, open_part, open_with};
 pub use sheet::contact_sheet;
 pub use split::Split;
 
 /// An image set with its parts.
 #[derive(Debug, Clone)]
 pub struct Dataset {
-    /// Short name of the set, such as `cifar10`, `idx` or `shapes`.
+    /// Short name of the set, such as `cifar10`, `idx` or `shapes`; of a part, with the part, such as
+    /// `cifar10 batches 1,3`.
     pub name: String,
     /// What was read, from where, and how many images of each part, in one line for logs.
     pub source: String,
@@ -55,6 +56,11 @@ pub struct Dataset {
 }
 
 impl Dataset {
+    /// The name without the part of the set that was read.
+    pub fn set(&self) -> &str {
+        self.name.split(' ').next().unwrap_or(&self.name)
+    }
+
     /// Shape of every image; `None` where they differ or are not known before they are decoded.
     pub fn shape(&self) -> Option<Shape> {
         self.train.shape()

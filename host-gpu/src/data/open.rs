@@ -7,6 +7,7 @@ use std::path::Path;
 use flate2::bufread::MultiGzDecoder;
 
 use super::cache::{Copy, Keep};
+use super::cifar::Want;
 use super::encoded::is_image;
 use super::files::{Packing, describe, exists, holds_any, is_folder, packing};
 use super::store::Store;
@@ -33,7 +34,16 @@ pub fn open(path: &Path) -> Result<Dataset, DataError> {
 /// # Errors
 /// [`DataError`]; the message says what was found, what was expected, and where the official files are.
 pub fn open_with(path: &Path, cache: Option<&Path>) -> Result<Dataset, DataError> {
-    open_keeping(path, Keep::In(cache))
+    open_keeping(path, Keep::In(cache), Want::Whole)
+}
+
+/// As [`open_with`], but of CIFAR-10 the test batch and the training batches that are there are enough. The set's name
+/// then lists them. Other sets must be whole, as ever.
+///
+/// # Errors
+/// As [`open_with`].
+pub fn open_part(path: &Path, cache: Option<&Path>) -> Result<Dataset, DataError> {
+    open_keeping(path, Keep::In(cache), Want::Part)
 }
 
 /// As [`open_with`], but where an archive has to be unpacked, and no copy is there yet, none is left behind.
@@ -41,17 +51,17 @@ pub fn open_with(path: &Path, cache: Option<&Path>) -> Result<Dataset, DataError
 /// # Errors
 /// As [`open_with`].
 pub fn open_once(path: &Path) -> Result<Dataset, DataError> {
-    open_keeping(path, Keep::Nothing)
+    open_keeping(path, Keep::Nothing, Want::Whole)
 }
 
-fn open_keeping(path: &Path, cache: Keep<'_>) -> Result<Dataset, DataError> {
+fn open_keeping(path: &Path, cache: Keep<'_>, want: Want) -> Result<Dataset, DataError> {
     if !is_folder(path)? {
-        return open_archive(path, cache);
+        return open_archive(path, cache, want);
     }
     for layout in [&cifar::CIFAR10, &cifar::CIFAR100] {
         for folder in [path.to_path_buf(), path.join(layout.folder)] {
             if holds_any(&folder, layout.files)? {
-                return cifar::read_folder(layout, &folder);
+                return cifar::read_folder(layout, &folder, want);
             }
         }
     }
@@ -80,7 +90,7 @@ fn open_keeping(path: &Path, cache: Keep<'_>) -> Result<Dataset, DataError> {
     }
     for name in [cifar::ARCHIVE, cifar::CIFAR100.archive, stl10::ARCHIVE, tiny_imagenet::ARCHIVE] {
         if exists(&path.join(name))? {
-            return open_archive(&path.join(name), cache);
+            return open_archive(&path.join(name), cache, want);
         }
     }
     Err(DataError::Unrecognised { path: path.into(), found: describe(path)? })
@@ -131,7 +141,7 @@ fn recognise<'a>(names: impl Iterator<Item = &'a str>) -> Option<(Set, &'a str)>
     found
 }
 
-fn open_archive(path: &Path, cache: Keep<'_>) -> Result<Dataset, DataError> {
+fn open_archive(path: &Path, cache: Keep<'_>, want: Want) -> Result<Dataset, DataError> {
     let hint = "";
     let unrecognised = |found: String| Err(DataError::Unrecognised { path: path.into(), found });
     match packing(path)? {
@@ -139,10 +149,10 @@ fn open_archive(path: &Path, cache: Keep<'_>) -> Result<Dataset, DataError> {
             let names = first_names(path)?;
             match recognise(names.iter().map(String::as_str)) {
                 // Small enough for the memory.
-                Some((Set::Cifar(name), _)) => cifar::read_archive(cifar_layout(name), path),
+                Some((Set::Cifar(name), _)) => cifar::read_archive(cifar_layout(name), path, want),
                 Some((set, _)) => {
                     let copy = cache::unpacked(path, cache, hint_of(set))?;
-                    let mut data = open_store(Store::tar(copy.path(), hint_of(set))?, path)?;
+                    let mut data = open_store(Store::tar(copy.path(), hint_of(set))?, path, want)?;
                     // What is not kept goes now: the store has it open.
                     if let Copy::Kept(copy) = copy {
                         data.source +=
@@ -153,19 +163,19 @@ fn open_archive(path: &Path, cache: Keep<'_>) -> Result<Dataset, DataError> {
                 None => unrecognised(format!("an archive with {}", few(&names))),
             }
         }
-        Packing::Zip => open_store(Store::zip(path, hint)?, path),
-        Packing::Tar => open_store(Store::tar(path, hint)?, path),
+        Packing::Zip => open_store(Store::zip(path, hint)?, path, want),
+        Packing::Tar => open_store(Store::tar(path, hint)?, path, want),
         Packing::None => unrecognised("a file that is not gzipped, nor a zip or tar".into()),
     }
 }
 
-fn open_store(store: Store, path: &Path) -> Result<Dataset, DataError> {
+fn open_store(store: Store, path: &Path, want: Want) -> Result<Dataset, DataError> {
     let found = recognise((0..store.len()).map(|file| store.name(file)));
     match found.map(|(set, prefix)| (set, prefix.to_string())) {
         Some((Set::Cifar(name), prefix)) if store.is_zip() => {
-            cifar::read_store(cifar_layout(name), &store, &prefix, path)
+            cifar::read_store(cifar_layout(name), &store, &prefix, path, want)
         }
-        Some((Set::Cifar(name), _)) => cifar::read_archive(cifar_layout(name), store.path()),
+        Some((Set::Cifar(name), _)) => cifar::read_archive(cifar_layout(name), store.path(), want),
         Some((Set::Stl10, prefix)) => stl10::read(&store, &prefix, path),
         Some((Set::TinyImageNet, prefix)) => tiny_imagenet::read(store, &prefix, path),
         Some((Set::ClassFolders, prefix)) => class_folders::read(store, &prefix, path),
