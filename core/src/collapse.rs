@@ -19,6 +19,7 @@
 //!   *diverging*; it is there for batches, whose means are steadier.
 
 use crate::contrast::silence;
+use crate::guard::Refusal;
 use crate::math::sqrt;
 use crate::network::Rule;
 use crate::observer::{LayerReport, Outcome};
@@ -187,7 +188,10 @@ impl Watch {
     pub fn report(&mut self, report: &LayerReport, rule: &Rule) {
         self.reports = self.reports.saturating_add(1);
         let weight_of = weight(self.reports, WINDOW);
-        self.dead += weight_of * (report.dead - self.dead);
+        // Of activity that is not finite, nobody knows.
+        if report.outcome != Outcome::Refused(Refusal::Activity) {
+            self.dead += weight_of * (report.dead - self.dead);
+        }
         if self.reports <= WARM_UP {
             self.dead_at_first = self.dead;
         }

@@ -8,6 +8,7 @@
 //! over input channel, kernel row, kernel column (forward) and over frame, then position (gradient), always in
 //! that order: a sum in which products of zero take part is the same to the bit as one without them.
 
+use crate::infer::zero_if_finite;
 use crate::network::Activation;
 use crate::plan::{FILTERS_AT_A_TIME, Layer};
 use crate::pool;
@@ -156,12 +157,17 @@ impl Pair<'_> {
         let mut probe = 0.0;
         for ((out, sums), bias) in [first, second].into_iter().zip(sums).zip(self.bias) {
             let sums = sums.map(|sum| sum + bias);
-            // Infinities and NaN times 0 are NaN; without leave to reorder, the compiler keeps this.
-            probe += sums.iter().fold(0.0, |probe, value| probe + value * 0.0);
             let values = if relu { sums.map(rectified) } else { sums };
             match out.first_chunk_mut::<P>() {
-                Some(out) => *out = values,
-                None => out.iter_mut().zip(values).for_each(|(out, value)| *out = value),
+                Some(out) => {
+                    *out = values;
+                    probe += zero_if_finite(&sums);
+                }
+                // On a map narrower than the tile, the rest of the tile is of no output, and must not count.
+                None => {
+                    probe += zero_if_finite(sums.get(..out.len()).unwrap_or_default());
+                    out.iter_mut().zip(values).for_each(|(out, value)| *out = value);
+                }
             }
         }
         probe
@@ -255,10 +261,9 @@ impl Pair<'_> {
     }
 }
 
-/// `max(value, 0)` by its bits, which takes no comparison; NaN may become 0 here.
+/// `max(value, 0)`, and 0 for every NaN: which sign a NaN has differs from platform to platform, so none may count.
 fn rectified(value: f32) -> f32 {
-    let bits = value.to_bits();
-    f32::from_bits(bits & !((bits.cast_signed() >> 31).cast_unsigned()))
+    if value > 0.0 { value } else { 0.0 }
 }
 
 /// Adds one kernel row of both filters to a tile.

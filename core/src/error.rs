@@ -1,7 +1,11 @@
-//! Why a call is refused before it starts.
+//! Why a call is refused before it starts, and why there are no features.
 
 #[cfg(doc)]
-use crate::{network::NetworkView, optimizer::Optimizer};
+use crate::{
+    learner::{Learner, Pass, infer},
+    network::NetworkView,
+    optimizer::Optimizer,
+};
 
 /// A buffer or argument by name, for error messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,7 +33,7 @@ pub enum Buffer {
     KeepPositive,
 }
 
-/// Why a call was refused; nothing has been changed then.
+/// Why a call was refused; nothing has been changed then. The last three say why there are no features.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Error {
@@ -52,6 +56,16 @@ pub enum Error {
     NegativeOutOfRange,
     /// `keep_positive` is given for a contrast that has no separate terms.
     NoSeparateTerms,
+    /// There are no features yet: no frame has come since the learner was made, since
+    /// [`Learner::clear_context`], or since parameters were replaced.
+    NoFrame,
+    /// There are no features of the last frame, or of the one given to [`infer`]: a layer's activity was not finite.
+    Unsound {
+        /// Index of the first such layer; the pass stopped there.
+        layer: usize,
+    },
+    /// There are no features of the last frame, since its [`Pass`] was dropped before its end.
+    Unfinished,
 }
 
 impl core::fmt::Display for Error {
@@ -63,6 +77,11 @@ impl core::fmt::Display for Error {
             Self::TooFewPairs => f.write_str("a batch needs at least two pairs, since others are the negatives"),
             Self::NegativeOutOfRange => f.write_str("a negative does not lie below the number of rows"),
             Self::NoSeparateTerms => f.write_str("only hinge and soft hinge have terms to keep apart"),
+            Self::NoFrame => f.write_str("there are no features yet, since no frame has been observed"),
+            Self::Unsound { layer } => {
+                write!(f, "there are no features of this frame: the activity of layer {layer} is not finite")
+            }
+            Self::Unfinished => f.write_str("there are no features of the last frame: its pass was dropped half-way"),
         }
     }
 }

@@ -22,8 +22,10 @@ pub struct Guard {
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Refusal {
-    /// The layer's activity or score is not finite, so its parameters are not, or overflow on this input.
+    /// The layer's activity is not finite, so its parameters are not, or overflow on this input. The pass ends here.
     Activity,
+    /// A score is not finite although the activity is: the projection's parameters are not, or overflow.
+    Score,
     /// The update would leave a parameter or a part of the optimiser's state that is not finite.
     NotFinite,
     /// The update is longer than [`Guard::max_update_norm`].

@@ -7,43 +7,47 @@ use crate::plan::Layer;
 use crate::pool;
 use crate::rows::{each_row, each_row_mut};
 
-/// Pooled activity of all layers for one frame.
+/// Pooled activity of all layers for one frame. The pass stops at the first layer whose activity is not finite.
 ///
 /// * `encoder`: the parameters' first part ([`NetworkView::encoder_len`]), readable in place from flash.
 /// * `frame`: `[C, H, W]` as the network's input, `features`: [`NetworkView::feature_len`], layer after layer.
 /// * `workspace`: [`NetworkView::inference_len`].
 ///
-/// Returns whether all activity was finite (that of a frame of finite numbers under parameters that have not
-/// been spoilt is).
-///
 /// # Errors
-/// A buffer of the wrong length.
+/// A buffer of the wrong length, [`Error::FrameNotFinite`], or [`Error::Unsound`] where a layer's activity is not
+/// finite; `features` are all NaN then, so that no read-out takes them for features.
 pub fn infer(
     network: &NetworkView<'_>,
     encoder: &[f32],
     frame: &[f32],
     workspace: &mut [f32],
     features: &mut [f32],
-) -> Result<bool, Error> {
+) -> Result<(), Error> {
     at_least(Buffer::Parameters, network.encoder_len(), encoder.len())?;
     exactly(Buffer::Frames, network.input().len(), frame.len())?;
     at_least(Buffer::Workspace, network.inference_len(), workspace.len())?;
     exactly(Buffer::Features, network.feature_len(), features.len())?;
+    if !finite(frame) {
+        features.fill(f32::NAN);
+        return Err(Error::FrameNotFinite);
+    }
     let mut rest = workspace;
     let [even, odd] = network.activation_lens();
     let (even, odd) = (cut(&mut rest, even), cut(&mut rest, odd));
-    let mut all_finite = true;
     for index in 0..network.layer_count() {
         let Some(layer) = network.layer(index) else { break };
         let (input, output) = in_and_out(index, even, odd);
         let input = if index == 0 { frame } else { input };
         let pooled = features.get_mut(layer.feature_offset..layer.feature_offset + layer.pooled.len());
-        all_finite &= forward(&layer, 1, encoder, input, output, &mut [], rest, pooled.unwrap_or_default());
+        if !forward(&layer, 1, encoder, input, output, &mut [], rest, pooled.unwrap_or_default()) {
+            features.fill(f32::NAN);
+            return Err(Error::Unsound { layer: index });
+        }
     }
-    Ok(all_finite)
+    Ok(())
 }
 
-/// Output and pooled activity of a layer for `rows` frames. Returns whether all was finite.
+/// Output and pooled activity of a layer for `rows` frames. Returns whether all was finite, before the activation, too.
 #[allow(clippy::too_many_arguments, reason = "buffers side by side")]
 pub(crate) fn forward(
     layer: &Layer,
@@ -71,7 +75,14 @@ pub(crate) fn forward(
 }
 
 pub(crate) fn finite(values: &[f32]) -> bool {
-    values.iter().fold(0.0, |probe, value| probe + value * 0.0) == 0.0
+    zero_if_finite(values) == 0.0
+}
+
+/// 0, or NaN where a value is not finite.
+#[inline(always)]
+pub(crate) fn zero_if_finite(values: &[f32]) -> f32 {
+    // Infinities and NaN times 0 are NaN; without leave to reorder, the compiler keeps this.
+    values.iter().fold(0.0, |probe, value| probe + value * 0.0)
 }
 
 /// Cuts `len` elements off the front of what `rest` refers to; an empty slice where there are not so many.

@@ -2,8 +2,9 @@
 
 use crate::contrast::{self, Phase};
 use crate::error::{at_least, exactly};
-use crate::guard::Guard;
+use crate::guard::{Guard, Refusal};
 use crate::infer::finite;
+use crate::math::the_one_nan;
 use crate::network::NetworkView;
 use crate::observer::{LayerReport, Observer, Outcome};
 use crate::optimizer::Optimizer;
@@ -22,13 +23,24 @@ pub struct LayerState {
     pub frozen: bool,
     /// Updates so far, for the bias correction of AdamW; to be restored together with the optimiser's state.
     pub steps: u32,
-    /// Updates that the guard refused.
+    /// Updates that were refused. A first frame on which the layer's activity was not finite counts, too; passes in which
+    /// the layer was not to learn, frozen or at modulator 0, do not.
     pub refused: u32,
 }
 
 impl LayerState {
     /// A layer that learns and has not yet.
     pub const NEW: Self = Self { frozen: false, steps: 0, refused: 0 };
+
+    /// Counts what became of an update, if there was to be one.
+    pub(crate) fn count(&mut self, outcome: Outcome, modulator: f32) {
+        let learns = !self.frozen && modulator != 0.0;
+        match outcome {
+            Outcome::Applied => self.steps = self.steps.saturating_add(1),
+            Outcome::Refused(_) if learns => self.refused = self.refused.saturating_add(1),
+            Outcome::Refused(_) | Outcome::Frozen | Outcome::Muted | Outcome::NoContext => {}
+        }
+    }
 }
 
 /// Memory of a learner.
@@ -38,8 +50,8 @@ pub struct Buffers<'a> {
     pub parameters: &'a mut [f32],
     /// The optimiser's state, [`Optimizer::state_len`]; zeros at first.
     pub state: &'a mut [f32],
-    /// Pooled activity of the previous frame, layer after layer, [`NetworkView::context_len`]: after
-    /// [`Learner::observe`] the features of that frame for a read-out.
+    /// Pooled activity of the previous frame, layer after layer, [`NetworkView::context_len`]. To be read by
+    /// [`Learner::features`], which says whether all of it is of one frame.
     pub contexts: &'a mut [f32],
     /// One element a layer.
     pub layers: &'a mut [LayerState],
@@ -53,20 +65,40 @@ pub struct Buffers<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Summary {
-    /// Sum of the layers' losses.
+    /// Sum of the losses of the layers up to [`Summary::unsound`].
     pub loss: f32,
     /// Layers that learnt.
     pub applied: u32,
-    /// Layers whose update was refused.
+    /// Layers whose update was refused, [`Summary::unsound`] among them.
     pub refused: u32,
+    /// The first layer whose activity was not finite. The pass stopped there: neither it nor any layer above learnt.
+    /// Layers below may have learnt, each from activity that was sound.
+    pub unsound: Option<usize>,
 }
 
 impl Summary {
     pub(crate) fn add(&mut self, report: &LayerReport) {
-        self.loss += report.loss;
         self.applied += u32::from(matches!(report.outcome, Outcome::Applied));
         self.refused += u32::from(matches!(report.outcome, Outcome::Refused(_)));
+        if matches!(report.outcome, Outcome::Refused(Refusal::Activity)) {
+            self.unsound = Some(report.layer);
+        } else {
+            self.loss = the_one_nan(self.loss + report.loss);
+        }
     }
+}
+
+/// What a learner knows of the frame before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Previous {
+    /// Nothing: the next frame only becomes the context.
+    Nothing,
+    /// The contexts are those of one frame, whole and sound.
+    Frame,
+    /// The activity of a layer was not finite.
+    Unsound { layer: usize },
+    /// A pass has begun and has not come to its end.
+    Unfinished,
 }
 
 /// A network that learns in place, bound to buffers of the caller.
@@ -76,7 +108,7 @@ pub struct Learner<'a> {
     pub(crate) optimizer: Optimizer,
     pub(crate) guard: Guard,
     pub(crate) buffers: Buffers<'a>,
-    pub(crate) has_context: bool,
+    pub(crate) previous: Previous,
 }
 
 impl<'a> Learner<'a> {
@@ -97,7 +129,7 @@ impl<'a> Learner<'a> {
         exactly(Buffer::Layers, network.layer_count(), buffers.layers.len())?;
         at_least(Buffer::Workspace, network.stream_len(), buffers.workspace.len())?;
         at_least(Buffer::Argmax, network.argmax_len(), buffers.argmax.len())?;
-        Ok(Self { network, optimizer, guard, buffers, has_context: false })
+        Ok(Self { network, optimizer, guard, buffers, previous: Previous::Nothing })
     }
 
     /// The network's description.
@@ -110,9 +142,17 @@ impl<'a> Learner<'a> {
         self.buffers.parameters
     }
 
-    /// All parameters, to be replaced.
+    /// All parameters, to be replaced. The previous frame is forgotten, since its activity is that of other parameters:
+    /// the next one only becomes the context. [`Learner::adjust_parameters`] keeps it.
     pub fn parameters_mut(&mut self) -> &mut [f32] {
+        self.clear_context();
         self.buffers.parameters
+    }
+
+    /// Changes parameters a little, as by rounding them to the format in which they are stored. The previous frame stays
+    /// the context, as it does when a layer learns.
+    pub fn adjust_parameters(&mut self, adjust: impl FnOnce(&mut [f32])) {
+        adjust(self.buffers.parameters);
     }
 
     /// The optimiser's state as it is now.
@@ -120,8 +160,10 @@ impl<'a> Learner<'a> {
         self.buffers.state
     }
 
-    /// Parameters, the optimiser's state and what is kept about each layer, all to be replaced, as by what was saved.
+    /// Parameters, the optimiser's state and what is kept about each layer, all to be replaced, as by what was saved. The
+    /// previous frame is forgotten: the next one only becomes the context.
     pub fn learnt_mut(&mut self) -> (&mut [f32], &mut [f32], &mut [LayerState]) {
+        self.clear_context();
         (self.buffers.parameters, self.buffers.state, self.buffers.layers)
     }
 
@@ -135,14 +177,24 @@ impl<'a> Learner<'a> {
         self.buffers.layers
     }
 
-    /// Pooled activity of all layers for the last frame observed.
-    pub fn features(&self) -> &[f32] {
-        self.buffers.contexts
+    /// Pooled activity of all layers for the last frame that was observed, [`NetworkView::feature_len`], as it was
+    /// before the layers learnt from that frame.
+    ///
+    /// # Errors
+    /// Where there is no such frame, or its pass did not reach the top: [`Error::NoFrame`], [`Error::Unsound`],
+    /// [`Error::Unfinished`]. The features of an earlier frame are never given in its place.
+    pub fn features(&self) -> Result<&[f32], Error> {
+        match self.previous {
+            Previous::Frame => Ok(self.buffers.contexts),
+            Previous::Nothing => Err(Error::NoFrame),
+            Previous::Unsound { layer } => Err(Error::Unsound { layer }),
+            Previous::Unfinished => Err(Error::Unfinished),
+        }
     }
 
-    /// Forgets the previous frame: the next one only becomes the context.
+    /// Forgets the previous frame, its features included: the next one only becomes the context.
     pub fn clear_context(&mut self) {
-        self.has_context = false;
+        self.previous = Previous::Nothing;
     }
 
     /// Changes the optimiser's settings, such as the learning rate.
@@ -162,7 +214,11 @@ impl<'a> Learner<'a> {
 
     /// Learns from one frame of a stream and the one before it; all layers learn from the same forward pass.
     ///
-    /// The first frame only becomes the context. `modulator` multiplies the update; at 0 nothing is learnt.
+    /// The first frame only becomes the context, and so does the one after a frame that was not sound: without that frame,
+    /// nobody knows whether the gaze has moved. `modulator` multiplies the update; at 0 nothing is learnt.
+    ///
+    /// The pass stops at the first layer whose activity is not finite, frozen or not, whatever the modulator
+    /// ([`Summary::unsound`]); [`Learner::features`] has nothing then.
     ///
     /// # Errors
     /// A frame of the wrong length or with a number that is not finite, or such a modulator: nothing is changed.
@@ -178,7 +234,9 @@ impl<'a> Learner<'a> {
 
     /// Learns from a batch of pairs: the paper's rule (spec 1.2), layer by layer (spec 3.1).
     ///
-    /// `modulator` multiplies the update; at 0 nothing is learnt.
+    /// `modulator` multiplies the update; at 0 nothing is learnt. The pass stops at the first layer whose activity is not
+    /// finite ([`Summary::unsound`]); where the top layer is a context, no layer learns then. The frames of a
+    /// stream and their features are left alone.
     ///
     /// # Errors
     /// Less than two pairs, lists or workspace that do not fit together, numbers that are not finite: nothing
@@ -189,7 +247,8 @@ impl<'a> Learner<'a> {
 
     /// As [`Learner::observe`], but one layer at a time, whenever [`Pass::step_layer`] is called.
     ///
-    /// A pass that is dropped before its end leaves the contexts of the layers above at the frame before.
+    /// A pass that is dropped before its end leaves the layers above without the frame: [`Learner::features`] has nothing
+    /// then ([`Error::Unfinished`]), and the next frame only becomes the context.
     ///
     /// # Errors
     /// As [`Learner::observe`].
@@ -206,6 +265,8 @@ impl<'a> Learner<'a> {
         if !modulator.is_finite() {
             return Err(Error::ModulatorNotFinite);
         }
+        let compares = self.previous == Previous::Frame;
+        self.previous = Previous::Unfinished;
         Ok(Pass {
             learner: self,
             frames: frame,
@@ -214,10 +275,13 @@ impl<'a> Learner<'a> {
             modulator,
             next: 0,
             prepare: false,
+            compares,
         })
     }
 
     /// As [`Learner::step`], but one layer at a time, whenever [`Pass::step_layer`] is called.
+    ///
+    /// A pass that is dropped before its end leaves the layers above as they were.
     ///
     /// # Errors
     /// As [`Learner::step`].
@@ -251,6 +315,6 @@ impl<'a> Learner<'a> {
         }
         let prepare = self.network.rule().context.has_top();
         let pairing = Pairing::Batch { pairs, negatives, keep_positive };
-        Ok(Pass { learner: self, frames, pairing, rows, modulator, next: 0, prepare })
+        Ok(Pass { learner: self, frames, pairing, rows, modulator, next: 0, prepare, compares: true })
     }
 }

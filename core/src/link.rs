@@ -254,7 +254,8 @@ pub struct Observed {
     pub step: u64,
     /// Class that the read-out saw before it was told; `None` before the first label.
     pub prediction: Option<u8>,
-    /// What each layer made of it.
+    /// What each layer made of it. Where a layer's activity was not finite, its update is refused and it is the last one here;
+    /// there are no features then, so no prediction, and nothing for a label to teach.
     pub layers: Vec<LayerNews, MOST_LAYERS>,
     /// Whether the network has collapsed.
     pub collapsed: bool,
@@ -272,7 +273,7 @@ pub struct LayerNews {
     pub score: f32,
     /// L2 norm of the change of the layer's parameters.
     pub update_norm: f32,
-    /// Share of channels without a positive output, in percent.
+    /// Share of channels all of whose outputs were zero, in percent.
     pub dead_percent: u8,
 }
 
@@ -282,7 +283,7 @@ pub struct LayerNews {
 pub enum Update {
     /// It happened.
     Applied,
-    /// The guard refused it.
+    /// It was refused, by the guard or since activity or scores were not finite.
     Refused,
     /// The layer is frozen.
     Frozen,

@@ -48,6 +48,11 @@ pub fn sqrt(x: f32) -> f32 {
     };
 }
 
+/// `x`, with one NaN for all: which sign and payload an operation's NaN has differs from platform to platform.
+pub(crate) fn the_one_nan(x: f32) -> f32 {
+    if x.is_nan() { f32::NAN } else { x }
+}
+
 /// `ln(1 + e^x)`, without overflow for any `x`.
 pub fn softplus(x: f32) -> f32 {
     let positive = if x > 0.0 { x } else { 0.0 };

@@ -12,7 +12,7 @@ pub enum Source {
     Top,
 }
 
-/// Output of a layer, before its update.
+/// Output of a layer, before its update; all of it finite.
 #[derive(Debug, Clone, Copy)]
 pub struct Activity<'a> {
     /// Index of the layer.
@@ -52,7 +52,8 @@ pub struct Scores<'a> {
 pub enum Outcome {
     /// It happened.
     Applied,
-    /// It did not, and parameters and optimiser state of the layer are what they were.
+    /// It did not, and parameters and optimiser state of the layer are what they were. Activity and scores that are
+    /// not finite are said here before anything else, also where nothing was to be learnt.
     Refused(Refusal),
     /// The layer is frozen.
     Frozen,
@@ -70,7 +71,8 @@ pub struct LayerReport {
     pub layer: usize,
     /// What became of its update.
     pub outcome: Outcome,
-    /// Loss, the mean over rows, of both contexts together where there are two.
+    /// Loss, the mean over rows, of both contexts together where there are two. 0 where there was no context, NaN
+    /// where the activity was not finite.
     pub loss: f32,
     /// Mean `u+`, over rows and contexts; `None` without any.
     pub mean_positive: Option<f32>,
@@ -78,7 +80,8 @@ pub struct LayerReport {
     pub mean_negative: Option<f32>,
     /// L2 norm of the change of the layer's parameters, 0 where there was none.
     pub update_norm: f32,
-    /// Share of channels without a positive output in any frame of the call.
+    /// Share of channels all of whose outputs are zero, in all frames of the call: after a ReLU those that were never above
+    /// zero. 0 where the activity was not finite.
     pub dead: f32,
     /// Share of rows (over contexts) all of whose gating factors are zero: their margins are satisfied.
     pub satisfied: f32,
@@ -86,7 +89,7 @@ pub struct LayerReport {
 
 /// Sees each factor of the rule while it is at hand. All methods do nothing unless overridden.
 pub trait Observer {
-    /// A layer's activity, once per call and layer.
+    /// A layer's activity, once per call and layer, unless it is not finite.
     fn activity(&mut self, activity: &Activity<'_>) {
         let _ = activity;
     }
@@ -96,7 +99,7 @@ pub trait Observer {
         let _ = scores;
     }
 
-    /// The end of a layer's part.
+    /// The end of a layer's part. Layers above one whose activity is not finite have none.
     fn report(&mut self, report: &LayerReport) {
         let _ = report;
     }

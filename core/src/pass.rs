@@ -4,7 +4,8 @@
 use crate::contrast::Phase;
 use crate::guard::Refusal;
 use crate::infer::{cut, forward, in_and_out};
-use crate::learner::{Learner, Summary};
+use crate::learner::{Learner, Previous, Summary};
+use crate::math::the_one_nan;
 use crate::network::{Context, NetworkView, Projection};
 use crate::observer::{Activity, LayerReport, Observer, Outcome, Source};
 use crate::plan::Layer;
@@ -20,11 +21,13 @@ pub enum Progress {
         /// Index of the layer.
         layer: usize,
     },
-    /// A layer's forward pass and update.
+    /// A layer's forward pass, and what became of its update. Where its activity is not finite
+    /// ([`Refusal::Activity`]), the pass is at its end.
     Learnt(LayerReport),
 }
 
 /// A frame or a batch on its way through the layers.
+#[must_use = "a pass that is dropped before its end leaves the layers above without the frame; call `finish`"]
 #[derive(Debug)]
 pub struct Pass<'p, 'a> {
     pub(crate) learner: &'p mut Learner<'a>,
@@ -35,6 +38,8 @@ pub struct Pass<'p, 'a> {
     pub(crate) next: usize,
     /// The pass is on its first way up, for the top layer's activity.
     pub(crate) prepare: bool,
+    /// There is a context.
+    pub(crate) compares: bool,
 }
 
 /// The workspace of one pass, cut up.
@@ -51,22 +56,33 @@ struct Parts<'w> {
 }
 
 impl Pass<'_, '_> {
-    /// Does the next layer; `None` once all are done.
+    /// Does the next layer; `None` once all are done, or after a layer whose activity was not finite.
     pub fn step_layer(&mut self, observer: &mut impl Observer) -> Option<Progress> {
         let layer = self.learner.network.layer(self.next)?;
         self.next += 1;
         let is_top = self.next == self.learner.network.layer_count();
-        if self.prepare {
-            self.prepare_layer(&layer, is_top);
-            if is_top {
-                (self.prepare, self.next) = (false, 0);
+        let report = if self.prepare {
+            if self.prepare_layer(&layer, is_top) {
+                if is_top {
+                    (self.prepare, self.next) = (false, 0);
+                }
+                return Some(Progress::Prepared { layer: layer.index });
             }
-            return Some(Progress::Prepared { layer: layer.index });
-        }
-        let report = self.learn_layer(&layer, observer);
+            self.refuse(&layer)
+        } else {
+            self.learn_layer(&layer, observer)
+        };
         observer.report(&report);
-        if is_top && matches!(self.pairing, Pairing::Stream(_)) {
-            self.learner.has_context = true;
+        let sound = report.outcome != Outcome::Refused(Refusal::Activity);
+        if !sound {
+            self.next = self.learner.network.layer_count();
+        }
+        if matches!(self.pairing, Pairing::Stream(_)) {
+            if !sound {
+                self.learner.previous = Previous::Unsound { layer: layer.index };
+            } else if is_top {
+                self.learner.previous = Previous::Frame;
+            }
         }
         Some(Progress::Learnt(report))
     }
@@ -107,19 +123,29 @@ impl Pass<'_, '_> {
         }
     }
 
-    fn prepare_layer(&mut self, layer: &Layer, is_top: bool) {
+    /// The forward pass of a layer alone. Returns whether all was finite.
+    fn prepare_layer(&mut self, layer: &Layer, is_top: bool) -> bool {
         let buffers = &mut self.learner.buffers;
         let Parts { even, odd, pooled, top, scratch, .. } =
             Self::parts(&self.learner.network, self.rows, self.pairing, buffers.workspace);
         let (input, output) = in_and_out(layer.index, even, odd);
         let input = if layer.index == 0 { self.frames } else { input };
         let pooled = if is_top { top } else { pooled };
-        forward(layer, self.rows, buffers.parameters, input, output, &mut [], scratch, pooled);
+        forward(layer, self.rows, buffers.parameters, input, output, &mut [], scratch, pooled)
+    }
+
+    /// Counts and reports a layer whose activity is not finite.
+    fn refuse(&mut self, layer: &Layer) -> LayerReport {
+        let outcome = Outcome::Refused(Refusal::Activity);
+        if let Some(state) = self.learner.buffers.layers.get_mut(layer.index) {
+            state.count(outcome, self.modulator);
+        }
+        LayerReport { loss: f32::NAN, ..report(layer, outcome, 0.0) }
     }
 
     fn learn_layer(&mut self, layer: &Layer, observer: &mut impl Observer) -> LayerReport {
         let rows = self.rows;
-        let Learner { network, optimizer, guard, buffers, has_context } = &mut *self.learner;
+        let Learner { network, optimizer, guard, buffers, .. } = &mut *self.learner;
         let Parts { even, odd, pooled, prediction, error, remainder, top, scores, scratch } =
             Self::parts(network, rows, self.pairing, buffers.workspace);
         let (input, output) = in_and_out(layer.index, even, odd);
@@ -132,21 +158,14 @@ impl Pass<'_, '_> {
         let remainder = remainder.get_mut(..rows * len).unwrap_or_default();
         let argmax_len = if layer.block.max_pool.is_some() { rows * layer.output.len() } else { 0 };
         let argmax = buffers.argmax.get_mut(..argmax_len).unwrap_or_default();
-        let sound = forward(layer, rows, buffers.parameters, input, output, argmax, scratch, pooled);
+        if !forward(layer, rows, buffers.parameters, input, output, argmax, scratch, pooled) {
+            return self.refuse(layer);
+        }
         observer.activity(&Activity { layer: layer.index, rows, output, pooled });
 
-        let mut report = LayerReport {
-            layer: layer.index,
-            outcome: Outcome::NoContext,
-            loss: 0.0,
-            mean_positive: None,
-            mean_negative: None,
-            update_norm: 0.0,
-            dead: dead_share(layer, output),
-            satisfied: 0.0,
-        };
+        let mut report = report(layer, Outcome::NoContext, dead_share(layer, output));
         let streams = matches!(self.pairing, Pairing::Stream(_));
-        if *has_context || !streams {
+        if self.compares {
             // Room for the two scores and factors of a stream's frame.
             let mut frame_scores = [0.0_f32; 4];
             let room = if streams { &mut frame_scores } else { scores };
@@ -159,15 +178,14 @@ impl Pass<'_, '_> {
                 observer.scores(&loss.scores(layer.index));
             }
             sum_up(&mut report, &losses);
-            let sound = sound && losses.iter().flatten().all(Loss::is_finite);
             let state = buffers.layers.get_mut(layer.index);
             let frozen = state.as_ref().is_some_and(|state| state.frozen);
-            report.outcome = if frozen {
+            report.outcome = if !losses.iter().flatten().all(Loss::is_finite) {
+                Outcome::Refused(Refusal::Score)
+            } else if frozen {
                 Outcome::Frozen
             } else if self.modulator == 0.0 {
                 Outcome::Muted
-            } else if !sound {
-                Outcome::Refused(Refusal::Activity)
             } else {
                 let lesson = Lesson {
                     network: *network,
@@ -193,20 +211,30 @@ impl Pass<'_, '_> {
                 }
             };
             if let Some(state) = state {
-                match report.outcome {
-                    Outcome::Applied => state.steps = state.steps.saturating_add(1),
-                    Outcome::Refused(_) => state.refused = state.refused.saturating_add(1),
-                    Outcome::Frozen | Outcome::Muted | Outcome::NoContext => {}
-                }
+                state.count(report.outcome, self.modulator);
             }
         }
-        if streams && sound {
+        if streams {
             let context = buffers.contexts.get_mut(layer.feature_offset..layer.feature_offset + len);
             for (context, pooled) in context.unwrap_or_default().iter_mut().zip(pooled) {
                 *context = *pooled;
             }
         }
         report
+    }
+}
+
+/// A report without scores.
+fn report(layer: &Layer, outcome: Outcome, dead: f32) -> LayerReport {
+    LayerReport {
+        layer: layer.index,
+        outcome,
+        loss: 0.0,
+        mean_positive: None,
+        mean_negative: None,
+        update_norm: 0.0,
+        dead,
+        satisfied: 0.0,
     }
 }
 
@@ -257,7 +285,7 @@ fn losses<'b>(
 
 fn mean<'a>(values: impl Iterator<Item = &'a f32>) -> Option<f32> {
     let (sum, count) = values.fold((0.0_f32, 0_u32), |(sum, count), value| (sum + value, count + 1));
-    if count == 0 { None } else { Some(sum / count as f32) }
+    if count == 0 { None } else { Some(the_one_nan(sum / count as f32)) }
 }
 
 fn sum_up(report: &mut LayerReport, losses: &[Option<Loss<'_>>; 2]) {
@@ -269,15 +297,16 @@ fn sum_up(report: &mut LayerReport, losses: &[Option<Loss<'_>>; 2]) {
         satisfied += loss.satisfied();
         rows += loss.positive_factor.len().max(1);
     }
+    report.loss = the_one_nan(report.loss);
     report.satisfied = satisfied as f32 / rows.max(1) as f32;
 }
 
-/// Share of channels without a positive value in any frame.
+/// Share of channels without a value other than zero in any frame. After a ReLU, such a value is positive.
 fn dead_share(layer: &Layer, output: &[f32]) -> f32 {
     let area = layer.output.area();
     let alive = |channel: &usize| {
         each_row(output, layer.output.len()).any(|frame| {
-            frame.get(channel * area..(channel + 1) * area).unwrap_or_default().iter().any(|value| *value > 0.0)
+            frame.get(channel * area..(channel + 1) * area).unwrap_or_default().iter().any(|value| *value != 0.0)
         })
     };
     let channels = layer.output.channels;

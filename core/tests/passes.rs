@@ -172,7 +172,7 @@ fn the_first_frame_only_becomes_the_context() {
         learner.observe(&frames(1), Phase::Fixation, 1.0, &mut seen).unwrap();
         assert!(seen.reports.iter().all(|report| report.outcome == Outcome::NoContext));
         let features: Vec<f32> = seen.pooled[..3].concat();
-        assert_eq!(learner.features(), features);
+        assert_eq!(learner.features(), Ok(&features[..]));
         assert_eq!(memory.bits(), before);
     });
 }

@@ -227,9 +227,11 @@ impl<'a> Machine<'a> {
     /// What is to be done with the frame that was fetched last: infers, learns layer by layer, and teaches the read-out if
     /// a label came along. `between` is called after each layer, so that nothing else waits longer than for the biggest.
     ///
+    /// Where a layer's activity is not finite, the pass ends there: what comes back has no layer above it and no prediction,
+    /// and the label teaches nothing.
+    ///
     /// # Errors
-    /// Where the label is none, or the frame or what was made of it is not finite; a frame that is not finite changes
-    /// nothing.
+    /// Where the label is none, or the frame is not finite: nothing is changed then. Where the read-out refuses to learn.
     pub fn learn(&mut self, arrival: Arrival, mut between: impl FnMut()) -> Result<Observed, Problem> {
         let Arrival { phase, label } = arrival;
         if label.is_some_and(|label| usize::from(label) >= self.counts.len()) {
@@ -244,9 +246,10 @@ impl<'a> Machine<'a> {
         if self.modulator != 0.0 {
             self.step += 1;
         }
-        let features = self.learner.features();
         let mut prediction = None;
-        if let Ok(mut head) = NearestMean::new(features.len(), self.means, self.counts) {
+        if let Ok(features) = self.learner.features()
+            && let Ok(mut head) = NearestMean::new(features.len(), self.means, self.counts)
+        {
             prediction = head.predict(features).ok().and_then(|class| u8::try_from(class).ok());
             if let Some(label) = label {
                 head.learn(features, usize::from(label)).map_err(|_| Problem::NotFinite)?;

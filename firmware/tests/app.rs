@@ -147,9 +147,9 @@ fn replay(frames: &[Vec<u8>]) -> (Vec<u32>, Vec<u32>, Vec<Option<u8>>) {
         pixels_to_frame(pixels, SETTINGS.scale, SETTINGS.offset, &mut frame);
         learner.observe(&frame, phase, 1.0, &mut ()).unwrap();
         let mut head = NearestMean::new(view.feature_len(), &mut means, &mut counts).unwrap();
-        predictions.push(head.predict(learner.features()).ok().map(|class| class as u8));
+        predictions.push(head.predict(learner.features().unwrap()).ok().map(|class| class as u8));
         if let Some(label) = label {
-            head.learn(learner.features(), usize::from(label)).unwrap();
+            head.learn(learner.features().unwrap(), usize::from(label)).unwrap();
         }
     }
     let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect();

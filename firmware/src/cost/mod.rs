@@ -72,7 +72,7 @@ fn measure(
     draw(frame, width, 0, 0);
     let (inference, inferred) =
         counter.count(|| infer(&network, buffers.parameters, frame, buffers.workspace, buffers.contexts));
-    let inference = inference.filter(|_| inferred == Ok(true));
+    let inference = inference.filter(|_| inferred == Ok(()));
 
     let mut learner = Learner::new(network, optimizer, Guard::default(), buffers).ok()?;
     let (mut sum, mut most, mut longest, mut applied) = (Some(0), Some(0), Some(0), 0_u64);

@@ -199,7 +199,7 @@ impl<'a> Student<'a> {
             self.heads.forget_means();
         }
         for (pixels, label) in kept.iter().flat_map(labelled) {
-            self.look(pixels)?;
+            self.look(pixels).map_err(refused)?;
             self.heads.learn_mean(&self.features, label).map_err(refused)?;
         }
         Ok(())
@@ -212,8 +212,9 @@ impl<'a> Student<'a> {
             pixels_to_frame(pixels, self.model.scale, self.model.offset, &mut self.frame);
             self.learner.observe(&self.frame, phase, 1.0, &mut ()).map_err(refused)?;
             self.step += 1;
-            if let Some(label) = glance.label {
-                self.heads.learn(self.learner.features(), label.into()).map_err(refused)?;
+            // A frame on which activity was not finite teaches the read-outs nothing, as on a device.
+            if let (Some(label), Ok(features)) = (glance.label, self.learner.features()) {
+                self.heads.learn(features, label.into()).map_err(refused)?;
             }
         }
         Ok(())
@@ -222,7 +223,7 @@ impl<'a> Student<'a> {
     /// A frame with its label, for the read-outs and the part of the encoder that back-propagation reaches.
     fn correct(&mut self, pixels: &[u8], label: usize) -> Result<(), Error> {
         let Some(mut backprop) = self.backprop.take() else {
-            self.look(pixels)?;
+            self.look(pixels).map_err(refused)?;
             return self.heads.learn(&self.features, label).map_err(refused);
         };
         pixels_to_frame(pixels, self.model.scale, self.model.offset, &mut self.frame);
@@ -240,20 +241,22 @@ impl<'a> Student<'a> {
     }
 
     /// The features of a frame, from which nothing is learnt.
-    fn look(&mut self, pixels: &[u8]) -> Result<(), Error> {
+    fn look(&mut self, pixels: &[u8]) -> Result<(), clapp_core::learner::Error> {
         pixels_to_frame(pixels, self.model.scale, self.model.offset, &mut self.frame);
         let (network, parameters) = (self.learner.network(), self.learner.parameters());
-        infer(&network, parameters, &self.frame, &mut self.workspace, &mut self.features).map_err(refused)?;
-        Ok(())
+        infer(&network, parameters, &self.frame, &mut self.workspace, &mut self.features)
     }
 
-    /// What each read-out says of a frame ([`Heads::predict`]).
+    /// What each read-out says of a frame ([`Heads::predict`]); nothing where the activity is not finite, as on a device.
     ///
     /// # Errors
-    /// Where a number is not finite.
+    /// Where a pixel's value or a logit is not finite.
     pub fn predict(&mut self, pixels: &[u8]) -> Result<[Option<usize>; 2], Error> {
-        self.look(pixels)?;
-        self.heads.predict(&self.features).map_err(refused)
+        match self.look(pixels) {
+            Err(clapp_core::learner::Error::Unsound { .. }) => Ok([None; 2]),
+            Err(error) => Err(refused(error)),
+            Ok(()) => self.heads.predict(&self.features).map_err(refused),
+        }
     }
 
     /// Tells the read-outs the labels of glances, and leaves the encoder as it is.
@@ -262,7 +265,7 @@ impl<'a> Student<'a> {
     /// As [`Student::see`].
     pub fn tell(&mut self, glances: &[Glance]) -> Result<(), Error> {
         for (pixels, label) in glances.iter().flat_map(labelled) {
-            self.look(pixels)?;
+            self.look(pixels).map_err(refused)?;
             self.heads.learn(&self.features, label).map_err(refused)?;
         }
         Ok(())

@@ -150,14 +150,15 @@ impl<'a, 'b> Course<'a, 'b> {
             let phase = if within == 0 { Phase::Saccade } else { Phase::Fixation };
             let observed = self.show(phase, None, pixels)?;
             learnt.frames += 1;
-            sums.resize(observed.layers.len(), [(0.0, 0); 2]);
+            // A pass that stopped below the top brings fewer layers.
+            sums.resize(sums.len().max(observed.layers.len()), [(0.0, 0); 2]);
             for (sums, news) in sums.iter_mut().zip(&observed.layers) {
                 learnt.refused += u64::from(news.update == Update::Refused);
                 let tenth = (frames / 10).max(1);
                 let parts = [frame <= tenth, frame >= frames - tenth];
                 for ((sum, count), _) in sums.iter_mut().zip(parts).filter(|(_, within)| *within) {
-                    // The first frame has no loss: there is nothing to compare it with.
-                    if news.update != Update::NoContext {
+                    // The first frame has no loss: there is nothing to compare it with. Activity that is not finite has none.
+                    if news.update != Update::NoContext && news.loss.is_finite() {
                         (*sum, *count) = (*sum + f64::from(news.loss), *count + 1);
                     }
                 }

@@ -46,9 +46,9 @@ impl Live {
     /// Shows what the device made of a frame: the loss of each layer that learnt, and the share of right predictions,
     /// where `right` says whether this one was.
     pub fn frame(&mut self, observed: &Observed, right: Option<bool>) {
-        self.losses.resize(observed.layers.len(), Running::default());
+        self.losses.resize(self.losses.len().max(observed.layers.len()), Running::default());
         for (shown, news) in self.losses.iter_mut().zip(&observed.layers) {
-            if matches!(news.update, Update::Applied | Update::Refused) {
+            if matches!(news.update, Update::Applied | Update::Refused) && news.loss.is_finite() {
                 shown.add(f64::from(news.loss));
             }
         }

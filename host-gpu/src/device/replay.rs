@@ -137,9 +137,10 @@ pub fn replay(
                 if modulator != 0.0 {
                     step += 1;
                 }
-                let features = learner.features();
-                // A device without classes has no read-out.
-                if let Ok(mut head) = NearestMean::new(features.len(), &mut readout, &mut counts) {
+                // A device without classes has no read-out; a frame that was not sound has no features.
+                if let Ok(features) = learner.features()
+                    && let Ok(mut head) = NearestMean::new(features.len(), &mut readout, &mut counts)
+                {
                     own.prediction = head.predict(features).ok().and_then(|class| u8::try_from(class).ok());
                     if let Some(label) = label {
                         head.learn(features, label.into()).map_err(|error| wrong(&error))?;

@@ -54,8 +54,10 @@ impl Observer for Curious {
 }
 
 fn accessors(learner: &mut Learner<'_>) {
-    use_up((learner.network(), learner.parameters().len(), learner.state().len(), learner.features().len()));
+    use_up((learner.network(), learner.parameters().len(), learner.state().len(), learner.features().is_ok()));
     use_up((learner.layers().len(), learner.layers_mut().len(), learner.parameters_mut().len()));
+    use_up(learner.learnt_mut().0.len());
+    learner.adjust_parameters(|parameters| parameters.fill(unknown(0.5)));
     learner.clear_context();
     learner.set_guard(unknown(Guard { max_update_norm: Some(1.0) }));
     let optimizers = [

@@ -194,7 +194,7 @@ fn befall(fault: Fault, learner: &mut Learner<'_>, spec: &NetworkSpec) -> Result
             for layer in spec.layers().iter().take(1) {
                 let biases = layer.encoder_offset + layer.weight_len();
                 let biases = biases..biases + layer.bias_len();
-                learner.parameters_mut().get_mut(biases).unwrap_or_default().fill(SUNK);
+                learner.adjust_parameters(|parameters| parameters.get_mut(biases).unwrap_or_default().fill(SUNK));
             }
         }
         _ => {}

@@ -133,7 +133,7 @@ pub fn stream(
                 for (row, phase) in [(image, Phase::Saccade), (rows + image, Phase::Fixation)] {
                     let frame = batch.x.get(row * len..(row + 1) * len).unwrap_or_default();
                     learner.observe(frame, phase, 1.0, observer).map_err(refused)?;
-                    storage.store(learner.parameters_mut().get_mut(encoder..).unwrap_or_default());
+                    learner.adjust_parameters(|all| storage.store(all.get_mut(encoder..).unwrap_or_default()));
                     count += 1;
                     after_frame(count, &spec, learner.parameters())?;
                 }
