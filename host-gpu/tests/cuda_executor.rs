@@ -317,6 +317,90 @@ fn the_executor_computes_what_it_is_asked_for() {
     run("a_device_that_is_not_there", &[]);
 }
 
+/// What `clapp doctor --deep` says and writes: its exit code, its lines, its report.
+fn deep(folder: &Path, settings: &[(&str, &str)], more: &[&str]) -> (Option<i32>, String, serde_json::Value) {
+    let report = folder.join("deep.json");
+    let _ = std::fs::remove_file(&report);
+    let mut command = command(Path::new(env!("CARGO_BIN_EXE_clapp")), folder, settings);
+    let output = command.args(["doctor", "--deep"]).args(more).arg("--json").arg(&report).output().expect("it");
+    let said = [&output.stdout[..], &output.stderr].concat();
+    let report = serde_json::from_slice(&std::fs::read(&report).expect("a report")).expect("JSON");
+    (output.status.code(), String::from_utf8_lossy(&said).into_owned(), report)
+}
+
+/// Names of the probes that ended so.
+fn probes(report: &serde_json::Value, outcome: &str) -> Vec<String> {
+    let probes = report["probes"].as_array().expect("a list").iter();
+    let of = probes.filter(|probe| probe["outcome"] == outcome);
+    of.map(|probe| probe["name"].as_str().expect("a name").to_owned()).collect()
+}
+
+#[test]
+fn the_deep_doctor_tries_everything_and_checks_the_values() {
+    let place = tempfile::tempdir().expect("a folder");
+    stand_in(place.path());
+    let (code, said, report) = deep(place.path(), &[], &[]);
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(probes(&report, "not-run"), ["library NCCL"], "{said}");
+    assert_eq!(probes(&report, "ok").len(), 4 + 1 + 1 + 3 + 3 + 18 + 3 + 1, "{said}");
+    assert_eq!((report["exit_code"].as_u64(), report["complete"].as_bool()), (Some(0), Some(true)));
+    for part in [
+        "ok      convolution data gradient bf16 deterministic ",
+        "twice the same bits",
+        "16.0 MiB taken and given back",
+        "34 ok, 0 failed, 0 not run",
+    ] {
+        assert!(said.contains(part), "no `{part}` in: {said}");
+    }
+}
+
+#[test]
+fn the_deep_doctor_goes_on_after_whatever_fails() {
+    let place = tempfile::tempdir().expect("a folder");
+    stand_in(place.path());
+    // A product that fails, as all captures do that hold one.
+    let products = ["product f32", "product tf32", "product bf16"];
+    let captures = ["capture and replay f32", "capture and replay tf32", "capture and replay bf16"];
+    let of_products = [&products[..], &captures].concat();
+    for (fault, part) in [
+        ("product dies", "the process died (signal: 6 (SIGABRT)"),
+        ("product hangs", "no answer within 1 s (--limit)"),
+        ("product lost", "the product of 24x96 and 96x40 (stored transposed) failed"),
+    ] {
+        let (code, said, report) = deep(place.path(), &[("STAND_IN_FAULT", fault)], &["--limit", "1"]);
+        assert_eq!(code, Some(13), "{said}");
+        assert_eq!(probes(&report, "failed"), of_products, "{fault}: {said}");
+        assert_eq!(probes(&report, "ok").len(), 34 - 6, "{fault}: {said}");
+        assert!(said.contains(part), "no `{part}` in: {said}");
+    }
+    let (code, said, report) = deep(place.path(), &[("STAND_IN_FAULT", "convolution wrong")], &[]);
+    assert_eq!((code, probes(&report, "failed").len()), (Some(14), 18 + 3), "{said}");
+    assert!(said.contains("the CPU has "), "{said}");
+}
+
+#[test]
+fn the_deep_doctor_says_what_could_not_be_tried() {
+    let place = tempfile::tempdir().expect("a folder");
+    stand_in(place.path());
+    let missing = |name: &str, value: &str| deep(place.path(), &[(name, value)], &[]);
+    // Without cuDNN, all else is tried.
+    let (code, said, report) = missing("STAND_IN_CUDNN", "8902");
+    assert_eq!((code, probes(&report, "failed")), (Some(10), vec!["library cuDNN".into()]), "{said}");
+    assert_eq!(probes(&report, "not-run").len(), 1 + 18 + 3, "{said}");
+    assert!(probes(&report, "ok").contains(&"product bf16".into()), "{said}");
+    // Without a GPU, libraries and compiler are.
+    let (code, said, report) = missing("STAND_IN_GPUS", "0");
+    assert_eq!((code, probes(&report, "failed").len()), (Some(10), 0), "{said}");
+    assert_eq!(probes(&report, "ok").last().map(String::as_str), Some("compilation"), "{said}");
+    assert_eq!(probes(&report, "not-run").len(), 35 - 5, "{said}");
+    assert!(said.lines().any(|line| line.starts_with("not run peak memory") && line.ends_with("as GPU")), "{said}");
+    // Nothing at all is here.
+    let nothing = place.path().join("nothing");
+    std::fs::create_dir(&nothing).expect("a folder");
+    let (code, said, report) = deep(&nothing, &[], &[]);
+    assert_eq!((code, report["complete"].as_bool()), (Some(10), Some(true)), "{said}");
+}
+
 #[test]
 fn folders_that_the_user_lists_are_searched_first() {
     let place = tempfile::tempdir().expect("a folder");

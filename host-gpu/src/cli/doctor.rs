@@ -1,15 +1,34 @@
 //! `clapp doctor`: what this machine has for training.
 
+mod deep;
+mod probe;
+
 use super::output::say;
 use crate::backend::gpu::cuda::found;
 use crate::error::Error;
 use crate::memory;
+use clap::Args;
+
+/// Arguments of `clapp doctor`.
+#[derive(Debug, Args)]
+pub struct DoctorArguments {
+    /// Try what training on a GPU needs, one line each, on the GPU that is there: libraries, compilation, a launch, a
+    /// product, convolutions, capture and replay, memory. Exit code 0: all is ok; else that of the first line that is not:
+    /// 10 libraries and GPU, 11 compilation, 12 launch, 13 product, 14 convolution, 15 capture, 16 memory.
+    #[arg(long)]
+    deep: bool,
+    #[command(flatten)]
+    tried: deep::DeepArguments,
+}
 
 /// Runs `clapp doctor`: 0 where training on a GPU could run, 1 where something is missing for it.
 ///
 /// # Errors
 /// Where the output cannot be written.
-pub fn run() -> Result<u8, Error> {
+pub fn run(arguments: &DoctorArguments) -> Result<u8, Error> {
+    if arguments.deep {
+        return deep::run(&arguments.tried);
+    }
     let available = memory::available().map_or("unknown".into(), |bytes| memory::readable(bytes as usize));
     say(format!(
         "CPU\n  {:<14}{}\n  {:<14}{}\n  {:<14}{available} available",

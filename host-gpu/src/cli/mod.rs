@@ -68,7 +68,7 @@ pub enum Command {
     /// Networks that fit a microcontroller, from what `clapp paper micro` has measured.
     Recommend(recommend::RecommendArguments),
     /// What this machine has for training: processor, GPU, driver, libraries.
-    Doctor,
+    Doctor(doctor::DoctorArguments),
     /// A device learns from a data set over a serial line, or emulated by QEMU.
     Device(Box<device::DeviceArguments>),
     /// A checkpoint to an image for a device's flash.
@@ -113,7 +113,7 @@ pub fn run(arguments: &Arguments) -> Result<u8, Error> {
         Some(Command::Data(arguments)) => data::run(arguments),
         Some(Command::Info(arguments)) => info::run(arguments),
         Some(Command::Recommend(arguments)) => recommend::run(arguments),
-        Some(Command::Doctor) => doctor::run(),
+        Some(Command::Doctor(arguments)) => doctor::run(arguments),
         Some(Command::Device(arguments)) => device::run(arguments),
         Some(Command::Export(arguments)) => export::run(arguments),
         Some(Command::Import(arguments)) => import::run(arguments),

@@ -2,6 +2,7 @@
 // it is given at once, and a capture keeps it. Only what the executor calls, with the types of NVIDIA's headers.
 // It is strict: memory must have been taken, sizes must fit the descriptions, nothing is taken while a stream records.
 #include <cstdint>
+#include <elf.h>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -9,6 +10,7 @@
 #include <map>
 #include <string>
 #include <vector>
+#include <unistd.h>
 
 static int setting(const char* name, int otherwise) {
     const char* said = getenv(name);
@@ -18,7 +20,7 @@ static int setting(const char* name, int otherwise) {
 #define API extern "C" __attribute__((visibility("default")))
 
 // ---- The driver. ----
-enum { OK = 0, INVALID = 1, OUT_OF_MEMORY = 2, NO_DEVICE = 100, NOT_FOUND = 500, CAPTURED = 900 };
+enum { OK = 0, INVALID = 1, OUT_OF_MEMORY = 2, NO_DEVICE = 100, INVALID_IMAGE = 200, NOT_FOUND = 500, LOST = 700, CAPTURED = 900 };
 typedef std::function<void()> Work;
 struct Stream { std::vector<Work>* record = nullptr; };
 struct Graph { std::vector<Work> work; };
@@ -29,6 +31,20 @@ static int recording = 0;
 static void* current = nullptr;
 
 static size_t memory() { return (size_t)setting("STAND_IN_MEMORY_MIB", 64) << 20; }
+
+// STAND_IN_FAULT is "WHERE HOW": where something goes wrong (product, convolution), and how: it dies, hangs, gives wrong
+// values, or the device is lost (lost: from then on nothing works in this process).
+static bool lost = false;
+static bool faulty(const char* where, const char* how) {
+    const char* said = getenv("STAND_IN_FAULT");
+    return said && said == std::string(where) + " " + how;
+}
+static int misfortune(const char* where) {
+    if (faulty(where, "dies")) { fprintf(stderr, "the stand-in dies\n"); abort(); }
+    while (faulty(where, "hangs")) sleep(1);
+    if (faulty(where, "lost")) lost = true;
+    return lost;
+}
 
 static void fail(const char* what) {
     fprintf(stderr, "stand-in: %s\n", what);
@@ -47,6 +63,7 @@ static void check(const void* at, size_t bytes, const char* what) {
 
 static int queue(void* stream, Work work) {
     if (!stream) fail("the stream of all contexts is used");
+    if (lost) return LOST;
     Stream* s = (Stream*)stream;
     if (s->record) s->record->push_back(work);
     else work();
@@ -67,17 +84,18 @@ API int cuDevicePrimaryCtxRetain(void** context, int device) { *context = (void*
 API int cuDevicePrimaryCtxRelease_v2(int) { return OK; }
 API int cuCtxGetCurrent(void** context) { *context = current; return OK; }
 API int cuCtxSetCurrent(void* context) { current = context; return OK; }
-API int cuCtxSynchronize() { return OK; }
+API int cuCtxSynchronize() { return lost ? LOST : OK; }
 API int cuMemGetInfo_v2(size_t* left, size_t* total) { *total = memory(); *left = memory() - taken_bytes; return OK; }
 API int cuGetErrorName(int error, const char** name) {
     *name = error == OUT_OF_MEMORY ? "CUDA_ERROR_OUT_OF_MEMORY" : error == NO_DEVICE ? "CUDA_ERROR_NO_DEVICE"
-          : error == NOT_FOUND ? "CUDA_ERROR_NOT_FOUND" : error == CAPTURED ? "CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED"
+          : error == INVALID_IMAGE ? "CUDA_ERROR_INVALID_IMAGE" : error == LOST ? "CUDA_ERROR_ILLEGAL_ADDRESS" : error == NOT_FOUND ? "CUDA_ERROR_NOT_FOUND" : error == CAPTURED ? "CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED"
           : "CUDA_ERROR_INVALID_VALUE";
     return OK;
 }
 API int cuGetErrorString(int, const char** text) { *text = "as the stand-in says"; return OK; }
 
 static int take(uint64_t* address, size_t bytes) {
+    if (lost) return LOST;
     if (recording) return CAPTURED;
     if (taken_bytes + bytes > memory()) return OUT_OF_MEMORY;
     void* at = aligned_alloc(256, (bytes + 255) / 256 * 256);
@@ -110,7 +128,7 @@ API int cuMemPoolTrimTo(void*, size_t) { return OK; }
 
 API int cuStreamCreate(void** stream, unsigned) { *stream = new Stream; return OK; }
 API int cuStreamDestroy_v2(void* stream) { delete (Stream*)stream; return OK; }
-API int cuStreamSynchronize(void* stream) { return ((Stream*)stream)->record ? CAPTURED : OK; }
+API int cuStreamSynchronize(void* stream) { return lost ? LOST : ((Stream*)stream)->record ? CAPTURED : OK; }
 API int cuStreamWaitEvent(void*, void*, unsigned) { return OK; }
 API int cuEventCreate(void** event, unsigned) { *event = malloc(1); return OK; }
 API int cuEventDestroy_v2(void* event) { free(event); return OK; }
@@ -161,27 +179,74 @@ API int cuMemsetD8_v2(uint64_t at, unsigned char value, size_t bytes) {
     return OK;
 }
 
-// A module is its source; of its kernels one is known here: to_map(const float* x, float* out, unsigned long long n).
-API int cuModuleLoadData(void** module, const void* image) { *module = new std::string((const char*)image); return OK; }
+static float widened(uint16_t bits) {
+    uint32_t all = (uint32_t)bits << 16;
+    float value;
+    memcpy(&value, &all, 4);
+    return value;
+}
+static uint16_t shortened(float value) {
+    uint32_t all;
+    memcpy(&all, &value, 4);
+    return value != value ? all >> 16 | 0x40 : (all + 0x7fff + ((all >> 16) & 1)) >> 16;
+}
+
+// An image is an ELF of one section, the source behind its options. Of its kernels one is known here:
+// to_map(const float* x, map_t* out, unsigned long long n).
+static std::string image_of(const std::string& text) {
+    const char names[] = "\0.text.all\0.shstrtab";
+    Elf64_Shdr sections[3] = {};
+    size_t at = sizeof(Elf64_Ehdr);
+    sections[1] = {1, SHT_PROGBITS, SHF_ALLOC | SHF_EXECINSTR, 0, at, text.size() + 1, 0, 0, 1, 0};
+    sections[2] = {11, SHT_STRTAB, 0, 0, at + text.size() + 1, sizeof names, 0, 0, 1, 0};
+    Elf64_Ehdr head = {};
+    memcpy(head.e_ident, ELFMAG, SELFMAG);
+    head.e_ident[EI_CLASS] = ELFCLASS64;
+    head.e_ident[EI_DATA] = ELFDATA2LSB;
+    head.e_ident[EI_VERSION] = EV_CURRENT;
+    head.e_type = ET_EXEC;
+    head.e_machine = 190;
+    head.e_version = EV_CURRENT;
+    head.e_shoff = sections[2].sh_offset + sizeof names;
+    head.e_ehsize = sizeof head;
+    head.e_shentsize = sizeof(Elf64_Shdr);
+    head.e_shnum = 3;
+    head.e_shstrndx = 2;
+    return std::string((char*)&head, sizeof head) + text + std::string(1, '\0') + std::string(names, sizeof names)
+         + std::string((char*)sections, sizeof sections);
+}
+API int cuModuleLoadData(void** module, const void* image) {
+    if (lost) return LOST;
+    if (memcmp(image, ELFMAG, SELFMAG)) return INVALID_IMAGE;
+    *module = new std::string((const char*)image + sizeof(Elf64_Ehdr));
+    return OK;
+}
 API int cuModuleUnload(void* module) { delete (std::string*)module; return OK; }
 API int cuModuleGetFunction(void** function, void* module, const char* name) {
     if (((std::string*)module)->find(std::string(" ") + name + "(") == std::string::npos) return NOT_FOUND;
-    *function = (void*)strdup(name);
+    bool halves = ((std::string*)module)->find("-DMAP_BF16") != std::string::npos;
+    *function = (void*)strdup(halves ? (std::string(name) + " in bf16").c_str() : name);
     return OK;
 }
 API int cuLaunchKernel(void* function, unsigned x, unsigned y, unsigned z, unsigned bx, unsigned by, unsigned bz,
                        unsigned shared, void* stream, void** args, void** extra) {
-    if (strcmp((char*)function, "to_map") || x != 3 || y != 1 || z != 1 || bx != 256 || by != 1 || bz != 1) return INVALID;
+    std::string name = (char*)function;
+    bool halves = name == "to_map in bf16";
+    if ((name != "to_map" && !halves) || x != 3 || y != 1 || z != 1 || bx != 256 || by != 1 || bz != 1) return INVALID;
     if (shared || extra) return INVALID;
     const float* from = *(const float**)args[0];
-    float* to = *(float**)args[1];
+    void* to = *(void**)args[1];
     size_t n = *(unsigned long long*)args[2];
     check(from, 4 * n, "a kernel reads beyond its memory");
-    check(to, 4 * n, "a kernel writes beyond its memory");
-    return queue(stream, [=] { memcpy(to, from, 4 * n); });
+    check(to, (halves ? 2 : 4) * n, "a kernel writes beyond its memory");
+    return queue(stream, [=] {
+        for (size_t i = 0; i < n; i++)
+            if (halves) ((uint16_t*)to)[i] = shortened(from[i]);
+            else ((float*)to)[i] = from[i];
+    });
 }
 
-// ---- NVRTC: the compiled kernels are the source behind its options. ----
+// ---- NVRTC: the compiled kernels are the source behind its options, as an ELF. ----
 struct Program { std::string source, image; };
 API int nvrtcVersion(int* major, int* minor) { *major = setting("STAND_IN_NVRTC", 12); *minor = 4; return 0; }
 API int nvrtcGetNumSupportedArchs(int* count) { *count = 2; return 0; }
@@ -193,11 +258,15 @@ API int nvrtcCreateProgram(void** program, const char* source, const char*, int,
 API int nvrtcCompileProgram(void* program, int count, const char* const* options) {
     Program* p = (Program*)program;
     for (int i = 0; i < count; i++) p->image += std::string("// ") + options[i] + "\n";
-    p->image += p->source;
+    p->image = image_of(p->image + p->source);
     return 0;
 }
-API int nvrtcGetCUBINSize(void* program, size_t* bytes) { *bytes = ((Program*)program)->image.size() + 1; return 0; }
-API int nvrtcGetCUBIN(void* program, char* image) { strcpy(image, ((Program*)program)->image.c_str()); return 0; }
+API int nvrtcGetCUBINSize(void* program, size_t* bytes) { *bytes = ((Program*)program)->image.size(); return 0; }
+API int nvrtcGetCUBIN(void* program, char* image) {
+    const std::string& made = ((Program*)program)->image;
+    memcpy(image, made.data(), made.size());
+    return 0;
+}
 API int nvrtcDestroyProgram(void** program) { delete (Program*)*program; return 0; }
 
 // ---- cuBLASLt: plain loops over columns. ----
@@ -245,7 +314,8 @@ API int cublasLtMatmulAlgoGetHeuristic(void*, void* p, void* a, void* b, void* c
     sizes((Matrix*)b, product->transposed[1], &k2, &n);
     Matrix *out = (Matrix*)c, *out2 = (Matrix*)d;
     if (asked < 1 || k != k2 || out->rows != m || out->columns != n || out2->rows != m || out2->columns != n) return 7;
-    if (product->compute != 68) return 15;
+    // Products of f32, or with factors rounded to bf16.
+    if (product->compute != 68 && product->compute != 75) return 15;
     // With split sums it wants scratch.
     *(Found*)results = Found{{{m, n, k}}, ((Wishes*)w)->split ? 4096u : 0u, 0, 1.0f, {0}};
     *count = 1;
@@ -262,6 +332,7 @@ API int cublasLtMatmul(void*, void* p, const void* alpha, const void* A, void* a
     check(B, 4 * y.distance * y.columns, "the second operand of a product is too short");
     check(D, 4 * z.distance * z.columns, "the result of a product is too short");
     check(scratch, bytes, "the scratch of a product is too short");
+    if (misfortune("product")) return 13;
     return queue(stream, [=] {
         const float *first = (const float*)A, *second = (const float*)B;
         if (bytes) memset(scratch, 0xff, bytes);
@@ -288,8 +359,15 @@ static int set(void* tensor, int format, int type, int n, int c, int h, int w) {
 static size_t bytes_of(const Tensor* t) {
     return (size_t)t->size[0] * t->size[1] * t->size[2] * t->size[3] * (t->type == 9 ? 2 : 4);
 }
-static float& at(const void* values, const Tensor& t, int n, int c, int h, int w) {
-    return ((float*)values)[n * t.stride[0] + c * t.stride[1] + h * t.stride[2] + w * t.stride[3]];
+static size_t place(const Tensor& t, int n, int c, int h, int w) {
+    return n * t.stride[0] + c * t.stride[1] + h * t.stride[2] + w * t.stride[3];
+}
+static float get(const void* values, const Tensor& t, size_t place) {
+    return t.type == 9 ? widened(((uint16_t*)values)[place]) : ((float*)values)[place];
+}
+static void set_value(void* values, const Tensor& t, size_t place, float value) {
+    if (t.type == 9) ((uint16_t*)values)[place] = shortened(value);
+    else ((float*)values)[place] = value;
 }
 API size_t cudnnGetVersion() { return setting("STAND_IN_CUDNN", 91002); }
 API void cudnnGetLastErrorString(char* text, size_t len) { snprintf(text, len, "as the stand-in says"); }
@@ -364,11 +442,12 @@ static int convolve(int pass, void* handle, const void* alpha, const void* beta,
     check(scratch, bytes, "the scratch of a convolution is too short");
     const Tensor tx = *x, tw = *w, ty = *y;
     const Geometry geometry = *g;
-    if (tx.type != 0) return 3000;
+    if (misfortune("convolution")) return 5000;
     return queue(*(void**)handle, [=] {
         memset(scratch, 0xff, bytes);
-        const void* out = pass == 0 ? Y : pass == 1 ? W : X;
-        memset((void*)out, 0, bytes_of(pass == 0 ? &ty : pass == 1 ? &tw : &tx));
+        const Tensor& to = pass == 0 ? ty : pass == 1 ? tw : tx;
+        void* out = (void*)(pass == 0 ? Y : pass == 1 ? W : X);
+        std::vector<double> sums(bytes_of(&to) / (to.type == 9 ? 2 : 4));
         for (int n = 0; n < ty.size[0]; n++)
         for (int k = 0; k < ty.size[1]; k++)
         for (int i = 0; i < ty.size[2]; i++)
@@ -378,11 +457,13 @@ static int convolve(int pass, void* handle, const void* alpha, const void* beta,
         for (int s = 0; s < tw.size[3]; s++) {
             int h = i * geometry.step[0] - geometry.pad[0] + r, v = j * geometry.step[1] - geometry.pad[1] + s;
             if (h < 0 || v < 0 || h >= tx.size[2] || v >= tx.size[3]) continue;
-            float &a = at(X, tx, n, c, h, v), &b = at(W, tw, k, c, r, s), &d = at(Y, ty, n, k, i, j);
-            if (pass == 0) d += a * b;
-            if (pass == 1) b += a * d;
-            if (pass == 2) a += b * d;
+            size_t a = place(tx, n, c, h, v), b = place(tw, k, c, r, s), d = place(ty, n, k, i, j);
+            if (pass == 0) sums[d] += (double)get(X, tx, a) * get(W, tw, b);
+            if (pass == 1) sums[b] += (double)get(X, tx, a) * get(Y, ty, d);
+            if (pass == 2) sums[a] += (double)get(W, tw, b) * get(Y, ty, d);
         }
+        if (faulty("convolution", "wrong")) sums[sums.size() / 2] += 1;
+        for (size_t at = 0; at < sums.size(); at++) set_value(out, to, at, (float)sums[at]);
     });
 }
 API int cudnnConvolutionForward(void* h, const void* alpha, T* x, void* X, T* w, void* W, Geometry* g, int algorithm, void* scratch, size_t bytes, const void* beta, T* y, void* Y) {
@@ -403,6 +484,7 @@ API int cudnnTransformTensor(void* h, const void* alpha, T* x, const void* X, co
         for (int n = 0; n < from.size[0]; n++)
         for (int c = 0; c < from.size[1]; c++)
         for (int i = 0; i < from.size[2]; i++)
-        for (int j = 0; j < from.size[3]; j++) at(Y, to, n, c, i, j) = at(X, from, n, c, i, j);
+        for (int j = 0; j < from.size[3]; j++)
+            set_value(Y, to, place(to, n, c, i, j), get(X, from, place(from, n, c, i, j)));
     });
 }

@@ -22,6 +22,11 @@ impl Cache {
         Self { folder: Some(folder.into()) }
     }
 
+    /// Keeps nothing.
+    pub fn none() -> Self {
+        Self { folder: None }
+    }
+
     /// The user's: `$CLAPP_CACHE`, or `clapp` in `$XDG_CACHE_HOME` or in `~/.cache`.
     pub fn of_user() -> Self {
         let named = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
@@ -130,6 +135,6 @@ mod tests {
         let file = place.path().join("file");
         std::fs::write(&file, "").unwrap();
         assert_eq!(ask(&Cache::at(&file), &["x"], b"content"), (b"content".to_vec(), true));
-        assert_eq!(ask(&Cache { folder: None }, &["x"], b"content"), (b"content".to_vec(), true));
+        assert_eq!(ask(&Cache::none(), &["x"], b"content"), (b"content".to_vec(), true));
     }
 }

@@ -19,6 +19,7 @@ pub mod op;
 pub mod plan;
 pub mod precision;
 pub mod program;
+pub mod proof;
 pub mod together;
 pub mod train;
 pub mod training;

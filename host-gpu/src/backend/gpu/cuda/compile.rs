@@ -6,8 +6,10 @@ use super::super::kernels;
 use super::super::op::MapType;
 use super::errors::failed;
 use super::libraries::{Library, Version};
+use crate::memory::readable;
 use cudarc::nvrtc::{result, sys};
 use std::ffi::{CString, c_char, c_int};
+use std::time::Instant;
 
 /// What the kernels are compiled for, and how.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,6 +80,27 @@ pub fn compile(source: &str, build: &Build, cache: &Cache) -> Result<Vec<u8>, Gp
     let mut parts = vec![source, &version];
     parts.extend(options.iter().map(String::as_str));
     cache.get(&parts, || run(source, &options, &target))
+}
+
+/// Compiles all kernels anew, for a GPU of this compute capability, else for the newest machine that NVRTC knows; says what
+/// came out.
+///
+/// # Errors
+/// As [`kernels()`].
+pub fn check(capability: Option<[i32; 2]>) -> Result<String, GpuError> {
+    Library::Nvrtc.require()?;
+    let newest = supported()?.into_iter().max().unwrap_or(0);
+    let build = Build {
+        capability: capability.unwrap_or([newest / 10, newest % 10]),
+        maps: MapType::F32,
+        deterministic: false,
+    };
+    let start = Instant::now();
+    let image = kernels(&build, &Cache::none())?;
+    let [major, minor] = build.capability;
+    let seconds = start.elapsed().as_secs_f64();
+    let size = readable(image.len());
+    Ok(format!("all kernels, for compute capability {major}.{minor}, in {seconds:.1} s: {size}"))
 }
 
 /// The machines that NVRTC knows; [`Library::require`] must have said that it is there.

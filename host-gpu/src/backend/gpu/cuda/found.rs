@@ -93,6 +93,16 @@ pub fn count() -> Result<usize, GpuError> {
     }
 }
 
+/// There is no GPU of this number.
+pub fn no_such(device: usize) -> GpuError {
+    let known = count().unwrap_or(0);
+    GpuError::Missing {
+        what: format!("GPU {device}"),
+        reason: format!("the driver knows {known}, counted from 0"),
+        remedy: "name one of those that `clapp doctor` lists",
+    }
+}
+
 /// The GPUs that the driver knows.
 ///
 /// # Errors

@@ -27,6 +27,7 @@ use cudarc::driver::{CudaContext, CudaGraph, CudaStream, result, sys};
 use errors::{driver, failed};
 use group::Group;
 use launch::Kernels;
+use libraries::Library;
 use memory::Memory;
 use multiply::Products;
 use nccl::Communicator;
@@ -48,9 +49,9 @@ pub struct Cuda {
     // In the order in which they are given back: the stream's users before the stream.
     communicator: Option<Communicator>,
     staging: RefCell<Staging>,
-    convolutions: Convolutions,
-    products: Products,
-    kernels: Kernels,
+    convolutions: Result<Convolutions, GpuError>,
+    products: Result<Products, GpuError>,
+    kernels: Result<Kernels, GpuError>,
     memory: Memory,
     precision: Precision,
     stream: Arc<CudaStream>,
@@ -72,32 +73,52 @@ impl Cuda {
         for library in found::NEEDED {
             library.require()?;
         }
-        let devices = found::count()?;
-        if device >= devices {
-            return Err(GpuError::Missing {
-                what: format!("GPU {device}"),
-                reason: format!("the driver knows {devices}, counted from 0"),
-                remedy: "name one of those that `clapp doctor` lists",
-            });
-        }
         found::check_together()?;
+        let whole = Self::partial(device, precision, deterministic)?;
+        whole.kernels()?;
+        whole.convolutions()?;
+        whole.products()?;
+        Ok(whole)
+    }
+
+    /// As [`Cuda::new`], with whatever is there: kernels, convolutions and products that cannot be had are an error only
+    /// where they are asked for.
+    ///
+    /// # Errors
+    /// As [`Cuda::new`], of driver and GPU.
+    pub fn partial(device: usize, precision: Precision, deterministic: bool) -> Result<Self, GpuError> {
+        if device >= found::count()? {
+            return Err(found::no_such(device));
+        }
         let what = format!("starting GPU {device}");
         let context = CudaContext::new(device).map_err(driver(&what))?;
         let (major, minor) = context.compute_capability().map_err(driver(&what))?;
         let build = Build { capability: [major, minor], maps: precision.maps(), deterministic };
-        let kernels = Kernels::load(&context, compile::kernels(&build, &Cache::of_user())?)?;
         let stream = context.new_stream().map_err(driver(&what))?;
+        let with = |library: Library| library.require().map(drop);
         Ok(Self {
             communicator: None,
             staging: RefCell::new(Staging::new(&stream)?),
-            convolutions: Convolutions::new(&stream, precision, deterministic)?,
-            products: Products::new(&stream, precision, deterministic)?,
-            kernels,
+            convolutions: with(Library::Cudnn).and_then(|()| Convolutions::new(&stream, precision, deterministic)),
+            products: with(Library::CublasLt).and_then(|()| Products::new(&stream, precision, deterministic)),
+            kernels: compile::kernels(&build, &Cache::of_user()).and_then(|image| Kernels::load(&context, image)),
             memory: Memory::new(&stream)?,
             precision,
             stream,
             context,
         })
+    }
+
+    fn kernels(&self) -> Result<&Kernels, GpuError> {
+        self.kernels.as_ref().map_err(Clone::clone)
+    }
+
+    fn convolutions(&self) -> Result<&Convolutions, GpuError> {
+        self.convolutions.as_ref().map_err(Clone::clone)
+    }
+
+    fn products(&self) -> Result<&Products, GpuError> {
+        self.products.as_ref().map_err(Clone::clone)
     }
 
     /// Joins the processes of other GPUs, so that collectives are over all of them. Waits until all have come.
@@ -233,12 +254,12 @@ impl Executor for Cuda {
 
     fn convolution_scratch(&self, pass: Pass, shape: &Convolution) -> Result<usize, GpuError> {
         self.bind()?;
-        self.convolutions.scratch(pass, shape)
+        self.convolutions()?.scratch(pass, shape)
     }
 
     fn product_scratch(&self, product: &Product) -> Result<usize, GpuError> {
         self.bind()?;
-        self.products.scratch(product)
+        self.products()?.scratch(product)
     }
 
     fn run(&self, op: &Op<u64>) -> Result<(), GpuError> {
@@ -249,15 +270,15 @@ impl Executor for Cuda {
             Op::Launch { kernel, grid, block, args } => {
                 check_arguments(kernel, args)?;
                 // SAFETY: as above; the arguments are of the number and the kinds that the kernel's source says.
-                unsafe { self.kernels.run(&self.stream, kernel, *grid, *block, args) }
+                unsafe { self.kernels()?.run(&self.stream, kernel, *grid, *block, args) }
             }
             // SAFETY: as above.
             Op::Convolve { pass, shape, a, b, out, scratch } => unsafe {
-                self.convolutions.run(*pass, shape, [*a, *b, *out], *scratch)
+                self.convolutions()?.run(*pass, shape, [*a, *b, *out], *scratch)
             },
             // SAFETY: as above.
             Op::Multiply { product, a, b, out, scratch } => unsafe {
-                self.products.run(product, [*a, *b, *out], *scratch)
+                self.products()?.run(product, [*a, *b, *out], *scratch)
             },
             Op::Copy { from, to, bytes } => self.copy(*from, *to, *bytes),
             Op::Zero { bytes: 0, .. } => Ok(()),
@@ -274,9 +295,9 @@ impl Executor for Cuda {
         // What the libraries have to decide is decided before: nothing may be taken or asked while the stream records.
         for op in &ops {
             match op {
-                Op::Convolve { pass, shape, .. } => drop(self.convolutions.scratch(*pass, shape)?),
-                Op::Multiply { product, .. } => drop(self.products.scratch(product)?),
-                Op::Launch { kernel, .. } => self.kernels.prepare(kernel)?,
+                Op::Convolve { pass, shape, .. } => drop(self.convolutions()?.scratch(*pass, shape)?),
+                Op::Multiply { product, .. } => drop(self.products()?.scratch(product)?),
+                Op::Launch { kernel, .. } => self.kernels()?.prepare(kernel)?,
                 Op::Copy { .. } | Op::Zero { .. } | Op::Collect { .. } => {}
             }
         }
