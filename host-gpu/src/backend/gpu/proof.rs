@@ -150,7 +150,7 @@ impl Sums {
         for (at, (found, (sum, size))) in found.iter().zip(self.sum.iter().zip(&self.size)).enumerate() {
             let error = (f64::from(*found) - sum).abs() / size.max(f64::MIN_POSITIVE);
             // Not a number must not pass.
-            if !(error <= bound) {
+            if error.is_nan() || error > bound {
                 let count = self.sum.len();
                 return Err(Fault::Values(format!(
                     "value {at} of {count} is {found}, the CPU has {sum:.6}: off by {error:.1e} of its products' sizes, \
