@@ -201,11 +201,11 @@ fn dense_3x3<const W: usize>(
         let mut sums = [[0.0_f32; 3]; 2];
         let [first_sums, second_sums] = &mut sums;
         for (row, (first, second)) in rows.iter().zip(first.iter().zip(second)) {
-            for at in 0..W {
-                for column in 0..3 {
+            for (at, (first, second)) in first.iter().zip(second).enumerate() {
+                for (column, (first_sum, second_sum)) in first_sums.iter_mut().zip(&mut *second_sums).enumerate() {
                     if let Some(value) = row.get((at + column).wrapping_sub(1)) {
-                        first_sums[column] += first[at] * value;
-                        second_sums[column] += second[at] * value;
+                        *first_sum += first * value;
+                        *second_sum += second * value;
                     }
                 }
             }
@@ -265,11 +265,12 @@ fn add_products<const P: usize, const N: usize>(
     window: [&[f32; N]; 3],
     [first_sums, second_sums]: &mut [[f32; 9]; 2],
 ) {
-    for at in 0..P {
-        for (row, values) in window.iter().enumerate() {
-            for column in 0..3 {
-                first_sums[3 * row + column] += first[at] * values[at + column];
-                second_sums[3 * row + column] += second[at] * values[at + column];
+    let sums = first_sums.as_chunks_mut::<3>().0.iter_mut().zip(second_sums.as_chunks_mut::<3>().0);
+    for (values, (first_sums, second_sums)) in window.iter().zip(sums) {
+        for (values, (first, second)) in values.windows(3).zip(first.iter().zip(second)) {
+            for ((value, first_sum), second_sum) in values.iter().zip(&mut *first_sums).zip(&mut *second_sums) {
+                *first_sum += first * value;
+                *second_sum += second * value;
             }
         }
     }

@@ -1,5 +1,6 @@
 //! Dense products on slices: dot product, matrix times vector, sums of squares.
 
+use crate::math::sqrt;
 use crate::rows::each_row;
 
 /// Elements of a gradient that are summed up on the stack at a time.
@@ -13,6 +14,20 @@ pub fn dot(a: &[f32], b: &[f32]) -> f32 {
 /// `sum_i a_i^2`, in pieces, so that a long sum does not swallow its last terms.
 pub fn squares(a: &[f32]) -> f32 {
     a.chunks(256).fold(0.0, |sum, piece| sum + dot(piece, piece))
+}
+
+/// `sqrt(sum_i a_i^2)`, also where the squares are too small for an `f32`. Infinite where they are too large.
+pub fn norm(a: &[f32]) -> f32 {
+    let sum = squares(a);
+    // Squares that were rounded to nothing, below 2^-149 each, are nothing beside this. A NaN stays one.
+    if sum >= 1e-20 || sum.is_nan() {
+        return sqrt(sum);
+    }
+    const SCALE: f32 = (1_u64 << 63) as f32;
+    let scaled = a.chunks(256).fold(0.0_f32, |sum, piece| {
+        sum + piece.iter().fold(0.0, |sum, a| sum + (a * SCALE) * (a * SCALE))
+    });
+    sqrt(scaled) / SCALE
 }
 
 /// `out_i += scale * a_i`.

@@ -4,7 +4,6 @@ use crate::contrast::{self, Phase};
 use crate::error::{at_least, exactly};
 use crate::guard::{Guard, Refusal};
 use crate::infer::finite;
-use crate::math::the_one_nan;
 use crate::network::NetworkView;
 use crate::observer::{LayerReport, Observer, Outcome};
 use crate::optimizer::Optimizer;
@@ -65,7 +64,7 @@ pub struct Buffers<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Summary {
-    /// Sum of the losses of the layers up to [`Summary::unsound`].
+    /// Sum of the losses of the layers up to [`Summary::unsound`] whose scores are finite.
     pub loss: f32,
     /// Layers that learnt.
     pub applied: u32,
@@ -82,8 +81,8 @@ impl Summary {
         self.refused += u32::from(matches!(report.outcome, Outcome::Refused(_)));
         if matches!(report.outcome, Outcome::Refused(Refusal::Activity)) {
             self.unsound = Some(report.layer);
-        } else {
-            self.loss = the_one_nan(self.loss + report.loss);
+        } else if report.is_finite() {
+            self.loss = (self.loss + report.loss).clamp(-f32::MAX, f32::MAX);
         }
     }
 }
@@ -197,12 +196,19 @@ impl<'a> Learner<'a> {
         self.previous = Previous::Nothing;
     }
 
-    /// Changes the optimiser's settings, such as the learning rate.
+    /// Changes the optimiser's settings, such as the learning rate, or the optimiser.
+    ///
+    /// Another optimiser finds no state: a velocity of SGD with momentum is none of LARS. The state is set to zero then, and
+    /// the layers' steps, by which AdamW corrects its bias, begin anew. The same optimiser keeps both.
     ///
     /// # Errors
     /// The new optimiser needs a state of another length.
     pub fn set_optimizer(&mut self, optimizer: Optimizer) -> Result<(), Error> {
         exactly(Buffer::State, optimizer.state_len(&self.network), self.buffers.state.len())?;
+        if core::mem::discriminant(&optimizer) != core::mem::discriminant(&self.optimizer) {
+            self.buffers.state.fill(0.0);
+            self.buffers.layers.iter_mut().for_each(|layer| layer.steps = 0);
+        }
         self.optimizer = optimizer;
         Ok(())
     }

@@ -87,6 +87,13 @@ pub struct LayerReport {
     pub satisfied: f32,
 }
 
+impl LayerReport {
+    /// Whether loss and scores are finite: all that is said of a layer that learns.
+    pub(crate) fn is_finite(&self) -> bool {
+        [Some(self.loss), self.mean_positive, self.mean_negative].into_iter().flatten().all(f32::is_finite)
+    }
+}
+
 /// Sees each factor of the rule while it is at hand. All methods do nothing unless overridden.
 pub trait Observer {
     /// A layer's activity, once per call and layer, unless it is not finite.

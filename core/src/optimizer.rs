@@ -1,5 +1,6 @@
 //! Optimisers (spec 5.1): what a gradient does to parameters and to the optimiser's state.
 
+use crate::dense::squares;
 use crate::math::sqrt;
 use crate::network::NetworkView;
 
@@ -101,9 +102,16 @@ pub(crate) struct Scan {
     pub parameters: f32,
     /// Sum of squares of the state's first part.
     pub first: f32,
-    /// 0, or NaN where the state's second part has an element that is not a finite number of at least zero.
-    pub second: f32,
+    /// Number of parameters.
+    pub count: usize,
+    /// AdamW: a second moment is not a finite number of at least zero.
+    pub spoilt: bool,
+    /// AdamW: a first moment is larger than its second moment allows, by [`Step::moments`].
+    pub inconsistent: bool,
 }
+
+/// Room for what a sum of squares leaves out of a norm: squares too small for an `f32`.
+pub(crate) const TINY: f32 = 1e-18;
 
 impl Step {
     /// The rule after `steps` earlier steps of the layer, for updates multiplied by `modulator`.
@@ -138,22 +146,75 @@ impl Step {
         !matches!(self.kind, Kind::Sgd { keeps_state: false, .. } | Kind::Record) || self.weight_decay != 0.0
     }
 
+    /// AdamW: an upper bound of `m^2 / v` of moments that began at zero, whatever the gradients were.
+    ///
+    /// By the inequality of Cauchy and Schwarz a step with gradient g leaves at most `r' = (b1^2 / b2) r + c1^2 / c2` of
+    /// a ratio of r, with `c = 1 - b`; this is where r' = r.
+    fn moments(&self) -> Option<f32> {
+        let Kind::AdamW { betas: [b1, b2], complements: [c1, c2], .. } = self.kind else { return None };
+        let kept = b1 * b1 / b2;
+        (kept < 1.0 && c2 > 0.0).then(|| 1.01 * (c1 * c1 / c2) / (1.0 - kept))
+    }
+
+    /// What the bound of an update has to know of a tensor's parameters and state.
+    pub fn scan(&self, scan: &mut Scan, parameters: &[f32], first: &[f32], second: &[f32]) {
+        scan.parameters += squares(parameters);
+        scan.first += squares(first);
+        scan.count += parameters.len();
+        let most = self.moments().unwrap_or(0.0);
+        for (m, v) in first.iter().zip(second) {
+            scan.spoilt |= !(*v >= 0.0 && v.is_finite());
+            scan.inconsistent |= !(m * m <= most * v);
+        }
+    }
+
+    /// Lets the state decay as a gradient of zero would, and sets to zero what is not finite of it.
+    pub fn decay(&self, first: &mut [f32], second: &mut [f32]) {
+        let share = |share: f32| if (0.0..1.0).contains(&share) { share } else { 0.0 };
+        let [first_share, second_share] = match self.kind {
+            Kind::Sgd { momentum, .. } => [share(momentum), 0.0],
+            Kind::AdamW { betas, .. } => betas.map(share),
+            Kind::Record => return,
+        };
+        for (part, share) in [(first, first_share), (second, second_share)] {
+            for value in part {
+                *value = if value.is_finite() { share * *value } else { 0.0 };
+            }
+        }
+    }
+
+    /// The same rule with its updates scaled down by `factor`.
+    pub fn scaled(self, factor: f32) -> Self {
+        Self { rate: self.rate * factor, ..self }
+    }
+
     /// An upper bound of the norm of the update of parameters with a gradient of norm `gradient` (after
     /// LARS's scaling); also bounds every intermediate result. Not finite where there is no useful bound.
     pub fn bound(&self, gradient: f32, scan: &Scan) -> f32 {
-        let parameters = if self.weight_decay == 0.0 { 0.0 } else { self.weight_decay.abs() * sqrt(scan.parameters) };
+        let decay = self.weight_decay.abs();
+        let parameters = if decay == 0.0 { 0.0 } else { decay * (sqrt(scan.parameters) + TINY) };
         let rate = self.rate.abs();
         let step = match self.kind {
             Kind::Sgd { momentum, keeps_state } => {
-                let kept = if keeps_state { momentum.abs() * sqrt(scan.first) } else { 0.0 };
+                let kept = if keeps_state { momentum.abs() * (sqrt(scan.first) + TINY) } else { 0.0 };
                 gradient + parameters + kept
             }
-            Kind::AdamW { betas, first, eps, .. } => {
-                // The means must be means, and the square of the gradient must not overflow either.
-                if !betas.iter().all(|beta| (0.0..1.0).contains(beta)) || eps <= 0.0 || gradient > 1e18 {
+            Kind::AdamW { betas, first, second, eps, .. } => {
+                let means = sqrt(scan.first) + gradient;
+                // The means must be means, and no square of a gradient may overflow either.
+                let sound = betas.iter().all(|beta| (0.0..1.0).contains(beta)) && eps > 0.0 && !scan.spoilt;
+                if !(sound && means <= 1e18) {
                     return f32::INFINITY;
                 }
-                (sqrt(scan.first) + gradient) * first / eps + parameters + scan.second
+                let loose = means * first / eps;
+                let tight = match self.moments() {
+                    // A tenth more, for square roots that are approximate; and room for moments whose squares vanish.
+                    Some(most) if !scan.inconsistent => {
+                        (1.1 * sqrt(most) * first / second + TINY * first / eps) * sqrt(scan.count as f32)
+                    }
+                    _ => loose,
+                };
+                if tight < loose { tight + parameters } else { loose + parameters }
             }
             Kind::Record => return 0.0,
         };

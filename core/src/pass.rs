@@ -4,13 +4,13 @@
 use crate::contrast::Phase;
 use crate::guard::Refusal;
 use crate::infer::{cut, forward, in_and_out};
-use crate::learner::{Learner, Previous, Summary};
+use crate::learner::{LayerState, Learner, Previous, Summary};
 use crate::math::the_one_nan;
 use crate::network::{Context, NetworkView, Projection};
 use crate::observer::{Activity, LayerReport, Observer, Outcome, Source};
 use crate::plan::Layer;
 use crate::rows::each_row;
-use crate::rule::{Lesson, Loss, Pairing, PooledError, Target};
+use crate::rule::{Learnt, Lesson, Loss, Pairing, PooledError, Target};
 
 /// What [`Pass::step_layer`] did.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -178,11 +178,11 @@ impl Pass<'_, '_> {
                 observer.scores(&loss.scores(layer.index));
             }
             sum_up(&mut report, &losses);
-            let state = buffers.layers.get_mut(layer.index);
-            let frozen = state.as_ref().is_some_and(|state| state.frozen);
-            report.outcome = if !losses.iter().flatten().all(Loss::is_finite) {
+            let mut spare = LayerState::NEW;
+            let state = buffers.layers.get_mut(layer.index).unwrap_or(&mut spare);
+            report.outcome = if !(losses.iter().flatten().all(Loss::is_finite) && report.is_finite()) {
                 Outcome::Refused(Refusal::Score)
-            } else if frozen {
+            } else if state.frozen {
                 Outcome::Frozen
             } else if self.modulator == 0.0 {
                 Outcome::Muted
@@ -201,18 +201,18 @@ impl Pass<'_, '_> {
                 };
                 let target =
                     Target { parameters: buffers.parameters, state: buffers.state, counterpart: prediction, scratch };
-                let steps = state.as_ref().map_or(0, |state| state.steps);
-                match lesson.learn(optimizer, guard, self.modulator, steps, target) {
-                    Ok(norm) => {
+                match lesson.learn(optimizer, guard, self.modulator, state, target) {
+                    Ok(Learnt { norm, scaled }) => {
                         report.update_norm = norm;
+                        if scaled {
+                            state.refused = state.refused.saturating_add(1);
+                        }
                         Outcome::Applied
                     }
                     Err(reason) => Outcome::Refused(reason),
                 }
             };
-            if let Some(state) = state {
-                state.count(report.outcome, self.modulator);
-            }
+            state.count(report.outcome, self.modulator);
         }
         if streams {
             let context = buffers.contexts.get_mut(layer.feature_offset..layer.feature_offset + len);

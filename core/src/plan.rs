@@ -53,7 +53,7 @@ pub enum NetworkError {
     },
     /// `theta` is not a finite number above zero, or `pos_coeff` not a finite number of at least zero.
     Rule,
-    /// More than 2^27 elements are needed somewhere.
+    /// More than 2^27 elements are needed somewhere, or a stride reaches over more.
     TooLarge {
         /// Index of the layer.
         layer: usize,
@@ -73,7 +73,7 @@ impl NetworkError {
             }
             Self::Identity { .. } => "an identity projection needs a context as long as the layer's pooled activity",
             Self::Rule => "theta must be finite and above zero, pos_coeff finite and at least zero",
-            Self::TooLarge { .. } => "a layer needs more than 2^27 elements",
+            Self::TooLarge { .. } => "a layer needs more than 2^27 elements, or its stride reaches over more",
         }
     }
 
@@ -208,6 +208,20 @@ const fn bounded_shape(shape: Shape) -> bool {
     }
 }
 
+/// Whether the strides, in elements of a padded map `width` wide and from one max-pool window to the next, can be
+/// counted: a stride may be longer than the map, which then has one position.
+const fn bounded_steps(block: &Block, width: usize) -> bool {
+    let [rows, columns] = match block.max_pool {
+        Some(window) => window,
+        None => [1, 1],
+    };
+    let down = match bounded(block.stride[0], width) {
+        Some(row) => bounded(row, rows),
+        None => None,
+    };
+    down.is_some() && bounded(block.stride[1], columns).is_some()
+}
+
 const fn pooled_shape(output: Shape, pool: LossPool) -> Option<Shape> {
     let [height, width] = match pool {
         LossPool::Global => [1, 1],
@@ -239,7 +253,7 @@ const fn block_layer(index: usize, block: Block, input: Shape) -> Result<Layer, 
             let (Some(rows), Some(columns)) = (height.checked_div(h), width.checked_div(w)) else {
                 return Err(NetworkError::MaxPool { layer });
             };
-            if rows == 0 || columns == 0 || h * w > 255 {
+            if rows == 0 || columns == 0 || !matches!(h.checked_mul(w), Some(..=255)) {
                 return Err(NetworkError::MaxPool { layer });
             }
             Shape::new(block.out_channels, rows, columns)
@@ -257,7 +271,12 @@ const fn block_layer(index: usize, block: Block, input: Shape) -> Result<Layer, 
     };
     // Neither sum wraps: window_positions has added up the padding.
     let padded = Shape::new(1, input.height + 2 * block.padding[0], input.width + 2 * block.padding[1]);
-    if kernel.is_none() || !bounded_shape(padded) || !bounded_shape(conv) || !bounded_shape(pooled) {
+    if kernel.is_none()
+        || !bounded_shape(padded)
+        || !bounded_shape(conv)
+        || !bounded_shape(pooled)
+        || !bounded_steps(&block, padded.width)
+    {
         return Err(NetworkError::TooLarge { layer });
     }
     Ok(Layer { index, block, input, conv, output, pooled, encoder_offset: 0, feature_offset: 0 })
@@ -285,7 +304,7 @@ impl NetworkView<'_> {
             Ok(top) => top.pooled.len(),
             Err(error) => return Err(error),
         };
-        let mut parameters = 0_usize;
+        let (mut parameters, mut features) = (0_usize, 0_usize);
         let mut layer = 0;
         while layer < self.blocks.len() {
             let plan = match self.try_layer(layer) {
@@ -305,7 +324,8 @@ impl NetworkView<'_> {
                 parameters += if self.rule.context.has_same() { same } else { 0 };
                 parameters += if self.rule.context.has_top() { feedback } else { 0 };
             }
-            if parameters > MOST_ELEMENTS * 4 {
+            features += own;
+            if parameters > MOST_ELEMENTS * 4 || features > MOST_ELEMENTS {
                 return Err(NetworkError::TooLarge { layer });
             }
             layer += 1;
@@ -327,8 +347,9 @@ impl NetworkView<'_> {
                 Err(error) => return Err(error),
                 Ok(layer) if at == index => return Ok(Layer { encoder_offset, feature_offset, ..layer }),
                 Ok(layer) => {
-                    encoder_offset += layer.encoder_len();
-                    feature_offset += layer.pooled.len();
+                    // Networks that have not been checked yet walk here, too.
+                    encoder_offset = layer.encoder_len().saturating_add(encoder_offset);
+                    feature_offset = layer.pooled.len().saturating_add(feature_offset);
                     input = layer.output;
                 }
             }
@@ -464,18 +485,20 @@ impl NetworkView<'_> {
     /// `f32` workspace of a batch of `pairs` pairs with `negatives` negatives a row: two activation buffers
     /// of `2 pairs` frames, pooled activities, predictions and pooled gradients (in two parts) of one layer, contexts from
     /// the top where the rule has them, scores and gating factors, scratch of the update.
+    ///
+    /// `usize::MAX` where so many elements cannot be counted.
     pub const fn batch_len(&self, pairs: usize, negatives: usize) -> usize {
-        let rows = 2 * pairs;
         let [even, odd] = self.activation_lens();
         let top = if self.rule.context.has_top() { self.top_len() } else { 0 };
-        let losses = if matches!(self.rule.context, crate::network::Context::Both) { 2 } else { 1 };
-        let row = even + odd + 4 * self.largest_pooled() + top + losses * 2 * (1 + negatives);
-        rows * row + self.gradient_scratch_len()
+        let losses: usize = if matches!(self.rule.context, crate::network::Context::Both) { 2 } else { 1 };
+        let scores = negatives.saturating_add(1).saturating_mul(2 * losses);
+        let row = scores.saturating_add(even + odd + 4 * self.largest_pooled() + top);
+        pairs.saturating_mul(2).saturating_mul(row).saturating_add(self.gradient_scratch_len())
     }
 
     /// `u8` workspace of a batch of `pairs` pairs: positions of maxima.
     pub const fn batch_argmax_len(&self, pairs: usize) -> usize {
-        2 * pairs * self.argmax_len()
+        pairs.saturating_mul(2).saturating_mul(self.argmax_len())
     }
 
     /// Multiply-accumulates of inference for one frame.
@@ -507,23 +530,26 @@ impl NetworkView<'_> {
     /// Multiply-accumulates of one `step` of `pairs` pairs; a context from the top needs a second forward pass.
     pub const fn batch_macs(&self, pairs: usize) -> u64 {
         let passes = if self.rule.context.has_top() { 3 } else { 2 };
-        2 * pairs as u64 * (passes * self.forward_macs() + self.projection_macs())
+        (passes * self.forward_macs() + self.projection_macs()).saturating_mul(2).saturating_mul(pairs as u64)
     }
 
     /// Bytes of RAM for inference with parameters in flash, without the frame itself.
     pub const fn inference_bytes(&self) -> usize {
-        4 * self.inference_len()
+        self.inference_len().saturating_mul(4)
     }
 
     /// Bytes of RAM for streaming learning with SGD: parameters, contexts, workspace, positions of maxima;
     /// without the frame.
     pub const fn stream_bytes(&self) -> usize {
-        4 * (self.parameter_len() + self.context_len() + self.stream_len()) + self.argmax_len()
+        let elements = self.parameter_len() + self.context_len() + self.stream_len();
+        elements.saturating_mul(4).saturating_add(self.argmax_len())
     }
 
-    /// Bytes of RAM for learning from batches of `pairs` pairs with SGD; without the frames.
+    /// Bytes of RAM for learning from batches of `pairs` pairs with SGD: parameters, contexts (the learner holds them
+    /// in any case), workspace, positions of maxima; without the frames.
     pub const fn batch_bytes(&self, pairs: usize, negatives: usize) -> usize {
-        4 * (self.parameter_len() + self.batch_len(pairs, negatives)) + self.batch_argmax_len(pairs)
+        let elements = (self.parameter_len() + self.context_len()).saturating_add(self.batch_len(pairs, negatives));
+        elements.saturating_mul(4).saturating_add(self.batch_argmax_len(pairs))
     }
 
     /// Elements that back-propagation through the network would have to keep for one frame:
@@ -575,5 +601,67 @@ impl Size {
                 lists * layer.output.area() + layer.padded_len() + filters * layer.fan_in()
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::network::{Network, Rule};
+
+    const FRAME: Shape = Shape::new(1, 8, 8);
+
+    fn refused(input: Shape, block: Block) -> NetworkError {
+        Network::try_new(input, [block], Rule::clapp_pp()).expect_err("it must not fit")
+    }
+
+    #[test]
+    fn sizes_that_cannot_be_counted_are_errors() {
+        let block = Block::conv(4, [3, 3]);
+        let (wide, too_large) = (1_usize << (usize::BITS / 2 + 8), NetworkError::TooLarge { layer: 0 });
+        let window = 1_usize << (usize::BITS / 2 + 1);
+        assert_eq!(refused(FRAME, block.padding([wide; 2]).max_pool([window; 2])), NetworkError::MaxPool { layer: 0 });
+        assert_eq!(refused(FRAME, block.padding([usize::MAX; 2])), NetworkError::Kernel { layer: 0 });
+        for at in 0..2 {
+            let mut stride = [1, 1];
+            stride[at] = 1 << (usize::BITS - 2);
+            assert_eq!(refused(FRAME, block.stride(stride)), too_large);
+            stride[at] = usize::MAX;
+            assert_eq!(refused(FRAME, block.stride(stride).max_pool([1, 1])), too_large);
+        }
+        assert_eq!(refused(FRAME, block.loss_pool(LossPool::Adaptive([usize::MAX; 2]))), too_large);
+        assert_eq!(refused(FRAME, block.loss_pool(LossPool::Block([usize::MAX; 2]))), NetworkError::LossPool { layer: 0 });
+        assert_eq!(refused(FRAME, Block::conv(usize::MAX, [3, 3])), too_large);
+        assert_eq!(refused(Shape::new(usize::MAX, usize::MAX, usize::MAX), block), too_large);
+        // A stride longer than the map has one position, and is fine.
+        assert!(Network::try_new(FRAME, [block.stride([100, 100])], Rule::clapp_pp()).is_ok());
+    }
+
+    #[test]
+    fn many_large_layers_are_an_error_too() {
+        let blocks = [Block::conv(1 << 13, [1, 1]).loss_pool(LossPool::Global); 40];
+        let view = NetworkView::try_new(Shape::new(1 << 13, 1, 1), &blocks, Rule::clapp_pp());
+        assert!(matches!(view, Err(NetworkError::TooLarge { .. })));
+    }
+
+    #[test]
+    fn buffers_that_cannot_be_counted_are_as_long_as_can_be() {
+        let network = Network::new(FRAME, [Block::conv(4, [3, 3]).max_pool([2, 2])], Rule::clapp_pp());
+        let view = network.view();
+        for pairs in [usize::MAX, usize::MAX / 2, usize::MAX / 64] {
+            assert_eq!(view.batch_len(pairs, 1), usize::MAX);
+            assert_eq!(view.batch_bytes(pairs, 1), usize::MAX);
+        }
+        assert_eq!(view.batch_len(1, usize::MAX), usize::MAX);
+        assert_eq!(view.batch_argmax_len(usize::MAX), usize::MAX);
+        assert_eq!(view.batch_macs(usize::MAX), u64::MAX);
+    }
+
+    #[test]
+    fn bytes_of_batches_count_all_that_a_learner_holds() {
+        let network = Network::new(FRAME, [Block::conv(4, [3, 3]).max_pool([2, 2])], Rule::clapp_pp());
+        let view = network.view();
+        let elements = view.parameter_len() + view.context_len() + view.batch_len(5, 2);
+        assert_eq!(view.batch_bytes(5, 2), 4 * elements + view.batch_argmax_len(5));
     }
 }

@@ -75,9 +75,11 @@ fn max_of_row<'a>(windows: impl Iterator<Item = &'a [f32]>, first: usize, out: &
 
 /// First row and number of rows (or columns) of adaptive cell `index` of `count` over `size`.
 fn adaptive_cell(index: usize, count: usize, size: usize) -> (usize, usize) {
-    let count = count.max(1);
-    let first = index * size / count;
-    (first, ((index + 1) * size).div_ceil(count).saturating_sub(first))
+    // The product of two sizes below 2^27 needs 64 bits.
+    let [index, count, size] = [index, count, size].map(|size| size as u64);
+    let first = (index * size).checked_div(count).unwrap_or(0);
+    let end = ((index + 1) * size + count).saturating_sub(1).checked_div(count).unwrap_or(0);
+    (first as usize, end.saturating_sub(first) as usize)
 }
 
 /// The cell (first, length) along one dimension under a pooling.
@@ -170,4 +172,19 @@ pub fn spread_bound(pool: LossPool, pooled: Shape, shape: Shape) -> f32 {
         LossPool::Block(_) | LossPool::Global => 1.0 / cell(pool, dimension, 0, count, size).1.max(1) as f32,
     };
     along(0, pooled.height, shape.height) * along(1, pooled.width, shape.width)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Positions of a long signal, whose products with the number of cells need more than 32 bits.
+    #[test]
+    fn adaptive_cells_of_a_long_signal() {
+        assert_eq!(adaptive_cell(65_535, 65_536, 65_536), (65_535, 1));
+        assert_eq!(adaptive_cell(65_535, 65_536, 1 << 26), (65_535 << 10, 1 << 10));
+        assert_eq!(adaptive_cell(2, 3, 65_537), (43_691, 21_846));
+        assert_eq!(adaptive_cell(1, 3, 4), (1, 2));
+        assert_eq!(adaptive_cell(4, 5, 2), (1, 1));
+    }
 }

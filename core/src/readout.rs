@@ -3,11 +3,12 @@
 //! Both keep their numbers in slices that the caller owns, refuse what is not finite, and leave everything
 //! as it was where they refuse. [`Linear`] learns by the delta rule on its softmax, and
 //! [`cross_entropy_gradient`] with [`descend`] does the same over a batch under any optimiser (spec 5.3). [`NearestMean`]
-//! needs no learning rate: it keeps each class's mean.
+//! needs no learning rate: it keeps each class's mean, over its last examples.
 
 use crate::dense::squares;
 use crate::math;
-use crate::optimizer::{Optimizer, Step, Totals};
+use crate::optimizer::{Optimizer, Step, Totals, UNBOUNDED};
+use crate::rows::{each_row, each_row_mut};
 
 /// Why a head refused to work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,7 +23,8 @@ pub enum ReadoutError {
         /// Number of classes.
         classes: usize,
     },
-    /// A feature, a result computed from it, or the learning rate is not finite.
+    /// A feature, a result computed from it, or the learning rate is not finite, or so large that the head
+    /// would not stay finite.
     NotFinite,
     /// No class has been learnt yet.
     Untrained,
@@ -33,7 +35,9 @@ impl core::fmt::Display for ReadoutError {
         match self {
             Self::Length => f.write_str("the lengths of features, weights, bias or scratch do not fit together"),
             Self::Label { label, classes } => write!(f, "label {label} is not below the {classes} classes"),
-            Self::NotFinite => f.write_str("a feature, a logit or the learning rate is not finite"),
+            Self::NotFinite => {
+                f.write_str("a feature, a logit, a distance or the learning rate is not finite, or too large to learn from")
+            }
             Self::Untrained => f.write_str("no class has been learnt yet"),
         }
     }
@@ -91,14 +95,17 @@ impl<'a> Linear<'a> {
     /// gradient descent on the cross-entropy. Returns the cross-entropy before the step, in nats.
     ///
     /// # Errors
-    /// Those of [`Linear::logits`], [`ReadoutError::Label`], and [`ReadoutError::NotFinite`] for `rate`;
-    /// nothing is learnt then.
+    /// Those of [`Linear::logits`], [`ReadoutError::Label`], and [`ReadoutError::NotFinite`] for a `rate` that is not
+    /// finite, or a step that could move a logit of these features by 2^100 or more: `|rate| (|x|^2 + 1)` bounds it.
+    /// Nothing is learnt then.
     pub fn learn(&mut self, features: &[f32], label: usize, rate: f32) -> Result<f32, ReadoutError> {
         check_label(label, self.bias.len())?;
-        if !rate.is_finite() {
+        self.logits(features)?;
+        // The errors lie between -1 and 1, so this bounds each change of a weight or a bias, too. A NaN is not below.
+        let reach = rate.abs() * (squares(features) + 1.0);
+        if !(reach < UNBOUNDED) {
             return Err(ReadoutError::NotFinite);
         }
-        self.logits(features)?;
         let loss = into_error(self.logits, label);
         add_outer(-rate, self.logits, features, self.weight, self.bias);
         Ok(loss)
@@ -132,7 +139,7 @@ pub fn cross_entropy_gradient(
     bias_gradient.fill(0.0);
     let share = 1.0 / labels.len() as f32;
     let mut loss = 0.0;
-    for (row, &label) in batch.chunks_exact(features.max(1)).zip(labels) {
+    for (row, &label) in each_row(batch, features).zip(labels) {
         check_label(label, bias.len())?;
         compute_logits(weight, bias, row, logits)?;
         loss += into_error(logits, label);
@@ -188,16 +195,25 @@ pub fn descend(
 }
 
 /// Nearest class mean: the class whose mean features are closest in Euclidean distance.
+///
+/// A mean is the plain mean of a class's first [`NearestMean::SPAN`] examples. From then on each example moves it by
+/// `1 / SPAN` of the way, so that it follows a sensor that drifts: 1,000 examples replace all but 0.04 % of what was
+/// learnt before. The price is a mean that scatters by 6 % of what single examples do. [`NearestMean::with_span`] sets
+/// another span.
 #[derive(Debug)]
 pub struct NearestMean<'a> {
     means: &'a mut [f32],
     counts: &'a mut [u32],
     features: usize,
+    span: u32,
 }
 
 impl<'a> NearestMean<'a> {
-    /// A head over `means` `[classes, features]` and `counts` `[classes]` (examples learnt of each class).
-    /// What they hold is kept; a count of 0 is a class not learnt yet, whatever its mean holds.
+    /// Examples of a class over which its mean reaches, unless [`NearestMean::with_span`] says otherwise.
+    pub const SPAN: u32 = 128;
+
+    /// A head over `means` `[classes, features]` and `counts` `[classes]` (examples learnt of each class, also those
+    /// beyond the span). What they hold is kept; a count of 0 is a class not learnt yet, whatever its mean holds.
     ///
     /// # Errors
     /// [`ReadoutError::Length`] where the lengths do not fit together or there is no class or feature.
@@ -205,7 +221,15 @@ impl<'a> NearestMean<'a> {
         if features == 0 || counts.is_empty() || Some(means.len()) != counts.len().checked_mul(features) {
             return Err(ReadoutError::Length);
         }
-        Ok(Self { means, counts, features })
+        Ok(Self { means, counts, features, span: Self::SPAN })
+    }
+
+    /// Sets the span: an example moves its class's mean by at least `1 / span` of the way. 1 (0 counts as 1) keeps the
+    /// last example only, `u32::MAX` the mean of all examples.
+    #[must_use]
+    pub fn with_span(mut self, span: u32) -> Self {
+        self.span = span.max(1);
+        self
     }
 
     /// Moves the mean of class `label` to take in one more example.
@@ -216,15 +240,14 @@ impl<'a> NearestMean<'a> {
         let classes = self.counts.len();
         self.check(features)?;
         check_label(label, classes)?;
-        let mean = self.means.chunks_exact_mut(self.features.max(1)).nth(label);
+        let mean = each_row_mut(self.means, self.features).nth(label);
         let (Some(mean), Some(count)) = (mean, self.counts.get_mut(label)) else {
             return Err(ReadoutError::Label { label, classes });
         };
         if *count == 0 {
-            mean.copy_from_slice(features);
+            mean.iter_mut().zip(features).for_each(|(mean, feature)| *mean = *feature);
         } else {
-            // After 2^24 examples a share is too small to count in f32 anyway.
-            let share = 1.0 / (*count as f32 + 1.0);
+            let share = 1.0 / count.saturating_add(1).min(self.span) as f32;
             for (mean, &feature) in mean.iter_mut().zip(features) {
                 *mean += share * feature - share * *mean;
             }
@@ -236,12 +259,12 @@ impl<'a> NearestMean<'a> {
     /// The class with the nearest mean among those learnt; the first of several.
     ///
     /// # Errors
-    /// [`ReadoutError::Length`], [`ReadoutError::NotFinite`], or [`ReadoutError::Untrained`] before any class
-    /// is learnt.
+    /// [`ReadoutError::Length`], [`ReadoutError::NotFinite`] for a feature that is not finite or where no distance is
+    /// (the square of 2^64 is not), or [`ReadoutError::Untrained`] before any class is learnt.
     pub fn predict(&self, features: &[f32]) -> Result<usize, ReadoutError> {
         self.check(features)?;
         let mut nearest = None;
-        let means = self.means.chunks_exact(self.features.max(1));
+        let means = each_row(self.means, self.features);
         for (class, (mean, _)) in means.zip(self.counts.iter()).enumerate().filter(|(_, (_, count))| **count > 0) {
             let mut distance = 0.0;
             for (mean, feature) in mean.iter().zip(features) {
@@ -251,7 +274,11 @@ impl<'a> NearestMean<'a> {
                 nearest = Some((class, distance));
             }
         }
-        nearest.map(|(class, _)| class).ok_or(ReadoutError::Untrained)
+        match nearest {
+            None => Err(ReadoutError::Untrained),
+            Some((class, distance)) if f32::is_finite(distance) => Ok(class),
+            Some(_) => Err(ReadoutError::NotFinite),
+        }
     }
 
     /// Examples learnt of each class.
@@ -283,7 +310,7 @@ fn check_finite(values: &[f32]) -> Result<(), ReadoutError> {
 /// `logits = W x + b`.
 fn compute_logits(weight: &[f32], bias: &[f32], features: &[f32], logits: &mut [f32]) -> Result<(), ReadoutError> {
     check_finite(features)?;
-    let rows = weight.chunks_exact(features.len().max(1));
+    let rows = each_row(weight, features.len());
     for ((logit, row), &bias) in logits.iter_mut().zip(rows).zip(bias) {
         let mut sum = 0.0;
         for (weight, feature) in row.iter().zip(features) {
@@ -312,7 +339,7 @@ fn into_error(logits: &mut [f32], label: usize) -> f32 {
 
 /// `weight += factor * error * features^T`, `bias += factor * error`.
 fn add_outer(factor: f32, error: &[f32], features: &[f32], weight: &mut [f32], bias: &mut [f32]) {
-    let rows = weight.chunks_exact_mut(features.len().max(1));
+    let rows = each_row_mut(weight, features.len());
     for ((row, bias), &error) in rows.zip(bias).zip(error) {
         let step = factor * error;
         for (weight, &feature) in row.iter_mut().zip(features) {
@@ -446,6 +473,48 @@ mod tests {
         }
         assert_eq!(head.predict(&[-9.0, -9.0]), Ok(1));
         assert!((means[2] - 3.0).abs() < 1e-6 && (means[3] - 1.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn a_mean_follows_its_last_examples() {
+        let spans = [(NearestMean::SPAN, 0.999..1.0), (1000, 0.63..0.64), (u32::MAX, 0.0909..0.091), (0, 1.0..1.1)];
+        for (span, moved) in spans {
+            let (mut means, mut counts) = ([0.0], [0]);
+            let mut head = NearestMean::new(1, &mut means, &mut counts).unwrap();
+            assert_eq!(head.span, NearestMean::SPAN);
+            head = head.with_span(span);
+            for at in 0..11_000 {
+                head.learn(&[if at < 10_000 { 0.0 } else { 1.0 }], 0).unwrap();
+            }
+            assert_eq!(head.counts(), [11_000]);
+            assert!(moved.contains(&means[0]), "{span}: {}", means[0]);
+        }
+    }
+
+    #[test]
+    fn a_step_too_large_for_the_head_is_refused() {
+        let (mut weight, mut bias, mut logits) = ([0.5, -0.5], [0.25; 2], [0.0; 2]);
+        let mut head = Linear::new(1, &mut weight, &mut bias, &mut logits).unwrap();
+        for (feature, rate) in [(1e30, 1e10), (1e30, 1.0), (1e18, 1e-3), (1.0, 1e38), (0.0, 1e38), (1.0, f32::NAN)] {
+            assert_eq!(head.learn(&[feature], 0, rate), Err(ReadoutError::NotFinite), "{feature} {rate}");
+        }
+        // Whatever is learnt, the head still works afterwards.
+        for feature in [1e-30, 1.0, 1e10, 1e20, -1e15, 1e37] {
+            for rate in [1e-30, 1e-3, 1.0, 1e10] {
+                let _ = head.learn(&[feature], 1, rate);
+                assert!(head.logits(&[1.0]).is_ok() && head.learn(&[1.0], 0, 0.1).is_ok(), "{feature} {rate}");
+            }
+        }
+    }
+
+    #[test]
+    fn distances_that_overflow_name_no_class() {
+        let (mut means, mut counts) = ([0.0, 1e30], [1; 2]);
+        let head = NearestMean::new(1, &mut means, &mut counts).unwrap();
+        assert_eq!(head.predict(&[-1e30]), Err(ReadoutError::NotFinite));
+        assert_eq!(head.predict(&[f32::MAX]), Err(ReadoutError::NotFinite));
+        // One that does not overflow is nearer than one that does.
+        assert_eq!((head.predict(&[1e30]), head.predict(&[1e18])), (Ok(1), Ok(0)));
     }
 
     #[test]

@@ -20,7 +20,8 @@ use crate::dense;
 use crate::guard::{Guard, Refusal};
 use crate::network::{NetworkView, Projection, Rule};
 use crate::observer::{Scores, Source};
-use crate::optimizer::{Optimizer, Scan, Step, Totals};
+use crate::learner::LayerState;
+use crate::optimizer::{Optimizer, Scan, Step, TINY, Totals};
 use crate::plan::Layer;
 use crate::pool;
 use crate::rows::{each_row, each_row_mut};
@@ -292,6 +293,14 @@ pub(crate) struct Lesson<'a, 'b> {
     pub losses: [Option<Loss<'b>>; 2],
 }
 
+/// An update that was made.
+pub(crate) struct Learnt {
+    /// L2 norm of the change.
+    pub norm: f32,
+    /// It was too long, and scaled down to the guard's cap.
+    pub scaled: bool,
+}
+
 /// What an update works on: all parameters, all state, and a layer's scratch.
 pub(crate) struct Target<'b> {
     pub parameters: &'b mut [f32],
@@ -302,18 +311,17 @@ pub(crate) struct Target<'b> {
 }
 
 impl Lesson<'_, '_> {
-    /// Updates the layer, or refuses to. Returns the norm of the update.
-    ///
-    /// `steps` is the number of updates that the layer has had.
+    /// Updates the layer, or refuses to and lets the optimiser's state decay. Returns the norm of the update.
     pub fn learn(
         &self,
         optimizer: &Optimizer,
         guard: &Guard,
         modulator: f32,
-        steps: u32,
+        state: &LayerState,
         target: Target<'_>,
-    ) -> Result<f32, Refusal> {
-        let step = Step::new(optimizer, modulator, steps);
+    ) -> Result<Learnt, Refusal> {
+        let step = Step::new(optimizer, modulator, state.steps);
+        let refusals = state.refused;
         let Target { parameters, state, counterpart, scratch } = target;
         let half = if matches!(optimizer, Optimizer::AdamW { .. }) { parameters.len() } else { state.len() };
         let (first, second) = state.split_at_mut_checked(half).unwrap_or_default();
@@ -332,21 +340,48 @@ impl Lesson<'_, '_> {
         };
         let quiet = self.losses.iter().flatten().all(|loss| loss.satisfied() == loss.positive_factor.len().max(1));
         if quiet && !step.needs_scan() && !matches!(optimizer, Optimizer::Record) {
-            return Ok(0.0);
+            return Ok(Learnt { norm: 0.0, scaled: false });
         }
-        let mut gradient = self.gradient_bound(counterpart);
-        if let Optimizer::Lars { trust, .. } = *optimizer {
-            gradient = self.scale_to_trust(trust, &mut update, counterpart, scratch)?;
-        }
-        let scan = if step.needs_scan() { self.scan(&update) } else { Scan::default() };
-        if !guard.admits_bound(step.bound(gradient, &scan)) {
-            self.visit(&mut update, counterpart, scratch);
-            guard.admits(crate::math::sqrt(update.totals.squares), update.totals.probe == 0.0)?;
-            update.totals = Totals::default();
+        let factor = match self.factor(optimizer, guard, refusals, &mut update, counterpart, scratch) {
+            Ok(factor) => factor,
+            Err(reason) => {
+                self.each_tensor(&mut update, |step, _, first, second| step.decay(first, second));
+                return Err(reason);
+            }
+        };
+        let scaled = factor != 1.0;
+        if scaled {
+            update.step = step.scaled(factor);
         }
         update.mode = Mode::Apply;
         self.visit(&mut update, counterpart, scratch);
-        Ok(crate::math::sqrt(update.totals.squares))
+        Ok(Learnt { norm: crate::math::sqrt(update.totals.squares), scaled })
+    }
+
+    /// What the update is to be multiplied with: 1, unless it is too long and made all the same. Changes nothing.
+    fn factor(
+        &self,
+        optimizer: &Optimizer,
+        guard: &Guard,
+        refusals: u32,
+        update: &mut Update<'_>,
+        counterpart: &mut [f32],
+        scratch: &mut [f32],
+    ) -> Result<f32, Refusal> {
+        let mut gradient = self.gradient_bound(counterpart);
+        if let Optimizer::Lars { trust, .. } = *optimizer {
+            gradient = self.scale_to_trust(trust, update, counterpart, scratch)?;
+        }
+        let mut scan = Scan::default();
+        if update.step.needs_scan() {
+            self.each_tensor(update, |step, parameters, first, second| step.scan(&mut scan, parameters, first, second));
+        }
+        if guard.admits_bound(update.step.bound(gradient, &scan)) {
+            return Ok(1.0);
+        }
+        self.visit(update, counterpart, scratch);
+        let Totals { squares, probe } = core::mem::take(&mut update.totals);
+        guard.admits(crate::math::sqrt(squares), probe == 0.0, refusals)
     }
 
     /// Offsets of the layer's tensors in the parameters.
@@ -395,29 +430,32 @@ impl Lesson<'_, '_> {
         let spread = pool::spread_bound(layer.block.loss_pool, layer.pooled, layer.output);
         let positions = (self.rows * layer.output.area()) as f32;
         let inputs = (height * width) as f32 * dense::squares(self.input) + positions;
-        let mut squares = spread * dense::squares(self.error.value) * inputs;
+        // Norms are multiplied, and not their squares: a square may vanish whose factor is large.
+        let mut bound = crate::math::sqrt(spread * inputs) * dense::norm(self.error.value);
         if matches!(self.network.rule.projection, Projection::Trainable) {
             for loss in self.losses.iter().flatten() {
                 loss.counterpart(self.pairing, layer.pooled.len(), self.pooled, counterpart);
-                squares += dense::squares(counterpart) * dense::squares(loss.context);
+                bound += dense::norm(counterpart) * dense::norm(loss.context);
             }
         }
-        // Squares too small for an f32 leave nothing of a norm that still is one.
-        crate::math::sqrt(squares) + 1e-18
+        bound + TINY
     }
 
-    /// Norms of parameters and state.
-    fn scan(&self, update: &Update<'_>) -> Scan {
-        let mut scan = Scan::default();
+    /// Visits parameters and state of each tensor that learns.
+    fn each_tensor(
+        &self,
+        update: &mut Update<'_>,
+        mut visit: impl FnMut(Step, &mut [f32], &mut [f32], &mut [f32]),
+    ) {
         for (base, len) in self.bases().into_iter().zip(self.lens()) {
             let range = base..base + len;
-            scan.parameters += dense::squares(update.parameters.get(range.clone()).unwrap_or_default());
-            scan.first += dense::squares(update.first.get(range.clone()).unwrap_or_default());
-            for value in update.second.get(range).unwrap_or_default() {
-                scan.second += if *value >= 0.0 { value * 0.0 } else { f32::NAN };
-            }
+            visit(
+                update.step,
+                update.parameters.get_mut(range.clone()).unwrap_or_default(),
+                update.first.get_mut(range.clone()).unwrap_or_default(),
+                update.second.get_mut(range).unwrap_or_default(),
+            );
         }
-        scan
     }
 
     /// Sets the scales of LARS (spec 5.1) and returns the norm of the scaled gradient.
@@ -441,7 +479,7 @@ impl Lesson<'_, '_> {
             }
             squares += (*scale * gradient) * (*scale * gradient);
         }
-        if squares.is_finite() { Ok(crate::math::sqrt(squares)) } else { Err(Refusal::NotFinite) }
+        if squares.is_finite() { Ok(crate::math::sqrt(squares) + TINY) } else { Err(Refusal::NotFinite) }
     }
 }
 

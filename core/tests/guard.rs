@@ -158,9 +158,11 @@ fn a_cap_refuses_longer_updates_and_no_others() {
         assert_eq!(reports[0].outcome, Outcome::Refused(Refusal::TooLong { norm }));
         let layer = NET.view().layer(0).unwrap();
         assert_eq!(memory.bits()[..layer.encoder_len()], before[..layer.encoder_len()]);
-        let (reports, before, memory) = run(Some(0.0));
-        assert!(reports.iter().all(|report| matches!(report.outcome, Outcome::Refused(_))));
-        assert_eq!(memory.bits(), before);
+        for cap in [0.0, 1e-18, f32::NAN, -1.0] {
+            let (reports, before, memory) = run(Some(cap));
+            assert!(reports.iter().all(|report| matches!(report.outcome, Outcome::Refused(_))));
+            assert_eq!(memory.bits()[..memory.parameters.len()], before[..memory.parameters.len()]);
+        }
     }
 }
 
@@ -179,5 +181,183 @@ fn the_norm_reported_is_that_of_the_change() {
         // The square of a norm under an approximate square root.
         let tolerance = if cfg!(feature = "micromath") { 1e-2 } else { 1e-3 };
         assert!((change - reported).abs() < tolerance * change, "{optimizer:?} {change} {reported}");
+    }
+}
+
+fn length_of_change(before: &[f32], after: &[f32]) -> f64 {
+    before.iter().zip(after).map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2)).sum::<f64>().sqrt()
+}
+
+/// `[1, 2]` -> one channel, then 1x1: as few numbers as learning needs.
+fn tiny(optimizer: Optimizer, parameters: Vec<f32>) -> Memory {
+    Memory::new(&TINY.view(), optimizer, parameters, 0, 0)
+}
+
+const TINY: Network<1> =
+    Network::new(Shape::new(1, 1, 2), [Block::conv(1, [1, 1]).without_bias()], Rule { pos_coeff: 1.0, ..Rule::clapp_pp() });
+
+#[test]
+fn squares_that_vanish_do_not_hide_an_update_from_the_cap() {
+    // Weight 1, projection 1e-23: the error of the activity is 1e-5, its square nothing.
+    let mut memory = tiny(Optimizer::sgd(1.0), vec![1.0, 1e-23]);
+    let mut learner = memory.learner(TINY.view(), Guard { max_update_norm: Some(1e-9) });
+    learner.observe(&[1e18; 2], Phase::Fixation, 0.0, &mut ()).unwrap();
+    let mut seen = Seen::default();
+    learner.observe(&[1e-3; 2], Phase::Fixation, 1.0, &mut seen).unwrap();
+    assert!(matches!(seen.reports[0].outcome, Outcome::Refused(Refusal::TooLong { .. })), "{:?}", seen.reports);
+    assert_eq!(memory.parameters, [1.0, 1e-23]);
+    // Whatever the sizes of projection, frame and rate: no change is longer than the cap.
+    for (projection, cap) in [1e-30, 1e-23, 1e-10, 1.0].into_iter().flat_map(|p| [1e-16, 1e-9, 1.0].map(|c| (p, c))) {
+        for (first, second) in [1e-20, 1e-9, 1.0, 1e9, 1e18].into_iter().flat_map(|a| [1e-20, 1.0, 1e18].map(|b| (a, b))) {
+            for rate in [1e-9, 1.0, 1e9] {
+                let mut memory = tiny(Optimizer::sgd(rate), vec![1.0, projection]);
+                let mut learner = memory.learner(TINY.view(), Guard { max_update_norm: Some(cap) });
+                learner.observe(&[first; 2], Phase::Fixation, 0.0, &mut ()).unwrap();
+                learner.observe(&[second; 2], Phase::Fixation, 1.0, &mut ()).unwrap();
+                let change = length_of_change(&[1.0, projection], &memory.parameters);
+                assert!(change <= 1.01 * f64::from(cap), "{projection} {cap} {first} {second} {rate}: {change}");
+            }
+        }
+    }
+}
+
+/// Sound frames: 400 in turn, each shown twice, the second time while the gaze rests.
+fn learn_soundly(memory: &mut Memory, guard: Guard, frames: usize) -> [usize; 2] {
+    let mut learner = memory.learner(NET.view(), guard);
+    let mut seen = Seen::default();
+    for at in 0..frames {
+        let phase = if at % 2 == 0 { Phase::Saccade } else { Phase::Fixation };
+        learner.observe(&frame(100 + at as u64 / 2 % 400), phase, 1.0, &mut seen).unwrap();
+    }
+    let count = |what: fn(&Outcome) -> bool| seen.reports.iter().filter(|report| what(&report.outcome)).count();
+    [count(|outcome| matches!(outcome, Outcome::Applied)), count(|outcome| matches!(outcome, Outcome::Refused(_)))]
+}
+
+#[test]
+fn a_velocity_that_is_too_long_decays() {
+    let (guard, momentum) = (Guard { max_update_norm: Some(1.0) }, 0.9);
+    let mut memory = Memory::new(&NET.view(), MOMENTUM, parameters(), 0, 0);
+    let mut learner = memory.learner(NET.view(), guard);
+    learner.set_optimizer(Optimizer::Sgd { lr: 0.0, momentum, weight_decay: 0.0 }).unwrap();
+    for seed in 0..2 {
+        let loud: Vec<f32> = frame(seed).iter().map(|value| 255.0 * value).collect();
+        learner.observe(&loud, Phase::Fixation, 1.0, &mut ()).unwrap();
+    }
+    memory.optimizer = Optimizer::Sgd { lr: 0.02, momentum, weight_decay: 0.0 };
+    let [_, refused] = learn_soundly(&mut memory, guard, 400);
+    assert!(refused > 0, "the test must meet the cap");
+    let [applied, refused] = learn_soundly(&mut memory, guard, 4000);
+    assert!(refused == 0 && applied > 0, "{applied} applied, {refused} refused");
+}
+
+#[test]
+fn state_that_is_not_finite_is_cleared() {
+    for optimizer in [MOMENTUM, LARS, Optimizer::adam_w(1e-3)] {
+        for bad in [f32::NAN, f32::INFINITY, f32::MAX] {
+            let mut memory = warm(optimizer);
+            memory.state[3] = bad;
+            learn_soundly(&mut memory, Guard::default(), 2000);
+            let [applied, refused] = learn_soundly(&mut memory, Guard::default(), 100);
+            assert!(refused == 0 && applied > 0, "{optimizer:?} {bad}: {applied} applied, {refused} refused");
+        }
+    }
+}
+
+#[test]
+fn no_frame_stops_learning_for_ever() {
+    for optimizer in [Optimizer::sgd(0.01), MOMENTUM, LARS, Optimizer::adam_w(1e-3)] {
+        for amplitude in [1e2, 1e4, 1e8, 1e18, 1e20, 1e30] {
+            for times in [1, 60] {
+                let mut memory = warm(optimizer);
+                {
+                    let mut learner = memory.learner(NET.view(), Guard::default());
+                    for seed in 0..times {
+                        let loud: Vec<f32> = frame(seed).iter().map(|value| amplitude * value).collect();
+                        learner.observe(&loud, Phase::Fixation, 1.0, &mut ()).unwrap();
+                    }
+                }
+                let case = format!("{optimizer:?} {amplitude} x {times}");
+                // One update of 16 that are too long is made.
+                let longest = memory.parameters.iter().fold(0.0_f32, |most, value| most.max(value.abs()));
+                assert!(longest < 50.0, "{case}: {longest}");
+                let [applied, _] = learn_soundly(&mut memory, Guard::default(), 1000);
+                assert!(applied > 20, "{case}: {applied} of 1000");
+                assert!(memory.parameters.iter().all(|value| value.abs() < 500.0), "{case}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_layer_whose_updates_have_all_become_too_long_goes_on() {
+    let mut memory = Memory::new(&NET.view(), Optimizer::sgd(0.05), parameters(), 0, 0);
+    memory.parameters.iter_mut().for_each(|value| *value *= 30.0);
+    let [_, refused] = learn_soundly(&mut memory, Guard::default(), 200);
+    assert!(refused > 100, "the test must meet the cap: {refused}");
+    learn_soundly(&mut memory, Guard::default(), 20_000);
+    let [_, refused] = learn_soundly(&mut memory, Guard::default(), 1000);
+    assert!(refused < 100, "{refused}");
+}
+
+#[test]
+fn what_was_applied_is_reported_in_finite_numbers() {
+    let mut numbers = Numbers::new(11);
+    let sizes = [1.0_f32, -1.0, 1e4, 1e10, 1e15, 1e19, 1e25, 1e30, 1e37, f32::MAX, f32::MAX / 4.0, 1e-30, 0.0];
+    for optimizer in [Optimizer::sgd(0.05), MOMENTUM, LARS, Optimizer::adam_w(1e-3)] {
+        for guard in [Guard::default(), Guard::UNCAPPED] {
+            let mut memory = warm(optimizer);
+            let mut seen = Seen::default();
+            let mut learner = memory.learner(NET.view(), guard);
+            for at in 0..2000 {
+                let size = sizes[(numbers.vec(1, 1.0)[0].abs() * 1e4) as usize % sizes.len()];
+                let frame: Vec<f32> = frame(at % 50).iter().map(|value| value.clamp(-1.0, 1.0) * size).collect();
+                let phase = if at % 3 == 0 { Phase::Saccade } else { Phase::Fixation };
+                let summary = learner.observe(&frame, phase, 1.0, &mut seen).unwrap();
+                assert!(summary.loss.is_finite());
+            }
+            assert!(seen.reports.iter().any(|report| report.outcome == Outcome::Applied));
+            for report in seen.reports.iter().filter(|report| report.outcome == Outcome::Applied) {
+                let scores = [report.mean_positive, report.mean_negative].map(Option::unwrap_or_default);
+                let numbers = [report.loss, report.update_norm, report.satisfied, report.dead, scores[0], scores[1]];
+                assert!(numbers.iter().all(|number| number.is_finite()), "{report:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn another_optimiser_finds_no_state_of_the_one_before() {
+    for other in [LARS, Optimizer::Record] {
+        let mut memory = warm(MOMENTUM);
+        assert!(memory.state.iter().any(|value| *value != 0.0) && memory.layers[0].steps > 0);
+        let kept = memory.state.clone();
+        let mut learner = memory.learner(NET.view(), Guard::default());
+        learner.set_optimizer(Optimizer::Sgd { lr: 0.5, momentum: 0.5, weight_decay: 0.0 }).unwrap();
+        assert_eq!(learner.state(), kept);
+        learner.set_optimizer(other).unwrap();
+        assert!(learner.state().iter().all(|value| *value == 0.0));
+        assert!(learner.layers().iter().all(|layer| layer.steps == 0));
+    }
+}
+
+/// The bound must be one: the update that it admits without measuring is never longer.
+#[test]
+fn what_the_bound_admits_is_within_the_cap() {
+    for optimizer in [Optimizer::sgd(0.05), MOMENTUM, LARS, Optimizer::adam_w(1e-3), Optimizer::adam_w(0.1)] {
+        for cap in [1e-3, 1e-2, 0.1, 0.3, 1.0] {
+            let mut memory = Memory::new(&NET.view(), optimizer, parameters(), 0, 0);
+            let mut before = memory.parameters.clone();
+            for at in 0..200 {
+                let mut learner = memory.learner(NET.view(), Guard { max_update_norm: Some(cap) });
+                let size = [1e-6, 0.3, 1.0, 3.0][at as usize % 4];
+                let frames = [at, at + 1].map(|seed| frame(seed).iter().map(|value| size * value).collect::<Vec<_>>());
+                learner.observe(&frames[0], Phase::Saccade, 0.0, &mut ()).unwrap();
+                learner.observe(&frames[1], Phase::Fixation, 1.0, &mut ()).unwrap();
+                let change = length_of_change(&before, &memory.parameters);
+                // Two layers; rounding of the parameters.
+                assert!(change <= 1.5 * f64::from(cap) + 1e-6, "{optimizer:?} {cap} {at}: {change}");
+                before.clone_from(&memory.parameters);
+            }
+        }
     }
 }

@@ -13,7 +13,7 @@ pub struct Memory {
     pub layers: Vec<LayerState>,
     pub workspace: Vec<f32>,
     pub argmax: Vec<u8>,
-    optimizer: Optimizer,
+    pub optimizer: Optimizer,
 }
 
 impl Memory {

@@ -26,6 +26,7 @@
 #![no_std]
 #![no_main]
 
+#[cfg(feature = "link")]
 mod cable;
 mod heads;
 mod kernels;
@@ -50,6 +51,7 @@ fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
 extern "C" fn _start() -> ! {
     numbers::all();
     heads::all();
+    #[cfg(feature = "link")]
     cable::all();
     plans::with_networks(|network| {
         plans::all(network);
