@@ -24,9 +24,9 @@ pub fn norm(a: &[f32]) -> f32 {
         return sqrt(sum);
     }
     const SCALE: f32 = (1_u64 << 63) as f32;
-    let scaled = a.chunks(256).fold(0.0_f32, |sum, piece| {
-        sum + piece.iter().fold(0.0, |sum, a| sum + (a * SCALE) * (a * SCALE))
-    });
+    let scaled = a
+        .chunks(256)
+        .fold(0.0_f32, |sum, piece| sum + piece.iter().fold(0.0, |sum, a| sum + (a * SCALE) * (a * SCALE)));
     sqrt(scaled) / SCALE
 }
 

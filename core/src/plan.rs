@@ -630,7 +630,10 @@ mod tests {
             assert_eq!(refused(FRAME, block.stride(stride).max_pool([1, 1])), too_large);
         }
         assert_eq!(refused(FRAME, block.loss_pool(LossPool::Adaptive([usize::MAX; 2]))), too_large);
-        assert_eq!(refused(FRAME, block.loss_pool(LossPool::Block([usize::MAX; 2]))), NetworkError::LossPool { layer: 0 });
+        assert_eq!(
+            refused(FRAME, block.loss_pool(LossPool::Block([usize::MAX; 2]))),
+            NetworkError::LossPool { layer: 0 }
+        );
         assert_eq!(refused(FRAME, Block::conv(usize::MAX, [3, 3])), too_large);
         assert_eq!(refused(Shape::new(usize::MAX, usize::MAX, usize::MAX), block), too_large);
         // A stride longer than the map has one position, and is fine.

@@ -35,9 +35,9 @@ impl core::fmt::Display for ReadoutError {
         match self {
             Self::Length => f.write_str("the lengths of features, weights, bias or scratch do not fit together"),
             Self::Label { label, classes } => write!(f, "label {label} is not below the {classes} classes"),
-            Self::NotFinite => {
-                f.write_str("a feature, a logit, a distance or the learning rate is not finite, or too large to learn from")
-            }
+            Self::NotFinite => f.write_str(
+                "a feature, a logit, a distance or the learning rate is not finite, or too large to learn from",
+            ),
             Self::Untrained => f.write_str("no class has been learnt yet"),
         }
     }

@@ -18,9 +18,9 @@ use crate::contrast::{self, Phase};
 use crate::conv::{self, FilterSink};
 use crate::dense;
 use crate::guard::{Guard, Refusal};
+use crate::learner::LayerState;
 use crate::network::{NetworkView, Projection, Rule};
 use crate::observer::{Scores, Source};
-use crate::learner::LayerState;
 use crate::optimizer::{Optimizer, Scan, Step, TINY, Totals};
 use crate::plan::Layer;
 use crate::pool;
@@ -442,11 +442,7 @@ impl Lesson<'_, '_> {
     }
 
     /// Visits parameters and state of each tensor that learns.
-    fn each_tensor(
-        &self,
-        update: &mut Update<'_>,
-        mut visit: impl FnMut(Step, &mut [f32], &mut [f32], &mut [f32]),
-    ) {
+    fn each_tensor(&self, update: &mut Update<'_>, mut visit: impl FnMut(Step, &mut [f32], &mut [f32], &mut [f32])) {
         for (base, len) in self.bases().into_iter().zip(self.lens()) {
             let range = base..base + len;
             visit(

@@ -193,8 +193,11 @@ fn tiny(optimizer: Optimizer, parameters: Vec<f32>) -> Memory {
     Memory::new(&TINY.view(), optimizer, parameters, 0, 0)
 }
 
-const TINY: Network<1> =
-    Network::new(Shape::new(1, 1, 2), [Block::conv(1, [1, 1]).without_bias()], Rule { pos_coeff: 1.0, ..Rule::clapp_pp() });
+const TINY: Network<1> = Network::new(
+    Shape::new(1, 1, 2),
+    [Block::conv(1, [1, 1]).without_bias()],
+    Rule { pos_coeff: 1.0, ..Rule::clapp_pp() },
+);
 
 #[test]
 fn squares_that_vanish_do_not_hide_an_update_from_the_cap() {
@@ -208,7 +211,9 @@ fn squares_that_vanish_do_not_hide_an_update_from_the_cap() {
     assert_eq!(memory.parameters, [1.0, 1e-23]);
     // Whatever the sizes of projection, frame and rate: no change is longer than the cap.
     for (projection, cap) in [1e-30, 1e-23, 1e-10, 1.0].into_iter().flat_map(|p| [1e-16, 1e-9, 1.0].map(|c| (p, c))) {
-        for (first, second) in [1e-20, 1e-9, 1.0, 1e9, 1e18].into_iter().flat_map(|a| [1e-20, 1.0, 1e18].map(|b| (a, b))) {
+        for (first, second) in
+            [1e-20, 1e-9, 1.0, 1e9, 1e18].into_iter().flat_map(|a| [1e-20, 1.0, 1e18].map(|b| (a, b)))
+        {
             for rate in [1e-9, 1.0, 1e9] {
                 let mut memory = tiny(Optimizer::sgd(rate), vec![1.0, projection]);
                 let mut learner = memory.learner(TINY.view(), Guard { max_update_norm: Some(cap) });
@@ -359,5 +364,42 @@ fn what_the_bound_admits_is_within_the_cap() {
                 before.clone_from(&memory.parameters);
             }
         }
+    }
+}
+
+/// Smooth patterns that come in from the side, as a sensor sees them.
+fn pattern(seed: u64, shift: usize) -> Vec<f32> {
+    let waves = Numbers::new(seed).vec(6, 1.0);
+    let value = |y: f32, x: f32| {
+        waves.chunks_exact(3).map(|wave| (4.0 * wave[0] * y + 4.0 * wave[1] * x + 6.0 * wave[2]).sin()).sum::<f32>()
+    };
+    (0..256).map(|at| value((at / 16) as f32 / 16.0, (at % 16 + shift) as f32 / 16.0)).collect()
+}
+
+#[test]
+fn healthy_learning_never_meets_the_default_cap() {
+    const DEVICE: Network<3> = Network::new(
+        Shape::new(1, 16, 16),
+        [
+            Block::conv(8, [3, 3]).padding([1, 1]).max_pool([2, 2]).loss_pool(LossPool::Block([4, 4])),
+            Block::conv(16, [3, 3]).padding([1, 1]).max_pool([2, 2]).loss_pool(LossPool::Block([2, 2])),
+            Block::conv(16, [3, 3]).padding([1, 1]),
+        ],
+        Rule::clapp_pp_dfb(),
+    );
+    for optimizer in [0.001, 0.01, 0.03].map(Optimizer::sgd).into_iter().chain([Optimizer::adam_w(1e-3)]) {
+        let mut parameters = vec![0.0; DEVICE.view().parameter_len()];
+        clapp_core::init::uniform(&DEVICE.view(), 1, &mut parameters).unwrap();
+        let mut memory = Memory::new(&DEVICE.view(), optimizer, parameters, 0, 0);
+        let mut seen = Seen::default();
+        let mut learner = memory.learner(DEVICE.view(), Guard::UNCAPPED);
+        for at in 0..1000 {
+            learner.observe(&pattern(at, 0), Phase::Saccade, 1.0, &mut seen).unwrap();
+            learner.observe(&pattern(at, 1), Phase::Fixation, 1.0, &mut seen).unwrap();
+            seen.outputs.clear();
+            seen.pooled.clear();
+        }
+        let longest = seen.reports.iter().fold(0.0_f32, |most, report| most.max(report.update_norm));
+        assert!(longest > 0.0 && longest < Guard::CAP, "{optimizer:?}: {longest}");
     }
 }

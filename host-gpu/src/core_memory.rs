@@ -53,6 +53,7 @@ impl CoreMemory {
             workspace: &mut self.workspace,
             argmax: &mut self.argmax,
         };
-        Learner::new(spec.view(), optimizer, Guard::default(), buffers)
+        // What is compared with other backends is the rule as it is defined.
+        Learner::new(spec.view(), optimizer, Guard::UNCAPPED, buffers)
     }
 }
