@@ -164,7 +164,8 @@ impl Step {
         let most = self.moments().unwrap_or(0.0);
         for (m, v) in first.iter().zip(second) {
             scan.spoilt |= !(*v >= 0.0 && v.is_finite());
-            scan.inconsistent |= !(m * m <= most * v);
+            let ratio = m * m;
+            scan.inconsistent |= ratio > most * v || ratio.is_nan();
         }
     }
 

@@ -101,9 +101,9 @@ impl<'a> Linear<'a> {
     pub fn learn(&mut self, features: &[f32], label: usize, rate: f32) -> Result<f32, ReadoutError> {
         check_label(label, self.bias.len())?;
         self.logits(features)?;
-        // The errors lie between -1 and 1, so this bounds each change of a weight or a bias, too. A NaN is not below.
+        // The errors lie between -1 and 1, so this bounds each change of a weight or a bias, too.
         let reach = rate.abs() * (squares(features) + 1.0);
-        if !(reach < UNBOUNDED) {
+        if reach.is_nan() || reach >= UNBOUNDED {
             return Err(ReadoutError::NotFinite);
         }
         let loss = into_error(self.logits, label);
