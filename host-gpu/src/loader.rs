@@ -51,7 +51,7 @@ pub struct LabelledBatch {
 #[derive(Debug, thiserror::Error)]
 pub enum LoaderError {
     /// An image could not be read.
-    #[error(transparent)]
+    #[error("{error}{advice}", error = .0, advice = advice(.0))]
     Data(#[from] DataError),
     /// The settings do not fit the images.
     #[error(transparent)]
@@ -68,6 +68,14 @@ pub enum LoaderError {
         /// Number of the batch that did not come.
         batch: usize,
     },
+}
+
+/// What to do about an image that cannot be used.
+fn advice(error: &DataError) -> &'static str {
+    match error {
+        DataError::Image { .. } => "; `clapp data check` names all such images, and --skip-bad goes on without them",
+        _ => "",
+    }
 }
 
 /// Iterator over the batches of one epoch, in order. After an error it ends. Dropping it stops its threads.

@@ -2,6 +2,7 @@
 
 use crate::checkpoint::CPU;
 use crate::config::Config;
+use crate::data::Dataset;
 use crate::error::Error;
 use crate::files::write_atomically;
 use serde::{Deserialize, Serialize};
@@ -49,7 +50,7 @@ pub struct RunInfo {
 }
 
 /// The data set of a run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DataInfo {
     /// Short name of the set, such as `cifar10`.
@@ -58,6 +59,34 @@ pub struct DataInfo {
     pub train_images: usize,
     /// Test images of the set.
     pub test_images: usize,
+    /// Share of each class to learn from, where the set had no part to test on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub split: Option<f64>,
+    /// Seed of that division.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub split_seed: Option<u64>,
+    /// Files of the images that cannot be used and were skipped, below the root of the set.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub skipped: Vec<String>,
+}
+
+impl DataInfo {
+    /// The set of a run of `config`, all of its images.
+    pub fn of(data: &Dataset, config: &Config) -> Self {
+        Self {
+            name: data.name.clone(),
+            train_images: data.pretrain.len(),
+            test_images: data.test.len(),
+            split: config.split,
+            split_seed: config.split.map(|_| config.split_seed.unwrap_or(config.seed)),
+            skipped: data.skipped.clone(),
+        }
+    }
+
+    /// The same with another number of images to learn from.
+    pub fn with_images(self, train_images: usize) -> Self {
+        Self { train_images, ..self }
+    }
 }
 
 /// The program of a run.

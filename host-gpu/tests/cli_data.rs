@@ -14,11 +14,28 @@ use sets::{file, folder_files, gz, stl_files, tar, tiny_files, write_files, zip}
 
 /// Runs `clapp data check`, which must fail with exit code 2 and one line that names all of `parts`.
 fn fails(folder: &Path, path: &str, parts: &[&str]) {
+    let errors = refused(folder, path, parts);
+    assert_eq!(errors.trim_end().lines().count(), 1, "{errors}");
+}
+
+/// As [`fails`], in any number of lines, which it gives.
+fn refused(folder: &Path, path: &str, parts: &[&str]) -> String {
     let output = clapp(folder, &["data", "check", path]);
     let errors = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(2), "{errors}");
-    assert_eq!(errors.trim_end().lines().count(), 1, "{errors}");
     parts.iter().for_each(|part| assert!(errors.contains(part), "no `{part}` in: {errors}"));
+    errors
+}
+
+/// Runs a check of a set that can be used, but has something to warn of; gives what it says.
+fn warns(folder: &Path, arguments: &[&str], parts: &[&str]) -> String {
+    let output = clapp(folder, arguments);
+    let (text, errors) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(1), "{text}{errors}");
+    parts.iter().for_each(|part| assert!(text.contains(part), "no `{part}` in: {text}"));
+    let last = text.lines().last().unwrap();
+    assert!(last.starts_with("usable, with ") && last.contains(" warning"), "{text}");
+    text
 }
 
 fn says(text: &str, parts: &[&str]) {
@@ -39,14 +56,21 @@ fn whole_sets_are_counted_and_drawn() {
     let place = tempfile::tempdir().unwrap();
     let folder = place.path();
     write_files(folder, &stl_files());
-    let text = succeeds(folder, &["data", "check", "stl10_binary", "--contact-sheet", "pictures/stl.png"]);
-    says(&text, &["7 unlabelled", "10 classes, each with 0 to 1 training and 0 to 1 test images; 2 folds"]);
-    says(&text, &["train_y.bin: 6 bytes; note: not the published file: md5", "5a34089d4802c674881badbb80307741"]);
+    // So small a set has not an image of every class.
+    let check = ["data", "check", "stl10_binary", "--contact-sheet", "pictures/stl.png"];
+    let parts = ["7 unlabelled", "10 classes, each with 0 to 1 training and 0 to 1 test images; 2 folds"];
+    let text = warns(folder, &check, &parts);
+    assert!(text.contains("train_y.bin: 6 bytes; note: not the published file: md5 "), "{text}");
+    assert!(text.contains("5a34089d4802c674881badbb80307741"), "{text}");
+    assert!(
+        text.contains("4 classes without any image: dog, horse, monkey") || text.contains("4 classes without"),
+        "{text}"
+    );
     is_picture(&folder.join("pictures/stl.png"), 1000, 11 * 96);
 
     fs::write(folder.join("stl.tar.gz"), gz(&tar(&stl_files()))).unwrap();
-    let text = succeeds(folder, &["data", "check", "stl.tar.gz", "--cache", "copies"]);
-    says(&text, &["STL-10 from stl.tar.gz: 7 unlabelled", "; unpacked to copies", "not the published file: md5"]);
+    let parts = ["STL-10 from stl.tar.gz: 7 unlabelled", "; unpacked to copies", "not the published file: md5"];
+    warns(folder, &["data", "check", "stl.tar.gz", "--cache", "copies"], &parts);
     assert_eq!(fs::read_dir(folder.join("copies")).unwrap().count(), 1);
 
     fs::write(folder.join("tiny-imagenet-200.zip"), zip(&tiny_files())).unwrap();
@@ -78,9 +102,12 @@ fn broken_sets_are_refused_in_one_line() {
         bytes.truncate(bytes.len() - 30);
     }
     fs::write(folder.join("tiny.zip"), zip(&tiny)).unwrap();
-    fails(folder, "tiny.zip", &["2 of 21 images cannot be used", "n01443537_1.JPEG", "cut short"]);
+    let parts =
+        ["2 of 21 images cannot be used; --skip-bad", "n01443537_1.JPEG is not", "val_2.JPEG is not", "cut short"];
+    let errors = refused(folder, "tiny.zip", &parts);
+    assert_eq!(errors.trim_end().lines().count(), 3, "{errors}");
     write_files(folder, &tiny);
-    fails(folder, "tiny-imagenet-200", &["2 of 21 images cannot be used", "n01443537_1.JPEG", "cut short"]);
+    refused(folder, "tiny-imagenet-200", &parts);
     let mut stl = stl_files();
     file(&mut stl, "test_X.bin").pop();
     write_files(folder, &stl);
@@ -166,8 +193,8 @@ fn stl_10_without_names_and_folds_says_so() {
     let mut files = stl_files();
     files.retain(|(name, _)| !name.ends_with(".txt"));
     write_files(place.path(), &files);
-    let text = succeeds(place.path(), &["data", "check", "stl10_binary"]);
-    says(&text, &["without class_names.txt", "without fold_indices.txt: no folds", "10 classes"]);
+    let parts = ["without class_names.txt", "without fold_indices.txt: no folds", "10 classes"];
+    let text = warns(place.path(), &["data", "check", "stl10_binary"], &parts);
     assert!(!text.contains("2 folds"), "{text}");
 }
 
@@ -182,8 +209,7 @@ fn an_unpacked_copy_is_named_and_a_check_leaves_none() {
         entries.collect::<std::collections::BTreeSet<String>>()
     };
     let before = names();
-    let text = succeeds(folder, &["data", "check", "stl.tar.gz"]);
-    says(&text, &["7 unlabelled, 6 training and 4 test images"]);
+    warns(folder, &["data", "check", "stl.tar.gz"], &["7 unlabelled, 6 training and 4 test images"]);
     let text = succeeds(folder, &["data", "check", "photos.tar.gz"]);
     says(&text, &["10 training and 4 validation images", "decoded all 14 images"]);
     assert!(!text.contains("unpacked to"), "{text}");
@@ -196,6 +222,125 @@ fn an_unpacked_copy_is_named_and_a_check_leaves_none() {
     // One that is there already is read, and stays.
     says(&succeeds(folder, &["data", "check", "photos.tar.gz"]), &[&copy]);
     assert!(folder.join(copy).is_file());
+}
+
+#[test]
+fn a_check_shows_a_table_and_says_ok_only_of_a_whole_set() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path();
+    let mut photos = folder_files();
+    photos.push(("train/.DS_Store".into(), b"side".to_vec()));
+    write_files(&folder.join("photos"), &photos);
+    let text = succeeds(folder, &["data", "check", "photos"]);
+    says(&text, &["  class  training      test\n", "  cat           5         2\n", "  all          10         4\n"]);
+    says(
+        &text,
+        &["formats of 14 images: 10 JPEG, 4 PNG", "\nleft out: files that are no images (1): train/cat/notes.txt"],
+    );
+    says(&text, &["\nleft out: hidden files and side files of systems (1): train/.DS_Store"]);
+    fs::write(folder.join("photos/train/dog/x.heic"), b"\0\0\0\x18ftypheic").unwrap();
+    fs::create_dir(folder.join("photos/train/emu")).unwrap();
+    fs::remove_dir_all(folder.join("photos/val/dog")).unwrap();
+    let parts = [
+        "warning: left out: images in formats that are not read (1): train/dog/x.heic",
+        "warning: 1 class without any image: emu",
+        "warning: 1 class without test images (their accuracy cannot be measured): dog",
+        "usable, with 3 warnings\n",
+    ];
+    warns(folder, &["data", "check", "photos"], &parts);
+    // Training says the same, shortly.
+    fs::write(folder.join("tiny.toml"), CONFIG).unwrap();
+    let train = ["train", "--config", "tiny.toml", "--data", "photos", "--out", "run", "--epochs", "0"];
+    let output = clapp(folder, &train);
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{errors}");
+    parts[..3].iter().for_each(|part| assert!(errors.contains(part), "no `{part}` in: {errors}"));
+}
+
+#[test]
+fn bad_images_are_all_named_or_skipped_and_recorded() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path();
+    let config = CONFIG.replace("lr = 0.01\n", "lr = 0.01\ntest = { resize = 36, crop = 32 }\n");
+    fs::write(folder.join("tiny.toml"), config).unwrap();
+    let mut photos = folder_files();
+    for name in ["train/cat/1.jpg", "train/dog/4.PNG", "val/dog/a.jpeg"] {
+        file(&mut photos, name).truncate(40);
+    }
+    write_files(&folder.join("photos"), &photos);
+    let train = ["train", "--config", "tiny.toml", "--data", "photos", "--out", "run"];
+    let parts =
+        ["3 of 14 images cannot be used; --skip-bad", "train/cat/1.jpg is", "train/dog/4.PNG is", "val/dog/a.jpeg is"];
+    refused(folder, "photos", &parts);
+    // Before anything is trained, and before there is a folder.
+    refuses(folder, &train, &parts);
+    let text = succeeds(folder, &["data", "check", "photos", "--skip-bad"]);
+    let skipped = "skipped 3 bad images: train/cat/1.jpg, train/dog/4.PNG, val/dog/a.jpeg";
+    assert!(text.contains(skipped) && text.contains("\n  all           8         3\n"), "{text}");
+    assert!(text.ends_with("\nok without the 3 bad images\n"), "{text}");
+    let output = clapp(folder, &[&train[..], &["--skip-bad"]].concat());
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(String::from_utf8_lossy(&output.stderr).contains(skipped));
+    let run = fs::read_to_string(folder.join("run/run.json")).unwrap();
+    assert!(run.contains("\"train/dog/4.PNG\"") && run.contains("\"train_images\": 8"), "{run}");
+    // The evaluation does as the run did, and so does going on.
+    let said = succeeds(folder, &["eval", "run", "--data", "photos", "--cached"]);
+    assert!(said.contains("on 8 images"), "{said}");
+    succeeds(folder, &["train", "--resume", "--out", "run", "--data", "photos", "--epochs", "3"]);
+    // More than ten.
+    for number in 0..12 {
+        photos.push((format!("train/cat/bad{number:02}.png"), Vec::new()));
+    }
+    write_files(&folder.join("photos"), &photos);
+    let errors = refused(folder, "photos", &["15 of 26 images cannot be used", "bad07.png is not", "\n  and 5 more"]);
+    assert_eq!(errors.trim_end().lines().count(), 12, "{errors}");
+    // Nothing is left.
+    fs::create_dir_all(folder.join("none/train/cat")).unwrap();
+    fs::create_dir_all(folder.join("none/val/cat")).unwrap();
+    fs::write(folder.join("none/train/cat/1.jpg"), b"").unwrap();
+    fs::write(folder.join("none/val/cat/1.jpg"), b"").unwrap();
+    refuses(folder, &["data", "check", "none", "--skip-bad"], &["2 of 2 images cannot be used, and too few are left"]);
+}
+
+#[test]
+fn a_flat_set_is_split_by_the_run_and_its_evaluation_alike() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path();
+    let config = CONFIG.replace("lr = 0.01\n", "lr = 0.01\ntest = { resize = 36, crop = 32 }\n");
+    fs::write(folder.join("tiny.toml"), config).unwrap();
+    let flat = folder_files()
+        .into_iter()
+        .map(|(name, bytes)| (format!("photos/{}", &name[name.find('/').unwrap() + 1..]), bytes));
+    write_files(folder, &flat.collect());
+    refused(folder, "photos", &["photos lacks val/CLASS", "--split 0.8"]);
+    let train = ["train", "--config", "tiny.toml", "--data", "photos", "--out", "run"];
+    refuses(folder, &train, &["--split 0.8"]);
+    for wrong in ["0", "1", "1.5", "-0.5", "nan"] {
+        refuses(folder, &[&train[..], &[&format!("--split={wrong}")]].concat(), &["split is", "above 0 and below 1"]);
+    }
+    refuses(folder, &[&train[..], &["--split-seed", "3"]].concat(), &["split-seed is given without split"]);
+    refuses(folder, &["train", "--preset", "demo", "--split", "0.5", "--out", "demo"], &["--split", "--data PATH"]);
+    succeeds(folder, &[&train[..], &["--split", "0.7"]].concat());
+    let run = fs::read_to_string(folder.join("run/run.json")).unwrap();
+    assert!(
+        run.contains("\"split\": 0.7") && run.contains("\"split_seed\": 3") && run.contains("\"test_images\": 4"),
+        "{run}"
+    );
+    assert!(fs::read_to_string(folder.join("run/config.toml")).unwrap().contains("\nsplit = 0.7\n"));
+    let eval = ["eval", "run", "--data", "photos", "--cached"];
+    let said = succeeds(folder, &eval);
+    assert!(
+        said.contains("10 training and 4 validation images") && said.contains("split 0.7 by names with seed 3"),
+        "{said}"
+    );
+    assert_eq!(said, succeeds(folder, &[&eval[..], &["--split", "0.7"]].concat()));
+    refuses(folder, &[&eval[..], &["--split", "0.5"]].concat(), &["the run was trained on a split of 0.7 with seed 3"]);
+    refuses(folder, &[&eval[..], &["--split-seed", "4"]].concat(), &["Leave --split and --split-seed out"]);
+    succeeds(folder, &["train", "--resume", "--out", "run", "--data", "photos", "--epochs", "3"]);
+    let text = succeeds(folder, &["data", "check", "photos", "--split", "0.7", "--split-seed", "3"]);
+    says(&text, &["split 0.7 by names with seed 3", "  dog           5         2\n"]);
+    write_cifar(&folder.join("cifar"));
+    refuses(folder, &["data", "check", "cifar", "--split", "0.8"], &["cifar10", "images to test on", "--split"]);
 }
 
 #[test]

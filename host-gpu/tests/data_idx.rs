@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod sets;
+
 use std::fs;
 use std::io::Write;
 use std::path::Path;
@@ -64,6 +66,59 @@ fn plain_and_gzipped_files_are_read() {
     check(&data::open(&place.path().join("named")).unwrap());
     write(&place.path().join("root/MNIST/raw"), &files, "");
     check(&data::open(&place.path().join("root")).unwrap());
+}
+
+#[test]
+fn other_names_and_archives_give_the_same_set() {
+    let place = tempfile::tempdir().unwrap();
+    let names: [fn(&str) -> String; 7] = [
+        |name| name.replace("-idx", ".idx"),
+        |name| name.into(),
+        |name| format!("some/where/{name}"),
+        |name| format!("MNIST/raw/{}", name.replace("-idx", ".idx")),
+        |name| format!("./{name}"),
+        // As in an archive that many download: a folder of the name for each file.
+        |name| format!("{name}/{name}"),
+        |name| format!("archive/{}/{name}", name.replace("-idx", ".idx")),
+    ];
+    for (number, name) in names.into_iter().enumerate() {
+        for suffix in ["", ".gz"] {
+            let pack = |bytes: Vec<u8>| if suffix.is_empty() { bytes } else { gz(&bytes) };
+            let named: sets::Files =
+                idx::FILES.into_iter().map(|file| name(file) + suffix).zip(files().map(pack)).collect();
+            let folder = place.path().join(format!("{number}{suffix}"));
+            sets::write_files(&folder, &named);
+            check(&data::open(&folder).unwrap_or_else(|error| panic!("{number}{suffix}: {error}")));
+            for (ending, bytes) in
+                [("zip", sets::zip(&named)), ("tar", sets::tar(&named)), ("tgz", gz(&sets::tar(&named)))]
+            {
+                let archive = place.path().join(format!("{number}{suffix}.{ending}"));
+                fs::write(&archive, bytes).unwrap();
+                check(&data::open(&archive).unwrap_or_else(|error| panic!("{number}{suffix}.{ending}: {error}")));
+            }
+        }
+    }
+    // Both forms of a file, and folders called like the files beside them.
+    let both = place.path().join("both");
+    write(&both, &files(), "");
+    write(&both, &files().map(|bytes| gz(&bytes)), ".gz");
+    fs::create_dir(both.join("train-images.idx3-ubyte")).unwrap();
+    check(&data::open(&both).unwrap());
+    let mut named: sets::Files = idx::FILES.into_iter().map(String::from).zip(files()).collect();
+    named.retain(|(name, _)| !name.starts_with("t10k"));
+    fs::write(place.path().join("half.zip"), sets::zip(&named)).unwrap();
+    sets::refused(&place.path().join("half.zip"), &["half.zip lacks t10k-images-idx3-ubyte, t10k-labels-idx1-ubyte"]);
+}
+
+#[test]
+fn digits_without_training_or_test_images_are_named() {
+    let place = tempfile::tempdir().unwrap();
+    write(place.path(), &files(), "");
+    let warnings = data::open(place.path()).unwrap().warnings();
+    assert_eq!(warnings.len(), 3, "{warnings:?}");
+    assert!(warnings[0].starts_with("2 classes without any image: 4, 5"), "{warnings:?}");
+    assert!(warnings[1].contains("without training images") && warnings[1].ends_with(": 3"), "{warnings:?}");
+    assert!(warnings[2].contains("without test images") && warnings[2].ends_with(": 0, 2, 6"), "{warnings:?}");
 }
 
 #[test]

@@ -7,7 +7,10 @@ use std::process::Command;
 
 fn info() -> RunInfo {
     let config = preset("cifar10").expect("a preset");
-    RunInfo::collect(&config, DataInfo { name: "cifar10".into(), train_images: 50_000, test_images: 10_000 })
+    RunInfo::collect(
+        &config,
+        DataInfo { name: "cifar10".into(), train_images: 50_000, test_images: 10_000, ..DataInfo::default() },
+    )
 }
 
 #[test]

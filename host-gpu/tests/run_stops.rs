@@ -25,7 +25,10 @@ fn images() -> Arc<Split> {
 /// Runs in `folder`; the run is asked to stop while step `stop_at` is under way.
 fn run(config: &Config, folder: &Path, begin: Begin, interval: Interval, stop_at: Option<u64>) -> Outcome<Vec<f32>> {
     let (images, stop) = (images(), AtomicBool::new(false));
-    let info = RunInfo::collect(config, DataInfo { name: "shapes".into(), train_images: 18, test_images: 0 });
+    let info = RunInfo::collect(
+        config,
+        DataInfo { name: "shapes".into(), train_images: 18, test_images: 0, ..DataInfo::default() },
+    );
     let data = DataIdentity::of("shapes", &images);
     let run = Run {
         config,

@@ -5,7 +5,7 @@ pub mod qemu;
 use clapp_core::shape::Shape;
 use clapp_host_gpu::augment::{TestTransform, ViewAugment};
 use clapp_host_gpu::config::{BlockConfig, Config, DataSource, HeadConfig, Negatives, Pool, ProbeConfig, RuleName};
-use clapp_host_gpu::data::{Dataset, Split};
+use clapp_host_gpu::data::{Dataset, LeftOuts, Split};
 use clapp_host_gpu::model::{Backward, Feedback, Mirror, Relaxation};
 use clapp_host_gpu::optimizer::Optimizer;
 use clapp_host_gpu::rng::{Purpose, Rng, stream};
@@ -54,6 +54,8 @@ pub fn stripes(train: usize, test: usize) -> Dataset {
         train,
         test: split(test, 2),
         folds: Vec::new(),
+        left_out: LeftOuts::default(),
+        skipped: Vec::new(),
     }
 }
 
@@ -80,6 +82,9 @@ pub fn small_config(rule: RuleName) -> Config {
         width: 1.0,
         data: DataSource::Files,
         images: None,
+        split: None,
+        split_seed: None,
+        skip_bad: false,
         negatives: Negatives::Ring,
         negatives_shared: true,
         either: false,

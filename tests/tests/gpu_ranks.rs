@@ -375,8 +375,10 @@ fn run<E: Executor + 'static>(
 ) -> Result<(u64, Vec<u32>), Error> {
     let images = Arc::new(stripes(16, 4).train);
     let stop = AtomicBool::new(false);
-    let info =
-        RunInfo::collect(config, DataInfo { name: "stripes".into(), train_images: images.len(), test_images: 4 });
+    let info = RunInfo::collect(
+        config,
+        DataInfo { name: "stripes".into(), train_images: images.len(), test_images: 4, ..DataInfo::default() },
+    );
     let run = Run {
         config,
         images: &images,

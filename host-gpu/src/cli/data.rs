@@ -2,13 +2,14 @@
 
 use super::output::say;
 use crate::augment::ViewAugment;
-use crate::data::{DataError, Dataset, Split, contact_sheet, open_once, open_part, open_with, published};
+use crate::config::{Config, check_division};
+use crate::data::cifar::Want;
+use crate::data::{Checked, Dataset, Holdout, Opening, contact_sheet, open_as, published, some_of};
 use crate::error::Error;
 use crate::files::{check_writable, write_atomically};
 use clap::{Args, Subcommand};
-use clapp_core::shape::Shape;
 use indicatif::{ProgressBar, ProgressStyle};
-use rayon::prelude::*;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 /// Seed of the views on a contact sheet: that of the presets.
@@ -38,7 +39,7 @@ struct CheckArguments {
     cache: CacheArguments,
 }
 
-/// Where unpacked copies of archives go.
+/// How a data set is opened.
 #[derive(Debug, Clone, Default, Args)]
 pub struct CacheArguments {
     /// Folder for the unpacked copy of an archive that cannot be read by position (STL-10's tar.gz) [default: beside
@@ -49,52 +50,179 @@ pub struct CacheArguments {
     /// in run.json and everywhere else, then lists the batches.
     #[arg(long)]
     pub partial: bool,
+    /// Go on without images that cannot be used: damaged ones, or of a kind that is not read. All images are decoded
+    /// first, and the bad ones named; a run keeps their names in run.json, and its evaluation skips them, too.
+    #[arg(long)]
+    pub skip_bad: bool,
+    /// Of class folders without train and val, learn from this share of each class (0.8: four fifths) and test on the
+    /// rest, by the names of the files: the same files on every machine. A run keeps it for its evaluation.
+    #[arg(long, value_name = "SHARE")]
+    pub split: Option<f64>,
+    /// Seed of --split [default: the run's seed].
+    #[arg(long, value_name = "SEED")]
+    pub split_seed: Option<u64>,
 }
 
 impl CacheArguments {
-    /// Opens the set at `path` as these options say.
-    ///
-    /// # Errors
-    /// As [`open_with`].
-    pub fn open(&self, path: &Path) -> Result<Dataset, DataError> {
-        let open = if self.partial { open_part } else { open_with };
-        open(path, self.cache.as_deref())
-    }
-
-    /// The options that choose the same again.
+    /// The options that choose the same again, where the configuration does not keep them.
     pub fn options(&self) -> String {
         let cache = self.cache.as_ref().map(|path| format!(" --cache {}", path.display())).unwrap_or_default();
         cache + if self.partial { " --partial" } else { "" }
     }
+
+    /// As [`CacheArguments::options`], word by word.
+    pub fn list(&self) -> Vec<OsString> {
+        let cache = self.cache.iter().flat_map(|path| ["--cache".into(), path.clone().into_os_string()]);
+        cache.chain(self.partial.then(|| "--partial".into())).collect()
+    }
+
+    /// Puts what is given into a run's configuration, from which the run and its evaluation take it.
+    pub fn configure(&self, config: &mut Config) {
+        config.split = self.split.or(config.split);
+        config.split_seed = self.split_seed.or(config.split_seed);
+        config.skip_bad |= self.skip_bad;
+    }
+
+    /// The arguments for images of a run of `config`: its own division of a set holds.
+    ///
+    /// # Errors
+    /// [`Error::Config`] where another one is asked for, or the division makes no sense.
+    pub fn of_run(&self, config: &Config) -> Result<Self, Error> {
+        let mut own = config.clone();
+        self.configure(&mut own);
+        check_division(own.split, own.split_seed, "arguments")?;
+        let seed = own.split_seed.unwrap_or(config.seed);
+        if let Some(split) = config.split {
+            let known = (split, config.split_seed.unwrap_or(config.seed));
+            if (own.split.unwrap_or(split), seed) != known {
+                let message = format!(
+                    "the run was trained on a split of {} with seed {}; another one would test it on images that it has \
+                     learnt from. Leave --split and --split-seed out",
+                    known.0, known.1
+                );
+                return Err(Error::Config { origin: "--split".into(), message });
+            }
+        }
+        Ok(Self {
+            cache: self.cache.clone(),
+            partial: self.partial,
+            skip_bad: own.skip_bad,
+            split: own.split,
+            split_seed: own.split.map(|_| seed),
+        })
+    }
+
+    fn opening(&self, once: bool) -> Result<Opening<'_>, Error> {
+        check_division(self.split, self.split_seed, "arguments")?;
+        let holdout = self.split.map(|share| Holdout { share, seed: self.split_seed.unwrap_or(SEED) });
+        let want = if self.partial { Want::Part } else { Want::Whole };
+        Ok(Opening { cache: self.cache.as_deref(), once, want, holdout })
+    }
+
+    /// Opens the set at `path`. Images that have to be decoded are, all of them, where they are to be skipped when bad
+    /// or are no more than [`CHECKED`]: then nothing ends the work in its midst.
+    ///
+    /// # Errors
+    /// Where the set cannot be read, or has bad images that are not skipped.
+    pub fn open(&self, path: &Path) -> Result<Dataset, Error> {
+        let data = open_as(path, self.opening(false)?)?;
+        if !data.train.is_encoded() || !(self.skip_bad || data.train.len() + data.test.len() <= CHECKED) {
+            return Ok(data);
+        }
+        self.settle(data).map(|(data, _)| data)
+    }
+
+    /// Decodes every image; without the bad ones where they are to be skipped.
+    fn settle(&self, data: Dataset) -> Result<(Dataset, Checked), Error> {
+        let bar = ProgressBar::new((data.train.len() + data.test.len()) as u64);
+        if let Ok(style) = ProgressStyle::with_template("decoding {bar:24} {pos}/{len} images ({eta} left)") {
+            bar.set_style(style);
+        }
+        let mut checked = data.check_images(|| bar.inc(1));
+        bar.finish_and_clear();
+        if checked.bad.is_empty() {
+            return Ok((data, checked));
+        }
+        if !self.skip_bad {
+            return Err(checked.refusal(true).into());
+        }
+        let summary =
+            Checked { all: checked.all, formats: checked.formats.clone(), sizes: checked.sizes, bad: Vec::new() };
+        checked.formats.clear();
+        Ok((data.without(checked)?, summary))
+    }
 }
 
-/// Runs `clapp data`.
+/// Images up to which a set is decoded as a whole before work on it begins.
+const CHECKED: usize = 20_000;
+
+/// What is not read of a set and what it cannot show, for people, one line each; empty where all is well.
+pub(crate) fn remarks(data: &Dataset) -> Vec<String> {
+    let mut lines: Vec<String> =
+        data.left_out.iter().map(|entry| format!("{}left out: {}", mark(entry.lost), entry.line())).collect();
+    if !data.skipped.is_empty() {
+        lines.push(format!(
+            "skipped {} bad images: {}",
+            data.skipped.len(),
+            some_of(&data.skipped, data.skipped.len())
+        ));
+    }
+    lines.extend(data.warnings().iter().map(|warning| format!("{}{warning}", mark(true))));
+    lines
+}
+
+fn mark(warning: bool) -> &'static str {
+    if warning { "warning: " } else { "" }
+}
+
+/// Runs `clapp data`: exit code 0 where the set is whole, 1 where it can be used, but images are missing or a class
+/// cannot be learnt or tested.
 ///
 /// # Errors
-/// Where the set is not whole or the contact sheet cannot be written.
+/// Where the set cannot be used or the contact sheet cannot be written.
 pub fn run(arguments: &DataArguments) -> Result<u8, Error> {
     let DataCommand::Check(check) = &arguments.command;
     if let Some(path) = &check.contact_sheet {
         check_writable(path)?;
     }
-    let data = match &check.cache {
-        CacheArguments { cache: None, partial: false } => open_once(&check.path)?,
-        given => given.open(&check.path)?,
-    };
+    let data = open_as(&check.path, check.cache.opening(check.cache.cache.is_none())?)?;
     say(&data.source)?;
-    say(classes(&data))?;
     for (file, known) in published::files(&check.path, data.set()) {
         say(checksum(&file, known)?)?;
     }
-    if data.shape().is_none() {
-        say(decode_all(&data)?)?;
-    }
+    let left_out = remarks(&data);
+    let decoded = if data.train.is_encoded() {
+        match check.cache.settle(data.clone()) {
+            Ok((data, checked)) => Some((data, checked)),
+            Err(error) => {
+                // What is wrong besides is said, too.
+                left_out.iter().try_for_each(say)?;
+                return Err(error);
+            }
+        }
+    } else {
+        None
+    };
+    let (data, checked) = match decoded {
+        Some((data, checked)) => (data, Some(checked)),
+        None => (data, None),
+    };
+    say(table(&data, checked.as_ref()))?;
+    remarks(&data).iter().try_for_each(say)?;
     if let Some(path) = &check.contact_sheet {
         write_atomically(path, &contact_sheet(&data, &views(&data), SEED)?)?;
         say(format!("wrote {}", path.display()))?;
     }
-    say("ok")?;
-    Ok(0)
+    let warnings = data.left_out.iter().filter(|entry| entry.lost).count() + data.warnings().len();
+    if warnings == 0 {
+        say(match data.skipped.len() {
+            0 => "ok".into(),
+            skipped => format!("ok without the {skipped} bad images"),
+        })?;
+        return Ok(0);
+    }
+    say(format!("usable, with {warnings} warning{}", if warnings == 1 { "" } else { "s" }))?;
+    Ok(1)
 }
 
 /// The views that the paper draws of this set, or of the one that is most like it.
@@ -109,24 +237,47 @@ fn views(data: &Dataset) -> ViewAugment {
     }
 }
 
-/// How many classes there are, and images of each.
-fn classes(data: &Dataset) -> String {
-    let range = |split: &Split| {
-        let mut counts = vec![0_usize; data.classes.len()];
-        split.labels().iter().for_each(|&label| counts[usize::from(label)] += 1);
-        match (counts.iter().min(), counts.iter().max()) {
-            (Some(least), Some(most)) if least == most => least.to_string(),
-            (Some(least), Some(most)) => format!("{least} to {most}"),
-            _ => "0".into(),
-        }
+/// Most classes that a table names one by one.
+const MOST_ROWS: usize = 20;
+
+/// Classes with their images, sizes and formats.
+fn table(data: &Dataset, checked: Option<&Checked>) -> String {
+    let [train, test] = data.counts();
+    let range = |counts: &[usize]| match (counts.iter().min(), counts.iter().max()) {
+        (Some(least), Some(most)) if least == most => least.to_string(),
+        (Some(least), Some(most)) => format!("{least} to {most}"),
+        _ => "0".into(),
     };
     let folds = if data.folds.is_empty() { String::new() } else { format!("; {} folds", data.folds.len()) };
-    format!(
+    let mut lines = vec![format!(
         "{} classes, each with {} training and {} test images{folds}",
         data.classes.len(),
-        range(&data.train),
-        range(&data.test)
-    )
+        range(&train),
+        range(&test)
+    )];
+    let shown = data.classes.len().min(MOST_ROWS);
+    let width = data.classes[..shown].iter().map(|name| name.chars().count()).max().unwrap_or(0).clamp(5, 40);
+    lines.push(format!("  {:<width$}  {:>8}  {:>8}", "class", "training", "test"));
+    for (name, counts) in data.classes.iter().zip(train.iter().zip(&test)).take(shown) {
+        lines.push(format!("  {name:<width$}  {:>8}  {:>8}", counts.0, counts.1));
+    }
+    if data.classes.len() > shown {
+        lines.push(format!("  and {} more classes", data.classes.len() - shown));
+    }
+    lines.push(format!("  {:<width$}  {:>8}  {:>8}", "all", data.train.len(), data.test.len()));
+    match checked {
+        Some(checked) => {
+            let formats: Vec<String> = checked.formats.iter().map(|(name, count)| format!("{count} {name}")).collect();
+            let good = data.train.len() + data.test.len();
+            lines.push(format!("decoded all {} images: {}", checked.all, checked.size()));
+            lines.push(format!("formats of {good} images: {}", formats.join(", ")));
+        }
+        None => lines.extend(data.shape().map(|shape| {
+            let kind = if shape.channels == 1 { "grey" } else { "colour" };
+            format!("size of every image: {} x {}, {kind}, raw bytes", shape.height, shape.width)
+        })),
+    }
+    lines.join("\n")
 }
 
 /// What the checksum of a file says. One that differs is no failure: a set may be packed anew without loss.
@@ -141,52 +292,4 @@ fn checksum(path: &Path, published: Option<&str>) -> Result<String, Error> {
         Some(known) => format!("{name}: {len} bytes; note: not the published file: md5 {found}, published {known}"),
         None => format!("{name}: {len} bytes, md5 {found}; none is published"),
     })
-}
-
-/// Decodes every image; says how many there are and of which sizes.
-fn decode_all(data: &Dataset) -> Result<String, Error> {
-    let parts = [&data.train, &data.test];
-    let all: usize = parts.iter().map(|split| split.len()).sum();
-    let bar = ProgressBar::new(all as u64);
-    if let Ok(style) = ProgressStyle::with_template("decoding {bar:24} {pos}/{len} images ({eta} left)") {
-        bar.set_style(style);
-    }
-    let mut sizes: Option<[Shape; 2]> = None;
-    let mut bad = Vec::new();
-    for split in parts {
-        let read = |pixels: &mut Vec<u8>, image: usize| {
-            bar.inc(1);
-            split.read(image, pixels)
-        };
-        // In the order of the images, on any number of threads.
-        let found: Vec<Result<Shape, DataError>> = (0..split.len()).into_par_iter().map_init(Vec::new, read).collect();
-        for shape in found {
-            match shape {
-                Ok(shape) => {
-                    sizes = Some(sizes.map_or([shape; 2], |[least, most]| [smaller(least, shape), larger(most, shape)]))
-                }
-                Err(error) => bad.push(error),
-            }
-        }
-    }
-    bar.finish_and_clear();
-    let count = bad.len();
-    if let Some(first) = bad.into_iter().next() {
-        return Err(DataError::Images { bad: count, all, first: Box::new(first) }.into());
-    }
-    let [least, most] = sizes.unwrap_or([Shape::new(3, 0, 0); 2]);
-    let size = if least == most {
-        format!("{} x {}", least.height, least.width)
-    } else {
-        format!("{} to {} high and {} to {} wide", least.height, most.height, least.width, most.width)
-    };
-    Ok(format!("decoded all {all} images: {size}"))
-}
-
-fn smaller(a: Shape, b: Shape) -> Shape {
-    Shape::new(a.channels, a.height.min(b.height), a.width.min(b.width))
-}
-
-fn larger(a: Shape, b: Shape) -> Shape {
-    Shape::new(a.channels, a.height.max(b.height), a.width.max(b.width))
 }

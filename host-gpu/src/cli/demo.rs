@@ -72,7 +72,12 @@ fn entry(name: &'static str, config: Config, data: &Dataset) -> Result<Entry, Er
     };
     let mut progress = Progress::new(name, config.epochs);
     let images = Arc::new(data.pretrain.clone());
-    let known = DataInfo { name: data.name.clone(), train_images: images.len(), test_images: data.test.len() };
+    let known = DataInfo {
+        name: data.name.clone(),
+        train_images: images.len(),
+        test_images: data.test.len(),
+        ..DataInfo::default()
+    };
     let info = RunInfo::collect(&config, known);
     let run = Run {
         ranks: &Ranks::alone(),

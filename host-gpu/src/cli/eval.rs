@@ -1,7 +1,7 @@
 //! `clapp eval`: the linear probe of a checkpoint.
 
 use super::computes::{BackendArguments, Computes};
-use super::data::CacheArguments;
+use super::data::{CacheArguments, remarks};
 use super::output::say;
 use super::{check_test_shape, open_data};
 use crate::backend::{Backend, cpu::Cpu};
@@ -66,6 +66,7 @@ pub fn run(arguments: &EvalArguments) -> Result<u8, Error> {
     let mut data = open_data(arguments.data.as_deref(), &arguments.cache, &config)?;
     check_test_shape(&data, &config, &file.display().to_string())?;
     check_data(arguments, &file, &data)?;
+    remarks(&data).iter().for_each(|line| eprintln!("{line}"));
     config.probe.epochs = arguments.epochs.unwrap_or(config.probe.epochs);
     if let Some(fold) = arguments.fold {
         let Some(indices) = data.folds.get(fold) else {

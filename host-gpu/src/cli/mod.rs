@@ -124,12 +124,17 @@ pub fn run(arguments: &Arguments) -> Result<u8, Error> {
 }
 
 /// The images of a run: the folder or archive given, or the generated set where the configuration says so; in grey for
-/// a network of one channel. `how` are the user's options for reading it.
-pub(crate) fn open_data(path: Option<&Path>, how: &CacheArguments, config: &Config) -> Result<Dataset, Error> {
+/// a network of one channel. Where the configuration divides a set or skips its bad images, so is done here.
+pub(crate) fn open_data(path: Option<&Path>, arguments: &CacheArguments, config: &Config) -> Result<Dataset, Error> {
+    let arguments = arguments.of_run(config)?;
     let data = match (path, config.data) {
-        (Some(path), _) => how.open(path)?,
-        (None, DataSource::Generated) => generated::shapes(config.seed, GENERATED_TRAIN, GENERATED_TEST),
+        (Some(path), _) => arguments.open(path)?,
         (None, DataSource::Files) => return Err(no_images(&config.name)),
+        (None, DataSource::Generated) if arguments.split.is_some() => {
+            let message = "is for class folders; name them with --data PATH".into();
+            return Err(Error::Config { origin: "--split".into(), message });
+        }
+        (None, DataSource::Generated) => generated::shapes(config.seed, GENERATED_TRAIN, GENERATED_TEST),
     };
     Ok(if config.input_shape().channels == 1 && data.channels() == 3 { data.in_grey() } else { data })
 }

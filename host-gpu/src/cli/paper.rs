@@ -171,8 +171,8 @@ fn differences(found: &Inputs, wanted: &Inputs) -> String {
 }
 
 /// Opens a set whose description, which comes into the findings, has of its path the last part only.
-fn open_set(path: &Path, how: &CacheArguments) -> Result<Dataset, Error> {
-    let mut set = how.open(path)?;
+fn open_set(path: &Path, arguments: &CacheArguments) -> Result<Dataset, Error> {
+    let mut set = arguments.open(path)?;
     if let Some(name) = path.file_name() {
         set.source = set.source.replace(&path.display().to_string(), &name.to_string_lossy());
     }

@@ -2,6 +2,7 @@
 
 mod child;
 
+use super::data::CacheArguments;
 use super::output::say;
 use super::train::ConfigArguments;
 use crate::config::{Config, DataSource, RuleName};
@@ -14,7 +15,7 @@ use crate::sweep::{Axes, Cell, Done};
 pub use child::end_with_sweep;
 use child::{Ended, run_child};
 use clap::Args;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -37,6 +38,8 @@ pub struct SweepArguments {
     /// Data set as downloaded (folder or archive); not needed where the configuration generates its images.
     #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
+    #[command(flatten)]
+    cache: CacheArguments,
     /// Folder for the runs, each in its own, and the report.
     #[arg(long, value_name = "FOLDER")]
     out: PathBuf,
@@ -74,6 +77,7 @@ pub fn run(arguments: &SweepArguments) -> Result<u8, Error> {
     let mut base = arguments.configuration.configuration()?;
     base.probe.epochs = arguments.probe_epochs.unwrap_or(base.probe.epochs);
     base.data = if arguments.data.is_some() { DataSource::Files } else { base.data };
+    arguments.cache.configure(&mut base);
     base.check(&arguments.configuration.origin())?;
     let axes =
         Axes { rules: arguments.rules.clone(), widths: arguments.widths.clone(), seeds: arguments.seeds.clone() };
@@ -179,7 +183,9 @@ fn make(arguments: &SweepArguments, cell: &Cell, done: Done, stop: &Arc<AtomicBo
     if steps.is_empty() {
         say("finished already")?;
     }
+    let how = arguments.cache.list();
     for (command, mut options) in steps {
+        options.extend(how.iter().map(OsString::as_os_str));
         if let Some(data) = &arguments.data {
             options.extend([OsStr::new("--data"), data.as_os_str()]);
         }
@@ -251,6 +257,10 @@ fn write_script(arguments: &SweepArguments, base: &Config, cells: &[Cell], path:
     }
     command.extend(["--out".into(), text(&arguments.out)?]);
     command.extend(arguments.cached.then(|| "--cached".into()));
+    if let Some(cache) = &arguments.cache.cache {
+        command.extend(["--cache".into(), text(cache)?]);
+    }
+    command.extend(arguments.cache.partial.then(|| "--partial".into()));
     let script = script(&base.name, cells, &arguments.resources, &command)?;
     check_cells(arguments, cells)?;
     check_writable(path)?;

@@ -1,7 +1,7 @@
 //! `clapp train`: an encoder from images, with checkpoints and metrics.
 
 use super::computes::{BackendArguments, Computes, check_memory};
-use super::data::CacheArguments;
+use super::data::{CacheArguments, remarks};
 use super::output::say;
 use super::progress::Progress;
 use super::warnings::Warnings;
@@ -11,7 +11,7 @@ use crate::backend::gpu::cuda::Cuda;
 use crate::backend::gpu::cuda::group::Group;
 use crate::backend::gpu::emulated::Emulated;
 use crate::checkpoint::{DataIdentity, Header};
-use crate::config::{Config, DataSource, PRESETS, RuleName, preset};
+use crate::config::{Config, DataSource, PRESETS, RuleName, check_division, preset};
 use crate::data::Dataset;
 use crate::distributed::Ranks;
 use crate::error::Error;
@@ -232,6 +232,8 @@ fn run_on(arguments: &TrainArguments, ranks: &Ranks) -> Result<u8, Error> {
     let say = |text: String| if ranks.is_root() { say(text) } else { Ok(()) };
     let (mut config, out) = ranks.agree(configuration(arguments))?;
     config.data = if arguments.data.is_some() { DataSource::Files } else { config.data };
+    arguments.cache.configure(&mut config);
+    ranks.agree(check_division(config.split, config.split_seed, &arguments.configuration.origin()))?;
     let path = out.join(CHECKPOINT);
     ranks.agree(arguments.backend.check())?;
     let begin = ranks.agree(begin(arguments, &config, &out))?;
@@ -269,6 +271,9 @@ fn run_on(arguments: &TrainArguments, ranks: &Ranks) -> Result<u8, Error> {
     if let Some(note) = arguments.configuration.note_on(&data).filter(|_| ranks.is_root()) {
         eprintln!("{note}");
     }
+    if ranks.is_root() {
+        remarks(&data).iter().for_each(|line| eprintln!("{line}"));
+    }
     let used =
         if images.len() < data.pretrain.len() { format!("; the first {} used", images.len()) } else { String::new() };
     say(format!("{}: {} on {}{used}", config.name, config.rule.name(), data.source))?;
@@ -279,7 +284,7 @@ fn run_on(arguments: &TrainArguments, ranks: &Ranks) -> Result<u8, Error> {
     let identity = DataIdentity::of(&data.name, &images);
     ranks.same("the data set", |hasher| identity.hash(hasher))?;
     let stop = stop_by_signal()?;
-    let known = DataInfo { name: data.name.clone(), train_images: images.len(), test_images: data.test.len() };
+    let known = DataInfo::of(&data, &config).with_images(images.len());
     let info = RunInfo::collect(&config, known).on(&arguments.backend.name());
     let run = Run {
         config: &config,

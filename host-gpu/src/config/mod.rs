@@ -41,6 +41,16 @@ pub struct Config {
     /// Use only that many of the training images.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub images: Option<usize>,
+    /// Of class folders without a part to test on, the share of each class to learn from: above 0 and below 1. The rest
+    /// is tested on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub split: Option<f64>,
+    /// Seed of that division; the run's own where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub split_seed: Option<u64>,
+    /// Whether images that cannot be used are gone on without, in training and evaluation.
+    #[serde(default, skip_serializing_if = "is_no")]
+    pub skip_bad: bool,
     /// How the negatives are drawn. BP-InfoNCE has no use for it: its negatives are all other images of the batch.
     pub negatives: Negatives,
     /// Whether all losses share the drawn negatives; otherwise each layer, and each of its two losses under
@@ -93,6 +103,21 @@ pub struct Config {
     pub probe: ProbeConfig,
     /// The blocks from the input to the top, with their channels at width 1.
     pub blocks: Vec<BlockConfig>,
+}
+
+/// Checks how a set is divided; `origin` names the configuration in errors.
+///
+/// # Errors
+/// [`Error::Config`] with the field and what was expected.
+pub fn check_division(split: Option<f64>, seed: Option<u64>, origin: &str) -> Result<(), Error> {
+    let wrong = |message: String| Err(Error::Config { origin: origin.into(), message });
+    match split {
+        Some(share) if !(share > 0.0 && share < 1.0) => {
+            wrong(format!("split is {share}, expected a share above 0 and below 1, such as 0.8"))
+        }
+        None if seed.is_some() => wrong("split-seed is given without split, which it is the seed of".into()),
+        _ => Ok(()),
+    }
 }
 
 fn one() -> f32 {
@@ -364,6 +389,7 @@ impl Config {
         if self.images.is_some_and(|images| images < 2) {
             return wrong("images is below 2, expected at least 2".into());
         }
+        check_division(self.split, self.split_seed, origin)?;
         if let Negatives::Uniform(count) = self.negatives
             && !(1..=MOST_NEGATIVES).contains(&count)
         {

@@ -12,8 +12,10 @@ use std::path::Path;
 use clapp_core::shape::Shape;
 use flate2::bufread::MultiGzDecoder;
 
+use super::archive::check_name;
 use super::files::{io_error, is_gzip};
 use super::images::Images;
+use super::left_out::LeftOuts;
 use super::store::Store;
 use super::{DataError, Dataset, Split};
 
@@ -195,6 +197,7 @@ pub fn read_archive(layout: &Layout, archive: &Path, want: Want) -> Result<Datas
             continue;
         }
         let path = entry.path().map_err(failed)?.into_owned();
+        check_name(archive, &path.to_string_lossy(), layout.hint)?;
         let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
         let shown = format!("{}: {}", archive.display(), path.display());
         if let Some(at) = layout.files.iter().position(|known| *known == name) {
@@ -380,6 +383,8 @@ impl<'a> Parts<'a> {
             train,
             test,
             folds: Vec::new(),
+            left_out: LeftOuts::default(),
+            skipped: Vec::new(),
         })
     }
 }

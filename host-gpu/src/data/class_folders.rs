@@ -1,48 +1,104 @@
-//! Folders of images, one a class, as ImageNet is kept: `train/CLASS/*` and `val/CLASS/*`, JPEG or PNG of any size.
+//! Folders of images, one a class, as ImageNet is kept: `train/CLASS/*` and `val/CLASS/*`, or `CLASS/*` that
+//! [`Holdout`] divides; images of the usual formats, of any size.
 //!
-//! Classes are numbered in the order of their folders' names, as torchvision does.
+//! Classes are the folders to learn from, numbered in the order of their names, as torchvision does; one without an
+//! image stays a class, and [`Dataset::warnings`] names it.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::encoded::{Encoded, is_image};
+use super::encoded::Encoded;
+use super::holdout::divide;
 use super::images::Images;
+use super::kinds::{HEAD, Kind, READ, by_content, by_name};
+pub(super) use super::layout::part_of;
+use super::layout::{Layout, is_train};
+use super::left_out::{FOREIGN, NO_IMAGE, OTHER_PARTS, OUTSIDE, UNREADABLE};
 use super::store::Store;
 use super::text::in_turn;
-use super::{DataError, Dataset, Split};
+use super::{DataError, Dataset, Holdout, Split};
 
 /// Where a whole copy is: of images of the user's own nobody knows.
 pub const WHERE: &str = "";
-/// What the set is made of.
-pub(super) const TOPS: [&str; 2] = ["train", "val"];
+/// The files that a class holds, for messages.
+const FILES: &str = "*.jpg|jpeg|png|webp|bmp|gif|tiff|ppm";
 
 /// Mean and deviation of each channel as the paper's code has them for ImageNet (spec 5.2).
 pub const MEAN: [f32; 3] = [0.485, 0.456, 0.406];
 /// See [`MEAN`].
 pub const STD: [f32; 3] = [0.229, 0.224, 0.225];
 
-/// Opens the set in the folder `prefix` (empty or ending in `/`) of a store.
-pub(super) fn read(store: Store, prefix: &str, place: &Path) -> Result<Dataset, DataError> {
-    let train = groups(&store, prefix, "train")?;
-    let mut val = groups(&store, prefix, "val")?;
-    if let Some((_, part)) = [(&train, "train"), (&val, "val")].into_iter().find(|(part, _)| part.is_empty()) {
-        return Err(DataError::Missing {
-            place: place.into(),
-            missing: format!(
-                "{part}/CLASS/*.jpg|jpeg|png (images to learn from lie in train/CLASS/, images to test on in val/CLASS/)"
-            ),
-            hint: WHERE.into(),
-        });
+/// Of each class its images.
+type Classes = BTreeMap<String, Vec<u32>>;
+
+/// Opens the set that lies in a store as `layout` says.
+pub(super) fn read(
+    mut store: Store,
+    layout: Layout,
+    holdout: Option<Holdout>,
+    place: &Path,
+) -> Result<Dataset, DataError> {
+    let shown = |prefix: &str| store.path().join(prefix).display().to_string();
+    let missing = |missing: String| DataError::Missing { place: place.into(), missing, hint: WHERE.into() };
+    let (train, val, used, how) = match layout {
+        Layout::Several(prefixes) => {
+            let names: Vec<String> = prefixes.iter().map(|prefix| shown(prefix)).collect();
+            return Err(DataError::Malformed {
+                file: place.display().to_string(),
+                found: format!("{} sets: {}", names.len(), names.join(", ")),
+                expected: "one; name its folder".into(),
+                hint: WHERE.into(),
+            });
+        }
+        Layout::TestOnly { prefix, test } => {
+            let lacks = format!(
+                "{prefix}train/CLASS/{FILES} (images to learn from lie in train/CLASS/, images to test on are in {test}/CLASS/)"
+            );
+            return Err(missing(lacks));
+        }
+        Layout::Flat { prefix } => {
+            let Some(holdout) = holdout else {
+                let parent = prefix.trim_end_matches('/');
+                let last = parent.rsplit('/').next().unwrap_or_default();
+                let own = place.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+                let is_part = is_train(last) || prefix.is_empty() && is_train(&own);
+                let found = if is_part { "a part to learn from" } else { "class folders without train and val" };
+                return Err(missing(format!(
+                    "val/CLASS/{FILES}: found {found} in {}; images to learn from lie in train/CLASS and val/CLASS has \
+                     those to test on, or --split 0.8 sets a fifth of each class aside for testing",
+                    shown(&prefix)
+                )));
+            };
+            let (train, val) = divided(groups(&mut store, &prefix, false)?, &store, &prefix, holdout);
+            (train, val, vec![prefix], format!("; {holdout}"))
+        }
+        Layout::Parts { prefix, train, test } => {
+            if holdout.is_some() {
+                return Err(DataError::Malformed {
+                    file: shown(&prefix),
+                    found: format!("images to test on in {test}, and --split"),
+                    expected: "--split for class folders without train and val only".into(),
+                    hint: WHERE.into(),
+                });
+            }
+            let used = [&train, &test].map(|part| format!("{prefix}{part}/"));
+            let learnt = groups(&mut store, &used[0], true)?;
+            let tested = groups(&mut store, &used[1], true)?;
+            let (learnt, tested) = agree(learnt, tested, &mut store, &used[1], &train)?;
+            (learnt, tested, used.into(), if test == "val" { String::new() } else { format!("; tested on {test}") })
+        }
+    };
+    for (part, what) in [(&train, "to learn from"), (&val, "to test on")] {
+        if part.values().all(Vec::is_empty) {
+            return Err(missing(format!("images {what} in a format that is read ({READ}){how}")));
+        }
     }
-    if let Some((class, files)) = val.iter().find(|(class, _)| !train.contains_key(*class)) {
-        return Err(DataError::Malformed {
-            file: store.shown(files[0] as usize),
-            found: format!("class {class}"),
-            expected: "a class of train".into(),
-            hint: WHERE.into(),
-        });
-    }
+    outside(&mut store, &used);
+    dataset(store, train, val, place, &how)
+}
+
+fn dataset(store: Store, train: Classes, mut val: Classes, place: &Path, how: &str) -> Result<Dataset, DataError> {
     if train.len() > usize::from(u16::MAX) {
         return Err(DataError::Malformed {
             file: place.display().to_string(),
@@ -56,12 +112,13 @@ pub(super) fn read(store: Store, prefix: &str, place: &Path) -> Result<Dataset, 
     let (files, labels) = in_turn(train.into_values().collect());
     let (test_files, test_labels) = in_turn(of_val);
     let store = Arc::new(store);
+    let left_out = store.left_out.clone();
     let train = Split::of(Images::Encoded(Encoded::new(store.clone(), files)), labels);
     let test = Split::of(Images::Encoded(Encoded::new(store, test_files)), test_labels);
     Ok(Dataset {
         name: "class-folders".into(),
         source: format!(
-            "class folders of {}: {} training and {} validation images of {} classes",
+            "class folders of {}: {} training and {} validation images of {} classes{how}",
             place.display(),
             train.len(),
             test.len(),
@@ -74,28 +131,111 @@ pub(super) fn read(store: Store, prefix: &str, place: &Path) -> Result<Dataset, 
         train,
         test,
         folds: Vec::new(),
+        left_out,
+        skipped: Vec::new(),
     })
 }
 
-/// The images below each class folder of `part`, in the order of names.
-fn groups(store: &Store, prefix: &str, part: &str) -> Result<BTreeMap<String, Vec<u32>>, DataError> {
-    let below = format!("{prefix}{part}/");
-    let mut groups: BTreeMap<String, Vec<u32>> = BTreeMap::new();
+/// Whether file `i` is an image that is read; what is not is put down as left out.
+pub(super) fn keep(store: &mut Store, i: usize) -> bool {
+    let kind = by_name(store.name(i)).map_or_else(|| store.head(i, HEAD).map(|head| by_content(&head)), Ok);
+    let (why, lost) = match kind {
+        Ok(Kind::Image) => return true,
+        Ok(Kind::Foreign) => (FOREIGN, true),
+        Ok(Kind::Other) => (NO_IMAGE, false),
+        Err(_) => (UNREADABLE, true),
+    };
+    let name = store.name(i).to_string();
+    store.left_out.add(why, lost, name);
+    false
+}
+
+/// The images below each class folder of `part` (a folder's name with `/`), in the order of names. An image that lies
+/// beside the class folders is refused in a part of its own, and else left out.
+fn groups(store: &mut Store, part: &str, strict: bool) -> Result<Classes, DataError> {
+    let mut groups: Classes = BTreeMap::new();
+    for folder in store.folders().iter().filter_map(|folder| folder.strip_prefix(part)) {
+        if let Some(class) = folder.strip_suffix('/').filter(|class| !class.contains('/')) {
+            groups.insert(class.into(), Vec::new());
+        }
+    }
     for file in 0..store.len() {
-        let Some(rest) = store.name(file).strip_prefix(&below).filter(|rest| is_image(rest)) else { continue };
+        if !store.name(file).starts_with(part) || !keep(store, file) {
+            continue;
+        }
+        let rest = &store.name(file)[part.len()..];
         let Some((class, _)) = rest.split_once('/') else {
-            return Err(DataError::Malformed {
-                file: store.shown(file),
-                found: format!("an image directly in {part}"),
-                expected: format!("{part}/CLASS/{rest}: each image in its class's folder"),
-                hint: WHERE.into(),
-            });
+            if strict {
+                let part = part.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+                return Err(DataError::Malformed {
+                    file: store.shown(file),
+                    found: format!("an image directly in {part}"),
+                    expected: format!("{part}/CLASS/{rest}: each image in its class's folder"),
+                    hint: WHERE.into(),
+                });
+            }
+            let name = store.name(file).to_string();
+            store.left_out.add("images beside the class folders", true, name);
+            continue;
         };
-        // Names are in order, so that a class comes once.
+        // Names are in order, so that a class comes once; an archive need not have entries for its folders.
         match groups.get_mut(class) {
             Some(files) => files.push(file as u32),
             None => drop(groups.insert(class.into(), vec![file as u32])),
         }
     }
     Ok(groups)
+}
+
+/// Holds the classes of the part to test on, `part`, against those to learn from.
+fn agree(
+    learnt: Classes,
+    mut tested: Classes,
+    store: &mut Store,
+    part: &str,
+    train: &str,
+) -> Result<(Classes, Classes), DataError> {
+    for (class, files) in tested.iter().filter(|(class, _)| !learnt.contains_key(*class)) {
+        match files.first() {
+            Some(&file) => {
+                return Err(DataError::Malformed {
+                    file: store.shown(file as usize),
+                    found: format!("class {class}"),
+                    expected: format!("a class of {train}"),
+                    hint: WHERE.into(),
+                });
+            }
+            None => store.left_out.add("empty folders of no class", false, format!("{part}{class}/")),
+        }
+    }
+    tested.retain(|class, _| learnt.contains_key(class));
+    Ok((learnt, tested))
+}
+
+/// Divides each class. Names are those below the folder of the classes: where that lies changes nothing.
+fn divided(classes: Classes, store: &Store, prefix: &str, holdout: Holdout) -> (Classes, Classes) {
+    let (mut train, mut test) = (BTreeMap::new(), BTreeMap::new());
+    for (class, files) in classes {
+        let names: Vec<&str> = files.iter().map(|&file| &store.name(file as usize)[prefix.len()..]).collect();
+        let (learnt, tested) = divide(&names, holdout.share, holdout.seed);
+        let of = |places: Vec<usize>| places.into_iter().map(|at| files[at]).collect();
+        train.insert(class.clone(), of(learnt));
+        test.insert(class, of(tested));
+    }
+    (train, test)
+}
+
+/// Puts down what lies outside of the folders that are used.
+fn outside(store: &mut Store, used: &[String]) {
+    for file in 0..store.len() {
+        let name = store.name(file).to_string();
+        if used.iter().any(|folder| name.starts_with(folder.as_str())) {
+            continue;
+        }
+        match by_name(&name) {
+            Some(_) if part_of(&name).is_empty() => store.left_out.add(OUTSIDE, true, name),
+            Some(_) => store.left_out.add(OTHER_PARTS, false, name),
+            None => store.left_out.add(NO_IMAGE, false, name),
+        }
+    }
 }

@@ -1,12 +1,13 @@
-//! JPEG and PNG images in a [`Store`], decoded when asked for.
+//! Images of the usual formats in a [`Store`], decoded when asked for.
 
 use std::io::Cursor;
 use std::sync::Arc;
 
 use clapp_core::shape::Shape;
-use image::{DynamicImage, ImageDecoder, ImageReader, Limits};
+use image::{ColorType, DynamicImage, ImageDecoder, ImageReader, Limits};
 
 use super::DataError;
+use super::kinds::{READ, foreign, format, name_of};
 use super::store::Store;
 
 /// Longest side of an image.
@@ -21,10 +22,13 @@ pub(super) struct Encoded {
     files: Vec<u32>,
 }
 
-/// Whether a file of that name is taken for an image.
-pub(super) fn is_image(name: &str) -> bool {
-    let suffix = name.rsplit_once('.').map_or("", |(_, suffix)| suffix);
-    ["jpg", "jpeg", "png"].iter().any(|known| suffix.eq_ignore_ascii_case(known))
+/// What an image is found to be when it is decoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seen {
+    /// Its shape, `[3, H, W]`.
+    pub shape: Shape,
+    /// Name of its format, such as `JPEG`.
+    pub format: &'static str,
 }
 
 impl Encoded {
@@ -39,18 +43,39 @@ impl Encoded {
     }
 
     /// Image `i` as planes `[3, H, W]`, in place of what `out` held. Grey is repeated in all three channels,
-    /// transparency is dropped, 16 bits are cut to 8.
+    /// transparency is dropped, 16 bits are rounded to 8, colours of a palette and of CMYK become red, green and blue. Of
+    /// several pictures in a file the first counts.
     ///
     /// # Errors
-    /// [`DataError`], with the file's name, where it cannot be read, is not a whole JPEG or PNG, or is too large.
+    /// [`DataError`], with the file's name, where it cannot be read, is not whole, is in a format that is not read, or is
+    /// too large.
     ///
     /// # Panics
     /// Like a slice, where there is no image `i`.
     pub(super) fn read(&self, i: usize, out: &mut Vec<u8>) -> Result<Shape, DataError> {
+        self.inspect(i, out).map(|seen| seen.shape)
+    }
+
+    /// As [`Encoded::read`], with the format.
+    ///
+    /// # Errors
+    /// As there.
+    ///
+    /// # Panics
+    /// As there.
+    pub(super) fn inspect(&self, i: usize, out: &mut Vec<u8>) -> Result<Seen, DataError> {
         let file = self.files[i] as usize;
         let mut bytes = Vec::new();
         self.store.read(file, &mut bytes)?;
         decode(&bytes, out).map_err(|why| DataError::Image { file: self.store.shown(file), why })
+    }
+
+    /// Name of the file of image `i`, below the root of the set's folder or archive.
+    ///
+    /// # Panics
+    /// Like a slice, where there is no image `i`.
+    pub(super) fn name(&self, i: usize) -> &str {
+        self.store.name(self.files[i] as usize)
     }
 
     /// Shape of image `i` as its header says it; `None` where it has no usable header.
@@ -60,7 +85,7 @@ impl Encoded {
     pub(super) fn measure(&self, i: usize) -> Option<Shape> {
         let mut bytes = Vec::new();
         self.store.read(self.files[i] as usize, &mut bytes).ok()?;
-        let (width, height) = decoder(&bytes).ok()?.dimensions();
+        let (width, height) = decoder(&bytes).ok()?.0.dimensions();
         Some(Shape::new(3, height as usize, width as usize))
     }
 
@@ -72,34 +97,48 @@ impl Encoded {
     }
 }
 
-/// Reads the header of a JPEG or PNG.
-fn decoder(bytes: &[u8]) -> Result<impl ImageDecoder + '_, String> {
-    let text = |error: image::ImageError| error.to_string();
+/// Reads the header of an image.
+fn decoder(bytes: &[u8]) -> Result<(impl ImageDecoder + '_, &'static str), String> {
     if bytes.is_empty() {
         return Err("the file is empty".into());
     }
+    let Some(format) = format(bytes) else {
+        return Err(match foreign(bytes) {
+            Some(format) => format!("the format is {format}, expected one of {READ}"),
+            None => format!("none of the formats {READ}"),
+        });
+    };
+    let text = |error: image::ImageError| match error {
+        image::ImageError::Unsupported(error) => {
+            format!("{error}; save it as {} of 8 or 16 bits a channel, or as PNG", name_of(format))
+        }
+        error => error.to_string(),
+    };
     if bytes.starts_with(&[0xff, 0xd8]) && !ends(bytes) {
         return Err("the JPEG is cut short".into());
     }
-    let mut reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|error| error.to_string())?;
-    if reader.format().is_none() {
-        return Err("neither a JPEG nor a PNG".into());
-    }
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     let mut limits = Limits::default();
     (limits.max_image_width, limits.max_image_height) = (Some(MOST_SIDE), Some(MOST_SIDE));
     reader.limits(limits);
     let decoder = reader.into_decoder().map_err(text)?;
     let (width, height) = decoder.dimensions();
+    if width == 0 || height == 0 {
+        return Err(format!("{width}x{height} pixels, expected at least one"));
+    }
     if u64::from(width) * u64::from(height) > MOST_PIXELS {
         return Err(format!("{width}x{height} pixels, expected at most {MOST_PIXELS} in all"));
     }
-    Ok(decoder)
+    if [ColorType::Rgb32F, ColorType::Rgba32F].contains(&decoder.color_type()) {
+        return Err("its values are 32-bit floating-point numbers, expected 8 or 16 bits a channel".into());
+    }
+    Ok((decoder, name_of(format)))
 }
 
-/// Decodes a JPEG or PNG into planes `[3, H, W]`, in place of what `out` held.
-fn decode(bytes: &[u8], out: &mut Vec<u8>) -> Result<Shape, String> {
+/// Decodes an image into planes `[3, H, W]`, in place of what `out` held.
+fn decode(bytes: &[u8], out: &mut Vec<u8>) -> Result<Seen, String> {
     let text = |error: image::ImageError| error.to_string();
-    let decoder = decoder(bytes)?;
+    let (decoder, format) = decoder(bytes)?;
     let (width, height) = decoder.dimensions();
     let pixels = DynamicImage::from_decoder(decoder).map_err(text)?.into_rgb8().into_raw();
     let area = width as usize * height as usize;
@@ -109,7 +148,7 @@ fn decode(bytes: &[u8], out: &mut Vec<u8>) -> Result<Shape, String> {
     for ((pixel, red), (green, blue)) in pixels.chunks_exact(3).zip(red).zip(green.iter_mut().zip(blue)) {
         (*red, *green, *blue) = (pixel[0], pixel[1], pixel[2]);
     }
-    Ok(Shape::new(3, height as usize, width as usize))
+    Ok(Seen { shape: Shape::new(3, height as usize, width as usize), format })
 }
 
 /// Whether a JPEG's last scan is followed by the mark of its end. The decoder fills what is missing with grey, and

@@ -43,19 +43,22 @@ pub enum DataError {
         why: String,
     },
     /// Images could not be used.
-    #[error("{bad} of {all} images cannot be used; the first: {first}")]
+    #[error("{bad} of {all} images cannot be used{}:{}", skip(*skippable), lines(first, *bad))]
     Images {
         /// How many.
         bad: usize,
         /// Of how many.
         all: usize,
-        /// Why the first of them could not be used.
-        first: Box<DataError>,
+        /// Why the first ten of them could not be used; each message names its file.
+        first: Vec<String>,
+        /// Whether the others make a set.
+        skippable: bool,
     },
     /// Nothing at the path looks like a known data set.
     #[error(
         "{path} is not a data set that I know: found {found}; expected, as downloaded, CIFAR-10 or CIFAR-100 (binary \
-         version), STL-10, Tiny ImageNet, MNIST or Fashion-MNIST, or images in train/CLASS and val/CLASS"
+         version), STL-10, Tiny ImageNet, MNIST or Fashion-MNIST, or images in train/CLASS and val/CLASS (or in CLASS, \
+         with --split 0.8)"
     )]
     Unrecognised {
         /// The file or folder.
@@ -97,6 +100,20 @@ pub enum DataError {
         /// Where to get a whole copy; empty where nobody has one but the user.
         hint: String,
     },
+}
+
+/// What to do about images that cannot be used.
+fn skip(skippable: bool) -> &'static str {
+    if skippable { "; --skip-bad goes on without them" } else { ", and too few are left" }
+}
+
+/// One line for each of the `first` of `all`.
+fn lines(first: &[String], all: usize) -> String {
+    let mut text: String = first.iter().map(|line| format!("\n  {line}")).collect();
+    if all > first.len() {
+        text += &format!("\n  and {} more", all - first.len());
+    }
+    text
 }
 
 /// Where a whole copy is, for the end of a message.

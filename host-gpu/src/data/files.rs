@@ -1,10 +1,11 @@
 //! Questions to the file system, with errors that name the path.
 
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
+use std::sync::Arc;
 
-use super::encoded::is_image;
+use super::kinds::is_image;
 use super::{DataError, cifar};
 
 /// Reads some bytes of `file` from `position` on; the file has no position of its own that threads could dispute.
@@ -27,6 +28,42 @@ pub fn read_exact_at(file: &File, out: &mut [u8], position: u64) -> io::Result<(
         }
     }
     Ok(())
+}
+
+/// A file that many read at once, each from a position of its own.
+#[derive(Debug, Clone)]
+pub struct Positioned {
+    file: Arc<File>,
+    at: u64,
+    len: u64,
+}
+
+impl Positioned {
+    /// The file from its start.
+    pub fn new(file: File) -> io::Result<Self> {
+        let len = file.metadata()?.len();
+        Ok(Self { file: Arc::new(file), at: 0, len })
+    }
+}
+
+impl Read for Positioned {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let read = read_at(&self.file, out, self.at)?;
+        self.at += read as u64;
+        Ok(read)
+    }
+}
+
+impl Seek for Positioned {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let at = match to {
+            SeekFrom::Start(at) => Some(at),
+            SeekFrom::Current(by) => self.at.checked_add_signed(by),
+            SeekFrom::End(by) => self.len.checked_add_signed(by),
+        };
+        self.at = at.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "before the start of the file"))?;
+        Ok(self.at)
+    }
 }
 
 /// Error of an operation on `path`.
@@ -86,11 +123,20 @@ pub fn packing(path: &Path) -> Result<Packing, DataError> {
         Packing::Gzip
     } else if start.starts_with(b"PK") {
         Packing::Zip
-    } else if start.get(257..262) == Some(b"ustar") {
+    } else if is_tar(&start) {
         Packing::Tar
     } else {
         Packing::None
     })
+}
+
+/// Whether a file that starts so is a tar: the oldest have no mark, but a sum of the header's bytes.
+fn is_tar(start: &[u8]) -> bool {
+    let (Some(header), Some(mark)) = (start.get(..512), start.get(257..262)) else { return false };
+    let text = String::from_utf8_lossy(&header[148..156]).into_owned();
+    let stored = u32::from_str_radix(text.trim_matches([' ', '\0']), 8);
+    let sum = |place: usize| if (148..156).contains(&place) { u32::from(b' ') } else { u32::from(header[place]) };
+    mark == b"ustar" || stored == Ok((0..512).map(sum).sum())
 }
 
 /// Whether the file at `path` starts as gzip does.

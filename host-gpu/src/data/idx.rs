@@ -3,21 +3,24 @@
 //! A file starts with two zero bytes, the type (8: unsigned bytes) and the number of dimensions, then each size as
 //! four bytes, most significant first, then the values.
 
-use std::fs::File;
-use std::io::{BufReader, Read};
-use std::path::{Path, PathBuf};
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
 
 use clapp_core::shape::Shape;
 use flate2::bufread::MultiGzDecoder;
 
-use super::files::{exists, io_error, is_gzip};
 use super::images::Images;
+use super::left_out::LeftOuts;
 use super::split::statistics;
+use super::store::Store;
 use super::{DataError, Dataset, Split};
 
 /// Where the official files are, and a mirror.
 pub const WHERE: &str = "http://yann.lecun.com/exdb/mnist/ or https://ossci-datasets.s3.amazonaws.com/mnist/";
-/// The four files: training images and labels, test images and labels. Each may end in `.gz`.
+/// The four files: training images and labels, test images and labels. Each may end in `.gz`; in many copies a dot stands
+/// in place of the dash before `idx`.
 pub const FILES: [&str; 4] =
     ["train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"];
 /// Sets that look alike but for their labels.
@@ -57,41 +60,63 @@ struct Known {
 
 /// Most values of a file that are read (MNIST has 47 million).
 const MOST: u64 = 1 << 30;
+/// Most bytes before them.
+const MOST_HEAD: u64 = 16;
 
-/// Whether `folder` holds at least one of the four files.
-///
-/// # Errors
-/// [`DataError::Io`] where the folder may not be looked at.
-pub fn is_here(folder: &Path) -> Result<bool, DataError> {
-    for name in FILES {
-        if find(folder, name)?.is_some() {
-            return Ok(true);
-        }
-    }
-    Ok(false)
+/// Which of the four files a file of that name is, by its place in [`FILES`].
+pub(super) fn file_of(name: &str) -> Option<usize> {
+    let plain = name.strip_suffix(".gz").unwrap_or(name).replace(".idx", "-idx");
+    FILES.iter().position(|known| plain == *known)
 }
 
-/// Reads the four files in `folder`. Images are `[1, H, W]`; there are as many classes as the largest label plus 1.
+/// The folder of a store that holds most of the four files, the least deep of several; `None` where there is none.
+/// Some archives have each file in a folder of its own name: then it is the folder that holds these.
+pub(super) fn prefix(store: &Store) -> Option<String> {
+    let mut found: BTreeMap<&str, [bool; 4]> = BTreeMap::new();
+    for file in 0..store.len() {
+        if let Some((folder, which)) = folder_and_file(store.name(file)) {
+            found.entry(folder).or_default()[which] = true;
+        }
+    }
+    let count = |files: &[bool; 4]| files.iter().filter(|file| **file).count();
+    let most = found.into_iter().max_by_key(|(folder, files)| (count(files), Reverse(folder.len())));
+    most.map(|(folder, _)| folder.to_string())
+}
+
+/// The folder of a name (empty or ending in `/`), and which of the four files it is.
+fn folder_and_file(name: &str) -> Option<(&str, usize)> {
+    let (folder, file) = name.rsplit_once('/').map_or(("", name), |(_, file)| (&name[..name.len() - file.len()], file));
+    let which = file_of(file)?;
+    let above = folder.strip_suffix('/').map_or("", |folder| folder.rsplit('/').next().unwrap_or_default());
+    // A folder that is called like the file.
+    let own = if file_of(above) == Some(which) { above.len() + 1 } else { 0 };
+    Some((&folder[..folder.len() - own], which))
+}
+
+/// Reads the four files in the folder `prefix` (empty or ending in `/`) of a store. Images are `[1, H, W]`; there are as
+/// many classes as the largest label plus 1.
 ///
 /// # Errors
 /// [`DataError`] where a file is missing, unreadable, not IDX of bytes with the right number of dimensions, not as
 /// long as its header says, empty, or where two files do not match.
-pub fn read_folder(folder: &Path) -> Result<Dataset, DataError> {
-    let mut paths = Vec::new();
-    let mut missing = Vec::new();
-    for name in FILES {
-        match find(folder, name)? {
-            Some(path) => paths.push(path),
-            None => missing.push(name),
+pub(super) fn read(store: &Store, prefix: &str, place: &Path) -> Result<Dataset, DataError> {
+    let mut found = [None; 4];
+    // Names are in order: of a file that is there plain and gzipped, the plain one comes first.
+    for file in 0..store.len() {
+        if let Some((_, which)) = folder_and_file(store.name(file)).filter(|(folder, _)| *folder == prefix) {
+            found[which] = found[which].or(Some(file));
         }
     }
-    let [train_images, train_labels, test_images, test_labels] = paths.as_slice() else {
-        return Err(DataError::Missing { place: folder.into(), missing: missing.join(", "), hint: WHERE.into() });
+    let [Some(train_images), Some(train_labels), Some(test_images), Some(test_labels)] = found else {
+        let missing: Vec<&str> =
+            FILES.into_iter().zip(found).filter(|(_, at)| at.is_none()).map(|(name, _)| name).collect();
+        return Err(DataError::Missing { place: place.into(), missing: missing.join(", "), hint: WHERE.into() });
     };
-    let train = read_pair(train_images, train_labels)?;
-    let test = read_pair(test_images, test_labels)?;
+    let train = read_pair(store, train_images, train_labels)?;
+    let test = read_pair(store, test_images, test_labels)?;
     if train.size != test.size {
-        return Err(disagree(train_images, test_images, format!("images of {:?} and {:?}", train.size, test.size)));
+        let why = format!("images of {:?} and {:?}", train.size, test.size);
+        return Err(disagree(store, train_images, test_images, why));
     }
     let shape = Shape::new(1, train.size[0], train.size[1]);
     let (mean, std) = statistics(&train.pixels, shape);
@@ -105,7 +130,7 @@ pub fn read_folder(folder: &Path) -> Result<Dataset, DataError> {
     let class_name = |class: usize| names.get(class).map_or_else(|| class.to_string(), ToString::to_string);
     Ok(Dataset {
         name: name.into(),
-        source: format!("{title} from {}: {} training and {} test images", folder.display(), train.len(), test.len()),
+        source: format!("{title} from {}: {} training and {} test images", place.display(), train.len(), test.len()),
         classes: (0..classes).map(class_name).collect(),
         mean,
         std,
@@ -113,17 +138,9 @@ pub fn read_folder(folder: &Path) -> Result<Dataset, DataError> {
         train,
         test,
         folds: Vec::new(),
+        left_out: LeftOuts::default(),
+        skipped: Vec::new(),
     })
-}
-
-/// The path of `name` in `folder`, plain or gzipped.
-fn find(folder: &Path, name: &str) -> Result<Option<PathBuf>, DataError> {
-    for path in [folder.join(name), folder.join(format!("{name}.gz"))] {
-        if exists(&path)? {
-            return Ok(Some(path));
-        }
-    }
-    Ok(None)
 }
 
 /// One part of the set.
@@ -135,48 +152,48 @@ struct Part {
 }
 
 /// Reads one part of the set.
-fn read_pair(images: &Path, labels: &Path) -> Result<Part, DataError> {
-    let ([count, height, width], pixels) = read_values::<3>(images)?;
-    let ([label_count], values) = read_values::<1>(labels)?;
+fn read_pair(store: &Store, images: usize, labels: usize) -> Result<Part, DataError> {
+    let ([count, height, width], pixels) = read_values::<3>(store, images)?;
+    let ([label_count], values) = read_values::<1>(store, labels)?;
     if count != label_count {
-        return Err(disagree(images, labels, format!("{count} images and {label_count} labels")));
+        return Err(disagree(store, images, labels, format!("{count} images and {label_count} labels")));
     }
     Ok(Part { size: [height, width], pixels, labels: values.into_iter().map(u16::from).collect() })
 }
 
 /// Sizes and values of a file of `D` dimensions.
-fn read_values<const D: usize>(path: &Path) -> Result<([usize; D], Vec<u8>), DataError> {
-    let failed = |error| io_error(path, error, WHERE);
-    let file = File::open(path).map_err(failed)?;
-    let stored = file.metadata().map_err(failed)?.len();
-    let reader = BufReader::with_capacity(1 << 16, file);
-    if is_gzip(path)? {
+fn read_values<const D: usize>(store: &Store, file: usize) -> Result<([usize; D], Vec<u8>), DataError> {
+    let shown = store.shown(file);
+    let (reader, stored) = store.reader(file, MOST + MOST_HEAD)?;
+    let mut reader = BufReader::with_capacity(1 << 16, reader);
+    let start = reader.fill_buf().map_err(|error| failed(&shown, error))?;
+    if start.starts_with(&[0x1f, 0x8b]) {
         // A gzip stream does not say how long it is; what it says of itself is checked while it is read.
-        parse(MultiGzDecoder::new(reader), path, None)
+        parse(MultiGzDecoder::new(reader), &shown, None)
     } else {
-        parse(reader, path, Some(stored))
+        parse(reader, &shown, Some(stored))
     }
 }
 
 /// Reads the header, checks it against `stored` (the file's length, where known), then the values.
 fn parse<const D: usize>(
     mut source: impl Read,
-    path: &Path,
+    file: &str,
     stored: Option<u64>,
 ) -> Result<([usize; D], Vec<u8>), DataError> {
     let mut header = Vec::new();
     let header_len = 4 + 4 * D as u64;
-    source.by_ref().take(header_len).read_to_end(&mut header).map_err(|error| io_error(path, error, WHERE))?;
+    source.by_ref().take(header_len).read_to_end(&mut header).map_err(|error| failed(file, error))?;
     let words: Vec<u32> =
         header.chunks_exact(4).map(|word| word.iter().fold(0, |sum, &byte| sum << 8 | u32::from(byte))).collect();
     let expected = 0x0800 + D as u32;
     if let Some(&magic) = words.first()
         && magic != expected
     {
-        return Err(malformed(path, format!("the magic number {magic:#010x}"), format!("{expected:#010x}")));
+        return Err(malformed(file, format!("the magic number {magic:#010x}"), format!("{expected:#010x}")));
     }
     if header.len() as u64 != header_len {
-        return Err(malformed(path, format!("{} bytes", header.len()), format!("a header of {header_len} bytes")));
+        return Err(malformed(file, format!("{} bytes", header.len()), format!("a header of {header_len} bytes")));
     }
     let mut sizes = [0; D];
     let mut total = 1_u64;
@@ -185,9 +202,9 @@ fn parse<const D: usize>(
         total = total.saturating_mul(u64::from(word));
     }
     if total == 0 || total > MOST {
-        return Err(malformed(path, format!("sizes {sizes:?}"), format!("between 1 and {MOST} values")));
+        return Err(malformed(file, format!("sizes {sizes:?}"), format!("between 1 and {MOST} values")));
     }
-    let longer = |found: String| malformed(path, found, format!("{total} values for sizes {sizes:?}"));
+    let longer = |found: String| malformed(file, found, format!("{total} values for sizes {sizes:?}"));
     if let Some(stored) = stored
         && stored != header_len + total
     {
@@ -195,7 +212,7 @@ fn parse<const D: usize>(
     }
     let mut values = Vec::new();
     // One more than expected: shows a file that goes on, and makes the gzip reader check its checksum.
-    source.take(total + 1).read_to_end(&mut values).map_err(|error| io_error(path, error, WHERE))?;
+    source.take(total + 1).read_to_end(&mut values).map_err(|error| failed(file, error))?;
     match values.len() as u64 {
         found if found > total => Err(longer("more values".into())),
         found if found < total => Err(longer(format!("{found} values"))),
@@ -203,10 +220,15 @@ fn parse<const D: usize>(
     }
 }
 
-fn malformed(path: &Path, found: String, expected: String) -> DataError {
-    DataError::Malformed { file: path.display().to_string(), found, expected, hint: WHERE.into() }
+fn failed(file: &str, source: std::io::Error) -> DataError {
+    DataError::File { file: file.into(), source, hint: WHERE.into() }
 }
 
-fn disagree(first: &Path, second: &Path, why: String) -> DataError {
-    DataError::Disagreement { first: first.into(), second: second.into(), why, hint: WHERE.into() }
+fn malformed(file: &str, found: String, expected: String) -> DataError {
+    DataError::Malformed { file: file.into(), found, expected, hint: WHERE.into() }
+}
+
+fn disagree(store: &Store, first: usize, second: usize, why: String) -> DataError {
+    let [first, second] = [first, second].map(|file| store.shown(file).into());
+    DataError::Disagreement { first, second, why, hint: WHERE.into() }
 }

@@ -3,7 +3,7 @@
 use clapp_core::shape::Shape;
 
 use super::DataError;
-use super::encoded::Encoded;
+use super::encoded::{Encoded, Seen};
 use super::records::Records;
 
 /// The images of one part of a set. Any thread may read any of them.
@@ -18,7 +18,7 @@ pub(super) enum Images {
     },
     /// All of one shape, in a file of records of equal length; read when asked for.
     Records(Records),
-    /// JPEG and PNG files of any size; read and decoded when asked for.
+    /// Files of the usual formats, of any size; read and decoded when asked for.
     Encoded(Encoded),
 }
 
@@ -59,6 +59,25 @@ impl Images {
             }
             Self::Records(records) => records.read(i, out),
             Self::Encoded(encoded) => encoded.read(i, out),
+        }
+    }
+
+    /// As [`Images::read`], with the format of an encoded image.
+    ///
+    /// # Errors
+    /// As [`Images::read`].
+    pub(super) fn inspect(&self, i: usize, out: &mut Vec<u8>) -> Result<Seen, DataError> {
+        match self {
+            Self::Encoded(encoded) => encoded.inspect(i, out),
+            _ => self.read(i, out).map(|shape| Seen { shape, format: "raw bytes" }),
+        }
+    }
+
+    /// Name of the file of image `i` below the root of the set, where it has a file of its own.
+    pub(super) fn name(&self, i: usize) -> Option<&str> {
+        match self {
+            Self::Encoded(encoded) => Some(encoded.name(i)),
+            Self::Memory { .. } | Self::Records(_) => None,
         }
     }
 

@@ -7,15 +7,21 @@
 
 use clapp_core::shape::Shape;
 
+mod archive;
 mod cache;
+mod checked;
 pub mod cifar;
 pub mod class_folders;
 mod encoded;
 mod error;
 mod files;
 pub mod generated;
+mod holdout;
 pub mod idx;
 mod images;
+mod kinds;
+mod layout;
+mod left_out;
 mod open;
 pub mod published;
 mod records;
@@ -25,9 +31,14 @@ pub mod stl10;
 mod store;
 mod text;
 pub mod tiny_imagenet;
+mod tree;
+mod warnings;
 
+pub use checked::{Bad, Checked};
+pub use encoded::Seen;
 pub use error::DataError;
-pub use open::{open, open_once, open_part, open_with};
+pub use left_out::{LeftOut, LeftOuts, some_of};
+pub use open::{Opening, open, open_as, open_once, open_part, open_with};
 pub use sheet::contact_sheet;
 pub use split::Split;
 
@@ -53,6 +64,25 @@ pub struct Dataset {
     pub test: Split,
     /// Indices of `train` that belong together, where the set has such a division (STL-10: ten folds of 1000).
     pub folds: Vec<Vec<usize>>,
+    /// What lies in the set's folder or archive and is not read.
+    pub left_out: LeftOuts,
+    /// Names of the files of images that cannot be used and are gone on without, below the root of the set.
+    pub skipped: Vec<String>,
+}
+
+/// How class folders without a part to test on are divided.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Holdout {
+    /// Share of each class to learn from, above 0 and below 1.
+    pub share: f64,
+    /// With the names of the files, it decides which.
+    pub seed: u64,
+}
+
+impl std::fmt::Display for Holdout {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "split {} by names with seed {}", self.share, self.seed)
+    }
 }
 
 impl Dataset {

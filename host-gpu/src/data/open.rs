@@ -1,20 +1,39 @@
 //! Which data set lies at a path.
 
-use std::fs::File;
+use std::collections::BTreeMap;
+use std::fs::{self, File};
 use std::io::BufReader;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use flate2::bufread::MultiGzDecoder;
 
+use super::archive::check_name;
 use super::cache::{Copy, Keep};
 use super::cifar::Want;
-use super::encoded::is_image;
-use super::files::{Packing, describe, exists, holds_any, is_folder, packing};
+use super::files::{Packing, describe, exists, holds_any, io_error, is_folder, packing};
+use super::layout::{Layout, is_test, is_train};
 use super::store::Store;
-use super::{DataError, Dataset, cache, cifar, class_folders, idx, stl10, tiny_imagenet};
+use super::tree::is_system;
+use super::{DataError, Dataset, Holdout, cache, cifar, class_folders, idx, kinds, layout, stl10, tiny_imagenet};
 
 /// Names that are looked at before an archive counts as unknown.
 const MOST_NAMES: usize = 4096;
+/// Folders that hold nothing but one folder, inside each other.
+const WRAPPINGS: usize = 8;
+
+/// How a data set is opened.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Opening<'a> {
+    /// Folder for the unpacked copy of an archive that cannot be read by position; without one, beside the archive where
+    /// that folder may be written to, and else in the user's folder for such files.
+    pub cache: Option<&'a Path>,
+    /// Where such an archive has to be unpacked, and no copy is there yet, none is left behind.
+    pub once: bool,
+    /// How much of CIFAR-10 must be there.
+    pub want: Want,
+    /// How class folders without a part to test on are divided; without it they are refused.
+    pub holdout: Option<Holdout>,
+}
 
 /// Opens the data set at `path`, as [`open_with`] without a folder for unpacked copies.
 ///
@@ -27,14 +46,14 @@ pub fn open(path: &Path) -> Result<Dataset, DataError> {
 /// Opens the data set at `path`, whatever its format.
 ///
 /// Recognised are CIFAR-10, CIFAR-100, STL-10 and Tiny ImageNet, MNIST and its kin (four IDX files, plain or gzipped),
-/// and images in `train/CLASS` and `val/CLASS`: as a folder, as the official archive, or as a folder that holds one of
+/// and images in `train/CLASS` and `val/CLASS`: as a folder, as a zip, tar or tar.gz, or as a folder that holds one of
 /// these. An archive that cannot be read by position is unpacked once, into `cache` where that is given; the set's
-/// [`Dataset::source`] says where.
+/// [`Dataset::source`] says where. [`Dataset::left_out`] has what is not read.
 ///
 /// # Errors
 /// [`DataError`]; the message says what was found, what was expected, and where the official files are.
 pub fn open_with(path: &Path, cache: Option<&Path>) -> Result<Dataset, DataError> {
-    open_keeping(path, Keep::In(cache), Want::Whole)
+    open_as(path, Opening { cache, ..Opening::default() })
 }
 
 /// As [`open_with`], but of CIFAR-10 the test batch and the training batches that are there are enough. The set's name
@@ -43,7 +62,7 @@ pub fn open_with(path: &Path, cache: Option<&Path>) -> Result<Dataset, DataError
 /// # Errors
 /// As [`open_with`].
 pub fn open_part(path: &Path, cache: Option<&Path>) -> Result<Dataset, DataError> {
-    open_keeping(path, Keep::In(cache), Want::Part)
+    open_as(path, Opening { cache, want: Want::Part, ..Opening::default() })
 }
 
 /// As [`open_with`], but where an archive has to be unpacked, and no copy is there yet, none is left behind.
@@ -51,49 +70,129 @@ pub fn open_part(path: &Path, cache: Option<&Path>) -> Result<Dataset, DataError
 /// # Errors
 /// As [`open_with`].
 pub fn open_once(path: &Path) -> Result<Dataset, DataError> {
-    open_keeping(path, Keep::Nothing, Want::Whole)
+    open_as(path, Opening { once: true, ..Opening::default() })
 }
 
-fn open_keeping(path: &Path, cache: Keep<'_>, want: Want) -> Result<Dataset, DataError> {
-    if !is_folder(path)? {
-        return open_archive(path, cache, want);
+/// As [`open_with`], as `opening` says. A set that has a part to test on, and a [`Holdout`] for it, are refused together.
+///
+/// # Errors
+/// As [`open_with`].
+pub fn open_as(path: &Path, opening: Opening<'_>) -> Result<Dataset, DataError> {
+    let set = open_any(path, opening)?;
+    if opening.holdout.is_some() && set.set() != "class-folders" {
+        return Err(DataError::Malformed {
+            file: path.display().to_string(),
+            found: format!("{}, which has images to test on, and --split", set.name),
+            expected: "--split for class folders without train and val only".into(),
+            hint: String::new(),
+        });
     }
+    Ok(set)
+}
+
+fn open_any(path: &Path, opening: Opening<'_>) -> Result<Dataset, DataError> {
+    if !is_folder(path)? {
+        return open_archive(path, opening);
+    }
+    let mut inner = path.to_path_buf();
+    for _ in 0..WRAPPINGS {
+        if let Some(set) = open_folder(&inner, opening)? {
+            return Ok(set);
+        }
+        match only_folder(&inner)? {
+            Some(folder) => inner = folder,
+            None => break,
+        }
+    }
+    // Images in folders, wherever they lie.
+    let store = Store::folder(path, None, class_folders::WHERE)?;
+    match layout::find(&store) {
+        Some(found) => class_folders::read(store, found, opening.holdout, path),
+        None => Err(DataError::Unrecognised { path: path.into(), found: describe(path)? }),
+    }
+}
+
+/// The folder in `path`, where nothing else lies there but files that are no images.
+fn only_folder(path: &Path) -> Result<Option<PathBuf>, DataError> {
+    let failed = |error| io_error(path, error, "");
+    let mut only = None;
+    for entry in fs::read_dir(path).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if is_system(&name) {
+            continue;
+        }
+        let is_folder = fs::metadata(entry.path()).is_ok_and(|found| found.is_dir());
+        if is_folder && only.is_some() || !is_folder && kinds::by_name(&name).is_some() {
+            return Ok(None);
+        }
+        if is_folder {
+            only = Some(entry.path());
+        }
+    }
+    Ok(only)
+}
+
+/// The set that lies directly in a folder; of class folders only those with parts.
+fn open_folder(path: &Path, opening: Opening<'_>) -> Result<Option<Dataset>, DataError> {
     for layout in [&cifar::CIFAR10, &cifar::CIFAR100] {
         for folder in [path.to_path_buf(), path.join(layout.folder)] {
             if holds_any(&folder, layout.files)? {
-                return cifar::read_folder(layout, &folder, want);
+                return cifar::read_folder(layout, &folder, opening.want).map(Some);
             }
         }
     }
     for folder in [path.to_path_buf(), path.join(stl10::FOLDER)] {
         if holds_any(&folder, &stl10::FILES)? {
             let names = [&stl10::FILES[..], &[stl10::NAMES, stl10::FOLDS]].concat();
-            return stl10::read(&Store::folder(&folder, &names, stl10::WHERE)?, "", &folder);
+            return stl10::read(&Store::folder(&folder, Some(&names), stl10::WHERE)?, "", &folder).map(Some);
         }
     }
     for folder in [path.to_path_buf(), path.join("MNIST/raw"), path.join("FashionMNIST/raw")] {
-        if idx::is_here(&folder)? {
-            return idx::read_folder(&folder);
+        if let Some(names) = names_in(&folder, |name| idx::file_of(name).is_some())? {
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            // A folder of that name, as in some archives, holds the file of that name.
+            let store = Store::folder(&folder, Some(&names), idx::WHERE)?;
+            if let Some(prefix) = idx::prefix(&store) {
+                return idx::read(&store, &prefix, &folder).map(Some);
+            }
         }
     }
     for folder in [path.to_path_buf(), path.join(tiny_imagenet::FOLDER)] {
         // Any of its lists tells it from a user's own images; which are missing is then said.
         if holds_any(&folder, &[tiny_imagenet::CLASSES, tiny_imagenet::ANNOTATIONS])? {
-            let store = Store::folder(&folder, &tiny_imagenet::TOPS, tiny_imagenet::WHERE)?;
-            return tiny_imagenet::read(store, "", &folder);
+            let store = Store::folder(&folder, Some(&tiny_imagenet::TOPS), tiny_imagenet::WHERE)?;
+            return tiny_imagenet::read(store, "", &folder).map(Some);
         }
     }
-    for part in class_folders::TOPS {
-        if path.join(part).is_dir() {
-            return class_folders::read(Store::folder(path, &class_folders::TOPS, class_folders::WHERE)?, "", path);
+    let is_part = |name: &str| (is_train(name) || is_test(name)) && path.join(name).is_dir();
+    if names_in(path, is_part)?.is_some() {
+        let store = Store::folder(path, None, class_folders::WHERE)?;
+        if let Some(found @ (Layout::Parts { .. } | Layout::Several(_))) = layout::find(&store) {
+            return class_folders::read(store, found, opening.holdout, path).map(Some);
         }
     }
     for name in [cifar::ARCHIVE, cifar::CIFAR100.archive, stl10::ARCHIVE, tiny_imagenet::ARCHIVE] {
         if exists(&path.join(name))? {
-            return open_archive(&path.join(name), cache, want);
+            return open_archive(&path.join(name), opening).map(Some);
         }
     }
-    Err(DataError::Unrecognised { path: path.into(), found: describe(path)? })
+    Ok(None)
+}
+
+/// The names in a folder that are wanted; `None` where there are none, or no folder.
+fn names_in(folder: &Path, wanted: impl Fn(&str) -> bool) -> Result<Option<Vec<String>>, DataError> {
+    if !folder.is_dir() {
+        return Ok(None);
+    }
+    let failed = |error| io_error(folder, error, "");
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder).map_err(failed)? {
+        let name = entry.map_err(failed)?.file_name();
+        names.extend(name.to_str().filter(|name| wanted(name)).map(String::from));
+    }
+    Ok((!names.is_empty()).then_some(names))
 }
 
 /// A set that an archive's names tell.
@@ -102,7 +201,7 @@ enum Set {
     Cifar(&'static str),
     Stl10,
     TinyImageNet,
-    ClassFolders,
+    Idx,
 }
 
 /// The set that a file of that name belongs to, and the part of the name before the set's own.
@@ -114,75 +213,79 @@ fn set_of(name: &str) -> Option<(Set, &str)> {
         Some((Set::Cifar(cifar::CIFAR100.name), folder))
     } else if stl10::FILES.contains(&file) {
         Some((Set::Stl10, folder))
+    } else if idx::file_of(file).is_some() {
+        Some((Set::Idx, folder))
     } else if file == tiny_imagenet::CLASSES {
         Some((Set::TinyImageNet, folder))
-    } else if let Some(prefix) = name.strip_suffix(tiny_imagenet::ANNOTATIONS) {
-        Some((Set::TinyImageNet, prefix))
-    } else if is_image(file) {
-        let parts = class_folders::TOPS.iter().filter_map(|part| {
-            let at = if folder.starts_with(&format!("{part}/")) { Some(0) } else { folder.find(&format!("/{part}/")) };
-            at.map(|at| if at == 0 { "" } else { &folder[..=at] })
-        });
-        parts.min_by_key(|prefix| prefix.len()).map(|prefix| (Set::ClassFolders, prefix))
     } else {
-        None
+        name.strip_suffix(tiny_imagenet::ANNOTATIONS).map(|prefix| (Set::TinyImageNet, prefix))
     }
 }
 
-/// The set that the names tell. A list of classes says more than the images it is about.
+/// The set that the names tell, and the folder with the most of its files.
 fn recognise<'a>(names: impl Iterator<Item = &'a str>) -> Option<(Set, &'a str)> {
-    let mut found = None;
-    for known in names.filter_map(set_of) {
-        match known.0 {
-            Set::ClassFolders => found = found.or(Some(known)),
-            _ => return Some(known),
-        }
+    let mut found: BTreeMap<&str, (usize, Set)> = BTreeMap::new();
+    for (set, prefix) in names.filter_map(set_of) {
+        found.entry(prefix).or_insert((0, set)).0 += 1;
     }
-    found
+    let most = found.into_iter().max_by_key(|(prefix, (count, _))| (*count, std::cmp::Reverse(prefix.len())));
+    most.map(|(prefix, (_, set))| (set, prefix))
 }
 
-fn open_archive(path: &Path, cache: Keep<'_>, want: Want) -> Result<Dataset, DataError> {
+fn open_archive(path: &Path, opening: Opening<'_>) -> Result<Dataset, DataError> {
     let hint = "";
     let unrecognised = |found: String| Err(DataError::Unrecognised { path: path.into(), found });
     match packing(path)? {
         Packing::Gzip => {
             let names = first_names(path)?;
-            match recognise(names.iter().map(String::as_str)) {
+            let set = match recognise(names.iter().map(String::as_str)) {
                 // Small enough for the memory.
-                Some((Set::Cifar(name), _)) => cifar::read_archive(cifar_layout(name), path, want),
-                Some((set, _)) => {
-                    let copy = cache::unpacked(path, cache, hint_of(set))?;
-                    let mut data = open_store(Store::tar(copy.path(), hint_of(set))?, path, want)?;
-                    // What is not kept goes now: the store has it open.
-                    if let Copy::Kept(copy) = copy {
-                        data.source +=
-                            &format!("; unpacked to {}, which may be removed when no run needs it", copy.display());
-                    }
-                    Ok(data)
-                }
-                None => unrecognised(format!("an archive with {}", few(&names))),
+                Some((Set::Cifar(name), _)) => return cifar::read_archive(cifar_layout(name), path, opening.want),
+                Some((set, _)) => Some(set),
+                None => None,
+            };
+            // Files without an ending may be images; others are not unpacked for nothing.
+            let may_hold = |name: &String| {
+                kinds::by_name(name).is_some() || !name.rsplit('/').next().unwrap_or_default().contains('.')
+            };
+            if set.is_none() && !names.iter().filter(|name| !name.ends_with('/')).any(may_hold) {
+                return unrecognised(format!("an archive with {}", few(&names)));
             }
+            let hint = set.map_or(class_folders::WHERE, hint_of);
+            let keep = if opening.once { Keep::Nothing } else { Keep::In(opening.cache) };
+            // A folder that the user has named is used in any case.
+            let keep = opening.cache.map_or(keep, |folder| Keep::In(Some(folder)));
+            let copy = cache::unpacked(path, keep, hint)?;
+            let mut data = open_store(Store::tar(copy.path(), hint)?, path, opening)?;
+            // What is not kept goes now: the store has it open.
+            if let Copy::Kept(copy) = copy {
+                data.source += &format!("; unpacked to {}, which may be removed when no run needs it", copy.display());
+            }
+            Ok(data)
         }
-        Packing::Zip => open_store(Store::zip(path, hint)?, path, want),
-        Packing::Tar => open_store(Store::tar(path, hint)?, path, want),
+        Packing::Zip => open_store(Store::zip(path, hint)?, path, opening),
+        Packing::Tar => open_store(Store::tar(path, hint)?, path, opening),
         Packing::None => unrecognised("a file that is not gzipped, nor a zip or tar".into()),
     }
 }
 
-fn open_store(store: Store, path: &Path, want: Want) -> Result<Dataset, DataError> {
+fn open_store(store: Store, path: &Path, opening: Opening<'_>) -> Result<Dataset, DataError> {
     let found = recognise((0..store.len()).map(|file| store.name(file)));
     match found.map(|(set, prefix)| (set, prefix.to_string())) {
         Some((Set::Cifar(name), prefix)) if store.is_zip() => {
-            cifar::read_store(cifar_layout(name), &store, &prefix, path, want)
+            cifar::read_store(cifar_layout(name), &store, &prefix, path, opening.want)
         }
-        Some((Set::Cifar(name), _)) => cifar::read_archive(cifar_layout(name), store.path(), want),
+        Some((Set::Cifar(name), _)) => cifar::read_archive(cifar_layout(name), store.path(), opening.want),
         Some((Set::Stl10, prefix)) => stl10::read(&store, &prefix, path),
         Some((Set::TinyImageNet, prefix)) => tiny_imagenet::read(store, &prefix, path),
-        Some((Set::ClassFolders, prefix)) => class_folders::read(store, &prefix, path),
-        None => {
-            let names: Vec<String> = (0..store.len().min(5)).map(|file| store.name(file).to_string()).collect();
-            Err(DataError::Unrecognised { path: path.into(), found: format!("an archive with {}", few(&names)) })
-        }
+        Some((Set::Idx, prefix)) => idx::read(&store, &idx::prefix(&store).unwrap_or(prefix), path),
+        None => match layout::find(&store) {
+            Some(found) => class_folders::read(store, found, opening.holdout, path),
+            None => {
+                let names: Vec<String> = (0..store.len().min(5)).map(|file| store.name(file).to_string()).collect();
+                Err(DataError::Unrecognised { path: path.into(), found: format!("an archive with {}", few(&names)) })
+            }
+        },
     }
 }
 
@@ -195,7 +298,7 @@ fn hint_of(set: Set) -> &'static str {
         Set::Cifar(name) => cifar_layout(name).hint,
         Set::Stl10 => stl10::WHERE,
         Set::TinyImageNet => tiny_imagenet::WHERE,
-        Set::ClassFolders => class_folders::WHERE,
+        Set::Idx => idx::WHERE,
     }
 }
 
@@ -219,7 +322,8 @@ fn first_names(path: &Path) -> Result<Vec<String>, DataError> {
     for entry in tar.entries().map_err(damaged)?.take(MOST_NAMES) {
         let entry = entry.map_err(damaged)?;
         let name = entry.path().map_err(damaged)?.to_string_lossy().into_owned();
-        let told = set_of(&name).is_some_and(|(set, _)| set != Set::ClassFolders);
+        check_name(path, &name, "")?;
+        let told = set_of(&name).is_some();
         names.push(name);
         if told {
             break;

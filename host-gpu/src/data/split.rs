@@ -6,6 +6,7 @@ use clapp_core::shape::Shape;
 use rayon::prelude::*;
 
 use super::DataError;
+use super::encoded::Seen;
 use super::images::Images;
 use crate::augment::grey_scale;
 
@@ -96,6 +97,35 @@ impl Split {
         let grey = Shape { channels: 1, ..shape };
         out.truncate(grey.len());
         Ok(grey)
+    }
+
+    /// Decodes image `i` into `out` as [`Split::read`] does, in its own colours; gives its shape and format.
+    ///
+    /// # Errors
+    /// As [`Split::read`].
+    ///
+    /// # Panics
+    /// Like a slice, where `i >= len()`.
+    pub fn inspect(&self, i: usize, out: &mut Vec<u8>) -> Result<Seen, DataError> {
+        self.images.inspect(self.at(i), out)
+    }
+
+    /// Name of the file of image `i` below the root of the set, where each image has a file of its own.
+    ///
+    /// # Panics
+    /// Like a slice, where `i >= len()`.
+    pub fn file_name(&self, i: usize) -> Option<&str> {
+        self.images.name(self.at(i))
+    }
+
+    /// Whether each image has a file of its own, that has to be decoded.
+    pub fn is_encoded(&self) -> bool {
+        matches!(*self.images, Images::Encoded(_))
+    }
+
+    /// Whether the other part has the same images in the same order.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.images, &other.images) && self.len == other.len && self.chosen == other.chosen
     }
 
     /// Image `i`, planes `[C, H, W]`, in memory of its own.

@@ -10,6 +10,7 @@ use std::path::Path;
 use clapp_core::shape::Shape;
 
 use super::images::Images;
+use super::left_out::LeftOuts;
 use super::records::Records;
 use super::store::Store;
 use super::text::lines;
@@ -80,6 +81,8 @@ pub(super) fn read(store: &Store, prefix: &str, place: &Path) -> Result<Dataset,
         train,
         test,
         folds,
+        left_out: LeftOuts::default(),
+        skipped: Vec::new(),
     })
 }
 

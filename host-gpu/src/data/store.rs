@@ -1,19 +1,17 @@
 //! A folder, a zip or an uncompressed tar as one list of files, any of which any thread reads at any time.
 
 use std::fs::{self, File};
-use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::io::{self, Cursor, Read};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use zip::ZipArchive;
 
 use super::DataError;
-use super::files::{io_error, read_at, read_exact_at};
+use super::archive::{Archive, not_unicode};
+use super::files::{Positioned, io_error, read_at, read_exact_at};
+use super::left_out::LeftOuts;
+use super::tree::{Found, Item, Tree, What, walk};
 
-/// Folders below the root that are looked into.
-const DEPTH: usize = 5;
-/// Most files of a set (ImageNet has 1.4 million).
-const MOST_FILES: usize = 20_000_000;
 /// Most bytes of a file that is read whole.
 const MOST_BYTES: u64 = 64 << 20;
 
@@ -24,6 +22,9 @@ pub(super) struct Store {
     path: PathBuf,
     kind: Kind,
     entries: Vec<Entry>,
+    folders: Vec<String>,
+    /// What was passed over: a set adds what it has no use for.
+    pub left_out: LeftOuts,
     hint: &'static str,
 }
 
@@ -36,91 +37,66 @@ enum Kind {
 
 /// One file.
 #[derive(Debug)]
-struct Entry {
+pub(super) struct Entry {
     /// Path below the root, with `/` between its parts.
-    name: Box<str>,
+    pub name: Box<str>,
     /// Zip: index of the entry. Tar: position of its first byte.
-    at: u64,
+    pub at: u64,
     /// Bytes; 0 in a folder, where nobody has asked yet.
-    len: u64,
+    pub len: u64,
 }
 
 impl Store {
-    /// The files of a folder named in `tops`, and all files below its folders named there, hidden ones aside. What is
+    /// The files of a folder named in `tops`, and all files below its folders named there; without `tops`, all. What is
     /// named and not there is left out.
     ///
     /// # Errors
     /// [`DataError`] where a folder cannot be read or a name is not Unicode.
-    pub(super) fn folder(path: &Path, tops: &[&str], hint: &'static str) -> Result<Self, DataError> {
-        let mut entries = Vec::new();
-        for name in tops {
-            match fs::metadata(path.join(name)) {
-                Ok(found) if found.is_dir() => walk(path, &format!("{name}/"), DEPTH, hint, &mut entries)?,
-                Ok(_) => entries.push(Entry { name: (*name).into(), at: 0, len: 0 }),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(io_error(&path.join(name), error, hint)),
-            }
-        }
-        Ok(Self::sorted(path, Kind::Folder, entries, hint))
+    pub(super) fn folder(path: &Path, tops: Option<&[&str]>, hint: &'static str) -> Result<Self, DataError> {
+        let root = fs::canonicalize(path).map_err(|error| io_error(path, error, hint))?;
+        let found = walk(&Disk { path, root: &root, hint }, &root, tops)?;
+        Ok(Self::of(path, Kind::Folder, found, hint))
     }
 
     /// All files in a zip.
     ///
     /// # Errors
-    /// [`DataError::Io`] where it cannot be read or is not a whole zip.
+    /// [`DataError`] where it cannot be read, is not a whole zip, or has names that lead out of it.
     pub(super) fn zip(path: &Path, hint: &'static str) -> Result<Self, DataError> {
         let failed = |error| io_error(path, error, hint);
-        let file = File::open(path).map_err(failed)?;
-        let len = file.metadata().map_err(failed)?.len();
-        let reader = Positioned { file: Arc::new(file), at: 0, len };
-        let mut archive = ZipArchive::new(reader).map_err(|error| failed(error.into()))?;
-        let mut entries = Vec::with_capacity(archive.len().min(MOST_FILES));
-        for index in 0..archive.len() {
-            let entry = archive.by_index_raw(index).map_err(|error| failed(error.into()))?;
-            if entry.is_file() {
-                let name = entry.name().map_err(|error| failed(error.into()))?;
-                push(path, &mut entries, Entry { name: name.into(), at: index as u64, len: entry.size() }, hint)?;
-            }
-        }
-        Ok(Self::sorted(path, Kind::Zip(archive), entries, hint))
+        let reader = File::open(path).and_then(Positioned::new).map_err(failed)?;
+        let mut zip = ZipArchive::new(reader).map_err(|error| failed(error.into()))?;
+        let archive = Archive::of_zip(path, &mut zip, hint)?;
+        Self::archive(path, Kind::Zip(zip), archive, hint)
     }
 
     /// All files in an uncompressed tar.
     ///
     /// # Errors
-    /// [`DataError`] where it cannot be read, is not a tar, or a file in it is cut short.
+    /// [`DataError`] where it cannot be read, is not a tar, a file in it is cut short, or has names that lead out of it.
     pub(super) fn tar(path: &Path, hint: &'static str) -> Result<Self, DataError> {
-        let failed = |error| io_error(path, error, hint);
-        let file = File::open(path).map_err(failed)?;
-        let whole = file.metadata().map_err(failed)?.len();
-        let mut archive = tar::Archive::new(BufReader::new(File::open(path).map_err(failed)?));
-        let mut entries = Vec::new();
-        for entry in archive.entries_with_seek().map_err(failed)? {
-            let entry = entry.map_err(failed)?;
-            if !entry.header().entry_type().is_file() {
-                continue;
-            }
-            let inside = entry.path().map_err(failed)?;
-            let Some(name) = inside.to_str() else { return Err(not_unicode(path, &inside, hint)) };
-            let (at, len) = (entry.raw_file_position(), entry.size());
-            if at.checked_add(len).is_none_or(|end| end > whole) {
-                return Err(DataError::Malformed {
-                    file: format!("{}: {name}", path.display()),
-                    found: format!("{} bytes", whole.saturating_sub(at)),
-                    expected: format!("{len} bytes, as the archive's header says"),
-                    hint: hint.into(),
-                });
-            }
-            let entry = Entry { name: name.into(), at, len };
-            push(path, &mut entries, entry, hint)?;
-        }
-        Ok(Self::sorted(path, Kind::Tar(file), entries, hint))
+        let file = File::open(path).map_err(|error| io_error(path, error, hint))?;
+        let archive = Archive::of_tar(path, hint)?;
+        Self::archive(path, Kind::Tar(file), archive, hint)
+    }
+
+    fn archive(path: &Path, kind: Kind, archive: Archive, hint: &'static str) -> Result<Self, DataError> {
+        let mut found = walk(&archive, Path::new(""), None)?;
+        found.left_out.join(archive.left_out);
+        Ok(Self::of(path, kind, found, hint))
     }
 
     /// The order of names, which no file system or packer decides.
-    fn sorted(path: &Path, kind: Kind, mut entries: Vec<Entry>, hint: &'static str) -> Self {
+    fn of(path: &Path, kind: Kind, found: Found, hint: &'static str) -> Self {
+        let Found { mut entries, mut folders, left_out } = found;
         entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-        Self { path: path.into(), kind, entries, hint }
+        folders.sort_unstable();
+        Self { path: path.into(), kind, entries, folders, left_out, hint }
+    }
+
+    /// All folders: paths below the root that end in `/`, in the order of their names.
+    pub(super) fn folders(&self) -> &[String] {
+        &self.folders
     }
 
     /// The folder or archive.
@@ -217,6 +193,48 @@ impl Store {
         if out.len() as u64 > most { Err(self.too_large(i, most)) } else { Ok(()) }
     }
 
+    /// The first bytes of file `i`, up to `most`.
+    ///
+    /// # Errors
+    /// As [`Store::read`].
+    pub(super) fn head(&self, i: usize, most: u64) -> Result<Vec<u8>, DataError> {
+        let entry = &self.entries[i];
+        let mut out = Vec::new();
+        let read = match &self.kind {
+            Kind::Folder => File::open(self.path.join(&*entry.name))
+                .and_then(|file| file.take(most).read_to_end(&mut out))
+                .map(drop),
+            Kind::Tar(file) => {
+                out.resize(entry.len.min(most) as usize, 0);
+                read_exact_at(file, &mut out, entry.at)
+            }
+            Kind::Zip(archive) => archive
+                .clone()
+                .by_index(entry.at as usize)
+                .map_err(io::Error::from)
+                .and_then(|file| file.take(most).read_to_end(&mut out))
+                .map(drop),
+        };
+        read.map_err(|error| DataError::File { file: self.shown(i), source: error, hint: self.hint.into() })?;
+        Ok(out)
+    }
+
+    /// File `i` from its start, and its length; a file in a zip, of up to `most` bytes, is read whole.
+    ///
+    /// # Errors
+    /// As [`Store::read`].
+    pub(super) fn reader(&self, i: usize, most: u64) -> Result<(Box<dyn Read>, u64), DataError> {
+        match self.plain(i)? {
+            Some((_, file, at, len)) => Ok((Box::new(Section { file, at }.take(len)), len)),
+            None => {
+                let mut bytes = Vec::new();
+                self.read_at_most(i, most, &mut bytes)?;
+                let len = bytes.len() as u64;
+                Ok((Box::new(Cursor::new(bytes)), len))
+            }
+        }
+    }
+
     fn too_large(&self, i: usize, most: u64) -> DataError {
         DataError::Malformed {
             file: self.shown(i),
@@ -227,63 +245,13 @@ impl Store {
     }
 }
 
-fn push(path: &Path, entries: &mut Vec<Entry>, entry: Entry, hint: &'static str) -> Result<(), DataError> {
-    if entries.len() == MOST_FILES {
-        return Err(DataError::Malformed {
-            file: path.display().to_string(),
-            found: format!("more than {MOST_FILES} files"),
-            expected: "a data set".into(),
-            hint: hint.into(),
-        });
-    }
-    // Side files that some systems add.
-    if !entry.name.split('/').any(|part| part.starts_with('.') || part == "__MACOSX") {
-        entries.push(entry);
-    }
-    Ok(())
-}
-
-/// Adds the files below `folder` of which the root-relative path is `below` (empty or ending in `/`).
-fn walk(root: &Path, below: &str, depth: usize, hint: &'static str, entries: &mut Vec<Entry>) -> Result<(), DataError> {
-    let folder = root.join(below);
-    let failed = |error| io_error(&folder, error, hint);
-    for entry in fs::read_dir(&folder).map_err(failed)? {
-        let entry = entry.map_err(failed)?;
-        let (path, name) = (entry.path(), entry.file_name());
-        let Some(name) = name.to_str() else { return Err(not_unicode(root, &path, hint)) };
-        let mut kind = entry.file_type().map_err(failed)?;
-        if kind.is_symlink() {
-            // Links to files and folders are as good as these.
-            kind = fs::metadata(&path).map_err(|error| io_error(&path, error, hint))?.file_type();
-        }
-        let name = format!("{below}{name}");
-        if kind.is_file() {
-            push(root, entries, Entry { name: name.into(), at: 0, len: 0 }, hint)?;
-        } else if kind.is_dir() && depth > 0 && !entry.file_name().as_encoded_bytes().starts_with(b".") {
-            walk(root, &format!("{name}/"), depth - 1, hint, entries)?;
-        }
-    }
-    Ok(())
-}
-
-fn not_unicode(root: &Path, path: &Path, hint: &'static str) -> DataError {
-    DataError::Malformed {
-        file: root.display().to_string(),
-        found: format!("the name {}", path.display()),
-        expected: "names in Unicode".into(),
-        hint: hint.into(),
-    }
-}
-
-/// A file that many read at once, each from a position of its own.
-#[derive(Debug, Clone)]
-struct Positioned {
-    file: Arc<File>,
+/// A file from a position on.
+struct Section {
+    file: File,
     at: u64,
-    len: u64,
 }
 
-impl Read for Positioned {
+impl Read for Section {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         let read = read_at(&self.file, out, self.at)?;
         self.at += read as u64;
@@ -291,14 +259,40 @@ impl Read for Positioned {
     }
 }
 
-impl Seek for Positioned {
-    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        let at = match to {
-            SeekFrom::Start(at) => Some(at),
-            SeekFrom::Current(by) => self.at.checked_add_signed(by),
-            SeekFrom::End(by) => self.len.checked_add_signed(by),
-        };
-        self.at = at.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "before the start of the file"))?;
-        Ok(self.at)
+/// Folders on the disk.
+struct Disk<'a> {
+    /// The root as the user has named it, and as it is without links.
+    path: &'a Path,
+    root: &'a Path,
+    hint: &'static str,
+}
+
+impl Tree for Disk<'_> {
+    fn list(&self, at: &Path) -> Result<Vec<Item>, DataError> {
+        let shown =
+            |path: &Path| path.strip_prefix(self.root).map_or_else(|_| path.into(), |below| self.path.join(below));
+        let failed = |error| io_error(&shown(at), error, self.hint);
+        let mut items = Vec::new();
+        for entry in fs::read_dir(at).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let (path, name) = (entry.path(), entry.file_name());
+            let Ok(name) = name.into_string() else { return Err(not_unicode(self.path, &shown(&path), self.hint)) };
+            let kind = entry.file_type().map_err(failed)?;
+            let linked = kind.is_symlink();
+            let what = if linked { fs::metadata(&path).map(|found| found.file_type()) } else { Ok(kind) };
+            let what = match what {
+                Ok(kind) if kind.is_file() => What::File { at: 0, len: 0 },
+                Ok(kind) if kind.is_dir() && linked => match fs::canonicalize(&path) {
+                    Ok(path) => What::Folder(path),
+                    Err(_) => What::Nothing { why: "links that lead nowhere", lost: true },
+                },
+                Ok(kind) if kind.is_dir() => What::Folder(path),
+                Ok(_) => What::Nothing { why: "entries that are neither files nor folders", lost: false },
+                Err(_) => What::Nothing { why: "links that lead nowhere", lost: true },
+            };
+            items.push(Item { name, linked, what });
+        }
+        items.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        Ok(items)
     }
 }

@@ -2,12 +2,14 @@
 //!
 //! Training images lie in `train/WNID/images/`, validation images in `val/images/` with their classes in
 //! `val/val_annotations.txt`; the latter are what everybody tests on, since labels of `test/` were never published.
+//! Copies with validation images sorted into `val/WNID/` or `val/WNID/images/` give the same set.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
-use super::encoded::{Encoded, is_image};
+use super::class_folders::keep;
+use super::encoded::Encoded;
 use super::images::Images;
 use super::store::Store;
 use super::text::{in_turn, lines};
@@ -34,21 +36,22 @@ pub const MEAN: [f32; 3] = [0.4802, 0.4481, 0.3975];
 pub const STD: [f32; 3] = [0.2302, 0.2265, 0.2262];
 
 /// Opens the set in the folder `prefix` (empty or ending in `/`) of a store.
-pub(super) fn read(store: Store, prefix: &str, place: &Path) -> Result<Dataset, DataError> {
+pub(super) fn read(mut store: Store, prefix: &str, place: &Path) -> Result<Dataset, DataError> {
     let missing = |name: &str| DataError::Missing { place: place.into(), missing: name.into(), hint: WHERE.into() };
     let find = |name: &str| store.find(&format!("{prefix}{name}")).ok_or_else(|| missing(name));
-    let (classes_file, annotations_file) = (find(CLASSES)?, find(ANNOTATIONS)?);
+    let classes_file = find(CLASSES)?;
+    let words = find(WORDS).ok().map(|file| lines(&store, file)).transpose()?.unwrap_or_default();
     let classes = lines(&store, classes_file)?;
     let number: HashMap<&str, u16> = classes.iter().map(String::as_str).zip(0..).collect();
     if number.len() != classes.len() || classes.is_empty() || classes.len() > usize::from(u16::MAX) {
         let found = format!("{} lines, {} of them different", classes.len(), number.len());
         return Err(malformed(store.shown(classes_file), found, "one class a line, each once".into()));
     }
-    let (files, labels) = train_images(&store, prefix, &number, &classes)?;
-    let (test_files, test_labels) = test_images(&store, prefix, annotations_file, &number)?;
-    let words = find(WORDS).ok().map(|file| lines(&store, file)).transpose()?.unwrap_or_default();
+    let (files, labels) = train_images(&mut store, prefix, &number, &classes)?;
+    let (test_files, test_labels) = test_images(&mut store, prefix, &number, place)?;
     let names = names(&classes, &words);
     let official = files.len() == 100_000 && test_files.len() == 10_000 && classes.len() == 200;
+    let left_out = store.left_out.clone();
     let store = Arc::new(store);
     let train = Split::of(Images::Encoded(Encoded::new(store.clone(), files)), labels);
     let test = Split::of(Images::Encoded(Encoded::new(store, test_files)), test_labels);
@@ -69,30 +72,33 @@ pub(super) fn read(store: Store, prefix: &str, place: &Path) -> Result<Dataset, 
         train,
         test,
         folds: Vec::new(),
+        left_out,
+        skipped: Vec::new(),
     })
 }
 
 /// Files and labels of the training images, classes in turn.
 fn train_images(
-    store: &Store,
+    store: &mut Store,
     prefix: &str,
     number: &HashMap<&str, u16>,
     classes: &[String],
 ) -> Result<(Vec<u32>, Vec<u16>), DataError> {
     let mut groups = vec![Vec::new(); classes.len()];
+    let part = format!("{prefix}train/");
     for file in 0..store.len() {
-        let Some(rest) = store.name(file).strip_prefix(prefix).and_then(|name| name.strip_prefix("train/")) else {
+        let Some(rest) = store.name(file).strip_prefix(&part) else { continue };
+        let Some((class, _)) = rest.split_once('/') else { continue };
+        let label = number.get(class).copied();
+        if !keep(store, file) {
             continue;
-        };
-        if let Some((class, _)) = rest.split_once('/')
-            && is_image(rest)
-        {
-            let Some(label) = number.get(class) else {
-                let expected = format!("a class of {CLASSES}");
-                return Err(malformed(store.shown(file), format!("class {class}"), expected));
-            };
-            groups[usize::from(*label)].push(file as u32);
         }
+        let Some(label) = label else {
+            let class = store.name(file)[part.len()..].split('/').next().unwrap_or_default();
+            let expected = format!("a class of {CLASSES}");
+            return Err(malformed(store.shown(file), format!("class {class}"), expected));
+        };
+        groups[usize::from(label)].push(file as u32);
     }
     if let Some(empty) = groups.iter().position(Vec::is_empty) {
         let folder = store.path().join(prefix).join("train").join(&classes[empty]);
@@ -101,40 +107,83 @@ fn train_images(
     Ok(in_turn(groups))
 }
 
-/// Files and labels of the validation images, in the order of the annotations.
+/// Files and labels of the validation images: in the order of the annotations where there are any, and those of sorted
+/// folders that have none after them, classes in turn.
 fn test_images(
-    store: &Store,
+    store: &mut Store,
     prefix: &str,
-    annotations: usize,
     number: &HashMap<&str, u16>,
+    place: &Path,
 ) -> Result<(Vec<u32>, Vec<u16>), DataError> {
+    let part = format!("{prefix}val/");
+    // Of each image its class where a folder tells it; `images` is no class.
+    let mut images: BTreeMap<usize, Option<u16>> = BTreeMap::new();
+    for file in 0..store.len() {
+        let Some((folder, _)) = store.name(file).strip_prefix(&part).and_then(|rest| rest.split_once('/')) else {
+            continue;
+        };
+        let (label, flat) = (number.get(folder).copied(), folder == "images");
+        if !keep(store, file) {
+            continue;
+        }
+        if label.is_none() && !flat {
+            let class = store.name(file)[part.len()..].split('/').next().unwrap_or_default();
+            return Err(malformed(store.shown(file), format!("class {class}"), format!("a class of {CLASSES}")));
+        }
+        images.insert(file, label);
+    }
     let (mut files, mut labels) = (Vec::new(), Vec::new());
-    for (line, text) in lines(store, annotations)?.iter().enumerate() {
-        let wrong = |found: String, expected: &str| {
-            malformed(store.shown(annotations), format!("{found} in line {}", line + 1), expected.into())
-        };
-        let mut words = text.split('\t');
-        let (Some(name), Some(class)) = (words.next(), words.next()) else {
-            return Err(wrong(format!("`{text}`"), "file name, tab, class"));
-        };
-        let Some(file) = store.find(&format!("{prefix}val/images/{name}")) else {
-            return Err(wrong(format!("image {name}"), "a file of val/images"));
-        };
-        let Some(label) = number.get(class) else {
-            return Err(wrong(format!("class {class}"), &format!("a class of {CLASSES}")));
-        };
-        files.push(file as u32);
-        labels.push(*label);
+    let annotations = store.find(&format!("{prefix}{ANNOTATIONS}"));
+    if let Some(annotations) = annotations {
+        let by_name: HashMap<String, usize> =
+            images.keys().map(|&file| (store.name(file).rsplit('/').next().unwrap_or_default().into(), file)).collect();
+        for (line, text) in lines(store, annotations)?.iter().enumerate() {
+            let wrong = |found: String, expected: &str| {
+                malformed(store.shown(annotations), format!("{found} in line {}", line + 1), expected.into())
+            };
+            let mut words = text.split('\t');
+            let (Some(name), Some(class)) = (words.next(), words.next()) else {
+                return Err(wrong(format!("`{text}`"), "file name, tab, class"));
+            };
+            let exact = store.find(&format!("{part}images/{name}")).or_else(|| {
+                let sorted = [format!("{part}{class}/{name}"), format!("{part}{class}/images/{name}")];
+                sorted.iter().find_map(|name| store.find(name)).or_else(|| by_name.get(name).copied())
+            });
+            let Some((file, sorted)) = exact.and_then(|file| Some((file, images.remove(&file)?))) else {
+                return Err(wrong(format!("image {name}"), "a file of val/images, each in one line"));
+            };
+            let Some(label) = number.get(class) else {
+                return Err(wrong(format!("class {class}"), &format!("a class of {CLASSES}")));
+            };
+            if sorted.is_some_and(|sorted| sorted != *label) {
+                return Err(wrong(format!("class {class} for {}", store.name(file)), "the class of its folder"));
+            }
+            files.push(file as u32);
+            labels.push(*label);
+        }
     }
-    let images = format!("{prefix}val/images/");
-    let there =
-        (0..store.len()).map(|file| store.name(file)).filter(|name| name.starts_with(&images) && is_image(name));
-    let there = there.count();
-    if files.is_empty() || there != files.len() {
-        let expected = format!("one for each of the {there} images of val/images, at least one");
-        return Err(malformed(store.shown(annotations), format!("{} annotations", files.len()), expected));
+    let mut groups = vec![Vec::new(); number.len()];
+    let mut without = 0;
+    for (file, label) in &images {
+        match label {
+            Some(label) => groups[usize::from(*label)].push(*file as u32),
+            None => without += 1,
+        }
     }
-    Ok((files, labels))
+    let (more, more_labels) = in_turn(groups);
+    files.extend(more);
+    labels.extend(more_labels);
+    match annotations {
+        Some(annotations) if without > 0 || files.is_empty() => {
+            let there = without + files.len();
+            let expected = format!("one for each of the {there} images of val/images, at least one");
+            Err(malformed(store.shown(annotations), format!("{} annotations", files.len()), expected))
+        }
+        None if without > 0 || files.is_empty() => {
+            Err(DataError::Missing { place: place.into(), missing: ANNOTATIONS.into(), hint: WHERE.into() })
+        }
+        _ => Ok((files, labels)),
+    }
 }
 
 /// The first name of each class; its identifier where there is none, and added where two classes share it.

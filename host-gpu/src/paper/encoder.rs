@@ -62,7 +62,7 @@ pub fn train_on(
     let images = Arc::new(images);
     let identity = DataIdentity::of(data, &images);
     let folder = folder(setting, config, &identity)?;
-    let known = DataInfo { name: data.to_owned(), train_images: images.len(), test_images };
+    let known = DataInfo { name: data.to_owned(), train_images: images.len(), test_images, ..DataInfo::default() };
     let info = RunInfo::collect(config, known).on(&setting.backend.name());
     let alone = Ranks::alone();
     let run = |begin| Run {

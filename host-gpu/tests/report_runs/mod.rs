@@ -56,7 +56,7 @@ impl Place {
         let Made { rule, seed, epochs, width } = made.clone();
         let config = Config { rule, seed, epochs, width, ..self.base.clone() };
         fs::write(folder.join("config.toml"), config.to_toml().expect("text")).expect("a file");
-        let data = DataInfo { name: "cifar10".into(), train_images: 20, test_images: 10 };
+        let data = DataInfo { name: "cifar10".into(), train_images: 20, test_images: 10, ..DataInfo::default() };
         RunInfo::collect(&config, data).write(&folder).expect("written");
         fs::copy(self.path().join("trained/checkpoint.safetensors"), folder.join("checkpoint.safetensors"))
             .expect("a copy");

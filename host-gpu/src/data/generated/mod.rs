@@ -10,7 +10,7 @@ use rayon::prelude::*;
 
 use super::images::Images;
 use super::split::statistics;
-use super::{Dataset, Split};
+use super::{Dataset, LeftOuts, Split};
 use crate::rng::{Purpose, Rng, stream};
 
 mod figure;
@@ -89,6 +89,8 @@ pub fn shapes_with(seed: u64, train: usize, test: usize, nuisance: &Nuisance) ->
         train,
         test,
         folds: Vec::new(),
+        left_out: LeftOuts::default(),
+        skipped: Vec::new(),
     }
 }
 

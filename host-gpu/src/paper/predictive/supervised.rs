@@ -241,6 +241,8 @@ mod tests {
             train,
             test,
             folds: Vec::new(),
+            left_out: Default::default(),
+            skipped: Vec::new(),
         };
         let task = Task::new(&data, 300, 200).unwrap();
         let learn = |way| task.learn(way, 6, 20, 3, || Ok(())).unwrap();

@@ -1,0 +1,288 @@
+//! The names in a tar or zip as folders with files, links and all. Nothing here touches a file on the disk.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::io::{self, BufReader, Read};
+use std::path::{Path, PathBuf};
+
+use tar::EntryType;
+use zip::ZipArchive;
+
+use super::DataError;
+use super::files::{Positioned, io_error, read_exact_at};
+use super::left_out::LeftOuts;
+use super::tree::{Item, Tree, What};
+
+/// Links that are followed from one to the next.
+const HOPS: usize = 40;
+/// Most bytes of a path that a link in a zip holds.
+const MOST_LINK: u64 = 4096;
+
+/// What an archive has under a name.
+#[derive(Debug, Clone)]
+enum Node {
+    /// Its place (in a zip its number) and its length.
+    File {
+        at: u64,
+        len: u64,
+    },
+    Folder,
+    /// A symbolic link, with the path that it holds.
+    Link(String),
+    /// A hard link, with the name of a file of the archive.
+    SameAs(String),
+    /// Neither: why it is not read, and whether it may have been an image.
+    Odd(&'static str, bool),
+}
+
+/// The names of an archive.
+#[derive(Debug)]
+pub(super) struct Archive {
+    path: PathBuf,
+    hint: &'static str,
+    /// Of each folder (the root is empty, others end in no `/`) what lies in it.
+    folders: HashMap<String, BTreeMap<String, Node>>,
+    /// Names that stand in it more than once.
+    pub left_out: LeftOuts,
+}
+
+const TWICE: &str = "names that the archive has more than once (the last of each is read)";
+const OUTSIDE: Node = Node::Odd("links that lead out of the archive", true);
+const BROKEN: Node = Node::Odd("links that lead nowhere", true);
+const ENDLESS: Node = Node::Odd("links that lead to each other", true);
+
+impl Archive {
+    fn new(path: &Path, hint: &'static str) -> Self {
+        let folders = HashMap::from([(String::new(), BTreeMap::new())]);
+        Self { path: path.into(), hint, folders, left_out: LeftOuts::default() }
+    }
+
+    /// The names of an uncompressed tar.
+    ///
+    /// # Errors
+    /// [`DataError`] where it cannot be read, is not a tar, a file in it is cut short, or a name leads out of it.
+    pub(super) fn of_tar(path: &Path, hint: &'static str) -> Result<Self, DataError> {
+        let failed = |error| io_error(path, error, hint);
+        let file = File::open(path).map_err(failed)?;
+        let whole = file.metadata().map_err(failed)?.len();
+        let mut tar = tar::Archive::new(BufReader::new(file));
+        let mut all = Vec::new();
+        for entry in tar.entries_with_seek().map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let inside = entry.path().map_err(failed)?;
+            let Some(name) = inside.to_str().map(String::from) else {
+                return Err(not_unicode(path, &inside, hint));
+            };
+            let target = || -> Result<String, DataError> {
+                let target = entry.link_name().map_err(failed)?.unwrap_or_default();
+                target.to_str().map(String::from).ok_or_else(|| not_unicode(path, &target, hint))
+            };
+            let node = match entry.header().entry_type() {
+                EntryType::Regular | EntryType::Continuous if name.ends_with('/') => Node::Folder,
+                EntryType::Regular | EntryType::Continuous => {
+                    let (at, len) = (entry.raw_file_position(), entry.size());
+                    if at.checked_add(len).is_none_or(|end| end > whole) {
+                        return Err(DataError::Malformed {
+                            file: format!("{}: {name}", path.display()),
+                            found: format!("{} bytes", whole.saturating_sub(at)),
+                            expected: format!("{len} bytes, as the archive's header says"),
+                            hint: hint.into(),
+                        });
+                    }
+                    Node::File { at, len }
+                }
+                EntryType::Directory => Node::Folder,
+                EntryType::Symlink => Node::Link(target()?),
+                EntryType::Link => Node::SameAs(target()?),
+                EntryType::XGlobalHeader | EntryType::XHeader => continue,
+                EntryType::GNUSparse => Node::Odd("sparse files in the archive", true),
+                _ => Node::Odd("entries that are neither files nor folders nor links", false),
+            };
+            all.push((name, node));
+        }
+        let mut archive = Self::new(path, hint);
+        // Some packers on Windows write its own separator.
+        let backslashes = !all.iter().any(|(name, _)| name.contains('/'));
+        for (name, node) in all {
+            archive.add(&if backslashes { name.replace('\\', "/") } else { name }, node)?;
+        }
+        Ok(archive)
+    }
+
+    /// The names of a zip.
+    ///
+    /// # Errors
+    /// As [`Archive::of_tar`].
+    pub(super) fn of_zip(path: &Path, zip: &mut ZipArchive<Positioned>, hint: &'static str) -> Result<Self, DataError> {
+        let failed = |error| io_error(path, error, hint);
+        let mut archive = Self::new(path, hint);
+        for index in 0..zip.len() {
+            let entry = zip.by_index_raw(index).map_err(|error| failed(error.into()))?;
+            // Some packers on Windows write its own separator.
+            let name = entry.name().map_err(|error| failed(error.into()))?.replace('\\', "/");
+            let (folder, link) = (entry.is_dir() || name.ends_with('/'), entry.is_symlink());
+            let (len, encrypted) = (entry.size(), entry.encrypted());
+            drop(entry);
+            let node = match () {
+                () if folder => Node::Folder,
+                () if encrypted => Node::Odd("encrypted files in the archive", true),
+                () if link => {
+                    let mut target = String::new();
+                    let read = zip.by_index(index).map_err(io::Error::from);
+                    read.and_then(|entry| entry.take(MOST_LINK).read_to_string(&mut target)).map_err(failed)?;
+                    Node::Link(target.replace('\\', "/"))
+                }
+                () => Node::File { at: index as u64, len },
+            };
+            archive.add(&name, node)?;
+        }
+        for name in repeated_names(path, zip.central_directory_start()).map_err(failed)? {
+            archive.left_out.add(TWICE, false, name);
+        }
+        Ok(archive)
+    }
+
+    /// Adds a name with what it stands for.
+    fn add(&mut self, name: &str, node: Node) -> Result<(), DataError> {
+        let parts = parts_of(name).ok_or_else(|| unsafe_name(&self.path, name, self.hint))?;
+        let Some((last, folders)) = parts.split_last() else { return Ok(()) };
+        let mut folder = String::new();
+        for part in folders {
+            self.put(&folder, part, Node::Folder);
+            folder = join(&folder, part);
+        }
+        self.put(&folder, last, node);
+        Ok(())
+    }
+
+    /// Puts `node` into a folder, in place of what had the name.
+    fn put(&mut self, folder: &str, name: &str, node: Node) {
+        let path = join(folder, name);
+        let is_folder = matches!(node, Node::Folder);
+        let before = self.folders.entry(folder.into()).or_default().insert(name.into(), node);
+        match before {
+            Some(Node::Folder) if is_folder => {}
+            Some(before) => {
+                if matches!(before, Node::Folder) {
+                    self.folders.remove(&path);
+                }
+                self.left_out.add(TWICE, false, path.clone());
+            }
+            None => {}
+        }
+        if is_folder {
+            self.folders.entry(path).or_default();
+        }
+    }
+
+    /// What the path `target`, seen from `folder`, leads to, with the path of the folder where it is one.
+    fn follow(&self, folder: &str, target: &str, hops: usize) -> Result<(Node, String), Node> {
+        let Some(hops) = hops.checked_sub(1) else { return Err(ENDLESS) };
+        if target.starts_with('/') {
+            return Err(OUTSIDE);
+        }
+        let mut at = folder.to_string();
+        let mut parts = target.split('/').filter(|part| !part.is_empty() && *part != ".").peekable();
+        while let Some(part) = parts.next() {
+            if part == ".." {
+                if at.is_empty() {
+                    return Err(OUTSIDE);
+                }
+                at.truncate(at.rfind('/').unwrap_or(0));
+                continue;
+            }
+            let node = self.folders.get(&at).and_then(|names| names.get(part)).ok_or(BROKEN)?;
+            let (node, inner) = match node {
+                Node::Folder => (Node::Folder, join(&at, part)),
+                Node::Link(target) => self.follow(&at, target, hops)?,
+                Node::SameAs(target) => self.follow("", target, hops)?,
+                other => (other.clone(), String::new()),
+            };
+            match (node, parts.peek()) {
+                (Node::Folder, _) => at = inner,
+                (other, None) => return Ok((other, String::new())),
+                (_, Some(_)) => return Err(BROKEN),
+            }
+        }
+        Ok((Node::Folder, at))
+    }
+}
+
+impl Tree for Archive {
+    fn list(&self, at: &Path) -> Result<Vec<Item>, DataError> {
+        let folder = at.to_str().unwrap_or_default();
+        let Some(names) = self.folders.get(folder) else { return Ok(Vec::new()) };
+        let item = |(name, node): (&String, &Node)| {
+            let (linked, led) = match node {
+                Node::Link(target) => (true, self.follow(folder, target, HOPS)),
+                Node::SameAs(target) => (true, self.follow("", target, HOPS)),
+                Node::Folder => (false, Ok((Node::Folder, join(folder, name)))),
+                other => (false, Ok((other.clone(), String::new()))),
+            };
+            let what = match led.unwrap_or_else(|odd| (odd, String::new())) {
+                (Node::File { at, len }, _) => What::File { at, len },
+                (Node::Folder, path) => What::Folder(path.into()),
+                (Node::Odd(why, lost), _) => What::Nothing { why, lost },
+                (Node::Link(_) | Node::SameAs(_), _) => What::Nothing { why: "links that lead nowhere", lost: true },
+            };
+            Item { name: name.clone(), linked, what }
+        };
+        Ok(names.iter().map(item).collect())
+    }
+}
+
+fn join(folder: &str, name: &str) -> String {
+    if folder.is_empty() { name.into() } else { format!("{folder}/{name}") }
+}
+
+/// The parts of a name without those that mean nothing; `None` where it leads out of the archive.
+fn parts_of(name: &str) -> Option<Vec<&str>> {
+    let drive = matches!(name.as_bytes(), [letter, b':', ..] if letter.is_ascii_alphabetic());
+    if name.starts_with('/') || drive || name.contains('\0') || name.split('/').any(|part| part == "..") {
+        return None;
+    }
+    Some(name.split('/').filter(|part| !part.is_empty() && *part != ".").collect())
+}
+
+/// Refuses a name that leads out of the archive.
+///
+/// # Errors
+/// [`DataError::Malformed`] with the name.
+pub(super) fn check_name(path: &Path, name: &str, hint: &'static str) -> Result<(), DataError> {
+    parts_of(name).map(drop).ok_or_else(|| unsafe_name(path, name, hint))
+}
+
+fn unsafe_name(path: &Path, name: &str, hint: &'static str) -> DataError {
+    DataError::Malformed {
+        file: path.display().to_string(),
+        found: format!("the unsafe name `{}`", name.escape_debug()),
+        expected: "names inside the archive: not absolute, and without `..`".into(),
+        hint: hint.into(),
+    }
+}
+
+pub(super) fn not_unicode(root: &Path, path: &Path, hint: &'static str) -> DataError {
+    DataError::Malformed {
+        file: root.display().to_string(),
+        found: format!("the name {}", path.display()),
+        expected: "names in Unicode".into(),
+        hint: hint.into(),
+    }
+}
+
+/// Names that the list of a zip's files, which begins at `start`, holds more than once; the library keeps the last.
+fn repeated_names(path: &Path, start: u64) -> io::Result<Vec<String>> {
+    let file = File::open(path)?;
+    let mut counts: BTreeMap<Vec<u8>, usize> = BTreeMap::new();
+    let mut at = start;
+    let mut head = [0; 46];
+    while read_exact_at(&file, &mut head, at).is_ok() && head.starts_with(b"PK\x01\x02") {
+        let length = |place: usize| usize::from(u16::from_le_bytes([head[place], head[place + 1]]));
+        let mut name = vec![0; length(28)];
+        read_exact_at(&file, &mut name, at + 46)?;
+        at += (46 + length(28) + length(30) + length(32)) as u64;
+        *counts.entry(name).or_default() += 1;
+    }
+    let twice = counts.into_iter().filter(|(_, count)| *count > 1);
+    Ok(twice.map(|(name, _)| String::from_utf8_lossy(&name).into_owned()).collect())
+}
