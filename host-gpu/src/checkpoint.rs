@@ -21,17 +21,14 @@ use crate::config::Config;
 use crate::data::Split;
 use crate::distributed::steps_per_epoch;
 use crate::error::Error;
-use crate::files::write_with;
 use crate::model::{LayerValues, NetworkSpec, TensorRole};
 use crate::optimizer::Optimizer;
 use crate::step::{LayerParameters, Model};
-use crate::tensor_file::{Checksum, TensorFile, write_header, write_values};
+use crate::tensor_file::{self, TensorFile};
 use crate::trainer::State;
 use clapp_core::plan::Layer;
 use device::DeviceEntry;
 use serde::{Deserialize, Serialize};
-use std::fs::File;
-use std::io::{BufWriter, Seek};
 use std::num::NonZeroUsize;
 use std::path::Path;
 
@@ -164,13 +161,13 @@ impl Header {
 }
 
 /// Opens a file whose tensors are to be read: they are held against their checksum first.
-fn open(path: &Path) -> Result<(TensorFile, Header), Error> {
+fn open(path: &Path) -> Result<(TensorFile, Header, Option<String>), Error> {
     let mut file = TensorFile::open(path)?;
     let (header, checksum) = Header::of(path, &file)?;
-    if let Some(checksum) = checksum {
-        file.verify(&checksum)?;
+    if let Some(checksum) = &checksum {
+        file.verify(checksum)?;
     }
-    Ok((file, header))
+    Ok((file, header, checksum))
 }
 
 /// Writes a file of these tensors, whole or not at all; `values` gives those of each in turn.
@@ -178,23 +175,13 @@ fn write_tensors(
     path: &Path,
     mut entry: Entry,
     tensors: &[(String, Vec<usize>)],
-    mut values: impl FnMut(usize) -> Result<Vec<f32>, Error>,
+    values: impl FnMut(usize) -> Result<Vec<f32>, Error>,
 ) -> Result<(), Error> {
-    let failed = |error: std::io::Error| Error::file("write", path)(error);
-    write_with(path, |file| {
-        let mut header = |file: &mut BufWriter<&File>, checksum: Checksum| {
-            entry.crc32 = Some(checksum.text());
-            let text = serde_json::to_string(&entry)?;
-            write_header(file, (ENTRY, text), tensors.iter().cloned())
-        };
-        let mut checksum = Checksum::new();
-        // As long as it will be.
-        header(file, Checksum::new()).map_err(failed)?;
-        for at in 0..tensors.len() {
-            write_values(file, &values(at)?, &mut checksum).map_err(failed)?;
-        }
-        file.rewind().and_then(|()| header(file, checksum)).map_err(failed)
-    })
+    let text = |checksum: String| {
+        entry.crc32 = Some(checksum);
+        serde_json::to_string(&entry)
+    };
+    tensor_file::write_tensors(path, ENTRY, text, tensors, values)
 }
 
 /// A trained (or untrained) encoder with the configuration it was trained with, for evaluation.
@@ -206,6 +193,8 @@ pub struct Checkpoint {
     pub epoch: u64,
     /// Parameters, from the input to the top.
     pub layers: Vec<LayerValues>,
+    /// CRC-32 of the bytes of all tensors, eight hexadecimal digits; none in files of earlier versions.
+    pub checksum: Option<String>,
 }
 
 impl Checkpoint {
@@ -215,7 +204,7 @@ impl Checkpoint {
     /// As [`Header::read`], and [`Error::Checkpoint`] where a tensor is missing, has another shape, or holds values
     /// that are not finite.
     pub fn read(path: &Path) -> Result<Self, Error> {
-        let (mut file, Header { config, epoch, .. }) = open(path)?;
+        let (mut file, Header { config, epoch, .. }, checksum) = open(path)?;
         let spec = config.network()?;
         let mut layers = Vec::with_capacity(spec.layers().len());
         for layer in spec.layers() {
@@ -225,7 +214,7 @@ impl Checkpoint {
             }
             layers.push(values);
         }
-        Ok(Self { config, epoch, layers })
+        Ok(Self { config, epoch, layers, checksum })
     }
 }
 
@@ -335,7 +324,7 @@ fn download<B: Backend>(
 /// # Errors
 /// As [`Checkpoint::read`], and [`Error::Checkpoint`] where the file holds no state of the optimiser.
 pub fn resume<B: Backend>(path: &Path, backend: &B) -> Result<(Header, State<B::Tensor>), Error> {
-    let (mut file, header) = open(path)?;
+    let (mut file, header, _) = open(path)?;
     let step = header.place(path)?.step;
     let spec = header.config.network()?;
     let mut layers = Vec::with_capacity(spec.layers().len());

@@ -6,7 +6,6 @@ use crate::data::DataError;
 use crate::loader::LoaderError;
 use crate::theory::optimum::OptimumError;
 use clapp_core::plan::NetworkError;
-use clapp_core::shape::Shape;
 use std::path::{Path, PathBuf};
 
 /// Why a command stopped.
@@ -45,20 +44,6 @@ pub enum Error {
     /// Images could not be augmented.
     #[error(transparent)]
     Augment(#[from] AugmentError),
-    /// An image to be tested has another shape than the network reads.
-    #[error(
-        "image {image} is [{}, {}, {}] when it is tested, but input is [{}, {}, {}]; \
-         probe.test = {{ resize = PIXELS, crop = PIXELS }} makes images of any size fit",
-        found.channels, found.height, found.width, expected.channels, expected.height, expected.width
-    )]
-    Probe {
-        /// Number of the image in its part of the set.
-        image: usize,
-        /// Its shape as it is tested.
-        found: Shape,
-        /// The network's input.
-        expected: Shape,
-    },
     /// Batches could not be made.
     #[error(transparent)]
     Loader(#[from] LoaderError),

@@ -23,6 +23,7 @@ pub mod matmul;
 pub mod memory;
 pub mod metrics;
 pub mod model;
+pub mod npy;
 pub mod optimizer;
 pub mod paper;
 pub mod parity;

@@ -16,8 +16,8 @@ const VALUE: usize = size_of::<f32>();
 /// Images whose features a probe computes at a time, at least.
 const PROBE_ROWS: usize = 64;
 
-/// Heads' tensors: weights, two moments, and the gradient of a step.
-const HEAD_TENSORS: usize = 4;
+/// Heads' tensors: weights, two moments, the gradient of a step, and the weights after the last whole epoch.
+const HEAD_TENSORS: usize = 5;
 
 /// What a run takes, in bytes, by purpose. The images of the data set come on top where they are kept in memory.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -17,7 +17,7 @@ use crate::files::{lock_folder, make_folder, remove_files, remove_unfinished, wr
 use crate::loader::{LoaderError, pair_batches};
 use crate::metrics::{Metrics, Row};
 use crate::model::TensorRole;
-use crate::probe::{PROBE, PROBE_CACHED};
+use crate::probe;
 use crate::run_info::{FAILURE, RUN, RunInfo};
 use crate::schedule::Schedule;
 use crate::step::Model;
@@ -402,8 +402,9 @@ impl Run<'_> {
         }
         // In this order, a run that is killed in between never leaves a configuration, or results, beside another's
         // checkpoint.
-        let files = [CONFIG, RUN, FAILURE, PROBE, PROBE_CACHED, ALIGNMENT];
-        remove_files(self.folder, |name| files.contains(&name) || name.starts_with(EVENTS))?;
+        let files = [CONFIG, RUN, FAILURE, ALIGNMENT];
+        let is_old = |name: &str| files.contains(&name) || probe::FILES.contains(&name) || name.starts_with(EVENTS);
+        remove_files(self.folder, is_old)?;
         self.save(trainer, path, 0, &state, &Metrics::default())?;
         self.write_config()?;
         self.write_info()?;

@@ -1,5 +1,6 @@
 //! What a run was: rule, seed, data, program and machine, kept as `run.json` in the run's folder.
 
+use crate::augment::Sizes;
 use crate::checkpoint::CPU;
 use crate::config::Config;
 use crate::data::Dataset;
@@ -44,6 +45,9 @@ pub struct RunInfo {
     /// What computes, and how exactly; none for the CPU.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backend: Option<String>,
+    /// Resizing and central crop of the test images, where they are not taken as they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test: Option<Sizes>,
     /// Steps between two measurements of the alignment with back-propagation; none where it is not measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub align_every: Option<u64>,
@@ -165,6 +169,7 @@ impl RunInfo {
             machine: MachineInfo::this(),
             started: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
             backend: None,
+            test: None,
             align_every: None,
         }
     }
@@ -172,6 +177,11 @@ impl RunInfo {
     /// The same on another backend than the CPU.
     pub fn on(self, backend: &str) -> Self {
         Self { backend: Some(backend.to_owned()).filter(|backend| backend != CPU), ..self }
+    }
+
+    /// The same with test images that are made ready like this.
+    pub fn tested(self, test: Option<Sizes>) -> Self {
+        Self { test, ..self }
     }
 
     /// The same with alignment measured after each of these many steps.

@@ -2,11 +2,12 @@
 //! of their optimiser are gigabytes, and a copy of them all would not fit beside them.
 
 use crate::error::Error;
+use crate::files::write_with;
 use crc::{CRC_32_ISO_HDLC, Crc, Digest, Table};
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{BufReader, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::io::{BufReader, BufWriter, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 /// Values that are turned into bytes, or back, at a time.
@@ -39,8 +40,33 @@ impl Default for Checksum {
 /// The header's length is a multiple of this, so that the tensors are aligned.
 const ALIGNMENT: usize = 8;
 
+/// A tensor of a file: its name, the type of its values and its shape.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Item {
+    name: String,
+    values: Dtype,
+    shape: Vec<usize>,
+}
+
+impl Item {
+    /// Of `f32`.
+    pub fn floats(name: &str, shape: Vec<usize>) -> Self {
+        Self { name: name.into(), values: Dtype::F32, shape }
+    }
+
+    /// Of `i64`.
+    pub fn whole_numbers(name: &str, shape: Vec<usize>) -> Self {
+        Self { name: name.into(), values: Dtype::I64, shape }
+    }
+
+    fn bytes(&self) -> usize {
+        let each = if self.values == Dtype::I64 { size_of::<i64>() } else { size_of::<f32>() };
+        each * self.shape.iter().product::<usize>()
+    }
+}
+
 /// Writes everything before the first tensor: the length of the header, and the header with one entry of metadata and
-/// the names and shapes of all tensors in the order in which they follow.
+/// the names and shapes of all tensors, of `f32`, in the order in which they follow.
 ///
 /// # Errors
 /// What the library or `out` refuses.
@@ -49,11 +75,23 @@ pub fn write_header(
     entry: (&str, String),
     tensors: impl IntoIterator<Item = (String, Vec<usize>)>,
 ) -> std::io::Result<()> {
+    write_header_of(out, entry, tensors.into_iter().map(|(name, shape)| Item::floats(&name, shape)))
+}
+
+/// As [`write_header`], of tensors of any type. Those of longer values come first, so that all are aligned.
+///
+/// # Errors
+/// What the library or `out` refuses.
+pub fn write_header_of(
+    out: &mut impl Write,
+    entry: (&str, String),
+    tensors: impl IntoIterator<Item = Item>,
+) -> std::io::Result<()> {
     let mut end = 0;
-    let infos = tensors.into_iter().map(|(name, shape)| {
+    let infos = tensors.into_iter().map(|tensor| {
         let start = end;
-        end += shape.iter().product::<usize>() * size_of::<f32>();
-        (name, TensorInfo { dtype: Dtype::F32, shape, data_offsets: (start, end) })
+        end += tensor.bytes();
+        (tensor.name, TensorInfo { dtype: tensor.values, shape: tensor.shape, data_offsets: (start, end) })
     });
     // One entry, because the format does not order several: the same run must write the same bytes.
     let entry = HashMap::from([(entry.0.to_string(), entry.1)]);
@@ -77,6 +115,33 @@ pub fn write_values(out: &mut impl Write, values: &[f32], checksum: &mut Checksu
         out.write_all(&bytes)?;
     }
     Ok(())
+}
+
+/// Writes a file of `f32` tensors, whole or not at all: their names and shapes, the values of each in turn, and one entry
+/// of metadata called `name`, which `entry` makes of the checksum of all values.
+///
+/// # Errors
+/// [`Error::File`] where it cannot be written, and what `values` gives; what was at `path` before is then still there.
+pub fn write_tensors(
+    path: &Path,
+    name: &str,
+    mut entry: impl FnMut(String) -> serde_json::Result<String>,
+    tensors: &[(String, Vec<usize>)],
+    mut values: impl FnMut(usize) -> Result<Vec<f32>, Error>,
+) -> Result<(), Error> {
+    let failed = |error: std::io::Error| Error::file("write", path)(error);
+    write_with(path, |file| {
+        let mut header = |file: &mut BufWriter<&File>, checksum: Checksum| {
+            write_header(file, (name, entry(checksum.text())?), tensors.iter().cloned())
+        };
+        let mut checksum = Checksum::new();
+        // As long as it will be.
+        header(file, Checksum::new()).map_err(failed)?;
+        for at in 0..tensors.len() {
+            write_values(file, &values(at)?, &mut checksum).map_err(failed)?;
+        }
+        file.rewind().and_then(|()| header(file, checksum)).map_err(failed)
+    })
 }
 
 /// An open file whose header has been read and fits its length.

@@ -117,7 +117,8 @@ fn eval_probes_a_checkpoint_with_cached_and_with_augmented_features() {
         let bytes = fs::read(place.path().join(file)).expect("a file");
         arguments.extend(["--json", "elsewhere/again.json"]);
         let again = succeeds(place.path(), &arguments);
-        assert_eq!(again, text.replace(file, "elsewhere/again.json"), "the same checkpoint, the same accuracies");
+        let stem = file.trim_end_matches(".json");
+        assert_eq!(again, text.replace(stem, "elsewhere/again"), "the same checkpoint, the same accuracies");
         assert_eq!(fs::read(place.path().join("elsewhere/again.json")).expect("a file"), bytes);
     }
 }

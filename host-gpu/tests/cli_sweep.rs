@@ -59,6 +59,9 @@ fn every_rule_is_trained_with_every_seed_and_probed_and_reported() {
         );
     }
     assert!(said.contains("selected on the test images"));
+    // One protocol for all, and which.
+    let protocol = "cached probe on cifar10, all layers: 2 epochs on 20 images, cached features without augmentation";
+    assert_eq!(said.matches(protocol).count(), 1, "{said}");
     let page = fs::read_to_string(place.path().join("all/report.html")).expect("a page");
     assert!(NAMES.iter().all(|name| page.contains(name)));
     // Again: nothing is left to do, and the page stays the same.

@@ -14,8 +14,9 @@ fn percent(share: f64) -> String {
 
 /// The row of a run in a table.
 fn row<'a>(page: &'a str, table: &str, number: usize) -> &'a str {
-    let table = between(page, &format!("data-table=\"{table}\""), "</table>")[0];
-    between(table, &format!("<tr data-run=\"{number}\">"), "</tr>")[0]
+    let tables = between(page, &format!("data-table=\"{table}\""), "</table>");
+    let row = |table: &'a str| between(table, &format!("<tr data-run=\"{number}\">"), "</tr>").into_iter().next();
+    tables.into_iter().find_map(row).expect("a row")
 }
 
 #[test]
@@ -91,7 +92,8 @@ fn runs_on_different_data_are_told_apart_and_not_ranked() {
     // The best of each set, and a chart of each.
     let (two, nine) = (percent(accuracy(2, 0).0), percent(accuracy(9, 0).0));
     assert!(page.contains(&format!("<b>{two}</b>highest final accuracy on cifar10, run ")), "{page}");
-    assert!(page.contains(&format!("<b>{nine}</b>highest final accuracy on stl10, run ")));
+    // Where there is but one run there is nothing to be the highest of.
+    assert!(page.contains(&format!("<b>{nine}</b>final accuracy on stl10, run ")));
     let bars =
         |chart: &str| between(&page, &format!("data-chart=\"{chart}\""), "</figure>")[0].matches("<rect").count();
     assert_eq!((bars("accuracy-1"), bars("accuracy-2")), (6, 3));
@@ -99,6 +101,71 @@ fn runs_on_different_data_are_told_apart_and_not_ranked() {
     let page = place.page(&["a", "c"]);
     assert!(page.contains(&format!("<b>{two}</b>highest final accuracy, run ")));
     assert!(!page.contains("data-field=\"data set\"") && page.contains("data-chart=\"accuracy\""));
+}
+
+#[test]
+fn unlike_probes_are_shown_with_their_protocols_and_never_ranked_together() {
+    let place = Place::new();
+    for (name, seed) in [("a", 1), ("b", 2), ("c", 3), ("d", 4)] {
+        let folder = place.run(name, &Made { seed, ..Made::default() });
+        match name {
+            "d" => {}
+            _ => write_probe(&folder, false, seed),
+        }
+        if name == "b" {
+            let path = folder.join("probe.json");
+            let text = fs::read_to_string(&path).expect("text");
+            assert!(text.contains("\"epochs\": 3"), "{text}");
+            fs::write(
+                &path,
+                text.replace("\"epochs\": 3", "\"epochs\": 1").replace("\"train_images\": 20", "\"train_images\": 9"),
+            )
+            .expect("a file");
+        }
+    }
+    // One of each kind: nothing is the highest.
+    let page = place.page(&["a", "b"]);
+    assert!(!page.contains("highest final accuracy"), "{page}");
+    assert_eq!(page.matches("data-table=\"results\"").count(), 2);
+    for (number, words) in
+        [(1, "3 epochs on 20 images, augmented anew each epoch"), (2, "1 epoch on 9 images, augmented")]
+    {
+        let row = row(&page, "results", number);
+        assert!(row.contains(words) && row.contains("10 test images as they are; seed "), "{row}");
+    }
+    assert!(page.contains("data-chart=\"accuracy-1\"") && page.contains("data-chart=\"accuracy-2\""));
+    assert!(page.contains("not comparable"));
+    // Equal ones are ranked; the others and those without a probe stand apart.
+    let page = place.page(&["a", "b", "c", "d"]);
+    let highest = percent(accuracy(3, 0).0);
+    assert_eq!(page.matches("highest final accuracy").count(), 1);
+    assert!(page.contains(&format!("<b>{highest}</b>highest final accuracy, run ")), "{page}");
+    let tables = between(&page, "data-table=\"results\"", "</table>");
+    let runs: Vec<Vec<&str>> = tables.iter().map(|table| between(table, "<tr data-run=\"", "\"")).collect();
+    assert_eq!(runs, [vec!["1", "3"], vec!["2"], vec!["4"]]);
+    assert!(page.contains("<h3>Not probed</h3>"));
+    // Runs with other probes are no repetition of each other.
+    let seeds = between(&page, "data-table=\"seeds\"", "</table>")[0];
+    assert!(seeds.contains("2 of 4 runs") && seeds.contains("3 epochs on 20 images"), "{seeds}");
+    // Nor is the probe of an encoder that has learnt on since the highest.
+    let path = place.path().join("c/probe.json");
+    let text = fs::read_to_string(&path).expect("text").replace("\"encoder_epochs\": 1", "\"encoder_epochs\": 0");
+    fs::write(&path, text).expect("a file");
+    assert!(!place.page(&["a", "c"]).contains("highest final accuracy"));
+}
+
+#[test]
+fn runs_in_deeper_folders_are_found_once_and_told_apart() {
+    let place = Place::new();
+    for (name, seed) in [("deep/x/one", 1), ("deep/y/z/one", 2), ("deep/y/two", 3)] {
+        place.run(name, &Made { seed, ..Made::default() });
+    }
+    fs::create_dir_all(place.path().join("deep/empty/.hidden")).expect("a folder");
+    let page = place.page(&["deep", "deep/y"]);
+    let rows: Vec<&str> = (1..=3).map(|number| row(&page, "results", number)).collect();
+    assert!(rows[0].contains("> x/one<") && rows[1].contains("> two<") && rows[2].contains("> z/one<"), "{rows:?}");
+    assert_eq!(page.matches("<article").count(), 3);
+    refuses(place.path(), &["report", "deep/empty", "--out", "page.html"], &["deep/empty", "no run.json"]);
 }
 
 #[test]

@@ -29,7 +29,7 @@ pub use flip::horizontal_flip;
 pub use hue::hue;
 pub use jitter::{Jitter, JitterOp, JitterRange};
 pub use normalise::normalise;
-pub use testing::TestTransform;
+pub use testing::{Sizes, TestTransform};
 
 /// How views are drawn: ranges and probabilities of every operation. Constructors for the known sets are in
 /// `presets.rs`; every field can be read from and written to a configuration file.

@@ -14,7 +14,8 @@ const MOST_PIXELS: usize = 1 << 26;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(try_from = "Written", into = "Written")]
 pub enum TestTransform {
-    /// The image as it is; it must have the size of the network's input.
+    /// The image as it is, where it has the size of the network's input. Images of other sizes are made to fit as by
+    /// [`TestTransform::ResizeCrop`], with the input's size for both numbers ([`TestTransform::fitted`]).
     #[default]
     AsIs,
     /// The shorter side is resized, bilinear with antialiasing, and the square in the middle cut out.
@@ -34,11 +35,20 @@ enum Written {
     Sizes(Sizes),
 }
 
-#[derive(Serialize, Deserialize)]
+/// The numbers of [`TestTransform::ResizeCrop`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Sizes {
-    resize: usize,
-    crop: usize,
+pub struct Sizes {
+    /// New length of the shorter side in pixels.
+    pub resize: usize,
+    /// Side of the square in pixels.
+    pub crop: usize,
+}
+
+impl From<Sizes> for TestTransform {
+    fn from(Sizes { resize, crop }: Sizes) -> Self {
+        Self::ResizeCrop { resize, crop }
+    }
 }
 
 /// The name of [`TestTransform::AsIs`].
@@ -68,6 +78,25 @@ impl From<TestTransform> for Written {
 }
 
 impl TestTransform {
+    /// What is done to images for a network that reads `input`. `found` is their shape, where all have the same one and
+    /// it is known. Images that are taken as they are, but do not have the input's size, are resized and cut to it; one
+    /// that has it is not changed by that.
+    pub fn fitted(self, found: Option<Shape>, input: Shape) -> Self {
+        let fits = found.is_some_and(|found| (found.height, found.width) == (input.height, input.width));
+        match self {
+            Self::AsIs if !fits => Self::ResizeCrop { resize: input.height, crop: input.height },
+            given => given,
+        }
+    }
+
+    /// Its numbers; none for the image as it is.
+    pub fn sizes(self) -> Option<Sizes> {
+        match self {
+            Self::AsIs => None,
+            Self::ResizeCrop { resize, crop } => Some(Sizes { resize, crop }),
+        }
+    }
+
     /// Says what is wrong with the sizes for a network that reads `input`, if anything.
     ///
     /// # Errors

@@ -86,7 +86,7 @@ pub enum Moments {
 /// or the file does not hold the moments.
 pub fn read(path: &Path, moments: Moments) -> Result<(Header, DeviceState), Error> {
     let wrong = |message: String| Error::Checkpoint { path: path.into(), message };
-    let (mut file, header) = open(path)?;
+    let (mut file, header, _) = open(path)?;
     let spec = header.config.network()?;
     if let Some(reason) = spec.beyond_core() {
         let rule = header.config.rule.name();

@@ -12,9 +12,10 @@ use crate::error::Error;
 use crate::files::write_atomically;
 use crate::metrics::Row;
 use crate::plot::{Bar, Curve, draw};
-use crate::probe::{ProbeReport, ProbeTask, probe};
+use crate::probe::{Kind, ProbeReport, ProbeTask, probe};
 use crate::run::{Begin, Interval, Outcome, Run, loader_threads};
 use crate::run_info::{DataInfo, RunInfo};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -99,10 +100,11 @@ fn entry(name: &'static str, config: Config, data: &Dataset) -> Result<Entry, Er
         config: &config.probe,
         data,
         seed: config.seed,
-        cached: true,
+        kind: Kind::Cached,
+        fold: None,
         loader_threads: loader_threads(),
     };
-    let report = probe(&Cpu, &model, &task, |_, _| {})?;
+    let report = probe(&Cpu, &model, &task, &mut |_| ControlFlow::Continue(()))?.report;
     if let (Some(first), Some(last)) = (metrics.rows().first(), metrics.rows().last()) {
         let text = |row: &Row| {
             let losses: Vec<String> = row.losses.iter().flatten().map(|loss| format!("{loss:.2}")).collect();

@@ -2,21 +2,29 @@
 
 use super::computes::{BackendArguments, Computes};
 use super::data::{CacheArguments, remarks};
+use super::evaluable::{self, Work};
+use super::open_data;
 use super::output::say;
-use super::{check_test_shape, open_data};
+use super::probe_progress::{ProbeProgress, estimates};
+use super::train::stop_by_signal;
+use crate::augment::TestTransform;
 use crate::backend::{Backend, cpu::Cpu};
 use crate::checkpoint::{Checkpoint, Header};
 use crate::data::Dataset;
 use crate::error::Error;
-use crate::files::check_result;
+use crate::files::{check_result, check_writable};
 use crate::memory::Needs;
 use crate::model::{LayerValues, NetworkSpec};
-use crate::probe::{ProbeRecord, ProbeReport, ProbeTask, beside, probe};
+use crate::probe::{
+    Kind, Outcome, ProbeRecord, ProbeReport, ProbeTask, ProbeWeights, QUICK_EPOCHS, beside, beside_record, evenly,
+    measure, probe, quick_images,
+};
 use crate::run::{CHECKPOINT, loader_threads};
 use crate::step::Model;
 use clap::Args;
-use indicatif::ProgressBar;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Arguments of `clapp eval`.
 #[derive(Debug, Args)]
@@ -33,7 +41,11 @@ pub struct EvalArguments {
     /// Compute the features once, from the images without augmentation: fast, but not the paper's protocol.
     #[arg(long)]
     pub cached: bool,
-    /// Passes over the labelled images.
+    /// A first look in minutes: 30 epochs on cached features of up to 5,000 labelled and 2,000 test images (or 50 and 20
+    /// a class), taken evenly from the whole set. Another protocol, and recorded as such.
+    #[arg(long, conflicts_with = "cached")]
+    pub quick: bool,
+    /// Passes over the labelled images [default: as the configuration says].
     #[arg(long)]
     pub epochs: Option<u64>,
     /// Use only the first so many labelled images [default: as many as the encoder was trained on].
@@ -42,12 +54,20 @@ pub struct EvalArguments {
     /// Use only the labelled images of this fold, counted from 0 (STL-10 has ten) [default: all of them].
     #[arg(long, value_name = "NUMBER")]
     pub fold: Option<usize>,
-    /// File for the result as JSON [default: probe.json beside the checkpoint, probe-cached.json with --cached].
+    /// Resize the shorter side of each test image to this, then cut out the middle [default: as the configuration says;
+    /// images of another size than the network reads are made to fit].
+    #[arg(long, value_name = "PIXELS")]
+    pub resize: Option<usize>,
+    /// File for the result as JSON; the weights of the probe go beside it [default: probe.json beside the checkpoint,
+    /// probe-cached.json with --cached, probe-quick.json with --quick].
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
 }
 
-/// Runs `clapp eval`.
+/// Exit code of a probe that was stopped by a signal.
+const INTERRUPTED: u8 = 130;
+
+/// Runs `clapp eval`: exit code 0 where all epochs are done, 130 where a signal has stopped it.
 ///
 /// # Errors
 /// Where the input is wrong or an output cannot be written.
@@ -57,17 +77,24 @@ pub fn run(arguments: &EvalArguments) -> Result<u8, Error> {
             return Err(Error::Config { origin: option.into(), message: "is 0, expected at least 1".into() });
         }
     }
+    let kind = match (arguments.cached, arguments.quick) {
+        (_, true) => Kind::Quick,
+        (true, _) => Kind::Cached,
+        (false, false) => Kind::Augmented,
+    };
     let file = checkpoint_file(&arguments.checkpoint)?;
-    let path = arguments.json.clone().unwrap_or_else(|| beside(&file, arguments.cached));
+    let path = arguments.json.clone().unwrap_or_else(|| beside(&file, kind));
     let checkpoint = Checkpoint::read(&file)?;
     // Found out now rather than after the whole evaluation.
     check_result(&path, "--json")?;
+    let weights = beside_record(&path);
+    check_weights(&weights, &path)?;
+    arguments.backend.check()?;
     let mut config = checkpoint.config;
+    let origin = file.display().to_string();
     let mut data = open_data(arguments.data.as_deref(), &arguments.cache, &config)?;
-    check_test_shape(&data, &config, &file.display().to_string())?;
+    config.probe.test = transform(arguments, config.probe.test, config.input_shape().height)?;
     check_data(arguments, &file, &data)?;
-    remarks(&data).iter().for_each(|line| eprintln!("{line}"));
-    config.probe.epochs = arguments.epochs.unwrap_or(config.probe.epochs);
     if let Some(fold) = arguments.fold {
         let Some(indices) = data.folds.get(fold) else {
             let message = format!("is {fold}, but {} has {} folds, counted from 0", data.name, data.folds.len());
@@ -75,34 +102,111 @@ pub fn run(arguments: &EvalArguments) -> Result<u8, Error> {
         };
         data.train = data.train.select(indices);
     }
+    let paper = (config.probe.epochs, config.images.map_or(data.train.len(), |images| images.min(data.train.len())));
     if let Some(images) = arguments.images.or(config.images) {
         data.train = data.train.take(images);
     }
+    let all = [data.train.len(), data.test.len()];
+    if kind == Kind::Quick {
+        config.probe.epochs = QUICK_EPOCHS;
+        let [train, test] = quick_images(all[0], all[1], data.classes.len());
+        data.train = data.train.select(&evenly(all[0], train));
+        data.test = data.test.select(&evenly(all[1], test));
+    }
+    config.probe.epochs = arguments.epochs.unwrap_or(config.probe.epochs);
+    if config.probe.epochs == 0 {
+        let message = "probe.epochs is 0: nothing would be learnt; name a number with --epochs".into();
+        return Err(Error::Config { origin, message });
+    }
+    remarks(&data).iter().for_each(|line| eprintln!("{line}"));
+    for note in evaluable::check(Work::Evaluation, &data, &data.train, &config, config.probe.test, &origin)? {
+        eprintln!("note: {note}");
+    }
     let images = [data.train.len(), data.test.len()];
-    let lower =
-        if arguments.cached { "leave out --cached, or lower --images" } else { "take an encoder of less --width" };
-    Needs::of_probe(&config, images, data.classes.len(), arguments.cached, loader_threads())?
-        .check("the probe", lower)?;
+    let lower = if kind.caches() { "leave out --cached, or lower --images" } else { "take an encoder of less --width" };
+    Needs::of_probe(&config, images, data.classes.len(), kind.caches(), loader_threads())?.check("the probe", lower)?;
     let pooled = config.probe_network()?;
     let task = ProbeTask {
         pooled: &pooled,
         config: &config.probe,
         data: &data,
         seed: config.seed,
-        cached: arguments.cached,
+        kind,
+        fold: arguments.fold,
         loader_threads: loader_threads(),
     };
-    let (spec, layers) = (config.network()?, &checkpoint.layers);
-    arguments.backend.check()?;
-    let report = probe_by(arguments.backend, spec, layers, &task)?;
+    let stop = stop_by_signal()?;
+    let estimate = Estimate { paper, all };
+    let outcome = probe_by(arguments.backend, config.network()?, &checkpoint.layers, &task, &stop, Some(estimate));
+    if matches!(outcome, Err(Error::Stopped)) {
+        eprintln!("note: stopped before the first epoch of the probe was done: there is nothing to keep");
+    }
+    let Outcome { report, heads } = outcome?;
     say(format!("{}, {} epochs, on {}", config.rule.name(), checkpoint.epoch, data.source))?;
     say(table(&report, &data.classes))?;
+    let stopped = report.is_stopped();
+    if stopped && is_finished(&path, checkpoint.epoch) {
+        say(format!("stopped; {} holds a finished probe of this encoder and stays", path.display()))?;
+        return Ok(INTERRUPTED);
+    }
+    let dimensions: Vec<usize> = pooled.layers().iter().map(|layer| layer.pooled.len()).collect();
+    let kept = report.protocol.clone().map(|protocol| ProbeWeights {
+        encoder_epochs: checkpoint.epoch,
+        encoder_checksum: checkpoint.checksum.clone(),
+        data: data.name.clone(),
+        class_names: data.classes.clone(),
+        epochs: report.epochs,
+        images,
+        accuracy: report.all.last,
+        protocol,
+        heads,
+    });
+    if let Some(kept) = &kept {
+        kept.write(&weights, &dimensions)?;
+    }
     ProbeRecord::new(checkpoint.epoch, &data, report).write(&path)?;
     say(format!("wrote {}", path.display()))?;
-    Ok(0)
+    say(format!("wrote {} (weights of the probe, for clapp predict)", weights.display()))?;
+    Ok(if stopped { INTERRUPTED } else { 0 })
 }
 
-/// The probe of an encoder whose features the backend chosen computes.
+/// The weights go beside the result, and over nothing else than other weights.
+fn check_weights(weights: &Path, record: &Path) -> Result<(), Error> {
+    if weights == record || !ProbeWeights::may_replace(weights) {
+        let message = format!(
+            "the weights of the probe would go to {}, which is another file; name another file for the result",
+            weights.display()
+        );
+        return Err(Error::Config { origin: "--json".into(), message });
+    }
+    check_writable(weights)
+}
+
+/// How the test images are made ready: as the configuration says, or resized as the user says.
+fn transform(arguments: &EvalArguments, configured: TestTransform, crop: usize) -> Result<TestTransform, Error> {
+    let Some(resize) = arguments.resize else { return Ok(configured) };
+    let transform = TestTransform::ResizeCrop { resize, crop };
+    let input = clapp_core::shape::Shape::new(1, crop, crop);
+    transform.check(input).map_err(|error| Error::Config { origin: "--resize".into(), message: error.to_string() })?;
+    Ok(transform)
+}
+
+/// Whether a finished probe of the encoder after so many epochs lies there.
+fn is_finished(path: &Path, encoder_epochs: u64) -> bool {
+    ProbeRecord::read(path).is_ok_and(|record| record.encoder_epochs == encoder_epochs && !record.report.is_stopped())
+}
+
+/// What the estimates at the beginning are made of.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Estimate {
+    /// Epochs and labelled images of the paper's protocol.
+    pub paper: (u64, usize),
+    /// Labelled and test images of the set.
+    pub all: [usize; 2],
+}
+
+/// The probe of an encoder whose features the backend chosen computes; says how long it will take where there is an
+/// estimate to be made. `stop` ends it after the batch under way.
 ///
 /// # Errors
 /// As [`probe`], and where there is no such device.
@@ -111,12 +215,14 @@ pub(crate) fn probe_by(
     spec: NetworkSpec,
     layers: &[LayerValues],
     task: &ProbeTask<'_>,
-) -> Result<ProbeReport, Error> {
+    stop: &AtomicBool,
+    estimate: Option<Estimate>,
+) -> Result<Outcome, Error> {
     let BackendArguments { backend, gpu } = arguments;
     match backend {
-        Computes::Cpu => probe_on(&Cpu, spec, layers, task),
-        Computes::Cuda => probe_on(&gpu.cuda()?, spec, layers, task),
-        Computes::Emulated => probe_on(&gpu.emulated()?, spec, layers, task),
+        Computes::Cpu => probe_on(&Cpu, spec, layers, task, stop, estimate),
+        Computes::Cuda => probe_on(&gpu.cuda()?, spec, layers, task, stop, estimate),
+        Computes::Emulated => probe_on(&gpu.emulated()?, spec, layers, task, stop, estimate),
     }
 }
 
@@ -125,15 +231,21 @@ fn probe_on<B: Backend>(
     spec: NetworkSpec,
     layers: &[LayerValues],
     task: &ProbeTask<'_>,
-) -> Result<ProbeReport, Error> {
+    stop: &AtomicBool,
+    estimate: Option<Estimate>,
+) -> Result<Outcome, Error> {
     let model = Model::upload(backend, spec, layers);
-    let bar = ProgressBar::new(task.config.epochs);
-    let report = probe(backend, &model, task, |epoch, accuracy| {
-        bar.set_position(epoch);
-        bar.set_message(format!("{:.2} %", 100.0 * accuracy));
-    })?;
-    bar.finish_and_clear();
-    Ok(report)
+    if let Some(Estimate { paper, all }) = estimate {
+        let speed = measure(backend, &model, task)?;
+        eprintln!("{}", estimates(&speed, task, paper, all));
+    }
+    let mut shown = ProbeProgress::new(task.config.epochs);
+    let outcome = probe(backend, &model, task, &mut |progress| {
+        shown.show(progress);
+        if stop.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    shown.finish();
+    outcome
 }
 
 /// A result on another set than the encoder's own is kept only where the user says: beside the checkpoint it would be
@@ -167,23 +279,25 @@ pub(super) fn checkpoint_file(path: &Path) -> Result<PathBuf, Error> {
 fn table(report: &ProbeReport, classes: &[String]) -> String {
     let mut lines = Vec::new();
     let percent = |share: f64| format!("{:6.2} %", 100.0 * share);
-    lines.push(format!(
-        "linear probe, {} epochs on {} images, {}",
-        report.epochs,
-        report.train_images,
-        if report.cached { "cached features without augmentation" } else { "augmented anew each epoch" }
-    ));
+    let how = report.protocol.as_ref().map(|protocol| {
+        let words = protocol.words(report.epochs, report.train_images, report.test_images);
+        format!("{words}; seed {}", protocol.seed)
+    });
+    lines.push(format!("linear probe, {}", how.unwrap_or_default()));
     lines.push(format!(
         "  all layers  {}   (best epoch {}, selected on the test images)",
         percent(report.all.last),
         percent(report.all.best)
     ));
+    if let Some(balanced) = report.all.balanced {
+        lines.push(format!("  balanced    {}   (mean over the classes that have test images)", percent(balanced)));
+    }
     for (index, layer) in report.layers.iter().enumerate() {
         lines.push(format!("  layer {index}     {}", percent(layer.last)));
     }
     lines.push("of the test images of each class, all layers:".into());
     for (name, accuracy) in classes.iter().zip(&report.all.classes) {
-        lines.push(format!("  {name:<12}{}", percent(*accuracy)));
+        lines.push(format!("  {name:<12}{}", accuracy.map_or("no test images".into(), percent)));
     }
     lines.join("\n")
 }

@@ -6,8 +6,11 @@ pub mod data;
 pub mod demo;
 pub mod device;
 pub mod doctor;
+mod encoder;
 pub mod eval;
+mod evaluable;
 pub mod export;
+pub mod features;
 pub mod golden;
 pub mod import;
 pub mod info;
@@ -15,6 +18,8 @@ mod named;
 mod output;
 pub mod paper;
 pub mod parity;
+pub mod predict;
+mod probe_progress;
 pub(crate) mod progress;
 pub mod recommend;
 pub mod report;
@@ -23,7 +28,6 @@ pub mod sweep;
 pub mod train;
 mod warnings;
 
-use crate::augment::TestTransform;
 use crate::config::{Config, DataSource};
 use crate::data::{Dataset, generated};
 use crate::error::Error;
@@ -53,6 +57,10 @@ pub enum Command {
     Train(train::TrainArguments),
     /// Linear probe of a checkpoint.
     Eval(eval::EvalArguments),
+    /// The likeliest classes of image files, by a checkpoint and its probe.
+    Predict(predict::PredictArguments),
+    /// A checkpoint's features of many images, as a file for other programs.
+    Features(features::FeaturesArguments),
     /// How far the layers' gradients of a checkpoint agree with back-propagation.
     Align(align::AlignArguments),
     /// Many runs: every rule at every width with every seed.
@@ -106,6 +114,8 @@ pub fn run(arguments: &Arguments) -> Result<u8, Error> {
         None => demo::run(),
         Some(Command::Train(arguments)) => train::run(arguments),
         Some(Command::Eval(arguments)) => eval::run(arguments),
+        Some(Command::Predict(arguments)) => predict::run(arguments),
+        Some(Command::Features(arguments)) => features::run(arguments),
         Some(Command::Align(arguments)) => align::run(arguments),
         Some(Command::Sweep(arguments)) => sweep::run(arguments),
         Some(Command::Report(arguments)) => report::run(arguments),
@@ -154,14 +164,6 @@ pub(crate) const GENERATED_TEST: usize = 1000;
 /// The images must have the channels that the network reads; the views are cut to its size.
 pub(crate) fn check_channels(data: &Dataset, input: Shape, origin: &str) -> Result<(), Error> {
     if data.channels() == input.channels { Ok(()) } else { Err(does_not_fit(data, input, origin)) }
-}
-
-/// The images must also have the size that the network reads where the probe takes them as they are.
-pub(crate) fn check_test_shape(data: &Dataset, config: &Config, origin: &str) -> Result<(), Error> {
-    let input = config.input_shape();
-    check_channels(data, input, origin)?;
-    let fits = config.probe.test != TestTransform::AsIs || data.shape().is_none_or(|shape| shape == input);
-    if fits { Ok(()) } else { Err(does_not_fit(data, input, origin)) }
 }
 
 fn does_not_fit(data: &Dataset, input: Shape, origin: &str) -> Error {

@@ -3,14 +3,14 @@
 use super::output::say;
 use crate::error::Error;
 use crate::files::{check_writable, write_atomically};
-use crate::report::{Run, Skipped, find, render};
+use crate::report::{Run, Skipped, find, render, tell_apart};
 use clap::Args;
 use std::path::PathBuf;
 
 /// Arguments of `clapp report`.
 #[derive(Debug, Args)]
 pub struct ReportArguments {
-    /// Folders of runs that `clapp train` wrote, or folders of such folders.
+    /// Folders of runs that `clapp train` wrote, or folders with such runs at any depth below them.
     #[arg(required = true, value_name = "RUN")]
     pub runs: Vec<PathBuf>,
     /// The page.
@@ -25,7 +25,8 @@ pub struct ReportArguments {
 pub fn run(arguments: &ReportArguments) -> Result<u8, Error> {
     check_writable(&arguments.out)?;
     let (mut runs, mut skipped) = (Vec::new(), Vec::new());
-    for folder in find(&arguments.runs)? {
+    let found = find(&arguments.runs)?;
+    for folder in found.runs {
         match Run::read(&folder) {
             Ok(run) => runs.push(run),
             Err(error) => skipped.push((folder, error)),
@@ -34,8 +35,9 @@ pub fn run(arguments: &ReportArguments) -> Result<u8, Error> {
     if runs.is_empty() && !skipped.is_empty() {
         return Err(skipped.swap_remove(0).1);
     }
-    let skipped: Vec<Skipped> =
-        skipped.into_iter().map(|(folder, error)| Skipped { folder, reason: error.to_string() }).collect();
+    tell_apart(&mut runs);
+    let unread = skipped.into_iter().map(|(folder, error)| Skipped { folder, reason: error.to_string() });
+    let skipped: Vec<Skipped> = unread.chain(found.skipped).collect();
     write_atomically(&arguments.out, render(&runs, &skipped)?.as_bytes())?;
     let count = if runs.len() == 1 { "1 run".into() } else { format!("{} runs", runs.len()) };
     say(format!("wrote {} ({count})", arguments.out.display()))?;

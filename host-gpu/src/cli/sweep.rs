@@ -8,7 +8,8 @@ use super::train::ConfigArguments;
 use crate::config::{Config, DataSource, RuleName};
 use crate::error::Error;
 use crate::files::{check_writable, lock_folder, write_atomically};
-use crate::report::{Run, Skipped, render};
+use crate::probe::Kind;
+use crate::report::{Run, Skipped, groups, render};
 use crate::run_info::RUN;
 use crate::sweep::slurm::{Resources, script};
 use crate::sweep::{Axes, Cell, Done};
@@ -111,7 +112,7 @@ pub fn run(arguments: &SweepArguments) -> Result<u8, Error> {
             return Ok(INTERRUPTED);
         }
         // Only now: another process may just have been at work there.
-        let done = match cell.done(&arguments.out, arguments.cached) {
+        let done = match cell.done(&arguments.out, kind_of(arguments)) {
             Ok(done) => done,
             Err(error) => {
                 say(format!("skipped: {error}"))?;
@@ -140,7 +141,7 @@ pub fn run(arguments: &SweepArguments) -> Result<u8, Error> {
 /// Refuses folders that hold runs with other configurations. A checkpoint that is damaged stops its own run only.
 fn check_cells(arguments: &SweepArguments, cells: &[Cell]) -> Result<(), Error> {
     for cell in cells {
-        if let Err(error @ Error::Differs { .. }) = cell.done(&arguments.out, arguments.cached) {
+        if let Err(error @ Error::Differs { .. }) = cell.done(&arguments.out, kind_of(arguments)) {
             return Err(error);
         }
     }
@@ -197,33 +198,43 @@ fn make(arguments: &SweepArguments, cell: &Cell, done: Done, stop: &Arc<AtomicBo
     Ok(Ended::Well)
 }
 
-/// The table and the page.
+/// The table and the page. Runs that were probed unlike others, as those of an earlier sweep may have been, stand under a
+/// heading of their own.
 fn close<'a>(arguments: &SweepArguments, cells: &'a [Cell], failed: &mut Vec<(&'a Cell, String)>) -> Result<(), Error> {
+    let kind = kind_of(arguments);
     let percent = |share: f64| format!("{:.2} %", 100.0 * share);
-    let (mut runs, mut skipped) = (Vec::new(), Vec::new());
-    say(format!("\n{:<32} {:>12} {:>12}", "linear probe, all layers", "final epoch", "best epoch*"))?;
+    let (mut runs, mut names, mut skipped) = (Vec::new(), Vec::new(), Vec::new());
     for cell in cells {
         let folder = cell.folder(&arguments.out);
         // A run that has failed may have left nothing, or what cannot be read.
-        let run = match folder.join(RUN).is_file().then(|| Run::read(&folder)).transpose() {
-            Ok(run) => run,
+        match folder.join(RUN).is_file().then(|| Run::read(&folder)).transpose() {
+            Ok(Some(run)) => {
+                runs.push(run);
+                names.push(cell.name.as_str());
+            }
+            Ok(None) => {}
             Err(error) => {
                 skipped.push(Skipped { folder, reason: error.to_string() });
                 if failed.iter().all(|(other, _)| other.name != cell.name) {
                     failed.push((cell, error.to_string()));
                 }
-                None
             }
-        };
-        let probe =
-            run.as_ref().and_then(|run| if arguments.cached { run.cached_probe.as_ref() } else { run.probe.as_ref() });
-        let has_failed = failed.iter().any(|(other, _)| other.name == cell.name);
-        let [last, best] = match probe.filter(|_| !has_failed) {
-            Some(probe) => [probe.report.all.last, probe.report.all.best].map(percent),
-            None => ["failed".to_string(), String::new()],
-        };
-        say(format!("{:<32} {last:>12} {best:>12}", cell.name))?;
-        runs.extend(run);
+        }
+    }
+    let has_failed = |name: &str| failed.iter().any(|(cell, _)| cell.name == name);
+    let mut listed = Vec::new();
+    for group in groups(&runs, kind) {
+        say(format!("\n{} on {}, all layers: {}", group.kind, group.data, group.protocol))?;
+        say(format!("{:<32} {:>12} {:>12}", "", "final epoch", "best epoch*"))?;
+        for index in group.runs {
+            let Some(record) = runs[index].record(kind).filter(|_| !has_failed(names[index])) else { continue };
+            let [last, best] = [record.report.all.last, record.report.all.best].map(percent);
+            say(format!("{:<32} {last:>12} {best:>12}", names[index]))?;
+            listed.push(names[index]);
+        }
+    }
+    for cell in cells.iter().filter(|cell| !listed.contains(&cell.name.as_str())) {
+        say(format!("{:<32} {:>12}", cell.name, "failed"))?;
     }
     say("* selected on the test images")?;
     if !runs.is_empty() {
@@ -232,6 +243,11 @@ fn close<'a>(arguments: &SweepArguments, cells: &'a [Cell], failed: &mut Vec<(&'
         say(format!("wrote {}", page.display()))?;
     }
     Ok(())
+}
+
+/// Which probe is made of each run.
+fn kind_of(arguments: &SweepArguments) -> Kind {
+    if arguments.cached { Kind::Cached } else { Kind::Augmented }
 }
 
 /// Writes the array script, and the configuration that its tasks read.

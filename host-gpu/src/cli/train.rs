@@ -2,10 +2,11 @@
 
 use super::computes::{BackendArguments, Computes, check_memory};
 use super::data::{CacheArguments, remarks};
+use super::evaluable::{self, Work};
+use super::open_data;
 use super::output::say;
 use super::progress::Progress;
 use super::warnings::Warnings;
-use super::{check_channels, open_data};
 use crate::alignment::{ALIGNMENT, refusal};
 use crate::backend::gpu::cuda::Cuda;
 use crate::backend::gpu::cuda::group::Group;
@@ -17,7 +18,7 @@ use crate::distributed::Ranks;
 use crate::error::Error;
 use crate::memory::Needs;
 use crate::model::{Backward, Feedback};
-use crate::probe::{PROBE, PROBE_CACHED};
+use crate::probe;
 use crate::rules::Pooling;
 use crate::run::{
     Begin, CHECKPOINT, CONFIG, Interval, METRICS, OnGpu, Outcome, Run, check_backend, check_config, loader_threads,
@@ -266,7 +267,20 @@ fn run_on(arguments: &TrainArguments, ranks: &Ranks) -> Result<u8, Error> {
     let device = ranks.agree(Opened::new(arguments.backend, group.as_ref(), &config))?;
     // An archive is unpacked once, for all.
     let data = ranks.first(|| open_data(arguments.data.as_deref(), &arguments.cache, &config))?;
-    ranks.agree(check_channels(&data, config.input_shape(), &arguments.configuration.origin()))?;
+    // What would make the run impossible to evaluate is found out now, not after days of training.
+    let origin = arguments.configuration.origin();
+    let labelled = config.images.map_or_else(|| data.train.clone(), |count| data.train.take(count));
+    let check = || evaluable::check(Work::Training, &data, &labelled, &config, config.probe.test, &origin);
+    for note in ranks.agree(check())?.iter().filter(|_| ranks.is_root()) {
+        eprintln!("note: {note}");
+    }
+    let tested = [labelled.len(), data.test.len()];
+    let probe = Needs::of_probe(&config, tested, data.classes.len(), false, loader_threads())?;
+    if let Err(error) = probe.check("the probe of this run", "evaluate it on a larger machine, or with --quick")
+        && ranks.is_root()
+    {
+        eprintln!("note: {error}");
+    }
     let images = Arc::new(config.images.map_or_else(|| data.pretrain.clone(), |count| data.pretrain.take(count)));
     if let Some(note) = arguments.configuration.note_on(&data).filter(|_| ranks.is_root()) {
         eprintln!("{note}");
@@ -285,7 +299,8 @@ fn run_on(arguments: &TrainArguments, ranks: &Ranks) -> Result<u8, Error> {
     ranks.same("the data set", |hasher| identity.hash(hasher))?;
     let stop = stop_by_signal()?;
     let known = DataInfo::of(&data, &config).with_images(images.len());
-    let info = RunInfo::collect(&config, known).on(&arguments.backend.name());
+    let test = config.probe.test.fitted(data.test.shape(), config.input_shape());
+    let info = RunInfo::collect(&config, known).on(&arguments.backend.name()).tested(test.sizes());
     let run = Run {
         config: &config,
         images: &images,
@@ -449,9 +464,10 @@ fn begin(arguments: &TrainArguments, config: &Config, out: &Path) -> Result<Opti
 /// first checkpoint has left no more than the head of a table of metrics.
 fn check_empty(out: &Path) -> Result<(), Error> {
     let has_rows = |path: &Path| std::fs::read_to_string(path).map_or(path.exists(), |text| text.lines().count() > 1);
-    let files = [CONFIG, RUN, PROBE, PROBE_CACHED, ALIGNMENT]
-        .map(|name| out.join(name))
+    let files = [CONFIG, RUN, ALIGNMENT]
         .into_iter()
+        .chain(probe::FILES)
+        .map(|name| out.join(name))
         .filter(|path| path.exists());
     let metrics = Some(out.join(METRICS)).filter(|path| has_rows(path));
     match files.chain(metrics).next() {

@@ -136,7 +136,7 @@ fn decoder(bytes: &[u8]) -> Result<(impl ImageDecoder + '_, &'static str), Strin
 }
 
 /// Decodes an image into planes `[3, H, W]`, in place of what `out` held.
-fn decode(bytes: &[u8], out: &mut Vec<u8>) -> Result<Seen, String> {
+pub(super) fn decode(bytes: &[u8], out: &mut Vec<u8>) -> Result<Seen, String> {
     let text = |error: image::ImageError| error.to_string();
     let (decoder, format) = decoder(bytes)?;
     let (width, height) = decoder.dimensions();

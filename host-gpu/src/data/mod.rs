@@ -23,6 +23,7 @@ mod kinds;
 mod layout;
 mod left_out;
 mod open;
+mod picture;
 pub mod published;
 mod records;
 mod sheet;
@@ -39,6 +40,7 @@ pub use encoded::Seen;
 pub use error::DataError;
 pub use left_out::{LeftOut, LeftOuts, some_of};
 pub use open::{Opening, open, open_as, open_once, open_part, open_with};
+pub use picture::read_image;
 pub use sheet::contact_sheet;
 pub use split::Split;
 

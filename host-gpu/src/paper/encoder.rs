@@ -12,7 +12,7 @@ use crate::distributed::Ranks;
 use crate::error::Error;
 use crate::metrics::Row;
 use crate::model::LayerValues;
-use crate::probe::{ProbeRecord, ProbeReport, ProbeTask, beside};
+use crate::probe::{Kind, ProbeRecord, ProbeReport, ProbeTask, Protocol, beside};
 use crate::run::{Begin, CHECKPOINT, Interval, OnGpu, Outcome, Run, loader_threads};
 use crate::run_info::{DataInfo, ProgramInfo, RunInfo};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -134,25 +134,38 @@ fn ended<T>(outcome: Outcome<T>) -> (bool, Vec<Row>) {
 /// As the probe.
 pub fn probe(setting: &Setting, encoder: &Trained, data: &Dataset, cached: bool) -> Result<ProbeReport, Error> {
     setting.check_stop()?;
-    let path = beside(&encoder.folder.join(CHECKPOINT), cached);
-    if let Ok(record) = ProbeRecord::read(&path) {
-        return Ok(record.report);
-    }
+    let kind = if cached { Kind::Cached } else { Kind::Augmented };
+    let path = beside(&encoder.folder.join(CHECKPOINT), kind);
     let config = &encoder.config;
     let mut data = data.clone();
     if let Some(images) = config.images {
         data.train = data.train.take(images);
     }
     let pooled = config.probe_network()?;
+    // Another probe that somebody has made of the encoder since is not this experiment's.
+    let test = config.probe.test.fitted(data.test.shape(), pooled.input());
+    let expected = Protocol::new(kind, &config.probe, test, config.seed, None);
+    let is_this = |report: &ProbeReport| {
+        report.protocol.as_ref().is_none_or(|protocol| *protocol == expected)
+            && report.epochs == config.probe.epochs
+            && [report.train_images, report.test_images] == [data.train.len(), data.test.len()]
+    };
+    if let Some(report) = ProbeRecord::read(&path).ok().map(|record| record.report).filter(is_this) {
+        return Ok(report);
+    }
     let task = ProbeTask {
         pooled: &pooled,
         config: &config.probe,
         data: &data,
         seed: config.seed,
-        cached,
+        kind,
+        fold: None,
         loader_threads: loader_threads(),
     };
-    let report = probe_by(setting.backend, config.network()?, &encoder.layers, &task)?;
+    let report = probe_by(setting.backend, config.network()?, &encoder.layers, &task, &setting.stop, None)?.report;
+    if report.is_stopped() {
+        return Err(Error::Stopped);
+    }
     ProbeRecord::new(config.epochs, &data, report.clone()).write(&path)?;
     Ok(report)
 }

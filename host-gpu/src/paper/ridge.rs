@@ -11,7 +11,7 @@ use crate::data::{Dataset, Split};
 use crate::error::Error;
 use crate::matmul::{Matrix, matmul};
 use crate::model::LayerValues;
-use crate::probe::{Features, plain_features};
+use crate::probe::{Features, Inputs, plain_features};
 use crate::step::Model;
 use nalgebra::{Cholesky, DMatrix};
 use serde::{Deserialize, Serialize};
@@ -221,7 +221,10 @@ pub fn read_outs(config: &Config, values: &[LayerValues], data: &Dataset) -> Res
     let (spec, pooled) = (config.network()?, config.probe_network()?);
     let model = Model::upload(&Cpu, spec, values);
     let layers: Vec<usize> = (0..pooled.layers().len()).collect();
-    let features = |split| plain_features(&Cpu, &model, &pooled, split, &config.probe);
+    let features = |split: &Split| {
+        let inputs = Inputs::new(&config.probe, split.shape(), pooled.input());
+        plain_features(&Cpu, &model, &pooled, split, &inputs, &mut |_, _| Ok(()))
+    };
     let (train, test) = (features(&data.train)?, features(&data.test)?);
     let classes_of = |split: &Split| (0..split.len()).map(|image| split.label(image)).collect::<Vec<_>>();
     let (labels, test_labels) = (classes_of(&data.train), classes_of(&data.test));

@@ -69,8 +69,25 @@ impl Head {
         &self.bias.weight
     }
 
-    /// Scores `[rows, classes]` of `rows` images whose features are a matrix `[rows, D]` a layer.
-    fn logits(&self, features: &[Vec<f32>], rows: usize) -> Vec<f32> {
+    /// Writes all weights and biases into `values`, in place of what that held.
+    pub fn store(&self, values: &mut Vec<f32>) {
+        values.clear();
+        self.parts.iter().chain([&self.bias]).for_each(|part| values.extend_from_slice(&part.weight));
+    }
+
+    /// Takes the weights and biases that [`Head::store`] wrote for a head of the same size.
+    pub fn restore(&mut self, values: &[f32]) {
+        let mut rest = values;
+        for part in self.parts.iter_mut().chain([&mut self.bias]) {
+            let (own, others) = rest.split_at(part.weight.len().min(rest.len()));
+            part.weight.clear();
+            part.weight.extend_from_slice(own);
+            rest = others;
+        }
+    }
+
+    /// Scores `[rows, classes]`, before a softmax, of `rows` images whose features are a matrix `[rows, D]` a layer.
+    pub fn logits(&self, features: &[Vec<f32>], rows: usize) -> Vec<f32> {
         let mut logits = self.bias.weight.repeat(rows);
         for (part, features) in self.parts.iter().zip(features) {
             let weight = Matrix::new(&part.weight, self.classes, part.dimension).transposed();

@@ -7,13 +7,20 @@
 
 mod features;
 mod head;
+mod inputs;
+mod measure;
+mod protocol;
 mod record;
+mod weights;
 
 pub use features::{Features, features};
 pub use head::Head;
-pub use record::{PROBE, PROBE_CACHED, ProbeRecord, beside};
+pub use inputs::Inputs;
+pub use measure::{Speed, measure};
+pub use protocol::{Kind, Protocol, QUICK_EPOCHS, evenly, quick_images};
+pub use record::{FILES, ProbeRecord, beside};
+pub use weights::{ProbeWeights, beside_record};
 
-use crate::augment::normalise;
 use crate::backend::Backend;
 use crate::config::ProbeConfig;
 use crate::data::{Dataset, Split};
@@ -24,10 +31,14 @@ use crate::rng::{Purpose, stream};
 use crate::step::Model;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 /// Images whose features are computed at a time.
-const ROWS: usize = 64;
+pub(crate) const ROWS: usize = 64;
+
+/// Batches of cached features between two looks at whether the probe is to end.
+const PIECE: usize = 64;
 
 /// What one head reached on the test images.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -36,10 +47,13 @@ pub struct Accuracy {
     pub last: f64,
     /// The largest share after any epoch. It is selected on the test images themselves.
     pub best: f64,
-    /// As `last`, for each class; 0 where the class has no test image.
-    pub classes: Vec<f64>,
+    /// As `last`, for each class; none where the class has no test image.
+    pub classes: Vec<Option<f64>>,
     /// As `last`, after each epoch.
     pub epochs: Vec<f64>,
+    /// Mean of `classes` over those that have test images; none where no class has.
+    #[serde(default)]
+    pub balanced: Option<f64>,
 }
 
 /// The outcome of a probe.
@@ -47,7 +61,7 @@ pub struct Accuracy {
 pub struct ProbeReport {
     /// `true`: features computed once, without augmentation; `false`: the paper's protocol.
     pub cached: bool,
-    /// Epochs of probe training.
+    /// Epochs of probe training that are done.
     pub epochs: u64,
     /// Labelled training images.
     pub train_images: usize,
@@ -60,6 +74,62 @@ pub struct ProbeReport {
     pub all: Accuracy,
     /// The heads that read one layer each.
     pub layers: Vec<Accuracy>,
+    /// All settings; none in files of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<Protocol>,
+    /// Test images by their class (row) and the class that the head on all layers gave them (column), after the last
+    /// epoch; empty in files of earlier versions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub confusion: Vec<Vec<usize>>,
+}
+
+impl ProbeReport {
+    /// Whether a signal has ended it early.
+    pub fn is_stopped(&self) -> bool {
+        self.protocol.as_ref().is_some_and(|protocol| protocol.stopped)
+    }
+}
+
+/// What a probe has come to.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// The accuracies.
+    pub report: ProbeReport,
+    /// The heads after the last epoch that is done: the one that reads all layers, then one a layer.
+    pub heads: Vec<Head>,
+}
+
+/// How far a probe has come.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Progress {
+    /// Features of the test images are computed.
+    Test {
+        /// Images done.
+        done: usize,
+        /// Of so many.
+        of: usize,
+    },
+    /// Features of the labelled images are computed, once for all epochs.
+    Train {
+        /// Images done.
+        done: usize,
+        /// Of so many.
+        of: usize,
+    },
+    /// The heads learn.
+    Batch {
+        /// Batches done, over all epochs.
+        done: u64,
+        /// Of so many.
+        of: u64,
+    },
+    /// An epoch is done.
+    Epoch {
+        /// Epochs done.
+        done: u64,
+        /// Share of test images that the head on all layers classifies rightly.
+        accuracy: f64,
+    },
 }
 
 fn test_images() -> String {
@@ -77,8 +147,10 @@ pub struct ProbeTask<'a> {
     pub data: &'a Dataset,
     /// Seed of first weights, order and augmentation.
     pub seed: u64,
-    /// Whether the features are computed once, from the images as they are tested.
-    pub cached: bool,
+    /// Which protocol: whether features are computed once.
+    pub kind: Kind,
+    /// Which fold of labelled images `data.train` is, where it is one.
+    pub fold: Option<usize>,
     /// Threads that load images; no bit depends on their number.
     pub loader_threads: usize,
 }
@@ -91,119 +163,197 @@ enum Training {
     Augmented(Arc<Split>),
 }
 
-/// Trains the heads and scores them on the test images after every epoch; `progress` hears of each epoch done,
-/// with the accuracy of the head that reads all layers.
+/// Trains the heads and scores them on the test images after every epoch. `listen` hears how far it has come, and may end
+/// it: what the heads have reached after the last whole epoch is then the outcome.
 ///
 /// # Errors
-/// Where batches cannot be made.
+/// Where batches cannot be made; [`Error::Stopped`] where `listen` has ended it before an epoch was done.
 pub fn probe<B: Backend>(
     backend: &B,
     model: &Model<B::Tensor>,
     task: &ProbeTask<'_>,
-    mut progress: impl FnMut(u64, f64),
-) -> Result<ProbeReport, Error> {
-    let ProbeTask { pooled, config, data, seed, cached, loader_threads } = *task;
-    let dimensions: Vec<usize> = pooled.layers().iter().map(|layer| layer.pooled.len()).collect();
-    let classes = data.classes.len();
-    let mut heads: Vec<Head> = std::iter::once((0..dimensions.len()).collect())
-        .chain((0..dimensions.len()).map(|layer| vec![layer]))
-        .enumerate()
-        .map(|(index, layers)| Head::new(&dimensions, layers, classes, seed, index as u64))
-        .collect();
-    let mut scores = vec![Vec::new(); heads.len()];
-    let test = plain_features(backend, model, pooled, &data.test, config)?;
-    let training = if cached {
-        Training::Cached(plain_features(backend, model, pooled, &data.train, config)?)
+    listen: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+) -> Result<Outcome, Error> {
+    let ProbeTask { pooled, config, data, seed, kind, fold, loader_threads } = *task;
+    let inputs = Inputs::new(config, data.test.shape(), pooled.input());
+    let (classes, batch) = (data.classes.len(), config.batch.max(1));
+    let mut heads = task.heads();
+    let mut told = |progress| listen(progress).is_break();
+    let test = plain_features(backend, model, pooled, &data.test, &inputs, &mut |done, of| {
+        if told(Progress::Test { done, of }) { Err(Error::Stopped) } else { Ok(()) }
+    })?;
+    let training = if kind.caches() {
+        let inputs = Inputs::new(config, data.train.shape(), pooled.input());
+        Training::Cached(plain_features(backend, model, pooled, &data.train, &inputs, &mut |done, of| {
+            if told(Progress::Train { done, of }) { Err(Error::Stopped) } else { Ok(()) }
+        })?)
     } else {
         Training::Augmented(Arc::new(data.train.clone()))
     };
-    for epoch in 0..config.epochs {
+    let batches = data.train.len().div_ceil(batch) as u64;
+    let of = batches.saturating_mul(config.epochs);
+    let mut counts: Vec<Vec<Vec<usize>>> = vec![Vec::new(); heads.len()];
+    let mut confusion = Vec::new();
+    let mut kept = vec![Vec::new(); heads.len()];
+    let mut stopped = false;
+    'epochs: for epoch in 0..config.epochs {
+        let mut done = epoch * batches;
         match &training {
             Training::Cached(train) => {
                 let mut order: Vec<usize> = (0..data.train.len()).collect();
                 stream(seed, Purpose::ProbeShuffle, epoch, 0).shuffle(&mut order);
-                heads.par_iter_mut().for_each(|head| {
-                    for batch in order.chunks(config.batch) {
-                        let labels: Vec<usize> = batch.iter().map(|image| data.train.label(*image)).collect();
-                        head.learn(&train.rows(head.layers(), batch), &labels, config.lr);
+                // A piece of an epoch at a time, between which it can be ended.
+                for piece in order.chunks(batch * PIECE) {
+                    heads.par_iter_mut().for_each(|head| {
+                        for batch in piece.chunks(batch) {
+                            let labels: Vec<usize> = batch.iter().map(|image| data.train.label(*image)).collect();
+                            head.learn(&train.rows(head.layers(), batch), &labels, config.lr);
+                        }
+                    });
+                    done += piece.len().div_ceil(batch) as u64;
+                    if told(Progress::Batch { done, of }) {
+                        stopped = true;
+                        break 'epochs;
                     }
-                });
+                }
             }
             Training::Augmented(images) => {
-                let batches =
-                    loader::singles(images.clone(), &config.augment, config.batch, seed, epoch, loader_threads)?;
-                for batch in batches {
-                    let batch = batch?;
-                    let labels: Vec<usize> = batch.labels.iter().map(|label| usize::from(*label)).collect();
-                    let x = backend.upload_frames(pooled.input(), &batch.x);
-                    let features = features(backend, model, pooled, x, labels.len());
-                    let rows: Vec<usize> = (0..labels.len()).collect();
-                    heads.par_iter_mut().for_each(|head| {
-                        head.learn(&features.rows(head.layers(), &rows), &labels, config.lr);
-                    });
+                for batch in loader::singles(images.clone(), &config.augment, batch, seed, epoch, loader_threads)? {
+                    task.learn(backend, model, &mut heads, batch?);
+                    done += 1;
+                    if told(Progress::Batch { done, of }) {
+                        stopped = true;
+                        break 'epochs;
+                    }
                 }
             }
         }
-        let counts: Vec<Vec<usize>> =
-            heads.par_iter().map(|head| right_by_class(head, &test, &data.test, classes)).collect();
-        for (scores, counts) in scores.iter_mut().zip(counts) {
-            scores.push(counts);
+        let predictions: Vec<Vec<usize>> =
+            heads.par_iter().map(|head| predictions(head, &test, data.test.len())).collect();
+        for (counts, predictions) in counts.iter_mut().zip(&predictions) {
+            counts.push(right_by_class(predictions, &data.test, classes));
         }
-        let all = scores.first().and_then(|epochs| epochs.last()).map_or(0.0, |last| share(last, &data.test));
-        progress(epoch + 1, all);
+        confusion = predictions.first().map_or_else(Vec::new, |all| confusions(all, &data.test, classes));
+        heads.iter().zip(&mut kept).for_each(|(head, kept)| head.store(kept));
+        let all = counts.first().and_then(|epochs| epochs.last()).map_or(0.0, |last| share(last, &data.test));
+        if told(Progress::Epoch { done: epoch + 1, accuracy: all }) && epoch + 1 < config.epochs {
+            stopped = true;
+            break;
+        }
     }
-    let mut accuracies = scores.into_iter().map(|epochs| summary(&data.test, epochs, classes));
-    let none = || Accuracy { last: 0.0, best: 0.0, classes: vec![0.0; classes], epochs: Vec::new() };
-    Ok(ProbeReport {
-        cached,
-        epochs: config.epochs,
+    let epochs = counts.first().map_or(0, Vec::len) as u64;
+    if stopped {
+        if epochs == 0 {
+            return Err(Error::Stopped);
+        }
+        heads.iter_mut().zip(&kept).for_each(|(head, kept)| head.restore(kept));
+    }
+    let mut accuracies = counts.into_iter().map(|epochs| summary(&data.test, epochs, classes));
+    let none = || Accuracy { last: 0.0, best: 0.0, classes: vec![None; classes], epochs: Vec::new(), balanced: None };
+    let report = ProbeReport {
+        cached: kind.caches(),
+        epochs,
         train_images: data.train.len(),
         test_images: data.test.len(),
         best_selected_on: test_images(),
         all: accuracies.next().unwrap_or_else(none),
         layers: accuracies.collect(),
-    })
+        protocol: Some(Protocol { stopped, ..Protocol::new(kind, config, inputs.test, seed, fold) }),
+        confusion,
+    };
+    Ok(Outcome { report, heads })
 }
 
-/// Features of all images of a split as they are tested.
+impl ProbeTask<'_> {
+    /// The heads with their first weights: the one that reads all layers, then one a layer.
+    fn heads(&self) -> Vec<Head> {
+        let dimensions: Vec<usize> = self.pooled.layers().iter().map(|layer| layer.pooled.len()).collect();
+        std::iter::once((0..dimensions.len()).collect())
+            .chain((0..dimensions.len()).map(|layer| vec![layer]))
+            .enumerate()
+            .map(|(index, layers)| Head::new(&dimensions, layers, self.data.classes.len(), self.seed, index as u64))
+            .collect()
+    }
+
+    /// A step of all heads on a batch of augmented images.
+    fn learn<B: Backend>(
+        &self,
+        backend: &B,
+        model: &Model<B::Tensor>,
+        heads: &mut [Head],
+        batch: loader::LabelledBatch,
+    ) {
+        let labels: Vec<usize> = batch.labels.iter().map(|label| usize::from(*label)).collect();
+        let x = backend.upload_frames(self.pooled.input(), &batch.x);
+        let features = features(backend, model, self.pooled, x, labels.len());
+        let rows: Vec<usize> = (0..labels.len()).collect();
+        heads.par_iter_mut().for_each(|head| {
+            head.learn(&features.rows(head.layers(), &rows), &labels, self.config.lr);
+        });
+    }
+}
+
+/// Features of all images of a split as they are tested; `listen` hears how many are done, of how many, and ends the
+/// work by an error.
 pub(crate) fn plain_features<B: Backend>(
     backend: &B,
     model: &Model<B::Tensor>,
     pooled: &NetworkSpec,
     split: &Split,
-    config: &ProbeConfig,
+    inputs: &Inputs,
+    listen: &mut dyn FnMut(usize, usize) -> Result<(), Error>,
 ) -> Result<Features, Error> {
-    let (input, len) = (pooled.input(), pooled.input().len());
     let mut all = Features::empty(pooled);
     for first in (0..split.len()).step_by(ROWS) {
-        let rows = ROWS.min(split.len() - first);
-        let mut x = vec![0.0; rows * len];
-        x.par_chunks_exact_mut(len).enumerate().try_for_each_init(Vec::new, |pixels, (row, x)| {
-            let image = first + row;
-            let shape = split.read(image, pixels)?;
-            let shape = config.test.apply(pixels, shape)?;
-            if shape != input {
-                return Err(Error::Probe { image, found: shape, expected: input });
-            }
-            Ok(normalise(pixels, &config.augment.mean, &config.augment.std, x)?)
-        })?;
-        all.append(features(backend, model, pooled, backend.upload_frames(pooled.input(), &x), rows));
+        let images: Vec<usize> = (first..split.len().min(first + ROWS)).collect();
+        all.append(features_of(backend, model, pooled, split, inputs, &images)?);
+        listen(first + images.len(), split.len())?;
     }
     Ok(all)
 }
 
+/// Features of the images with these indices as they are tested.
+pub(crate) fn features_of<B: Backend>(
+    backend: &B,
+    model: &Model<B::Tensor>,
+    pooled: &NetworkSpec,
+    split: &Split,
+    inputs: &Inputs,
+    images: &[usize],
+) -> Result<Features, Error> {
+    let len = inputs.shape.len();
+    let mut x = vec![0.0; images.len() * len];
+    x.par_chunks_exact_mut(len).zip(images).try_for_each_init(Vec::new, |pixels, (x, image)| {
+        let shape = split.read(*image, pixels)?;
+        inputs.prepare(pixels, shape, x)
+    })?;
+    Ok(features(backend, model, pooled, backend.upload_frames(inputs.shape, &x), images.len()))
+}
+
+/// The class that a head gives each of so many images.
+fn predictions(head: &Head, features: &Features, images: usize) -> Vec<usize> {
+    let images: Vec<usize> = (0..images).collect();
+    let of = |batch: &[usize]| head.predict(&features.rows(head.layers(), batch), batch.len());
+    images.chunks(ROWS).flat_map(of).collect()
+}
+
 /// Images of each class that are classified rightly.
-fn right_by_class(head: &Head, features: &Features, split: &Split, classes: usize) -> Vec<usize> {
+fn right_by_class(predictions: &[usize], split: &Split, classes: usize) -> Vec<usize> {
     let mut right = vec![0; classes];
-    let images: Vec<usize> = (0..split.len()).collect();
-    for batch in images.chunks(ROWS) {
-        let predictions = head.predict(&features.rows(head.layers(), batch), batch.len());
-        for (image, prediction) in batch.iter().zip(predictions) {
-            let label = split.label(*image);
-            right[label] += usize::from(prediction == label);
-        }
+    for (image, prediction) in predictions.iter().enumerate() {
+        let label = split.label(image);
+        right[label] += usize::from(*prediction == label);
     }
     right
+}
+
+/// Images by their class and the class that they are given.
+fn confusions(predictions: &[usize], split: &Split, classes: usize) -> Vec<Vec<usize>> {
+    let mut counts = vec![vec![0; classes]; classes];
+    for (image, prediction) in predictions.iter().enumerate() {
+        counts[split.label(image)][*prediction] += 1;
+    }
+    counts
 }
 
 /// Share of all images that are classified rightly.
@@ -216,10 +366,10 @@ fn summary(split: &Split, epochs: Vec<Vec<usize>>, classes: usize) -> Accuracy {
     let best = course.iter().copied().fold(0.0, f64::max);
     let last = epochs.into_iter().next_back().unwrap_or_else(|| vec![0; classes]);
     let mut seen = vec![0_usize; classes];
-    for label in split.labels() {
-        seen[usize::from(*label)] += 1;
-    }
-    let of_class = |(right, seen): (&usize, &usize)| *right as f64 / (*seen).max(1) as f64;
-    let classes = last.iter().zip(&seen).map(of_class).collect();
-    Accuracy { last: share(&last, split), best, classes, epochs: course }
+    split.labels().iter().for_each(|label| seen[usize::from(*label)] += 1);
+    let of_class = |(right, seen): (&usize, &usize)| (*seen > 0).then(|| *right as f64 / *seen as f64);
+    let by_class: Vec<Option<f64>> = last.iter().zip(&seen).map(of_class).collect();
+    let known: Vec<f64> = by_class.iter().flatten().copied().collect();
+    let balanced = (!known.is_empty()).then(|| known.iter().sum::<f64>() / known.len() as f64);
+    Accuracy { last: share(&last, split), best, classes: by_class, epochs: course, balanced }
 }

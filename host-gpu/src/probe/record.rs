@@ -1,6 +1,6 @@
 //! The outcome of a probe as a file beside the checkpoint.
 
-use super::ProbeReport;
+use super::{Kind, ProbeReport};
 use crate::data::Dataset;
 use crate::error::Error;
 use crate::files::write_atomically;
@@ -36,15 +36,19 @@ struct Head {
     class_names: Vec<String>,
 }
 
-/// Name of a probe's outcome in a run's folder.
-pub const PROBE: &str = "probe.json";
+/// Names of what probes leave in a run's folder: their outcomes, and the weights of their heads.
+pub const FILES: [&str; 6] = [
+    "probe.json",
+    "probe-cached.json",
+    "probe-quick.json",
+    "probe.safetensors",
+    "probe-cached.safetensors",
+    "probe-quick.safetensors",
+];
 
-/// The same for cached features.
-pub const PROBE_CACHED: &str = "probe-cached.json";
-
-/// Where the probe of a checkpoint is kept: [`PROBE`] beside it, or [`PROBE_CACHED`].
-pub fn beside(checkpoint: &Path, cached: bool) -> PathBuf {
-    checkpoint.with_file_name(if cached { PROBE_CACHED } else { PROBE })
+/// Where the probe of a checkpoint is kept: `probe.json` beside it, `probe-cached.json` or `probe-quick.json`.
+pub fn beside(checkpoint: &Path, kind: Kind) -> PathBuf {
+    checkpoint.with_file_name(format!("{}.json", kind.stem()))
 }
 
 impl ProbeRecord {
@@ -61,7 +65,7 @@ impl ProbeRecord {
     pub fn write(&self, path: &Path) -> Result<(), Error> {
         let text = serde_json::to_string_pretty(self)
             .map_err(|error| Error::Run { path: path.into(), message: error.to_string() })?;
-        write_atomically(path, format!("{text}\n").as_bytes())
+        write_atomically(path, format!("{}\n", numbers_in_lines(&text)).as_bytes())
     }
 
     /// Reads what [`ProbeRecord::write`] wrote; accuracies are checked to be shares, 0 to 1.
@@ -78,14 +82,66 @@ impl ProbeRecord {
         if record.format != FORMAT {
             return Err(wrong(format!("format is `{}`, expected `{FORMAT}`", record.format)));
         }
+        let (counts, classes) = (&record.report.confusion, record.class_names.len());
+        if !counts.is_empty() && (counts.len() != classes || counts.iter().any(|row| row.len() != classes)) {
+            return Err(wrong(format!("confusion is no table of {classes} x {classes}, the number of classes")));
+        }
         let heads = std::iter::once(("all".to_string(), &record.report.all));
         let layers = record.report.layers.iter().enumerate().map(|(index, layer)| (format!("layers[{index}]"), layer));
         for (name, head) in heads.chain(layers) {
             let shares = [head.last, head.best].into_iter().chain(head.epochs.iter().copied());
-            if let Some(share) = shares.into_iter().find(|share| !(0.0..=1.0).contains(share)) {
+            let of_classes = head.classes.iter().flatten().chain(&head.balanced).copied();
+            if let Some(share) = shares.chain(of_classes).find(|share| !(0.0..=1.0).contains(share)) {
                 return Err(wrong(format!("{name} holds the accuracy {share}, expected 0 to 1")));
             }
         }
         Ok(record)
+    }
+}
+
+/// The same JSON with each list of plain values, such as a row of the confusion, in one line: a value a line would make
+/// tens of thousands of them.
+fn numbers_in_lines(json: &str) -> String {
+    let mut text = String::with_capacity(json.len());
+    let (mut rest, mut quoted) = (json, false);
+    while let Some(at) = rest.find(['"', '\\', '[']) {
+        let (before, from) = rest.split_at(at);
+        text.push_str(before);
+        let end = from[1..].find(['[', ']', '{', '}', '"']).map(|end| end + 1);
+        match (from.as_bytes()[0], end) {
+            // What is escaped is part of a string.
+            (b'\\', _) => {
+                let length = from.chars().take(2).map(char::len_utf8).sum();
+                text.push_str(&from[..length]);
+                rest = &from[length..];
+                continue;
+            }
+            (b'[', Some(end)) if !quoted && from.as_bytes()[end] == b']' => {
+                text.push_str(&from[..end].split_whitespace().collect::<Vec<&str>>().join(" ").replacen("[ ", "[", 1));
+                rest = &from[end..];
+                continue;
+            }
+            (b'"', _) => quoted = !quoted,
+            _ => {}
+        }
+        text.push_str(&from[..1]);
+        rest = &from[1..];
+    }
+    text + rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_of_numbers_are_lines_and_the_json_is_the_same() {
+        let value = serde_json::json!({
+            "a": [1, null, 2.5], "b": [[1, 2], []], "names": ["[ 1, 2 ]", "\\", "\"[", "ä"], "c": [{ "d": [] }], "e": [],
+        });
+        let text = numbers_in_lines(&serde_json::to_string_pretty(&value).unwrap());
+        assert!(text.contains("[1, null, 2.5]") && text.contains("[1, 2]"), "{text}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&text).unwrap(), value);
+        assert!(text.contains("\"[ 1, 2 ]\""), "{text}");
     }
 }

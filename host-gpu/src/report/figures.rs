@@ -5,7 +5,7 @@ use super::course::Course;
 use super::run::Run;
 use crate::alignment;
 use crate::error::Error;
-use crate::probe::{Accuracy, ProbeRecord};
+use crate::probe::{Accuracy, Kind, ProbeRecord};
 use maud::{Markup, PreEscaped, html};
 
 /// Points of a curve: more than the pixels of a chart show nothing more.
@@ -40,13 +40,14 @@ pub fn losses_by_layer(runs: &[Run]) -> Result<Vec<Markup>, Error> {
     Ok(figures)
 }
 
-/// Accuracy after the last epoch by layer, one colour a run; `probe` gives that of the run with an index.
-pub fn accuracy_by_layer<'a>(
+/// Accuracy after the last epoch by layer, of runs that were probed alike, one colour a run.
+pub fn accuracy_by_layer(
     runs: &[Run],
     name: &str,
     caption: &str,
-    probe: impl Fn(usize) -> Option<&'a ProbeRecord>,
+    alike: &super::protocols::Group,
 ) -> Result<Option<Markup>, Error> {
+    let probe = |index: usize| runs[index].record(alike.kind).filter(|_| alike.runs.contains(&index));
     let layers = (0..runs.len()).filter_map(&probe).map(|record| record.report.layers.len()).max().unwrap_or(0);
     if layers == 0 {
         return Ok(None);
@@ -106,11 +107,13 @@ pub fn of_run(run: &Run, number: usize) -> Result<Vec<Markup>, Error> {
         }
     }
     let probes = [
-        (&run.probe, "probe", "Probe accuracy over its epochs"),
-        (&run.cached_probe, "probe-cached", "Probe accuracy over its epochs, cached features"),
+        (Kind::Augmented, "Probe accuracy over its epochs"),
+        (Kind::Cached, "Probe accuracy over its epochs, cached features"),
+        (Kind::Quick, "Probe accuracy over its epochs, quick probe"),
     ];
-    for (record, kind, caption) in probes {
-        let Some(record) = record else { continue };
+    for (kind, caption) in probes {
+        let Some(record) = run.record(kind) else { continue };
+        let kind = kind.stem();
         let points = |head: &Accuracy| {
             (1..).zip(&head.epochs).map(|(epoch, share): (u32, _)| (f64::from(epoch), 100.0 * share)).collect()
         };

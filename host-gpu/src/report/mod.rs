@@ -3,10 +3,12 @@
 //! The page asks for nothing from anywhere and runs no script; the same folders give the same bytes.
 
 mod charts;
+mod confusion;
 mod course;
 mod differences;
 mod figures;
 mod page;
+mod protocols;
 mod run;
 mod seeds;
 mod sets;
@@ -15,4 +17,5 @@ mod tables;
 pub(crate) use charts::{run_colour, short};
 pub use course::Course;
 pub use page::render;
-pub use run::{Run, Skipped, find};
+pub use protocols::{Group, groups};
+pub use run::{Found, Run, Skipped, find, tell_apart};

@@ -1,14 +1,16 @@
 //! The page as a whole.
 
 use super::charts::{css, layer_colour};
+use super::confusion::confusion;
 use super::differences::differences;
 use super::figures::{accuracy_by_layer, losses_by_layer, of_run, speed};
+use super::protocols::{Group, groups, ranked};
 use super::run::{Run, Skipped, State};
 use super::seeds::over_seeds;
-use super::sets::{DataSet, data_sets, images};
+use super::sets::images;
 use super::tables::{badge, differing_fields, layer_accuracies, losses, origins, percent, results};
 use crate::error::Error;
-use crate::probe::ProbeRecord;
+use crate::probe::Kind;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 const STYLE: &str = include_str!("style.css");
@@ -79,28 +81,52 @@ fn lead(runs: &[Run]) -> Markup {
     let count = |wanted: fn(&State) -> bool| runs.iter().filter(|run| wanted(&run.state())).count();
     let finished = count(|state| *state == State::Finished);
     let failed = count(|state| matches!(state, State::Failed(_)));
-    let probed = runs.iter().filter(|run| run.probe.is_some() || run.cached_probe.is_some()).count();
-    let sets = data_sets(runs);
-    let best = |set: &DataSet| {
-        let shares = set.runs.iter().filter_map(|index| Some((*index, runs[*index].probe.as_ref()?.report.all.last)));
-        shares.max_by(|one, other| one.1.total_cmp(&other.1).then(other.0.cmp(&one.0)))
-    };
+    let probed = runs.iter().filter(|run| is_probed(run)).count();
+    let (groups, _) = ranked(runs);
+    let several = |of: fn(&Group) -> &str| groups.iter().any(|group| of(group) != of(&groups[0]));
+    let (sets, protocols) = (several(|group| &group.data), several(|group| &group.protocol));
     html! {
         ul.tiles {
             li { b { (finished) " of " (runs.len()) } "finished" }
             @if failed > 0 { li.failed { b { (failed) } "failed" } }
             li { b { (probed) " of " (runs.len()) } "probed" }
-            @for set in &sets {
-                @if let Some((index, share)) = best(set) {
+            @for group in &groups {
+                @if let Some(Best { run, share, among }) = best(runs, group) {
                     li {
-                        b { (percent(share)) } "highest final accuracy"
-                        @if sets.len() > 1 { " on " (set.name) }
-                        ", run " (badge(index))
+                        b { (percent(share)) }
+                        @if among > 1 { "highest final accuracy" } @else { "final accuracy" }
+                        @if sets { " on " (group.data) }
+                        ", run " (badge(run))
+                        @if protocols { span.small { (group.kind) ": " (group.protocol) } }
                     }
                 }
             }
         }
     }
+}
+
+fn is_probed(run: &Run) -> bool {
+    Kind::ALL.iter().any(|kind| run.record(*kind).is_some())
+}
+
+/// The most accurate run of some that were probed alike.
+struct Best {
+    run: usize,
+    share: f64,
+    /// Runs that it was compared with, itself included.
+    among: usize,
+}
+
+/// The highest accuracy of a group, where probes of encoders that have learnt on since do not count; the first of equals.
+fn best(runs: &[Run], group: &Group) -> Option<Best> {
+    let share = |run: &usize| {
+        let record = runs[*run].record(group.kind).filter(|record| runs[*run].is_current(record))?;
+        Some((*run, record.report.all.last))
+    };
+    let shares: Vec<(usize, f64)> = group.runs.iter().filter_map(share).collect();
+    let (run, share) =
+        shares.iter().copied().max_by(|one, other| one.1.total_cmp(&other.1).then(other.0.cmp(&one.0)))?;
+    Some(Best { run, share, among: shares.len() })
 }
 
 /// The runs' colours and numbers, above charts that name no run.
@@ -111,46 +137,42 @@ fn legend(runs: &[Run]) -> Markup {
 }
 
 fn accuracies(runs: &[Run]) -> Result<Markup, Error> {
-    let figures = |name: &str, caption: &str, record: fn(&Run) -> Option<&ProbeRecord>| {
-        let sets = data_sets(runs);
-        let figure = |(number, set): (usize, &DataSet)| {
-            let (name, caption) = match sets.len() {
-                1 => (name.to_string(), caption.to_string()),
-                _ => (format!("{name}-{}", number + 1), format!("On {}. {caption}", set.name)),
-            };
-            accuracy_by_layer(runs, &name, &caption, |index| set.runs.contains(&index).then(|| record(&runs[index]))?)
-        };
-        sets.iter().enumerate().filter_map(|numbered| figure(numbered).transpose()).collect::<Result<Vec<_>, _>>()
-    };
-    let plain = figures(
-        "accuracy",
-        "Linear probe after its final epoch; images augmented anew each epoch (the paper's protocol)",
-        |run| run.probe.as_ref(),
-    )?;
-    let cached = figures(
-        "accuracy-cached",
-        "Linear probe after its final epoch; cached features without augmentation",
-        |run| run.cached_probe.as_ref(),
-    )?;
+    let mut figures = Vec::new();
+    let mut tables = Vec::new();
+    for kind in Kind::ALL {
+        let groups = groups(runs, kind);
+        let [chart, table] = names(kind);
+        for (number, group) in (1..).zip(&groups) {
+            let name = if groups.len() == 1 { chart.to_string() } else { format!("{chart}-{number}") };
+            let caption = format!("On {}. Linear probe after its final epoch; {}", group.data, group.protocol);
+            figures.extend(accuracy_by_layer(runs, &name, &caption, group)?);
+            tables.push(html! {
+                h3 { "On " (group.data) ", " (kind) ": " (group.protocol) }
+                (layer_accuracies(table, runs, group))
+            });
+        }
+    }
     Ok(html! {
         section {
             h2 { "Probe accuracy by layer" }
-            @if plain.is_empty() && cached.is_empty() {
+            @if tables.is_empty() {
                 p.missing { "No run has been probed yet: " code { "clapp eval RUN" } " does it." }
             } @else {
                 (legend(runs))
-                div.grid { @for figure in plain.iter().chain(&cached) { (figure) } }
-                @if !plain.is_empty() {
-                    h3 { "Augmented anew each epoch" }
-                    (layer_accuracies("accuracies", runs, |run| run.probe.as_ref()))
-                }
-                @if !cached.is_empty() {
-                    h3 { "Cached features" }
-                    (layer_accuracies("accuracies-cached", runs, |run| run.cached_probe.as_ref()))
-                }
+                div.grid { @for figure in &figures { (figure) } }
+                @for table in &tables { (table) }
             }
         }
     })
+}
+
+/// Names of a kind's charts and tables in the page.
+fn names(kind: Kind) -> [&'static str; 2] {
+    match kind {
+        Kind::Augmented => ["accuracy", "accuracies"],
+        Kind::Cached => ["accuracy-cached", "accuracies-cached"],
+        Kind::Quick => ["accuracy-quick", "accuracies-quick"],
+    }
 }
 
 fn courses(runs: &[Run]) -> Result<Markup, Error> {
@@ -195,7 +217,8 @@ fn configurations(runs: &[Run]) -> Result<Markup, Error> {
 fn card(index: usize, run: &Run) -> Result<Markup, Error> {
     let figures = of_run(run, index + 1)?;
     let layers = run.layers();
-    let all = run.probe.is_some() || run.cached_probe.is_some();
+    let all = is_probed(run);
+    let confused = Kind::ALL.iter().find_map(|kind| run.record(*kind));
     Ok(html! {
         article id={ "run-" (index + 1) } {
             h3 { (badge(index)) " " (run.name()) }
@@ -211,6 +234,12 @@ fn card(index: usize, run: &Run) -> Result<Markup, Error> {
                     @if all { li { i.swatch.ink {} "all layers" } }
                 }
                 div.grid { @for figure in &figures { (figure) } }
+            }
+            @if let Some(record) = confused.filter(|record| !record.report.confusion.is_empty()) {
+                details {
+                    summary { "Confusion of classes" }
+                    (confusion(record))
+                }
             }
             details {
                 summary { "Configuration" }

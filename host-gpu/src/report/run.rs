@@ -5,9 +5,10 @@ use crate::alignment::{self, ALIGNMENT};
 use crate::checkpoint::Header;
 use crate::config::Config;
 use crate::error::Error;
-use crate::probe::{ProbeRecord, beside};
+use crate::probe::{Kind, ProbeRecord, beside};
 use crate::run::{CHECKPOINT, CONFIG, METRICS};
 use crate::run_info::{FAILURE, RUN, RunInfo};
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 /// What lies in a run's folder.
@@ -31,6 +32,10 @@ pub struct Run {
     pub probe: Option<ProbeRecord>,
     /// `probe-cached.json`: features computed once.
     pub cached_probe: Option<ProbeRecord>,
+    /// `probe-quick.json`: the same on part of the images.
+    pub quick_probe: Option<ProbeRecord>,
+    /// The name that tells it from others of the page, where the last part of its folder does not.
+    shown: Option<String>,
 }
 
 /// A folder that a page leaves out.
@@ -69,13 +74,18 @@ impl Run {
             alignment: there(&folder.join(ALIGNMENT), alignment::read_rows)?,
             epochs_done: there(&checkpoint, |path| Header::read(path).map(|header| header.epoch))?,
             failure: there(&failure, |path| std::fs::read_to_string(path).map_err(Error::file("read", path)))?,
-            probe: there(&beside(&checkpoint, false), ProbeRecord::read)?,
-            cached_probe: there(&beside(&checkpoint, true), ProbeRecord::read)?,
+            probe: there(&beside(&checkpoint, Kind::Augmented), ProbeRecord::read)?,
+            cached_probe: there(&beside(&checkpoint, Kind::Cached), ProbeRecord::read)?,
+            quick_probe: there(&beside(&checkpoint, Kind::Quick), ProbeRecord::read)?,
+            shown: None,
         })
     }
 
-    /// The last part of the folder's name.
+    /// The last part of the folder's name, or more of it where [`tell_apart`] has found that to be needed.
     pub fn name(&self) -> String {
+        if let Some(shown) = &self.shown {
+            return shown.clone();
+        }
         self.folder.file_name().map_or_else(|| self.info.name.clone(), |name| name.to_string_lossy().into_owned())
     }
 
@@ -99,32 +109,86 @@ fn there<T>(path: &Path, read: impl FnOnce(&Path) -> Result<T, Error>) -> Result
     if path.exists() { read(path).map(Some) } else { Ok(None) }
 }
 
-/// The folders of the runs in `paths`, in their order: each is a run's folder, or a folder of such folders (as
-/// `clapp sweep` makes), which are then taken by name.
+/// Folders that are looked into below the one that is named.
+const DEPTH: usize = 16;
+
+/// The folders of runs, and those that could not be looked into.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Found {
+    /// Folders of runs.
+    pub runs: Vec<PathBuf>,
+    /// Folders that could not be read.
+    pub skipped: Vec<Skipped>,
+}
+
+/// The folders of the runs in `paths`, in their order and each once: each path is a run's folder, or a folder with runs
+/// at any depth below it (such as `clapp sweep` makes), which are then taken by name. Hidden folders and links to folders
+/// without a run are not looked into.
 ///
 /// # Errors
-/// [`Error::Run`] where a path is neither, [`Error::File`] where it cannot be read.
-pub fn find(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Error> {
-    let mut found = Vec::new();
+/// [`Error::Run`] where there is no run in a path, [`Error::File`] where it cannot be read.
+pub fn find(paths: &[PathBuf]) -> Result<Found, Error> {
+    let mut found = Found::default();
+    let mut seen = HashSet::new();
     for path in paths {
+        let mut below = Found::default();
         if path.join(RUN).is_file() {
-            found.push(path.clone());
-            continue;
+            below.runs.push(path.clone());
+        } else {
+            look_into(path, DEPTH, &mut below).map_err(Error::file("read", path))?;
         }
-        let mut below = Vec::new();
-        for entry in path.read_dir().map_err(Error::file("read", path))? {
-            let entry = entry.map_err(Error::file("read", path))?.path();
-            if entry.join(RUN).is_file() {
-                below.push(entry);
-            }
-        }
-        if below.is_empty() {
-            let message =
-                format!("no {RUN} in it, nor in a folder in it: expected the folder of a run of `clapp train`");
+        if below.runs.is_empty() {
+            let message = format!("no {RUN} in it, nor in a folder below it: expected a run of `clapp train`");
             return Err(Error::Run { path: path.clone(), message });
         }
-        below.sort();
-        found.extend(below);
+        below.runs.sort();
+        below.runs.retain(|run| seen.insert(run.canonicalize().unwrap_or_else(|_| run.clone())));
+        found.runs.extend(below.runs);
+        found.skipped.extend(below.skipped);
     }
     Ok(found)
+}
+
+fn look_into(folder: &Path, depth: usize, found: &mut Found) -> std::io::Result<()> {
+    for entry in folder.read_dir()? {
+        let entry = entry?;
+        let path = entry.path();
+        if path.join(RUN).is_file() {
+            found.runs.push(path);
+            continue;
+        }
+        let hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
+        if depth > 0
+            && !hidden
+            && entry.file_type()?.is_dir()
+            && let Err(error) = look_into(&path, depth - 1, found)
+        {
+            found.skipped.push(Skipped { folder: path, reason: format!("cannot be read: {error}") });
+        }
+    }
+    Ok(())
+}
+
+/// Gives runs whose folders end in the same name as much more of their paths as tells them apart.
+pub fn tell_apart(runs: &mut [Run]) {
+    let tail = |run: &Run, parts: usize| {
+        let all: Vec<String> =
+            run.folder.components().map(|part| part.as_os_str().to_string_lossy().into_owned()).collect();
+        all[all.len().saturating_sub(parts)..].join("/")
+    };
+    let most = runs.iter().map(|run| run.folder.components().count()).max().unwrap_or(0);
+    let names = |runs: &[Run], parts| runs.iter().map(|run| tail(run, parts)).collect::<Vec<String>>();
+    let last = names(runs, 1);
+    let twice = |name: &String| last.iter().filter(|other| *other == name).count() > 1;
+    let chosen: Vec<Option<String>> = (0..runs.len())
+        .map(|index| {
+            let differs = |parts: &usize| {
+                let all = names(runs, *parts);
+                all.iter().filter(|other| **other == all[index]).count() == 1
+            };
+            let parts = (2..=most).find(differs).filter(|_| twice(&last[index]))?;
+            Some(tail(&runs[index], parts))
+        })
+        .collect();
+    runs.iter_mut().zip(chosen).for_each(|(run, shown)| run.shown = shown);
 }

@@ -1,19 +1,21 @@
 //! Runs that differ in nothing but the seed: the mean of what they reach, and how far they scatter.
 
+use super::protocols;
 use super::run::Run;
 use super::sets::images;
 use super::tables::{badge, percent};
 use crate::config::Config;
 use crate::error::Error;
-use crate::probe::{Accuracy, ProbeRecord};
+use crate::probe::{Accuracy, Kind};
 use maud::{Markup, html};
 
 /// Runs of one configuration and data set.
 struct Group {
     /// Indices of the runs.
     runs: Vec<usize>,
-    /// What the probes of those that have one reached after the final and the best epoch; plain, then cached.
-    columns: [Option<Scatter>; 4],
+    /// What the probes of those that have one reached after the final and the best epoch, with the protocol in words; for
+    /// each kind of probe.
+    columns: Vec<Option<(Scatter, String)>>,
 }
 
 /// Mean and sample standard deviation over `count` runs, at least two.
@@ -45,23 +47,29 @@ fn groups(runs: &[Run]) -> Result<Vec<Group>, Error> {
             None => known.push((key, vec![index])),
         }
     }
+    // Of each kind of probe the protocol that most of the runs have: others are no repetition of it.
+    let probed = Kind::ALL.map(|kind| protocols::groups(runs, kind));
     let group = |(_, indices): (String, Vec<usize>)| {
-        // The same probe of the encoder after all epochs, or it is no repetition.
-        let scatter = |record: fn(&Run) -> Option<&ProbeRecord>, share: fn(&Accuracy) -> f64| {
-            let records = || indices.iter().filter_map(|index| record(&runs[*index]).map(|record| (*index, record)));
-            let first = records().next()?.1;
-            let same = records().filter(|(index, record)| {
-                record.encoder_epochs == runs[*index].config.epochs
-                    && (record.report.epochs, record.report.train_images)
-                        == (first.report.epochs, first.report.train_images)
-            });
-            Scatter::of(&same.map(|(_, record)| share(&record.report.all)).collect::<Vec<f64>>())
+        let is_whole = |kind, index: &&usize| {
+            let run = &runs[**index];
+            indices.contains(*index)
+                && run.record(kind).is_some_and(|record| record.encoder_epochs == run.config.epochs)
         };
-        let [plain, cached]: [fn(&Run) -> Option<&ProbeRecord>; 2] =
-            [|run| run.probe.as_ref(), |run| run.cached_probe.as_ref()];
-        let columns = [(plain, last as fn(&Accuracy) -> f64), (plain, best), (cached, last), (cached, best)]
-            .map(|(record, share)| scatter(record, share));
-        Group { runs: indices, columns }
+        let columns = probed.iter().zip(Kind::ALL).flat_map(|(alike, kind)| {
+            let members = |group: &protocols::Group| {
+                group.runs.iter().filter(|index| is_whole(kind, index)).copied().collect::<Vec<usize>>()
+            };
+            let lists = alike.iter().map(|group| (members(group), &group.protocol));
+            // The first of equals.
+            let most = lists.rev().max_by_key(|(members, _)| members.len());
+            [last, best].map(|share: fn(&Accuracy) -> f64| {
+                let (members, protocol) = most.as_ref()?;
+                let heads = members.iter().filter_map(|index| runs[*index].record(kind));
+                let shares: Vec<f64> = heads.map(|record| share(&record.report.all)).collect();
+                Scatter::of(&shares).map(|scatter| (scatter, protocol.to_string()))
+            })
+        });
+        Group { columns: columns.collect(), runs: indices.clone() }
     };
     let groups = known.into_iter().map(group);
     Ok(groups.filter(|group| group.columns.iter().any(Option::is_some)).collect())
@@ -81,7 +89,8 @@ fn best(head: &Accuracy) -> f64 {
 /// [`Error::Config`] where a configuration cannot be written as text.
 pub fn over_seeds(runs: &[Run]) -> Result<Markup, Error> {
     let groups = groups(runs)?;
-    let names = ["probe, final epoch", "probe, best epoch*", "cached probe, final epoch", "cached probe, best epoch*"];
+    let names: Vec<String> =
+        Kind::ALL.iter().flat_map(|kind| [format!("{kind}, final epoch"), format!("{kind}, best epoch*")]).collect();
     let shown: Vec<usize> =
         (0..names.len()).filter(|column| groups.iter().any(|group| group.columns[*column].is_some())).collect();
     Ok(html! {
@@ -106,7 +115,10 @@ pub fn over_seeds(runs: &[Run]) -> Result<Markup, Error> {
                                 @for column in &shown {
                                     td.number data-label=(names[*column]) {
                                         @match &group.columns[*column] {
-                                            Some(scatter) => (cell(scatter, group.runs.len())),
+                                            Some((scatter, protocol)) => {
+                                                (cell(scatter, group.runs.len()))
+                                                span.small.how { (protocol) }
+                                            },
                                             None => span.missing { "fewer than two" },
                                         }
                                     }
@@ -117,8 +129,8 @@ pub fn over_seeds(runs: &[Run]) -> Result<Markup, Error> {
                 }
             }
             p.small {
-                "Runs that differ in the seed only: mean ± sample standard deviation of their accuracies, finished \
-                 and probed runs only."
+                "Runs that differ in the seed only: mean ± sample standard deviation of their accuracies, finished and \
+                 equally probed runs only."
             }
         }
     })

@@ -2,9 +2,10 @@
 
 use super::charts::{css, run_colour};
 use super::differences::Difference;
+use super::protocols::{Group, ranked};
 use super::run::{Run, State};
 use super::sets::images;
-use crate::probe::{Accuracy, ProbeRecord};
+use crate::probe::{Accuracy, Kind, ProbeRecord};
 use maud::{Markup, html};
 
 /// A column: its heading, its class, and the cell of each run.
@@ -42,23 +43,23 @@ pub fn badge(index: usize) -> Markup {
     html! { span.badge { i.swatch style={ "background:" (css(run_colour(index))) } {} (index + 1) } }
 }
 
-/// A table with one row a run that has anything to show; cells of `setting` columns that differ between the runs are
-/// marked.
-fn table(name: &str, runs: &[Run], columns: &[Column<'_>]) -> Markup {
+/// A table with one row for each of the `chosen` runs that has anything to show; cells of `setting` columns that differ
+/// between all runs are marked.
+fn table(name: &str, runs: &[Run], chosen: &[usize], columns: &[Column<'_>]) -> Markup {
     let differs = |column: &Column<'_>| {
         column.class.starts_with("setting")
             && column.cells.iter().any(|cell| Some(&cell.key) != column.cells.first().map(|cell| &cell.key))
     };
     let shown = |index: usize| columns.iter().any(|column| !column.cells[index].missing);
     html! {
-        @if (0..runs.len()).any(shown) { div.scroll {
+        @if chosen.iter().any(|index| shown(*index)) { div.scroll {
             table data-table=(name) class=[columns.iter().all(|column| column.class.starts_with("number")).then_some("numbers")] {
                 thead { tr {
                     th scope="col" { "run" }
                     @for column in columns { th scope="col" class=(column.class) { (column.name) } }
                 } }
                 tbody {
-                    @for (index, run) in runs.iter().enumerate().filter(|(index, _)| shown(*index)) {
+                    @for (index, run) in chosen.iter().map(|index| (*index, &runs[*index])).filter(|(index, _)| shown(*index)) {
                         tr data-run=(index + 1) {
                             th scope="row" { a href={ "#run-" (index + 1) } { (badge(index)) " " (run.name()) } }
                             @for column in columns {
@@ -78,8 +79,28 @@ pub fn percent(share: f64) -> String {
     format!("{:.2} %", 100.0 * share)
 }
 
-/// Rule, width, seed and how well each run did.
+/// Rule, width, seed and how well each run did: a table for each protocol and data set, and one of the runs without a
+/// probe. Numbers of different tables are not to be compared.
 pub fn results(runs: &[Run]) -> Markup {
+    let (groups, left) = ranked(runs);
+    let several = groups.len() + usize::from(!left.is_empty()) > 1;
+    html! {
+        @for group in &groups {
+            @if several { h3 { "On " (group.data) ", " (group.kind) ": " (group.protocol) } }
+            (results_of(runs, &group.runs, Some(group.kind)))
+        }
+        @if !left.is_empty() {
+            @if several { h3 { "Not probed" } }
+            (results_of(runs, &left, None))
+        }
+        @if groups.len() > 1 {
+            p.small { "Accuracies of different protocols or data sets are not comparable: each has a table of its own." }
+        }
+    }
+}
+
+/// The table of some runs, of which `main` is the probe that they are compared by.
+fn results_of(runs: &[Run], chosen: &[usize], main: Option<Kind>) -> Markup {
     let text = |text: String| Cell::text(text);
     let mut columns = vec![
         column("rule", "setting", runs, |run| text(run.info.rule.clone())),
@@ -89,39 +110,54 @@ pub fn results(runs: &[Run]) -> Markup {
         column("data", "setting", runs, |run| text(images(run))),
         column("state", "", runs, state),
     ];
-    // Without a single probe of a kind, there is only one pair of columns to say so.
-    let cached = runs.iter().any(|run| run.cached_probe.is_some());
-    if !cached || runs.iter().any(|run| run.probe.is_some()) {
-        columns.extend(accuracies(runs, "probe", |run| run.probe.as_ref()));
-    }
-    if cached {
-        columns.extend(accuracies(runs, "cached probe", |run| run.cached_probe.as_ref()));
+    for kind in Kind::ALL {
+        // Without a single probe, there is only one pair of columns to say so.
+        let is_there = |index: &usize| runs[*index].record(kind).is_some();
+        if chosen.iter().any(is_there) || main.is_none() && kind == Kind::Augmented {
+            columns.extend(accuracies(runs, kind, main == Some(kind)));
+        }
     }
     columns.push(column("images/s", "number", runs, |run| {
         let speed = run.course.as_ref().and_then(super::course::Course::images_per_second);
         speed.map_or_else(|| Cell::missing("not measured"), |speed| text(format!("{speed:.1}")))
     }));
-    table("results", runs, &columns)
+    table("results", runs, chosen, &columns)
 }
 
-/// Final epoch first, best epoch second.
-fn accuracies<'a>(runs: &[Run], kind: &str, record: impl Fn(&Run) -> Option<&ProbeRecord>) -> [Column<'a>; 2] {
-    let cell = |run: &Run, share: fn(&Accuracy) -> f64, main: bool| {
-        let Some(record) = record(run) else { return Cell::missing("no probe yet") };
-        let share = share(&record.report.all);
+/// Final epoch first, best epoch second, then the mean over classes where it is known, and how the probe was made. Bars
+/// invite to compare: only the `main` probe, which is made by one protocol in all rows, has them.
+fn accuracies<'a>(runs: &[Run], kind: Kind, main: bool) -> Vec<Column<'a>> {
+    let cell = |run: &Run, share: fn(&Accuracy) -> Option<f64>, bar: bool| {
+        let Some(record) = run.record(kind) else { return Cell::missing("no probe yet") };
+        let Some(share) = share(&record.report.all) else { return Cell::missing("not measured") };
         // A probe of an earlier checkpoint says nothing about this one.
-        let stale = run.epochs_done.filter(|done| *done != record.encoder_epochs);
+        let stale = !run.is_current(record);
         let shown = html! {
             (percent(share))
-            @if main { span.meter { i style=(format!("width:{:.2}%", 100.0 * share)) {} } }
-            @if stale.is_some() && main { span.note { "of the encoder after " (record.encoder_epochs) " epochs" } }
+            @if bar && main { span.meter { i style=(format!("width:{:.2}%", 100.0 * share)) {} } }
+            @if bar && stale { span.note { "of the encoder after " (record.encoder_epochs) " epochs" } }
         };
         Cell { key: share.to_string(), shown, missing: false }
     };
-    [
-        column(&format!("{kind}, final epoch"), "number main", runs, |run| cell(run, |head| head.last, true)),
-        column(&format!("{kind}, best epoch*"), "number", runs, |run| cell(run, |head| head.best, false)),
-    ]
+    let protocol = |run: &Run| match run.record(kind) {
+        None => Cell::missing("no probe yet"),
+        Some(record) => {
+            let seed = run.protocol(kind, record).seed;
+            Cell::text(format!("{}; seed {seed}", run.protocol_words(kind, record)))
+        }
+    };
+    let mut columns = vec![
+        column(&format!("{kind}, final epoch"), "number main", runs, |run| cell(run, |head| Some(head.last), true)),
+        column(&format!("{kind}, best epoch*"), "number", runs, |run| cell(run, |head| Some(head.best), false)),
+    ];
+    if runs.iter().filter_map(|run| run.record(kind)).any(|record| record.report.all.balanced.is_some()) {
+        columns
+            .push(column(&format!("{kind}, balanced"), "number", runs, |run| cell(run, |head| head.balanced, false)));
+    }
+    if runs.iter().any(|run| run.record(kind).is_some()) {
+        columns.push(column(&format!("{kind}, how"), "small how", runs, protocol));
+    }
+    columns
 }
 
 fn state(run: &Run) -> Cell {
@@ -137,6 +173,10 @@ fn state(run: &Run) -> Cell {
             Cell { shown: html! { span.failed { "failed: " (reason) } }, key: reason, missing: false }
         }
     }
+}
+
+fn everyone(runs: &[Run]) -> Vec<usize> {
+    (0..runs.len()).collect()
 }
 
 /// Layers of the deepest network.
@@ -157,12 +197,12 @@ pub fn losses(runs: &[Run]) -> Markup {
     let columns: Vec<Column<'_>> = (0..layers(runs))
         .map(|layer| column(&format!("layer {layer}"), "number", runs, |run| cell(layer, run)))
         .collect();
-    table("losses", runs, &columns)
+    table("losses", runs, &everyone(runs), &columns)
 }
 
-/// Accuracies after the last epoch of the probe, layer by layer.
-pub fn layer_accuracies(name: &str, runs: &[Run], record: impl Fn(&Run) -> Option<&ProbeRecord>) -> Markup {
-    let cell = |run: &Run, head: &dyn Fn(&ProbeRecord) -> Option<f64>| match record(run) {
+/// Accuracies after the last epoch of the probe, layer by layer, of runs that were probed alike.
+pub fn layer_accuracies(name: &str, runs: &[Run], group: &Group) -> Markup {
+    let cell = |run: &Run, head: &dyn Fn(&ProbeRecord) -> Option<f64>| match run.record(group.kind) {
         None => Cell::missing("no probe yet"),
         Some(record) => head(record).map_or_else(|| Cell::missing("no such layer"), |share| Cell::text(percent(share))),
     };
@@ -174,7 +214,7 @@ pub fn layer_accuracies(name: &str, runs: &[Run], record: impl Fn(&Run) -> Optio
         .collect();
     let all = |record: &ProbeRecord| Some(record.report.all.last);
     columns.push(column("all layers", "number main", runs, |run| cell(run, &all)));
-    table(name, runs, &columns)
+    table(name, runs, &group.runs, &columns)
 }
 
 /// Where each run comes from.
@@ -196,7 +236,7 @@ pub fn origins(runs: &[Run]) -> Markup {
         column("started (UTC)", "", runs, |run| Cell::text(run.info.started.clone())),
         column("folder", "", runs, |run| Cell::text(run.folder.display().to_string())),
     ];
-    table("origins", runs, &columns)
+    table("origins", runs, &everyone(runs), &columns)
 }
 
 /// The fields that differ: each value with the runs that have it.

@@ -2,10 +2,11 @@
 
 pub mod slurm;
 
+use crate::augment::TestTransform;
 use crate::checkpoint::Header;
 use crate::config::{Config, RuleName};
 use crate::error::Error;
-use crate::probe::{ProbeRecord, beside};
+use crate::probe::{Kind, ProbeRecord, Protocol, beside};
 use crate::run::{CHECKPOINT, check_config};
 use std::path::{Path, PathBuf};
 
@@ -82,12 +83,22 @@ impl Cell {
         self.folder(sweep).join(CHECKPOINT)
     }
 
+    /// The protocol of its probe; the sizes of the test images are those of `found`, which `clapp eval` makes fit.
+    fn protocol(&self, kind: Kind, found: &Protocol) -> Protocol {
+        let config = &self.config;
+        let test = match config.probe.test {
+            TestTransform::AsIs => found.transform(),
+            given => given,
+        };
+        Protocol::new(kind, &config.probe, test, config.seed, None)
+    }
+
     /// What is done of it.
     ///
     /// # Errors
     /// [`Error::Differs`] where the folder holds a run with another configuration; [`Error::Checkpoint`] where its
     /// checkpoint is damaged.
-    pub fn done(&self, sweep: &Path, cached: bool) -> Result<Done, Error> {
+    pub fn done(&self, sweep: &Path, kind: Kind) -> Result<Done, Error> {
         let checkpoint = self.checkpoint(sweep);
         if !checkpoint.exists() {
             return Ok(Done { trained: false, probed: false });
@@ -96,9 +107,12 @@ impl Cell {
         check_config(&header, &self.config, &checkpoint, "the sweep")?;
         let trained = header.epoch == self.config.epochs && header.config.epochs == self.config.epochs;
         // A probe that is damaged, or another, is made anew.
-        let probe = ProbeRecord::read(&beside(&checkpoint, cached));
+        let probe = ProbeRecord::read(&beside(&checkpoint, kind));
         let is_this = |probe: ProbeRecord| {
-            probe.encoder_epochs == self.config.epochs && probe.report.epochs == self.config.probe.epochs
+            let of_config = |protocol: Protocol| protocol == self.protocol(kind, &protocol);
+            probe.encoder_epochs == self.config.epochs
+                && probe.report.epochs == self.config.probe.epochs
+                && probe.report.protocol.is_none_or(of_config)
         };
         Ok(Done { trained, probed: trained && probe.is_ok_and(is_this) })
     }

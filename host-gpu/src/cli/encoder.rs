@@ -1,0 +1,89 @@
+//! An encoder that is ready to compute features, and images from files.
+
+use super::computes::{BackendArguments, Computes};
+use crate::augment::grey_scale;
+use crate::backend::{Backend, cpu::Cpu};
+use crate::checkpoint::Checkpoint;
+use crate::data::read_image;
+use crate::error::Error;
+use crate::model::{LayerValues, NetworkSpec};
+use crate::probe::{Features, Inputs, features};
+use crate::step::Model;
+use clapp_core::shape::Shape;
+use rayon::prelude::*;
+use std::path::{Path, PathBuf};
+
+/// Bad images that a message names.
+const NAMED: usize = 10;
+
+/// Gives the features of so many frames `[rows, C, H, W]`.
+pub(crate) type Encoder = Box<dyn FnMut(&[f32], usize) -> Features>;
+
+/// The encoder of a checkpoint on the backend chosen, pooled as the probe sees it.
+///
+/// # Errors
+/// Where there is no such device.
+pub(crate) fn encoder(arguments: BackendArguments, checkpoint: &Checkpoint) -> Result<Encoder, Error> {
+    let (spec, pooled) = (checkpoint.config.network()?, checkpoint.config.probe_network()?);
+    let BackendArguments { backend, gpu } = arguments;
+    Ok(match backend {
+        Computes::Cpu => on(Cpu, spec, pooled, &checkpoint.layers),
+        Computes::Cuda => on(gpu.cuda()?, spec, pooled, &checkpoint.layers),
+        Computes::Emulated => on(gpu.emulated()?, spec, pooled, &checkpoint.layers),
+    })
+}
+
+fn on<B: Backend + 'static>(backend: B, spec: NetworkSpec, pooled: NetworkSpec, layers: &[LayerValues]) -> Encoder {
+    let model = Model::upload(&backend, spec, layers);
+    Box::new(move |x, rows| {
+        let x = backend.upload_frames(pooled.input(), x);
+        features(&backend, &model, &pooled, x, rows)
+    })
+}
+
+/// Numbers of features of each layer.
+///
+/// # Errors
+/// Where the configuration does not fit together.
+pub(crate) fn dimensions(checkpoint: &Checkpoint) -> Result<Vec<usize>, Error> {
+    Ok(checkpoint.config.probe_network()?.layers().iter().map(|layer| layer.pooled.len()).collect())
+}
+
+/// Reads an image file for a network of one or three channels; gives its shape.
+///
+/// # Errors
+/// Where it is no usable image.
+pub(crate) fn read_file(path: &Path, channels: usize, pixels: &mut Vec<u8>) -> Result<Shape, Error> {
+    let shape = read_image(path, pixels)?;
+    if channels == 3 {
+        return Ok(shape);
+    }
+    grey_scale(pixels, shape.channels);
+    let grey = Shape { channels: 1, ..shape };
+    pixels.truncate(grey.len());
+    Ok(grey)
+}
+
+/// Image files as frames `[files, C, H, W]`.
+///
+/// # Errors
+/// [`Error::Config`] with all files that are no usable images: the first ten by name, and how many there are.
+pub(crate) fn frames(files: &[PathBuf], inputs: &Inputs) -> Result<Vec<f32>, Error> {
+    let len = inputs.shape.len();
+    let mut x = vec![0.0; files.len() * len];
+    let read = |(x, file): (&mut [f32], &PathBuf)| -> Result<(), String> {
+        let mut pixels = Vec::new();
+        let shape = read_file(file, inputs.shape.channels, &mut pixels).map_err(|error| error.to_string())?;
+        inputs.prepare(&mut pixels, shape, x).map_err(|error| format!("{}: {error}", file.display()))
+    };
+    let bad: Vec<String> = x.par_chunks_exact_mut(len).zip(files).filter_map(|frame| read(frame).err()).collect();
+    if bad.is_empty() {
+        return Ok(x);
+    }
+    let more = bad.len().saturating_sub(NAMED);
+    let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+    Err(Error::Config {
+        origin: format!("{} of {} images cannot be used", bad.len(), files.len()),
+        message: bad[..bad.len().min(NAMED)].join("; ") + &more,
+    })
+}

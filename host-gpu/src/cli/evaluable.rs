@@ -1,0 +1,65 @@
+//! What evaluation needs of a data set: found out before training, and once more before the evaluation.
+
+use super::check_channels;
+use crate::augment::TestTransform;
+use crate::config::Config;
+use crate::data::{Dataset, Split};
+use crate::error::Error;
+
+/// Encoded images whose size is looked at.
+const LOOKED_AT: usize = 16;
+
+/// For which work the set is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Work {
+    /// Labels are not needed now, but for the evaluation later.
+    Training,
+    /// The linear probe.
+    Evaluation,
+}
+
+/// Refuses a set on which an encoder by `config` could never be evaluated; gives what a user should know of the
+/// evaluation on it, a sentence each. `train` are the labelled images that are used, `origin` names the configuration.
+///
+/// # Errors
+/// [`Error::Config`] where channels, test images or labels are missing.
+pub(crate) fn check(
+    work: Work,
+    data: &Dataset,
+    train: &Split,
+    config: &Config,
+    test: TestTransform,
+    origin: &str,
+) -> Result<Vec<String>, Error> {
+    let input = config.input_shape();
+    check_channels(data, input, origin)?;
+    let refuse = |message: String| Err(Error::Config { origin: data.source.clone(), message });
+    if data.test.is_empty() {
+        return refuse("no test images, expected some: an evaluation would have nothing to test on".into());
+    }
+    if train.is_empty() || !train.is_labelled() || !data.test.is_labelled() {
+        return refuse("no labelled training and test images, expected both: an evaluation learns from labels".into());
+    }
+    let mut notes = Vec::new();
+    if let [class] = data.classes.as_slice() {
+        let message = format!("one class only ({class}), expected at least two: there is nothing to tell apart");
+        match work {
+            Work::Evaluation => return refuse(message),
+            Work::Training => notes.push(format!("{message}; clapp eval will refuse the set")),
+        }
+    }
+    // Of encoded images only a few are looked at: there can be very many.
+    if test == TestTransform::AsIs
+        && let found = data.test.take(LOOKED_AT).measured().shape()
+        && found.is_none_or(|found| (found.height, found.width) != (input.height, input.width))
+    {
+        let found = found.map_or("of several sizes".into(), |found| format!("{} x {}", found.height, found.width));
+        let size = input.height;
+        notes.push(format!(
+            "test images are {found}, the network reads {size} x {size}: the probe resizes their shorter side to {size} and \
+             cuts out the middle (probe.test = {{ resize = PIXELS, crop = {size} }}, or clapp eval --resize PIXELS, changes \
+             that)"
+        ));
+    }
+    Ok(notes)
+}

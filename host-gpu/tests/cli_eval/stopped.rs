@@ -1,0 +1,77 @@
+//! A probe that a signal ends keeps the last whole epoch; a second signal ends it at once.
+
+use super::{place, record};
+use clapp_host_gpu::probe::ProbeRecord;
+use rustix::process::{Pid, Signal, kill_process};
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, ExitStatus, Stdio};
+
+/// More epochs than a test waits for.
+const LONG: &str = "1000000";
+
+/// Ends an evaluation after its first epoch; gives how it ended and what it said after that.
+fn stop(folder: &Path, arguments: &[&str], signal: Signal) -> (ExitStatus, String) {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_clapp"))
+        .args(arguments)
+        .current_dir(folder)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    for line in BufReader::new(child.stderr.take().unwrap()).lines() {
+        if line.unwrap().contains("1 of 1000000 epochs done") {
+            break;
+        }
+    }
+    kill_process(Pid::from_child(&child), signal).unwrap();
+    let output = child.wait_with_output().unwrap();
+    (output.status, String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+#[test]
+fn what_is_there_is_kept_and_marked() {
+    let place = place();
+    let folder = place.path();
+    for (more, signal, file) in [(&[][..], Signal::INT, "probe"), (&["--cached"][..], Signal::TERM, "probe-cached")] {
+        let arguments = [&["eval", "run", "--data", "data", "--epochs", LONG], more].concat();
+        let (status, said) = stop(folder, &arguments, signal);
+        assert_eq!(status.code(), Some(130), "{said}");
+        assert!(said.contains("linear probe, stopped after "), "{said}");
+        let report = record(folder, &format!("run/{file}.json")).report;
+        let protocol = report.protocol.clone().unwrap();
+        assert!(report.is_stopped() && protocol.planned_epochs == 1_000_000, "{report:?}");
+        assert!(report.epochs >= 1 && report.all.epochs.len() as u64 == report.epochs, "{report:?}");
+        // They are the epochs of a probe that was to end there.
+        let epochs = report.epochs.to_string();
+        let again = [&["eval", "run", "--data", "data", "--json", "again.json", "--epochs", &epochs], more].concat();
+        super::succeeds(folder, &again);
+        let whole = record(folder, "again.json").report;
+        assert_eq!((whole.all, whole.layers, whole.confusion), (report.all, report.layers, report.confusion));
+        let weights = |path: &str| {
+            let bytes = fs::read(folder.join(path)).unwrap();
+            let header = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+            bytes[8 + header..].to_vec()
+        };
+        assert!(weights(&format!("run/{file}.safetensors")) == weights("again.safetensors"), "{file}");
+    }
+    // A stopped probe is shown as one, never ranked with whole ones.
+    super::succeeds(folder, &["report", "run", "--out", "page.html"]);
+    let page = fs::read_to_string(folder.join("page.html")).unwrap();
+    assert!(page.contains("stopped after ") && page.contains(" of 1000000 on 20 images"), "{page}");
+}
+
+#[test]
+fn a_finished_probe_is_not_replaced_by_a_stopped_one() {
+    let place = place();
+    let folder = place.path();
+    super::succeeds(folder, &["eval", "run", "--data", "data", "--cached", "--epochs", "2"]);
+    let files = ["run/probe-cached.json", "run/probe-cached.safetensors"].map(|file| folder.join(file));
+    let before = files.each_ref().map(|file| fs::read(file).unwrap());
+    let (status, said) = stop(folder, &["eval", "run", "--data", "data", "--cached", "--epochs", LONG], Signal::INT);
+    assert_eq!(status.code(), Some(130));
+    assert!(said.contains("run/probe-cached.json holds a finished probe of this encoder and stays"), "{said}");
+    assert_eq!(files.each_ref().map(|file| fs::read(file).unwrap()), before);
+    assert!(ProbeRecord::read(&files[0]).is_ok());
+}
