@@ -10,6 +10,7 @@ use clapp_host_gpu::backend::gpu::op::{Arg, Collective, Convolution, Op, Pass, P
 use clapp_host_gpu::backend::gpu::precision::Precision;
 use std::path::Path;
 use std::process::{Command, Output};
+use std::sync::OnceLock;
 
 /// Makes one library that stands in for all.
 fn build(library: &Path, more: &[&str]) {
@@ -20,10 +21,15 @@ fn build(library: &Path, more: &[&str]) {
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
 }
 
-/// Makes the libraries in a folder.
+/// Makes the libraries in a folder; they are built once for all tests.
 fn stand_in(folder: &Path) {
+    static BUILT: OnceLock<Vec<u8>> = OnceLock::new();
     let library = folder.join("libcuda.so.1");
-    build(&library, &[]);
+    let bytes = BUILT.get_or_init(|| {
+        build(&library, &[]);
+        std::fs::read(&library).expect("a library")
+    });
+    std::fs::write(&library, bytes).expect("a copy");
     for name in ["libnvrtc.so.12", "libcublasLt.so.12", "libcudnn.so.9"] {
         std::os::unix::fs::symlink(&library, folder.join(name)).expect("a link");
     }
@@ -414,16 +420,177 @@ fn folders_that_the_user_lists_are_searched_first() {
     };
     let nowhere = place.path().join("nowhere");
     build(&library, &["-Wl,-soname,libnvrtc.so.12"]);
+    let wanted = format!("NVRTC         12.4 ({})", library.display());
     let found = said(place.path(), &nowhere);
-    assert!(found.contains(&format!("NVRTC         12.4 ({})", library.display())), "{found}");
-    // Another one that is found by a name which is tried before must not be taken in its stead unseen.
+    assert!(found.contains(&wanted), "{found}");
+    // Another one that the system finds by a name which is tried before does not hide it.
     let system = place.path().join("system");
     std::fs::create_dir(&system).expect("a folder");
     std::fs::copy(&library, system.join("libnvrtc.so")).expect("a copy");
-    let hidden = said(place.path(), &system);
-    assert!(hidden.contains("another one, where the system looks, goes first"), "{hidden}");
-    // A library without a name of its own cannot be found by it.
+    let found = said(place.path(), &system);
+    assert!(found.contains(&wanted), "{found}");
+    // Nor does it need a name of its own, nor one of those that are usual.
     build(&library, &[]);
-    let nameless = said(place.path(), &nowhere);
-    assert!(nameless.contains("it is not found by its name; name its folder in LD_LIBRARY_PATH"), "{nameless}");
+    std::fs::rename(&library, packages.join("libnvrtc.so.12.4.127")).expect("another name");
+    let found = said(place.path(), &nowhere);
+    assert!(found.contains("libnvrtc.so.12.4.127)"), "{found}");
+}
+
+/// What the doctor says of libraries that the system finds in `system` and the user lists in `listed`.
+fn with_decoys(place: &Path, system: &Path, settings: &[(&str, &str)]) -> String {
+    let program = Path::new(env!("CARGO_BIN_EXE_clapp"));
+    let output = command(program, system, settings).arg("doctor").env("CLAPP_CUDA_LIBRARIES", place).output();
+    let output = output.expect("the program");
+    String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
+}
+
+#[test]
+fn decoys_on_the_system_s_path_hide_nothing() {
+    let place = tempfile::tempdir().expect("a folder");
+    let (good, system) = (place.path().join("good"), place.path().join("system"));
+    for folder in [&good, &system] {
+        std::fs::create_dir(folder).expect("a folder");
+    }
+    stand_in(&good);
+    let names = [("libnvrtc.so", "NVRTC"), ("libcublasLt.so", "cuBLASLt"), ("libcudnn.so", "cuDNN")];
+    // What stands in the way, and how it is made.
+    let decoys: [(&str, &[&str]); 4] = [
+        ("of another version", &["-DDECOY_OLD"]),
+        ("without the functions", &["-DDECOY_EMPTY"]),
+        ("that fails at whatever it is asked for", &["-DDECOY_FAILS"]),
+        ("no library", &[]),
+    ];
+    // The good ones are found by the system too, under names that are tried later; or they are listed.
+    let path = format!("{}:{}", system.display(), good.display());
+    for (what, flags) in decoys {
+        let decoy = place.path().join("decoy.so");
+        let _ = std::fs::remove_file(&decoy);
+        if flags.is_empty() {
+            std::fs::write(&decoy, "not a library").expect("a file");
+        } else {
+            build(&decoy, flags);
+        }
+        for (file, _) in names {
+            let _ = std::fs::remove_file(system.join(file));
+            std::fs::copy(&decoy, system.join(file)).expect("a copy");
+        }
+        for listed in [Path::new(""), &good] {
+            let said = with_decoys(listed, Path::new(&path), &[]);
+            for (_, name) in names {
+                let line = said.lines().find(|line| line.trim_start().starts_with(name));
+                assert!(line.is_some_and(|line| line.contains("12.4") || line.contains("9.10.2")), "{what}: {said}");
+            }
+            assert!(said.contains("training can run on the CPU and on CUDA"), "{what}: {said}");
+        }
+        // Listed, they are passed over as well.
+        let said = with_decoys(&system, &good, &[]);
+        assert!(said.contains("training can run on the CPU and on CUDA"), "{what}: {said}");
+        // Without anything better, each is named with its reason.
+        let said = with_decoys(Path::new(""), &system, &[]);
+        assert!(said.contains("NVRTC (libnvrtc) was not found (libnvrtc.so"), "{what}: {said}");
+    }
+}
+
+/// A library of a newer CUDA than the driver's is taken only where there is no other.
+#[test]
+fn libraries_of_the_driver_s_cuda_go_before_newer_ones() {
+    let place = tempfile::tempdir().expect("a folder");
+    stand_in(place.path());
+    build(&place.path().join("libnvrtc.so"), &["-DDECOY_NEW"]);
+    let said = with_decoys(Path::new(""), place.path(), &[]);
+    assert!(said.contains("NVRTC         12.4 (libnvrtc.so.12)"), "{said}");
+    std::fs::remove_file(place.path().join("libnvrtc.so.12")).expect("removed");
+    let said = with_decoys(Path::new(""), place.path(), &[]);
+    assert!(said.contains("NVRTC is of CUDA 13, the driver knows CUDA 12.4"), "{said}");
+}
+
+#[test]
+#[ignore = "run by an_algorithm_that_fails_when_it_runs_is_passed_over in a process with the libraries"]
+fn failing_algorithms_are_passed_over() {
+    for deterministic in [false, true] {
+        let cuda = Cuda::new(0, Precision::F32, deterministic).expect("a device");
+        convolutions(&cuda);
+        let dropped = cuda.dropped();
+        // Each pass has its own; each is tried once, and then remembered.
+        assert_eq!(
+            dropped.iter().filter(|text| text.contains("algorithm 0 of ")).count(),
+            if deterministic { 0 } else { 3 }
+        );
+        let shape = Product { m: 5, n: 3, k: 7, a_transposed: false, b_transposed: false };
+        cuda.product_scratch(&shape).expect("a way");
+        cuda.product_scratch(&shape).expect("a way");
+        let ways = cuda.dropped().iter().filter(|text| text.contains("a way of the product")).count();
+        assert_eq!(ways, usize::from(!deterministic), "{:?}", cuda.dropped());
+    }
+}
+
+#[test]
+#[ignore = "run by an_algorithm_that_fails_when_it_runs_is_passed_over in a process with the libraries"]
+fn no_algorithm_works() {
+    let cuda = Cuda::new(0, Precision::F32, false).expect("a device");
+    let shape = Convolution {
+        rows: 1,
+        input: [4, 4],
+        channels: 2,
+        output: [4, 4],
+        out_channels: 2,
+        kernel: [1, 1],
+        stride: [1, 1],
+        padding: [0, 0],
+    };
+    let error = cuda.convolution_scratch(Pass::Forward, &shape).expect_err("none works").to_string();
+    assert!(error.contains("no algorithm for it; those that it has offered fail: algorithm 0 of "), "{error}");
+    assert!(error.contains("algorithm 1 of "), "{error}");
+}
+
+/// cuDNN and cuBLASLt offer ways that they then do not go: an error at once, an error of the stream, values left out.
+#[test]
+fn an_algorithm_that_fails_when_it_runs_is_passed_over() {
+    let place = tempfile::tempdir().expect("a folder");
+    stand_in(place.path());
+    for how in ["refuses", "nothing"] {
+        let fault = format!("first {how}");
+        in_own_process(place.path(), "failing_algorithms_are_passed_over", &[("STAND_IN_FAULT", &fault)]);
+    }
+    for how in ["refuses", "nothing"] {
+        let fault = format!("all {how}");
+        in_own_process(place.path(), "no_algorithm_works", &[("STAND_IN_FAULT", &fault)]);
+    }
+    let (code, said, _) = deep(place.path(), &[("STAND_IN_FAULT", "first refuses")], &[]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("; passed over: algorithm 0 of the convolution of 4 maps"), "{said}");
+}
+
+#[test]
+#[ignore = "run by images_that_are_not_whole_are_not_kept in a process with the libraries"]
+fn a_device_starts() {
+    let started = Cuda::new(0, Precision::F32, false);
+    match std::env::var("STAND_IN_IMAGE").is_ok() {
+        true => drop(started.expect_err("the driver does not take it")),
+        false => drop(started.expect("a device")),
+    }
+}
+
+#[test]
+fn images_that_are_not_whole_are_not_kept() {
+    let place = tempfile::tempdir().expect("a folder");
+    stand_in(place.path());
+    let kept = || -> Vec<std::path::PathBuf> {
+        let entries = std::fs::read_dir(place.path().join("cache")).into_iter().flatten();
+        entries.map(|entry| entry.expect("an entry").path()).collect()
+    };
+    for image in ["empty", "text", "cut"] {
+        in_own_process(place.path(), "a_device_starts", &[("STAND_IN_IMAGE", image)]);
+        assert!(kept().is_empty(), "{image}: {:?}", kept());
+    }
+    in_own_process(place.path(), "a_device_starts", &[]);
+    let [file] = &kept()[..] else { panic!("one file, not {:?}", kept()) };
+    let good = std::fs::read(file).expect("a file");
+    // One that is damaged is made anew.
+    std::fs::write(file, &good[..good.len() - 1]).expect("cut off");
+    in_own_process(place.path(), "a_device_starts", &[]);
+    assert!(std::fs::read(file).expect("a file") == good);
+    // What is kept needs no compiler.
+    std::fs::remove_file(place.path().join("libnvrtc.so.12")).expect("removed");
+    in_own_process(place.path(), "a_device_starts", &[]);
 }

@@ -1,5 +1,6 @@
 //! Developer chores of the workspace: `cargo xtask test` runs everything that must hold before a change lands.
 
+mod compilers;
 mod firmware;
 mod gpu;
 mod kernels;
@@ -40,7 +41,8 @@ const HELP: &str = "cargo xtask COMMAND
   tools     installs what the tests need and is not there: Chromium, Python's venv, Open MPI, libclang, QEMU (Debian's
             packages)
   kernels   compiles the GPU's kernels with NVRTC and assembles them with ptxas (from PyPI, into target/), and prints
-            registers, shared memory and spills; fails on spills; --keep writes benches/results/kernels.md
+            registers, shared memory and spills; fails on spills; then has the program find and use each of two compilers
+            behind toolkits that will not do; --keep writes benches/results/kernels.md
   no-panic  only: a firmware that calls all of clapp-core links without a panicking path, and the firmware's programs have
             none from clapp-core
   firmware  builds the firmware's programs for QEMU's boards, into target/firmware/BOARD
@@ -73,7 +75,7 @@ fn main() -> ExitCode {
             other => Err(Failed(format!("size {}: expected nothing or --check", other.join(" ")))),
         },
         Some("kernels") => match std::env::args().skip(2).collect::<Vec<_>>().as_slice() {
-            [] => kernels::kernels(false, &[]),
+            [] => kernels::kernels(false, &[]).and_then(|()| compilers::check(&[])),
             [option] if option == "--keep" => kernels::kernels(true, &[]),
             other => Err(Failed(format!("kernels {}: expected nothing or --keep", other.join(" ")))),
         },
@@ -165,6 +167,7 @@ fn test(without: &[Tool]) -> Result<(), Failed> {
     }
     if !without.contains(&Tool::Kernels) {
         kernels::kernels(false, emulated)?;
+        compilers::check(emulated)?;
     }
     firmware::lint()?;
     if !without.contains(&Tool::Qemu) {

@@ -19,6 +19,23 @@ static int setting(const char* name, int otherwise) {
 
 #define API extern "C" __attribute__((visibility("default")))
 
+#ifdef DECOY_EMPTY
+// A toolkit that is there but for its functions.
+API int nvrtcVersion(int* major, int* minor) { *major = 12; *minor = 9; return 0; }
+API size_t cublasLtGetVersion() { return 120900; }
+API size_t cudnnGetVersion() { return 91100; }
+#else
+// Other decoys: of an old CUDA, of a newer one than the driver's, one in which everything fails.
+#if defined DECOY_OLD
+enum { TOOLKIT = 11, CUDNN = 8902, BROKEN = 0 };
+#elif defined DECOY_NEW
+enum { TOOLKIT = 13, CUDNN = 91200, BROKEN = 0 };
+#elif defined DECOY_FAILS
+enum { TOOLKIT = 12, CUDNN = 91300, BROKEN = 1 };
+#else
+enum { TOOLKIT = 12, CUDNN = 91002, BROKEN = 0 };
+#endif
+
 // ---- The driver. ----
 enum { OK = 0, INVALID = 1, OUT_OF_MEMORY = 2, NO_DEVICE = 100, INVALID_IMAGE = 200, NOT_FOUND = 500, LOST = 700, CAPTURED = 900 };
 typedef std::function<void()> Work;
@@ -71,6 +88,8 @@ static int queue(void* stream, Work work) {
 }
 
 API int cuDriverGetVersion(int* version) { *version = setting("STAND_IN_DRIVER", 12040); return OK; }
+// NVRTC 13 asks for it where it finds a driver, and believes what it gets.
+API int cuGetExportTable(const void**, const void*) { return NOT_FOUND; }
 API int cuInit(unsigned) { return setting("STAND_IN_GPUS", 1) ? OK : NO_DEVICE; }
 API int cuDeviceGetCount(int* count) { *count = setting("STAND_IN_GPUS", 1); return OK; }
 API int cuDeviceGet(int* device, int ordinal) { *device = ordinal; return OK; }
@@ -217,7 +236,8 @@ static std::string image_of(const std::string& text) {
 }
 API int cuModuleLoadData(void** module, const void* image) {
     if (lost) return LOST;
-    if (memcmp(image, ELFMAG, SELFMAG)) return INVALID_IMAGE;
+    const char* damage = getenv("STAND_IN_IMAGE");
+    if (memcmp(image, ELFMAG, SELFMAG) || (damage && !strcmp(damage, "cut"))) return INVALID_IMAGE;
     *module = new std::string((const char*)image + sizeof(Elf64_Ehdr));
     return OK;
 }
@@ -248,7 +268,7 @@ API int cuLaunchKernel(void* function, unsigned x, unsigned y, unsigned z, unsig
 
 // ---- NVRTC: the compiled kernels are the source behind its options, as an ELF. ----
 struct Program { std::string source, image; };
-API int nvrtcVersion(int* major, int* minor) { *major = setting("STAND_IN_NVRTC", 12); *minor = 4; return 0; }
+API int nvrtcVersion(int* major, int* minor) { *major = setting("STAND_IN_NVRTC", TOOLKIT); *minor = 4; return 0; }
 API int nvrtcGetNumSupportedArchs(int* count) { *count = 2; return 0; }
 API int nvrtcGetSupportedArchs(int* list) { list[0] = 75; list[1] = 80; return 0; }
 API int nvrtcCreateProgram(void** program, const char* source, const char*, int, const char* const*, const char* const*) {
@@ -257,8 +277,14 @@ API int nvrtcCreateProgram(void** program, const char* source, const char*, int,
 }
 API int nvrtcCompileProgram(void* program, int count, const char* const* options) {
     Program* p = (Program*)program;
+    if (BROKEN) return 6;
     for (int i = 0; i < count; i++) p->image += std::string("// ") + options[i] + "\n";
     p->image = image_of(p->image + p->source);
+    // The small trial is compiled well; of the kernels the image may be damaged.
+    const char* damage = p->source.size() > 1000 ? getenv("STAND_IN_IMAGE") : nullptr;
+    if (damage && !strcmp(damage, "empty")) p->image.clear();
+    if (damage && !strcmp(damage, "text")) p->image = p->source;
+    if (damage && !strcmp(damage, "cut")) p->image.resize(p->image.size() / 2);
     return 0;
 }
 API int nvrtcGetCUBINSize(void* program, size_t* bytes) { *bytes = ((Program*)program)->image.size(); return 0; }
@@ -275,11 +301,11 @@ struct Product { int compute, transposed[2]; };
 struct Algorithm { uint64_t data[8]; };
 struct Found { Algorithm algorithm; size_t workspace; int state; float waves; int reserved[4]; };
 struct Wishes { size_t workspace; int split; };
-API size_t cublasLtGetVersion() { return 120402; }
+API size_t cublasLtGetVersion() { return TOOLKIT * 10000 + 402; }
 API int cublasLtCreate(void** handle) { *handle = malloc(1); return 0; }
 API int cublasLtDestroy(void* handle) { free(handle); return 0; }
 API int cublasLtMatrixLayoutCreate(void** m, int type, uint64_t rows, uint64_t columns, int64_t distance) {
-    if (type != 0) return 7;
+    if (type != 0 || BROKEN) return 7;
     *m = new Matrix{rows, columns, distance};
     return 0;
 }
@@ -317,8 +343,11 @@ API int cublasLtMatmulAlgoGetHeuristic(void*, void* p, void* a, void* b, void* c
     // Products of f32, or with factors rounded to bf16.
     if (product->compute != 68 && product->compute != 75) return 15;
     // With split sums it wants scratch.
-    *(Found*)results = Found{{{m, n, k}}, ((Wishes*)w)->split ? 4096u : 0u, 0, 1.0f, {0}};
-    *count = 1;
+    // The first of two ways is the one that fails where one is to fail; of one that must not split sums there is but one.
+    int split = ((Wishes*)w)->split;
+    *count = 0;
+    for (uint64_t way = split ? 0 : 1; way < 2 && *count < asked; way++)
+        ((Found*)results)[(*count)++] = Found{{{m, n, k, way}}, split ? 4096u : 0u, 0, 1.0f, {0}};
     return 0;
 }
 API int cublasLtMatmul(void*, void* p, const void* alpha, const void* A, void* a, const void* B, void* b, const void* beta,
@@ -333,6 +362,8 @@ API int cublasLtMatmul(void*, void* p, const void* alpha, const void* A, void* a
     check(D, 4 * z.distance * z.columns, "the result of a product is too short");
     check(scratch, bytes, "the scratch of a product is too short");
     if (misfortune("product")) return 13;
+    if (chosen->data[3] == 0 && faulty("first", "refuses")) return 13;
+    if (chosen->data[3] == 0 && faulty("first", "nothing")) return 0;
     return queue(stream, [=] {
         const float *first = (const float*)A, *second = (const float*)B;
         if (bytes) memset(scratch, 0xff, bytes);
@@ -369,12 +400,12 @@ static void set_value(void* values, const Tensor& t, size_t place, float value) 
     if (t.type == 9) ((uint16_t*)values)[place] = shortened(value);
     else ((float*)values)[place] = value;
 }
-API size_t cudnnGetVersion() { return setting("STAND_IN_CUDNN", 91002); }
+API size_t cudnnGetVersion() { return setting("STAND_IN_CUDNN", CUDNN); }
 API void cudnnGetLastErrorString(char* text, size_t len) { snprintf(text, len, "as the stand-in says"); }
 API int cudnnCreate(void** handle) { *handle = calloc(1, sizeof(void*)); return 0; }
 API int cudnnDestroy(void* handle) { free(handle); return 0; }
 API int cudnnSetStream(void* handle, void* stream) { *(void**)handle = stream; return 0; }
-API int cudnnCreateTensorDescriptor(void** t) { *t = new Tensor; return 0; }
+API int cudnnCreateTensorDescriptor(void** t) { *t = new Tensor; return BROKEN ? 1002 : 0; }
 API int cudnnDestroyTensorDescriptor(void* t) { delete (Tensor*)t; return 0; }
 API int cudnnSetTensor4dDescriptor(void* t, int format, int type, int n, int c, int h, int w) { return set(t, format, type, n, c, h, w); }
 API int cudnnCreateFilterDescriptor(void** t) { *t = new Tensor; return 0; }
@@ -443,6 +474,10 @@ static int convolve(int pass, void* handle, const void* alpha, const void* beta,
     const Tensor tx = *x, tw = *w, ty = *y;
     const Geometry geometry = *g;
     if (misfortune("convolution")) return 5000;
+    // An algorithm that was offered, and then does not do it.
+    bool first = algorithm == 0 && (faulty("first", "refuses") || faulty("first", "nothing"));
+    if (faulty("all", "refuses") || (first && faulty("first", "refuses"))) return 5000;
+    if (faulty("all", "nothing") || first) return 0;
     return queue(*(void**)handle, [=] {
         memset(scratch, 0xff, bytes);
         const Tensor& to = pass == 0 ? ty : pass == 1 ? tw : tx;
@@ -462,7 +497,7 @@ static int convolve(int pass, void* handle, const void* alpha, const void* beta,
             if (pass == 1) sums[b] += (double)get(X, tx, a) * get(Y, ty, d);
             if (pass == 2) sums[a] += (double)get(W, tw, b) * get(Y, ty, d);
         }
-        if (faulty("convolution", "wrong")) sums[sums.size() / 2] += 1;
+        if (faulty("convolution", "wrong")) sums[sums.size() / 2] *= 1.5;
         for (size_t at = 0; at < sums.size(); at++) set_value(out, to, at, (float)sums[at]);
     });
 }
@@ -488,3 +523,4 @@ API int cudnnTransformTensor(void* h, const void* alpha, T* x, const void* X, co
             set_value(Y, to, place(to, n, c, i, j), get(X, from, place(from, n, c, i, j)));
     });
 }
+#endif

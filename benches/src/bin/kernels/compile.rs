@@ -1,9 +1,9 @@
 //! From CUDA C++ to machine code: NVRTC, then the assembler.
 
 use crate::usage::{Usage, parse};
+use clapp_host_gpu::backend::gpu::cuda::nvrtc::{Nvrtc, Output};
 use clapp_host_gpu::backend::gpu::kernels;
 use clapp_host_gpu::backend::gpu::op::MapType;
-use cudarc::nvrtc::{CompileError, CompileOptions, compile_ptx_with_opts};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
@@ -48,23 +48,11 @@ impl Variant {
     }
 
     fn ptx(&self, source: &str) -> Result<String, String> {
-        let arch = match self.capability {
-            75 => "compute_75",
-            80 => "compute_80",
-            90 => "compute_90",
-            other => return Err(format!("no architecture {other}")),
-        };
-        let options = CompileOptions {
-            arch: Some(arch),
-            options: kernels::options(self.maps, self.deterministic),
-            name: Some("kernels.cu".into()),
-            ..CompileOptions::default()
-        };
-        match compile_ptx_with_opts(source, options) {
-            Ok(ptx) => Ok(ptx.to_src()),
-            Err(CompileError::CompileError { log, .. }) => Err(format!("NVRTC\n{}", log.to_string_lossy().trim_end())),
-            Err(error) => Err(format!("NVRTC: {error}")),
-        }
+        let nvrtc = Nvrtc::get().map_err(|error| error.to_string())?;
+        let machine = format!("--gpu-architecture=compute_{}", self.capability);
+        let options = [vec![machine], kernels::options(self.maps, self.deterministic)].concat();
+        let text = nvrtc.compile(source, &options, Output::Ptx).map_err(|reason| format!("NVRTC: {reason}"))?;
+        Ok(String::from_utf8_lossy(&text).trim_end_matches('\0').to_string())
     }
 }
 

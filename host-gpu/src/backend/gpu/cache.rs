@@ -36,18 +36,24 @@ impl Cache {
         Self { folder: own.or_else(|| shared().or_else(home).map(|folder| folder.join("clapp"))) }
     }
 
-    /// What was made from `parts` before, or what `make` makes now.
+    /// What was made from `parts` before, or what `make` makes now. What `check` refuses is given, but not kept, and not
+    /// taken from the folder.
     ///
     /// # Errors
     /// What `make` gives.
-    pub fn get<E>(&self, parts: &[&str], make: impl FnOnce() -> Result<Vec<u8>, E>) -> Result<Vec<u8>, E> {
+    pub fn get<E>(
+        &self,
+        parts: &[&str],
+        check: impl Fn(&[u8]) -> Result<(), String>,
+        make: impl FnOnce() -> Result<Vec<u8>, E>,
+    ) -> Result<Vec<u8>, E> {
         let path = self.folder.as_ref().map(|folder| folder.join(format!("{}.kernels", name(parts))));
         let kept = path.as_ref().and_then(|path| std::fs::read(path).ok());
-        if let Some(content) = kept.as_deref().and_then(whole) {
+        if let Some(content) = kept.as_deref().and_then(whole).filter(|content| check(content).is_ok()) {
             return Ok(content.to_vec());
         }
         let content = make()?;
-        if let Some(path) = path {
+        if let Some(path) = path.filter(|_| check(&content).is_ok()) {
             let file = [MARK, sum(&content).as_bytes(), b"\n", &content].concat();
             // The kernels are there, kept or not: a folder that cannot be written is no reason to stop.
             let _ = write_atomically(&path, &file);
@@ -79,6 +85,10 @@ mod tests {
     use std::cell::Cell;
     use std::convert::Infallible;
 
+    fn fine(content: &[u8]) -> Result<(), String> {
+        if content.is_empty() { Err("empty".into()) } else { Ok(()) }
+    }
+
     /// Asks the cache; says what it gave, and whether that was made now.
     fn ask(cache: &Cache, parts: &[&str], content: &[u8]) -> (Vec<u8>, bool) {
         let made = Cell::new(false);
@@ -86,7 +96,7 @@ mod tests {
             made.set(true);
             Ok::<_, Infallible>(content.to_vec())
         };
-        let Ok(given) = cache.get(parts, make);
+        let Ok(given) = cache.get(parts, fine, make);
         (given, made.get())
     }
 
@@ -128,9 +138,23 @@ mod tests {
     }
 
     #[test]
+    fn what_is_refused_is_neither_kept_nor_taken() {
+        let place = tempfile::tempdir().unwrap();
+        let cache = Cache::at(place.path());
+        assert_eq!(ask(&cache, &["x"], b""), (Vec::new(), true));
+        assert!(files(place.path()).is_empty());
+        // One that an older program has kept, with a right checksum, is replaced.
+        ask(&cache, &["x"], b"content");
+        let path = files(place.path()).remove(0);
+        std::fs::write(&path, [MARK, sum(b"").as_bytes(), b"\n"].concat()).unwrap();
+        assert_eq!(ask(&cache, &["x"], b"content"), (b"content".to_vec(), true));
+        assert_eq!(ask(&cache, &["x"], b"other"), (b"content".to_vec(), false));
+    }
+
+    #[test]
     fn nothing_is_kept_of_a_failure_or_where_nothing_can_be_written() {
         let place = tempfile::tempdir().unwrap();
-        assert_eq!(Cache::at(place.path()).get(&["x"], || Err("no")), Err("no"));
+        assert_eq!(Cache::at(place.path()).get(&["x"], fine, || Err("no")), Err("no"));
         assert!(files(place.path()).is_empty());
         let file = place.path().join("file");
         std::fs::write(&file, "").unwrap();

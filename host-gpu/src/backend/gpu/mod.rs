@@ -8,6 +8,7 @@ mod cache;
 pub mod cuda;
 mod device;
 pub mod dry_run;
+mod elf;
 pub mod emulated;
 pub mod executor;
 pub mod feed;

@@ -142,7 +142,8 @@ impl Bench {
             Probe::Library(library) => {
                 let open = library.require()?;
                 let of = if library == Library::Driver { "CUDA " } else { "" };
-                Ok(format!("{of}{} ({})", open.version, open.name))
+                let path = open.path.as_ref().map_or(open.name.clone(), |path| path.display().to_string());
+                Ok(format!("{of}{} ({path})", open.version))
             }
             Probe::Gpu => {
                 let device = self.gpu()?;
@@ -153,9 +154,17 @@ impl Bench {
             // Kernels are compiled for the GPU that is there; without one, for the newest that the compiler knows.
             Probe::Compilation => Ok(compile::check(self.gpu().ok().map(|device| device.capability))?),
             Probe::Launch(precision) => proof::launch(self.executor(probe)?, precision),
-            Probe::Product(precision) => proof::product(self.executor(probe)?, precision),
+            Probe::Product(precision) => {
+                let cuda = self.executor(probe)?;
+                let before = cuda.dropped().len();
+                let said = proof::product(cuda, precision)?;
+                Ok(with_dropped(said, &cuda.dropped()[before..]))
+            }
             Probe::Convolution(pass, precision, deterministic) => {
-                proof::convolution(self.executor(probe)?, pass, precision, deterministic)
+                let cuda = self.executor(probe)?;
+                let before = cuda.dropped().len();
+                let said = proof::convolution(cuda, pass, precision, deterministic)?;
+                Ok(with_dropped(said, &cuda.dropped()[before..]))
             }
             Probe::Capture(precision) => proof::capture(self.executor(probe)?, precision),
             Probe::Memory => memory(self.executor(probe)?),
@@ -175,6 +184,11 @@ impl Bench {
         }
         self.executor.as_ref().map(|(_, cuda)| cuda).ok_or_else(|| found::no_such(self.device))
     }
+}
+
+/// Algorithms that a library has offered and that fail are told, though another one has been taken.
+fn with_dropped(said: String, dropped: &[String]) -> String {
+    if dropped.is_empty() { said } else { format!("{said}; passed over: {}", dropped.join("; ")) }
 }
 
 /// A library that is missing has failed; what needs it was not run.

@@ -1,22 +1,10 @@
 //! cuDNN's algorithms for the three passes, under one name: which there are, how much memory they want, running one.
 
 use super::super::op::Pass;
-use super::choice::Candidate;
+use super::calls::Status;
+use super::cudnn::{Cudnn, Descriptor, Find, Guess, Handle, Performance, Run, Workspace};
 use super::descriptors::Descriptors;
-use cudarc::cudnn::result::{self, CudnnError};
-use cudarc::cudnn::sys;
 use std::ffi::{c_int, c_void};
-
-/// An algorithm of a pass.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Algorithm {
-    /// For [`Pass::Forward`].
-    Forward(sys::cudnnConvolutionFwdAlgo_t),
-    /// For [`Pass::WeightGradient`].
-    Weights(sys::cudnnConvolutionBwdFilterAlgo_t),
-    /// For [`Pass::InputGradient`].
-    Input(sys::cudnnConvolutionBwdDataAlgo_t),
-}
 
 /// Memory of the device on which algorithms are tried; its content is overwritten.
 #[derive(Debug, Clone, Copy)]
@@ -34,208 +22,137 @@ fn pointer(address: u64) -> *mut c_void {
     address as *mut c_void
 }
 
+/// The functions of a pass.
+struct Functions {
+    guess: Guess,
+    find: Find,
+    workspace: Workspace,
+    run: Run,
+}
+
+fn functions(cudnn: &Cudnn, pass: Pass) -> Functions {
+    match pass {
+        Pass::Forward => Functions {
+            guess: cudnn.cudnnGetConvolutionForwardAlgorithm_v7,
+            find: cudnn.cudnnFindConvolutionForwardAlgorithmEx,
+            workspace: cudnn.cudnnGetConvolutionForwardWorkspaceSize,
+            run: cudnn.cudnnConvolutionForward,
+        },
+        Pass::WeightGradient => Functions {
+            guess: cudnn.cudnnGetConvolutionBackwardFilterAlgorithm_v7,
+            find: cudnn.cudnnFindConvolutionBackwardFilterAlgorithmEx,
+            workspace: cudnn.cudnnGetConvolutionBackwardFilterWorkspaceSize,
+            run: cudnn.cudnnConvolutionBackwardFilter,
+        },
+        Pass::InputGradient => Functions {
+            guess: cudnn.cudnnGetConvolutionBackwardDataAlgorithm_v7,
+            find: cudnn.cudnnFindConvolutionBackwardDataAlgorithmEx,
+            workspace: cudnn.cudnnGetConvolutionBackwardDataWorkspaceSize,
+            run: cudnn.cudnnConvolutionBackwardData,
+        },
+    }
+}
+
+/// The descriptors of the operands and of the result, as the pass names them.
+fn in_order(pass: Pass, of: &Descriptors) -> [Descriptor; 3] {
+    let (x, w, y) = (of.x.raw(), of.w.raw(), of.y.raw());
+    match pass {
+        Pass::Forward => [x, w, y],
+        Pass::WeightGradient => [x, y, w],
+        Pass::InputGradient => [w, y, x],
+    }
+}
+
 /// The algorithms for a pass, fastest first: as measured on `trial`, or as cuDNN guesses.
+///
+/// # Errors
+/// cuDNN's status.
 ///
 /// # Safety
 /// The handle and the descriptors live; the memory of `trial` is as long as the descriptors say.
 pub unsafe fn candidates(
-    handle: sys::cudnnHandle_t,
+    cudnn: &Cudnn,
+    handle: Handle,
     pass: Pass,
     of: &Descriptors,
     trial: Option<Trial>,
-) -> Result<Vec<Candidate<Algorithm>>, CudnnError> {
-    let (x, w, y, geometry) = (of.x.0, of.w.0, of.y.0, of.geometry.0);
-    let most = MOST as c_int;
-    let mut count: c_int = 0;
-    let n = &raw mut count;
-    let given = |count: c_int| usize::try_from(count).unwrap_or(0).min(MOST);
-    match pass {
-        Pass::Forward => {
-            // SAFETY: plain numbers, for all of which 0 is a value.
-            let mut list: [sys::cudnnConvolutionFwdAlgoPerf_t; MOST] = unsafe { std::mem::zeroed() };
-            // SAFETY: cuDNN writes at most so many results as it is told; the rest is the caller's promise.
-            unsafe {
-                match trial {
-                    None => {
-                        result::get_convolution_forward_algorithm(handle, x, w, geometry, y, most, n, list.as_mut_ptr())
-                    }
-                    Some(Trial { operands: [a, b, out], scratch: (at, bytes) }) => {
-                        sys::cudnnFindConvolutionForwardAlgorithmEx(
-                            handle,
-                            x,
-                            pointer(a),
-                            w,
-                            pointer(b),
-                            geometry,
-                            y,
-                            pointer(out),
-                            most,
-                            n,
-                            list.as_mut_ptr(),
-                            pointer(at),
-                            bytes,
-                        )
-                        .result()
-                    }
-                }
-            }?;
-            let candidate = |one: &sys::cudnnConvolutionFwdAlgoPerf_t| Candidate {
-                algorithm: Algorithm::Forward(one.algo),
-                status: one.status,
-                memory: one.memory,
-                determinism: one.determinism,
-                math: one.mathType,
-            };
-            Ok(list[..given(count)].iter().map(candidate).collect())
+) -> Result<Vec<Performance>, Status> {
+    let ([a, b, out], geometry) = (in_order(pass, of), of.geometry.raw());
+    let functions = functions(cudnn, pass);
+    let (mut list, mut count) = ([Performance::default(); MOST], 0);
+    let (most, count_at, list_at) = (MOST as c_int, &raw mut count, list.as_mut_ptr());
+    // SAFETY: cuDNN writes at most so many results as it is told; the rest is the caller's promise.
+    let status = unsafe {
+        match trial {
+            None => (functions.guess)(handle, a, b, geometry, out, most, count_at, list_at),
+            Some(Trial { operands, scratch }) => {
+                let [first, second, result] = operands.map(pointer);
+                let at = pointer(scratch.0);
+                (functions.find)(
+                    handle, a, first, b, second, geometry, out, result, most, count_at, list_at, at, scratch.1,
+                )
+            }
         }
-        Pass::WeightGradient => {
-            // SAFETY: as above.
-            let mut list: [sys::cudnnConvolutionBwdFilterAlgoPerf_t; MOST] = unsafe { std::mem::zeroed() };
-            // SAFETY: as above.
-            unsafe {
-                match trial {
-                    None => result::get_convolution_backward_filter_algorithm(
-                        handle,
-                        x,
-                        y,
-                        geometry,
-                        w,
-                        most,
-                        n,
-                        list.as_mut_ptr(),
-                    ),
-                    Some(Trial { operands: [a, b, out], scratch: (at, bytes) }) => {
-                        sys::cudnnFindConvolutionBackwardFilterAlgorithmEx(
-                            handle,
-                            x,
-                            pointer(a),
-                            y,
-                            pointer(b),
-                            geometry,
-                            w,
-                            pointer(out),
-                            most,
-                            n,
-                            list.as_mut_ptr(),
-                            pointer(at),
-                            bytes,
-                        )
-                        .result()
-                    }
-                }
-            }?;
-            let candidate = |one: &sys::cudnnConvolutionBwdFilterAlgoPerf_t| Candidate {
-                algorithm: Algorithm::Weights(one.algo),
-                status: one.status,
-                memory: one.memory,
-                determinism: one.determinism,
-                math: one.mathType,
-            };
-            Ok(list[..given(count)].iter().map(candidate).collect())
-        }
-        Pass::InputGradient => {
-            // SAFETY: as above.
-            let mut list: [sys::cudnnConvolutionBwdDataAlgoPerf_t; MOST] = unsafe { std::mem::zeroed() };
-            // SAFETY: as above.
-            unsafe {
-                match trial {
-                    None => result::get_convolution_backward_data_algorithm(
-                        handle,
-                        w,
-                        y,
-                        geometry,
-                        x,
-                        most,
-                        n,
-                        list.as_mut_ptr(),
-                    ),
-                    Some(Trial { operands: [a, b, out], scratch: (at, bytes) }) => {
-                        sys::cudnnFindConvolutionBackwardDataAlgorithmEx(
-                            handle,
-                            w,
-                            pointer(a),
-                            y,
-                            pointer(b),
-                            geometry,
-                            x,
-                            pointer(out),
-                            most,
-                            n,
-                            list.as_mut_ptr(),
-                            pointer(at),
-                            bytes,
-                        )
-                        .result()
-                    }
-                }
-            }?;
-            let candidate = |one: &sys::cudnnConvolutionBwdDataAlgoPerf_t| Candidate {
-                algorithm: Algorithm::Input(one.algo),
-                status: one.status,
-                memory: one.memory,
-                determinism: one.determinism,
-                math: one.mathType,
-            };
-            Ok(list[..given(count)].iter().map(candidate).collect())
-        }
-    }
+    };
+    if status == 0 { Ok(list[..usize::try_from(count).unwrap_or(0).min(MOST)].to_vec()) } else { Err(status) }
 }
 
-/// Bytes of scratch that an algorithm wants; an error where it cannot compute this after all.
+/// Bytes of scratch that an algorithm wants.
+///
+/// # Errors
+/// cuDNN's status, where it cannot compute this after all.
 ///
 /// # Safety
 /// The handle and the descriptors live.
 pub unsafe fn workspace(
-    handle: sys::cudnnHandle_t,
+    cudnn: &Cudnn,
+    handle: Handle,
+    pass: Pass,
     of: &Descriptors,
-    algorithm: Algorithm,
-) -> Result<usize, CudnnError> {
-    let (x, w, y, geometry) = (of.x.0, of.w.0, of.y.0, of.geometry.0);
+    algorithm: c_int,
+) -> Result<usize, Status> {
+    let ([a, b, out], mut bytes) = (in_order(pass, of), 0);
     // SAFETY: the caller's promise.
-    unsafe {
-        match algorithm {
-            Algorithm::Forward(algorithm) => {
-                result::get_convolution_forward_workspace_size(handle, x, w, geometry, y, algorithm)
-            }
-            Algorithm::Weights(algorithm) => {
-                result::get_convolution_backward_filter_workspace_size(handle, x, y, geometry, w, algorithm)
-            }
-            Algorithm::Input(algorithm) => {
-                result::get_convolution_backward_data_workspace_size(handle, w, y, geometry, x, algorithm)
-            }
-        }
-    }
+    let status =
+        unsafe { (functions(cudnn, pass).workspace)(handle, a, b, of.geometry.raw(), out, algorithm, &raw mut bytes) };
+    if status == 0 { Ok(bytes) } else { Err(status) }
 }
 
-/// Queues an algorithm on the handle's stream.
+/// Queues an algorithm on the handle's stream; gives cuDNN's status.
 ///
 /// # Safety
 /// The handle and the descriptors live; operands, result and scratch are the device's, as long as the descriptors and
 /// [`workspace`] say, and stay until all that is queued has run.
 pub unsafe fn run(
-    handle: sys::cudnnHandle_t,
+    cudnn: &Cudnn,
+    handle: Handle,
+    pass: Pass,
     of: &Descriptors,
-    algorithm: Algorithm,
-    [a, b, out]: [u64; 3],
+    algorithm: c_int,
+    operands: [u64; 3],
     scratch: (u64, usize),
-) -> Result<(), CudnnError> {
-    let (x, w, y, geometry) = (of.x.0, of.w.0, of.y.0, of.geometry.0);
+) -> Status {
+    let [a, b, out] = in_order(pass, of);
     let (one, zero) = (1.0_f32, 0.0_f32);
     let (one, zero) = ((&raw const one).cast::<c_void>(), (&raw const zero).cast::<c_void>());
-    let [a, b, out, at] = [a, b, out, scratch.0].map(pointer);
-    let bytes = scratch.1;
+    let [first, second, result] = operands.map(pointer);
+    let at = pointer(scratch.0);
     // SAFETY: the caller's promise; the two factors are read before the call returns.
     unsafe {
-        match algorithm {
-            Algorithm::Forward(algorithm) => {
-                result::convolution_forward(handle, one, x, a, w, b, geometry, algorithm, at, bytes, zero, y, out)
-            }
-            Algorithm::Weights(algorithm) => result::convolution_backward_filter(
-                handle, one, x, a, y, b, geometry, algorithm, at, bytes, zero, w, out,
-            ),
-            Algorithm::Input(algorithm) => {
-                result::convolution_backward_data(handle, one, w, a, y, b, geometry, algorithm, at, bytes, zero, x, out)
-            }
-        }
+        (functions(cudnn, pass).run)(
+            handle,
+            one,
+            a,
+            first,
+            b,
+            second,
+            of.geometry.raw(),
+            algorithm,
+            at,
+            scratch.1,
+            zero,
+            out,
+            result,
+        )
     }
 }

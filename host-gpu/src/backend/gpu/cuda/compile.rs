@@ -1,14 +1,15 @@
 //! The own kernels, compiled for the GPU that is there.
 
 use super::super::cache::Cache;
+use super::super::elf;
 use super::super::executor::GpuError;
 use super::super::kernels;
 use super::super::op::MapType;
 use super::errors::failed;
+use super::found;
 use super::libraries::{Library, Version};
+use super::nvrtc::{Nvrtc, Output};
 use crate::memory::readable;
-use cudarc::nvrtc::{result, sys};
-use std::ffi::{CString, c_char, c_int};
 use std::time::Instant;
 
 /// What the kernels are compiled for, and how.
@@ -68,18 +69,26 @@ pub fn kernels(build: &Build, cache: &Cache) -> Result<Vec<u8>, GpuError> {
     compile(&kernels::source(), build, cache)
 }
 
-/// As [`kernels()`], of any source.
+/// As [`kernels()`], of any source. An image that the cache holds needs no compiler.
 ///
 /// # Errors
 /// As there.
 pub fn compile(source: &str, build: &Build, cache: &Cache) -> Result<Vec<u8>, GpuError> {
-    let version = Library::Nvrtc.require()?.version;
-    let target = build.target(&supported()?, version)?;
-    let options = build.options(&target);
-    let version = version.to_string();
-    let mut parts = vec![source, &version];
+    let [major, minor] = build.capability;
+    let options = build.options(&Target::Real(10 * major + minor));
+    let mut parts = vec![source];
     parts.extend(options.iter().map(String::as_str));
-    cache.get(&parts, || run(source, &options, &target))
+    cache.get(&parts, elf::check, || {
+        let version = Library::Nvrtc.require()?.version;
+        found::goes_with_driver(Library::Nvrtc)?;
+        let nvrtc = Nvrtc::get()?;
+        let what = "asking NVRTC for the machines that it knows";
+        let target = build.target(&nvrtc.machines().map_err(|reason| failed(what, reason))?, version)?;
+        let options = build.options(&target);
+        let output = if matches!(target, Target::Real(_)) { Output::Cubin } else { Output::Ptx };
+        let compiled = nvrtc.compile(source, &options, output);
+        compiled.map_err(|reason| failed(format!("compiling the kernels ({})", options.join(" ")), reason))
+    })
 }
 
 /// Compiles all kernels anew, for a GPU of this compute capability, else for the newest machine that NVRTC knows; says what
@@ -88,8 +97,8 @@ pub fn compile(source: &str, build: &Build, cache: &Cache) -> Result<Vec<u8>, Gp
 /// # Errors
 /// As [`kernels()`].
 pub fn check(capability: Option<[i32; 2]>) -> Result<String, GpuError> {
-    Library::Nvrtc.require()?;
-    let newest = supported()?.into_iter().max().unwrap_or(0);
+    let machines = Nvrtc::get()?.machines().map_err(|reason| failed("asking NVRTC for its machines", reason))?;
+    let newest = machines.into_iter().max().unwrap_or(0);
     let build = Build {
         capability: capability.unwrap_or([newest / 10, newest % 10]),
         maps: MapType::F32,
@@ -97,66 +106,15 @@ pub fn check(capability: Option<[i32; 2]>) -> Result<String, GpuError> {
     };
     let start = Instant::now();
     let image = kernels(&build, &Cache::none())?;
+    // Text for the driver is no ELF; what is meant for this GPU must be one.
+    if !image.starts_with(b"//") {
+        elf::check(&image)
+            .map_err(|reason| failed("compiling the kernels", format!("the image is not whole: {reason}")))?;
+    }
     let [major, minor] = build.capability;
     let seconds = start.elapsed().as_secs_f64();
     let size = readable(image.len());
     Ok(format!("all kernels, for compute capability {major}.{minor}, in {seconds:.1} s: {size}"))
-}
-
-/// The machines that NVRTC knows; [`Library::require`] must have said that it is there.
-fn supported() -> Result<Vec<i32>, GpuError> {
-    let what = "asking NVRTC for the machines that it knows";
-    let mut count: c_int = 0;
-    // SAFETY: NVRTC writes one integer, and then as many as it has said.
-    let machines = unsafe {
-        sys::nvrtcGetNumSupportedArchs(&raw mut count).result().map_err(|error| failed(what, error.to_string()))?;
-        let mut machines = vec![0; usize::try_from(count).unwrap_or(0)];
-        sys::nvrtcGetSupportedArchs(machines.as_mut_ptr()).result().map_err(|error| failed(what, error.to_string()))?;
-        machines
-    };
-    Ok(machines)
-}
-
-/// A program of NVRTC.
-struct Program(sys::nvrtcProgram);
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        // SAFETY: it was made by NVRTC and is given back once. Nobody can do anything about a failure.
-        let _ = unsafe { result::destroy_program(self.0) };
-    }
-}
-
-fn run(source: &str, options: &[String], target: &Target) -> Result<Vec<u8>, GpuError> {
-    let what = format!("compiling the kernels ({})", options.join(" "));
-    let refused = |error: result::NvrtcError| failed(&*what, error.to_string());
-    let source = CString::new(source).map_err(|error| failed(&*what, error.to_string()))?;
-    let program = Program(result::create_program(&source, Some(c"kernels.cu")).map_err(refused)?);
-    // SAFETY: the program was made above and lives until the end of this function; NVRTC says how much it writes, and
-    // gets as much room.
-    unsafe {
-        if let Err(error) = result::compile_program(program.0, options) {
-            let log = result::get_program_log(program.0).unwrap_or_default();
-            let log: Vec<u8> = log.into_iter().map(|byte: c_char| byte as u8).take_while(|byte| *byte != 0).collect();
-            return Err(failed(what, format!("{error}\n{}", String::from_utf8_lossy(&log).trim_end())));
-        }
-        let mut len = 0;
-        let image = match target {
-            Target::Real(_) => {
-                sys::nvrtcGetCUBINSize(program.0, &raw mut len).result().map_err(refused)?;
-                let mut image = vec![0_u8; len];
-                sys::nvrtcGetCUBIN(program.0, image.as_mut_ptr().cast()).result().map_err(refused)?;
-                image
-            }
-            Target::Virtual(_) => {
-                sys::nvrtcGetPTXSize(program.0, &raw mut len).result().map_err(refused)?;
-                let mut image = vec![0_u8; len];
-                sys::nvrtcGetPTX(program.0, image.as_mut_ptr().cast()).result().map_err(refused)?;
-                image
-            }
-        };
-        Ok(image)
-    }
 }
 
 #[cfg(test)]
@@ -204,11 +162,11 @@ mod tests {
             assert!(image.starts_with(b"\x7fELF"), "{capability:?}");
             assert_eq!(compile(source, &build(capability), &cache).unwrap(), image);
         }
-        // A GPU that this compiler does not know yet is served with text that its driver translates.
+        // A GPU that this compiler does not know yet is served with text that its driver translates; it is not kept.
         let image = compile(source, &build([99, 0]), &cache).unwrap();
         assert!(String::from_utf8_lossy(&image).contains(".entry twice("));
         assert_eq!(image.last(), Some(&0));
-        assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), 4);
+        assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), 3);
         let error = compile("#line 7 \"own.cu\"\nint x = y;", &build([8, 0]), &cache).unwrap_err().to_string();
         assert!(error.contains("own.cu(7)") && error.contains("\"y\""), "{error}");
         for maps in [MapType::F32, MapType::Bf16] {

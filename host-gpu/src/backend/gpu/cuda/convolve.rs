@@ -10,15 +10,17 @@
 use super::super::executor::GpuError;
 use super::super::op::{Convolution, MapType, Pass};
 use super::super::precision::Precision;
-use super::algorithms::{self, Algorithm, Trial};
+use super::algorithms::{self, Trial};
+use super::calls::Status;
 use super::choice::{self, WORKSPACE};
+use super::cudnn::{Cudnn, Handle};
 use super::descriptors::{Descriptors, Layout, Sizes, Tensor, lengths};
-use super::errors::{cudnn, failed};
-use cudarc::cudnn::{result, sys};
-use cudarc::driver::{CudaStream, result as cuda};
+use super::errors::failed;
+use super::trial::{self, Tried};
+use cudarc::driver::CudaStream;
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::ffi::c_void;
+use std::ffi::{c_int, c_void};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -26,13 +28,14 @@ use std::sync::Arc;
 const ALIGNMENT: usize = 256;
 
 /// Statuses by which cuDNN says that it does not do what it is asked for: of its parameters, and of their combination.
-const REFUSED: std::ops::Range<u32> = 2000..4000;
+const REFUSED: std::ops::Range<Status> = 2000..4000;
 
 /// How one pass of one convolution is computed.
 #[derive(Debug)]
 struct Plan {
+    pass: Pass,
     descriptors: Descriptors,
-    algorithm: Algorithm,
+    algorithm: c_int,
     workspace: usize,
     turned: Option<Turned>,
 }
@@ -56,17 +59,20 @@ impl Plan {
 #[derive(Debug)]
 pub struct Convolutions {
     plans: RefCell<HashMap<(Pass, Convolution), Rc<Plan>>>,
-    handle: sys::cudnnHandle_t,
+    /// Algorithms that cuDNN has offered and that have failed when they were tried.
+    dropped: RefCell<Vec<String>>,
+    cudnn: &'static Cudnn,
+    handle: Handle,
     precision: Precision,
     deterministic: bool,
     /// The handle's, which must live as long.
-    _stream: Arc<CudaStream>,
+    stream: Arc<CudaStream>,
 }
 
 impl Drop for Convolutions {
     fn drop(&mut self) {
         // SAFETY: it was made by `new` and is given back once. Nobody can do anything about a failure.
-        let _ = unsafe { result::destroy_handle(self.handle) };
+        let _ = unsafe { (self.cudnn.cudnnDestroy)(self.handle) };
     }
 }
 
@@ -74,14 +80,23 @@ impl Convolutions {
     /// On `stream`, whose context is the thread's.
     ///
     /// # Errors
-    /// Where cuDNN cannot start.
+    /// Where cuDNN is missing or cannot start.
     pub fn new(stream: &Arc<CudaStream>, precision: Precision, deterministic: bool) -> Result<Self, GpuError> {
-        let handle = result::create_handle().map_err(cudnn("starting cuDNN"))?;
-        let plans = RefCell::default();
-        let all = Self { plans, handle, precision, deterministic, _stream: Arc::clone(stream) };
+        let cudnn = Cudnn::get()?;
+        let mut handle = std::ptr::null_mut();
+        // SAFETY: it writes one pointer.
+        cudnn.check("starting cuDNN", unsafe { (cudnn.cudnnCreate)(&raw mut handle) })?;
+        let (plans, dropped, stream) = (RefCell::default(), RefCell::default(), Arc::clone(stream));
+        let all = Self { plans, dropped, cudnn, handle, precision, deterministic, stream };
         // SAFETY: the stream lives as long as the handle.
-        unsafe { result::set_stream(handle, stream.cu_stream().cast()) }.map_err(cudnn("starting cuDNN"))?;
+        let set = unsafe { (cudnn.cudnnSetStream)(handle, all.stream.cu_stream().cast()) };
+        cudnn.check("starting cuDNN", set)?;
         Ok(all)
+    }
+
+    /// Algorithms that were offered and have failed when they were tried, each with the convolution and the reason.
+    pub fn dropped(&self) -> Vec<String> {
+        self.dropped.borrow().clone()
     }
 
     /// Bytes of scratch that [`Convolutions::run`] wants.
@@ -107,31 +122,35 @@ impl Convolutions {
         scratch: (u64, usize),
     ) -> Result<(), GpuError> {
         let plan = self.plan(pass, shape)?;
-        let what = name(pass, shape, self.precision);
+        let what = || name(pass, shape, self.precision);
         if scratch.1 < plan.scratch() {
-            return Err(failed(what, format!("{} bytes of scratch, {} are wanted", scratch.1, plan.scratch())));
+            return Err(failed(what(), format!("{} bytes of scratch, {} are wanted", scratch.1, plan.scratch())));
         }
         // SAFETY: the plan's descriptors are those of the shape; the rest is the caller's promise.
+        unsafe { self.execute(&plan, operands, scratch.0) }.map_err(|reason| failed(what(), reason))
+    }
+
+    /// Queues a plan; the error is cuDNN's.
+    ///
+    /// # Safety
+    /// As for [`Convolutions::run`], with as much scratch as the plan wants.
+    unsafe fn execute(&self, plan: &Plan, operands: [u64; 3], scratch: u64) -> Result<(), String> {
+        // SAFETY: the caller's promise.
+        let run = |operands, at| unsafe {
+            let (pass, of, scratch) = (plan.pass, &plan.descriptors, (at, plan.workspace));
+            self.said(algorithms::run(self.cudnn, self.handle, pass, of, plan.algorithm, operands, scratch))
+        };
+        let Some(turned) = &plan.turned else { return run(operands, scratch) };
+        let [a, b, _] = turned.bytes;
+        let own = [scratch, scratch + a as u64, scratch + (a + b) as u64];
+        let workspace = scratch + turned.bytes.iter().sum::<usize>() as u64;
+        // SAFETY: as above.
         unsafe {
-            let Some(turned) = &plan.turned else {
-                return algorithms::run(
-                    self.handle,
-                    &plan.descriptors,
-                    plan.algorithm,
-                    operands,
-                    (scratch.0, plan.workspace),
-                )
-                .map_err(cudnn(&what));
-            };
-            let [a, b, _] = turned.bytes;
-            let own = [scratch.0, scratch.0 + a as u64, scratch.0 + (a + b) as u64];
-            let workspace = scratch.0 + turned.bytes.iter().sum::<usize>() as u64;
             for index in [0, 1] {
-                self.turn(&what, (&turned.given[index], operands[index]), (&turned.wanted[index], own[index]))?;
+                self.turn((&turned.given[index], operands[index]), (&turned.wanted[index], own[index]))?;
             }
-            algorithms::run(self.handle, &plan.descriptors, plan.algorithm, own, (workspace, plan.workspace))
-                .map_err(cudnn(&what))?;
-            self.turn(&what, (&turned.wanted[2], own[2]), (&turned.given[2], operands[2]))
+            run(own, workspace)?;
+            self.turn((&turned.wanted[2], own[2]), (&turned.given[2], operands[2]))
         }
     }
 
@@ -139,16 +158,18 @@ impl Convolutions {
     ///
     /// # Safety
     /// As for [`Convolutions::run`].
-    unsafe fn turn(&self, what: &str, from: (&Tensor, u64), to: (&Tensor, u64)) -> Result<(), GpuError> {
+    unsafe fn turn(&self, from: (&Tensor, u64), to: (&Tensor, u64)) -> Result<(), String> {
         let (one, zero) = (1.0_f32, 0.0_f32);
         let (one, zero) = ((&raw const one).cast::<c_void>(), (&raw const zero).cast::<c_void>());
+        let (source, out) = (from.1 as *const c_void, to.1 as *mut c_void);
         // SAFETY: the caller's promise; the two factors are read before the call returns.
-        unsafe {
-            let (source, out) = (from.1 as *const c_void, to.1 as *mut c_void);
-            sys::cudnnTransformTensor(self.handle, one, from.0.0, source, zero, to.0.0, out)
-        }
-        .result()
-        .map_err(cudnn(what))
+        self.said(unsafe {
+            (self.cudnn.cudnnTransformTensor)(self.handle, one, from.0.raw(), source, zero, to.0.raw(), out)
+        })
+    }
+
+    fn said(&self, status: Status) -> Result<(), String> {
+        if status == 0 { Ok(()) } else { Err(self.cudnn.words(status)) }
     }
 
     fn plan(&self, pass: Pass, shape: &Convolution) -> Result<Rc<Plan>, GpuError> {
@@ -157,106 +178,94 @@ impl Convolutions {
         }
         let what = name(pass, shape, self.precision);
         let sizes = Sizes::of(shape).ok_or_else(|| failed(&*what, "cuDNN counts in 32 bits"))?;
-        let mut plan = self.choose(pass, shape, &sizes, Layout::Nhwc).map_err(cudnn(&what))?;
+        let before = self.dropped.borrow().len();
+        let mut plan = self.choose(pass, shape, &sizes, Layout::Nhwc)?;
         if plan.is_none() && self.precision.maps() == MapType::F32 {
-            plan = self.choose(pass, shape, &sizes, Layout::Nchw).map_err(cudnn(&what))?;
+            plan = self.choose(pass, shape, &sizes, Layout::Nchw)?;
         }
-        let steadily = if self.deterministic { " that gives the same bits each time" } else { "" };
-        let plan = Rc::new(plan.ok_or_else(|| failed(what, format!("cuDNN has no algorithm for it{steadily}")))?);
+        let plan = Rc::new(plan.ok_or_else(|| {
+            let steadily = if self.deterministic { " that gives the same bits each time" } else { "" };
+            let tried = self.dropped.borrow()[before..].join("; ");
+            let tried = if tried.is_empty() { tried } else { format!("; those that it has offered fail: {tried}") };
+            failed(what, format!("cuDNN has no algorithm for it{steadily}{tried}"))
+        })?);
         self.plans.borrow_mut().insert((pass, *shape), Rc::clone(&plan));
         Ok(plan)
     }
 
-    /// The best algorithm for operands that lie so, if there is one.
-    fn choose(
-        &self,
-        pass: Pass,
-        shape: &Convolution,
-        sizes: &Sizes,
-        layout: Layout,
-    ) -> Result<Option<Plan>, result::CudnnError> {
+    /// The best algorithm for operands that lie so, if there is one that works: each is run once before it is taken.
+    fn choose(&self, pass: Pass, shape: &Convolution, sizes: &Sizes, layout: Layout) -> Result<Option<Plan>, GpuError> {
+        let what = name(pass, shape, self.precision);
+        let told = |status: Status| failed(&*what, self.cudnn.words(status));
         let maps = self.precision.maps();
-        let descriptors = Descriptors::new(shape, sizes, maps, layout)?;
-        descriptors.geometry.set_math(choice::math(self.precision))?;
-        // Where the same bits are wanted each time, so is the same algorithm: it may not depend on a clock.
-        let trial = if self.deterministic { None } else { TrialMemory::new(pass, shape, maps) };
-        // SAFETY: handle and descriptors live, and the trial's memory is that of the shape.
-        let found = unsafe {
-            let measured = trial.as_ref().map(|trial| trial.trial);
-            match algorithms::candidates(self.handle, pass, &descriptors, measured) {
-                Err(_) if measured.is_some() => algorithms::candidates(self.handle, pass, &descriptors, None),
-                found => found,
-            }
+        let described = |math: c_int| -> Result<Descriptors, Status> {
+            let descriptors = Descriptors::new(self.cudnn, shape, sizes, maps, layout)?;
+            descriptors.geometry.set_math(self.cudnn, math)?;
+            Ok(descriptors)
         };
-        let found = match found {
+        let bytes = lengths(pass, shape).map(|len| len * maps.bytes());
+        let math = choice::math(self.precision);
+        let found = match self.candidates(pass, &described(math).map_err(told)?, bytes) {
             // That there is nothing for this order may be told as an error.
-            Err(error) if REFUSED.contains(&(error.0 as u32)) => Vec::new(),
-            found => found?,
+            Err(status) if REFUSED.contains(&status) => Vec::new(),
+            found => found.map_err(told)?,
         };
-        let found = choice::rank(found, self.precision, self.deterministic);
-        for candidate in found {
-            if self.precision != Precision::F32 {
-                descriptors.geometry.set_math(candidate.math)?;
-            }
+        for candidate in choice::rank(found, pass, self.precision, self.deterministic) {
+            let exact = self.precision == Precision::F32;
+            let descriptors = described(if exact { math } else { candidate.math }).map_err(told)?;
+            let algorithm = candidate.algorithm;
             // SAFETY: handle and descriptors live.
-            if let Ok(workspace) = unsafe { algorithms::workspace(self.handle, &descriptors, candidate.algorithm) } {
-                let turned = match layout {
-                    Layout::Nhwc => None,
-                    Layout::Nchw => Some(Turned::new(pass, shape, sizes, maps)?),
-                };
-                return Ok(Some(Plan { descriptors, algorithm: candidate.algorithm, workspace, turned }));
+            let workspace = unsafe { algorithms::workspace(self.cudnn, self.handle, pass, &descriptors, algorithm) };
+            let Ok(workspace) = workspace else { continue };
+            let turned = match layout {
+                Layout::Nhwc => None,
+                Layout::Nchw => Some(Turned::new(self.cudnn, pass, shape, sizes, maps).map_err(told)?),
+            };
+            let plan = Plan { pass, descriptors, algorithm, workspace, turned };
+            let trying = format!("algorithm {algorithm} of {what}");
+            let tried = trial::once(&self.stream, &trying, bytes, plan.scratch(), maps, |memory| {
+                // SAFETY: the memory is of the plan's sizes, and stays until it has run.
+                unsafe { self.execute(&plan, memory.operands, memory.scratch.0) }
+            })?;
+            match tried {
+                Tried::Works | Tried::NoRoom => return Ok(Some(plan)),
+                Tried::Fails(reason) => self.dropped.borrow_mut().push(format!("{trying}: {reason}")),
             }
         }
         Ok(None)
     }
+
+    /// What cuDNN offers, fastest first.
+    fn candidates(
+        &self,
+        pass: Pass,
+        descriptors: &Descriptors,
+        bytes: [usize; 3],
+    ) -> Result<Vec<super::cudnn::Performance>, Status> {
+        // SAFETY: handle and descriptors live, and the trial's memory is that of the shape.
+        let ask = |trial| unsafe { algorithms::candidates(self.cudnn, self.handle, pass, descriptors, trial) };
+        // Where the same bits are wanted each time, so is the same algorithm: it may not depend on a clock.
+        let memory = if self.deterministic { None } else { trial::Memory::new(bytes, WORKSPACE) };
+        let measured = memory.as_ref().map(|memory| Trial { operands: memory.operands, scratch: memory.scratch });
+        match ask(measured) {
+            Err(_) if measured.is_some() => ask(None),
+            found => found,
+        }
+    }
 }
 
 impl Turned {
-    fn new(pass: Pass, shape: &Convolution, sizes: &Sizes, maps: MapType) -> Result<Self, result::CudnnError> {
+    fn new(cudnn: &Cudnn, pass: Pass, shape: &Convolution, sizes: &Sizes, maps: MapType) -> Result<Self, Status> {
         let Sizes { x, w, y } = *sizes;
         let [a, b, out] = match pass {
             Pass::Forward => [x, w, y],
             Pass::WeightGradient => [x, y, w],
             Pass::InputGradient => [w, y, x],
         };
-        let all = |layout| -> Result<[Tensor; 3], result::CudnnError> {
-            Ok([Tensor::new(maps, layout, a)?, Tensor::new(maps, layout, b)?, Tensor::new(maps, layout, out)?])
-        };
+        let one = |layout, sizes| Tensor::new(cudnn, maps, layout, sizes);
+        let all = |layout| -> Result<[Tensor; 3], Status> { Ok([one(layout, a)?, one(layout, b)?, one(layout, out)?]) };
         let bytes = lengths(pass, shape).map(|len| (len * maps.bytes()).next_multiple_of(ALIGNMENT));
         Ok(Self { given: all(Layout::Nhwc)?, wanted: all(Layout::Nchw)?, bytes })
-    }
-}
-
-/// Memory for trying algorithms, given back at once.
-struct TrialMemory {
-    trial: Trial,
-    address: u64,
-}
-
-impl TrialMemory {
-    /// `None` where the device has not so much left: then cuDNN guesses.
-    fn new(pass: Pass, shape: &Convolution, maps: MapType) -> Option<Self> {
-        let [a, b, out] = lengths(pass, shape).map(|len| (len * maps.bytes()).next_multiple_of(ALIGNMENT));
-        let operands = a + b + out;
-        // SAFETY: the memory is given back by `drop`; zeros are numbers in every type, and none of them is slow.
-        let address = unsafe {
-            let address = cuda::malloc_sync(operands + WORKSPACE).ok()?;
-            if cuda::memset_d8_sync(address, 0, operands).is_err() {
-                let _ = cuda::free_sync(address);
-                return None;
-            }
-            address
-        };
-        let operands = [address, address + a as u64, address + (a + b) as u64];
-        let scratch = (operands[2] + out as u64, WORKSPACE);
-        Some(Self { trial: Trial { operands, scratch }, address })
-    }
-}
-
-impl Drop for TrialMemory {
-    fn drop(&mut self) {
-        // SAFETY: it was taken above and is given back once; this waits until the device no longer uses it.
-        let _ = unsafe { cuda::free_sync(self.address) };
     }
 }
 

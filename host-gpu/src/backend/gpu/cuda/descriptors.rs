@@ -1,8 +1,8 @@
 //! What cuDNN is told about the operands of a convolution.
 
 use super::super::op::{Convolution, MapType, Pass};
-use cudarc::cudnn::result::{self, CudnnError};
-use cudarc::cudnn::sys;
+use super::calls::Status;
+use super::cudnn::{self, Cudnn, Descriptor};
 use std::ffi::c_int;
 
 /// In which order values lie in memory.
@@ -15,18 +15,18 @@ pub enum Layout {
 }
 
 impl Layout {
-    fn format(self) -> sys::cudnnTensorFormat_t {
+    fn format(self) -> c_int {
         match self {
-            Self::Nhwc => sys::cudnnTensorFormat_t::CUDNN_TENSOR_NHWC,
-            Self::Nchw => sys::cudnnTensorFormat_t::CUDNN_TENSOR_NCHW,
+            Self::Nhwc => cudnn::NHWC,
+            Self::Nchw => cudnn::NCHW,
         }
     }
 }
 
-fn data_type(maps: MapType) -> sys::cudnnDataType_t {
+fn data_type(maps: MapType) -> c_int {
     match maps {
-        MapType::F32 => sys::cudnnDataType_t::CUDNN_DATA_FLOAT,
-        MapType::Bf16 => sys::cudnnDataType_t::CUDNN_DATA_BFLOAT16,
+        MapType::F32 => cudnn::FLOAT,
+        MapType::Bf16 => cudnn::BFLOAT16,
     }
 }
 
@@ -61,84 +61,102 @@ impl Sizes {
     }
 }
 
-/// A map as cuDNN sees it.
+/// A descriptor, given back when it is no longer needed.
 #[derive(Debug)]
-pub struct Tensor(pub sys::cudnnTensorDescriptor_t);
+struct Owned {
+    raw: Descriptor,
+    destroy: unsafe extern "C" fn(Descriptor) -> Status,
+}
 
-impl Tensor {
-    /// Of sizes `[rows, channels, height, width]`.
-    pub fn new(maps: MapType, layout: Layout, sizes: [c_int; 4]) -> Result<Self, CudnnError> {
-        let tensor = Self(result::create_tensor_descriptor()?);
-        // SAFETY: it has just been made.
-        unsafe { result::set_tensor4d_descriptor(tensor.0, layout.format(), data_type(maps), sizes) }?;
-        Ok(tensor)
+impl Owned {
+    fn new(
+        create: unsafe extern "C" fn(*mut Descriptor) -> Status,
+        destroy: unsafe extern "C" fn(Descriptor) -> Status,
+    ) -> Result<Self, Status> {
+        let mut raw = std::ptr::null_mut();
+        // SAFETY: it writes one pointer.
+        match unsafe { create(&raw mut raw) } {
+            0 => Ok(Self { raw, destroy }),
+            status => Err(status),
+        }
     }
 }
 
-impl Drop for Tensor {
+impl Drop for Owned {
     fn drop(&mut self) {
         // SAFETY: it was made above and is given back once. Nobody can do anything about a failure.
-        let _ = unsafe { result::destroy_tensor_descriptor(self.0) };
+        let _ = unsafe { (self.destroy)(self.raw) };
+    }
+}
+
+fn done(status: Status) -> Result<(), Status> {
+    if status == 0 { Ok(()) } else { Err(status) }
+}
+
+/// A map as cuDNN sees it.
+#[derive(Debug)]
+pub struct Tensor(Owned);
+
+impl Tensor {
+    /// Of sizes `[rows, channels, height, width]`.
+    pub fn new(cudnn: &Cudnn, maps: MapType, layout: Layout, sizes: [c_int; 4]) -> Result<Self, Status> {
+        let tensor = Owned::new(cudnn.cudnnCreateTensorDescriptor, cudnn.cudnnDestroyTensorDescriptor)?;
+        let [n, c, h, w] = sizes;
+        // SAFETY: it has just been made.
+        done(unsafe { (cudnn.cudnnSetTensor4dDescriptor)(tensor.raw, layout.format(), data_type(maps), n, c, h, w) })?;
+        Ok(Self(tensor))
+    }
+
+    /// For cuDNN's functions.
+    pub fn raw(&self) -> Descriptor {
+        self.0.raw
     }
 }
 
 /// Weights as cuDNN sees them.
 #[derive(Debug)]
-pub struct Filter(pub sys::cudnnFilterDescriptor_t);
+pub struct Filter(Owned);
 
 impl Filter {
-    fn new(maps: MapType, layout: Layout, sizes: [c_int; 4]) -> Result<Self, CudnnError> {
-        let filter = Self(result::create_filter_descriptor()?);
+    fn new(cudnn: &Cudnn, maps: MapType, layout: Layout, sizes: [c_int; 4]) -> Result<Self, Status> {
+        let filter = Owned::new(cudnn.cudnnCreateFilterDescriptor, cudnn.cudnnDestroyFilterDescriptor)?;
+        let [k, c, h, w] = sizes;
         // SAFETY: it has just been made.
-        unsafe { result::set_filter4d_descriptor(filter.0, data_type(maps), layout.format(), sizes) }?;
-        Ok(filter)
+        done(unsafe { (cudnn.cudnnSetFilter4dDescriptor)(filter.raw, data_type(maps), layout.format(), k, c, h, w) })?;
+        Ok(Self(filter))
     }
-}
 
-impl Drop for Filter {
-    fn drop(&mut self) {
-        // SAFETY: as for a tensor.
-        let _ = unsafe { result::destroy_filter_descriptor(self.0) };
+    /// For cuDNN's functions.
+    pub fn raw(&self) -> Descriptor {
+        self.0.raw
     }
 }
 
 /// Step and padding of a convolution, and how it multiplies.
 #[derive(Debug)]
-pub struct Geometry(pub sys::cudnnConvolutionDescriptor_t);
+pub struct Geometry(Owned);
 
 impl Geometry {
-    fn new(shape: &Convolution) -> Result<Self, CudnnError> {
-        let geometry = Self(result::create_convolution_descriptor()?);
+    fn new(cudnn: &Cudnn, shape: &Convolution) -> Result<Self, Status> {
+        let geometry = Owned::new(cudnn.cudnnCreateConvolutionDescriptor, cudnn.cudnnDestroyConvolutionDescriptor)?;
         // A step or a padding beyond the integers has no map that fits.
         let int = |size: usize| c_int::try_from(size).unwrap_or(c_int::MAX);
+        let ([ph, pw], [sh, sw]) = (shape.padding.map(int), shape.stride.map(int));
+        let (mode, sums) = (cudnn::CROSS_CORRELATION, cudnn::FLOAT);
         // SAFETY: it has just been made.
-        unsafe {
-            result::set_convolution2d_descriptor(
-                geometry.0,
-                int(shape.padding[0]),
-                int(shape.padding[1]),
-                int(shape.stride[0]),
-                int(shape.stride[1]),
-                1,
-                1,
-                sys::cudnnConvolutionMode_t::CUDNN_CROSS_CORRELATION,
-                sys::cudnnDataType_t::CUDNN_DATA_FLOAT,
-            )
-        }?;
-        Ok(geometry)
+        done(unsafe { (cudnn.cudnnSetConvolution2dDescriptor)(geometry.raw, ph, pw, sh, sw, 1, 1, mode, sums) })?;
+        Ok(Self(geometry))
     }
 
     /// How it multiplies.
-    pub fn set_math(&self, math: sys::cudnnMathType_t) -> Result<(), CudnnError> {
+    pub fn set_math(&self, cudnn: &Cudnn, math: c_int) -> Result<(), Status> {
         // SAFETY: it lives.
-        unsafe { result::set_convolution_math_type(self.0, math) }
+        done(unsafe { (cudnn.cudnnSetConvolutionMathType)(self.0.raw, math) })
     }
-}
 
-impl Drop for Geometry {
-    fn drop(&mut self) {
-        // SAFETY: as for a tensor.
-        let _ = unsafe { result::destroy_convolution_descriptor(self.0) };
+    /// For cuDNN's functions.
+    pub fn raw(&self) -> Descriptor {
+        self.0.raw
     }
 }
 
@@ -157,12 +175,18 @@ pub struct Descriptors {
 
 impl Descriptors {
     /// Of a convolution whose operands lie in memory as said.
-    pub fn new(shape: &Convolution, sizes: &Sizes, maps: MapType, layout: Layout) -> Result<Self, CudnnError> {
+    pub fn new(
+        cudnn: &Cudnn,
+        shape: &Convolution,
+        sizes: &Sizes,
+        maps: MapType,
+        layout: Layout,
+    ) -> Result<Self, Status> {
         Ok(Self {
-            x: Tensor::new(maps, layout, sizes.x)?,
-            w: Filter::new(maps, layout, sizes.w)?,
-            y: Tensor::new(maps, layout, sizes.y)?,
-            geometry: Geometry::new(shape)?,
+            x: Tensor::new(cudnn, maps, layout, sizes.x)?,
+            w: Filter::new(cudnn, maps, layout, sizes.w)?,
+            y: Tensor::new(cudnn, maps, layout, sizes.y)?,
+            geometry: Geometry::new(cudnn, shape)?,
         })
     }
 }

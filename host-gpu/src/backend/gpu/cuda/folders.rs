@@ -14,18 +14,46 @@ pub fn listed() -> Vec<PathBuf> {
     std::env::split_paths(&list).filter(|path| !path.as_os_str().is_empty()).flat_map(|path| below(&path)).collect()
 }
 
+/// Folders that often hold them, for where the user has listed none and the system knows none: a toolkit's, and those of
+/// Python's environments and packages.
+pub fn usual() -> Vec<PathBuf> {
+    let toolkit = ["/usr/local/cuda/lib64", "/usr/local/cuda/targets/x86_64-linux/lib"].map(PathBuf::from);
+    let active = ["VIRTUAL_ENV", "CONDA_PREFIX"].map(|name| std::env::var_os(name).map(PathBuf::from));
+    let own = std::env::home_dir().map(|home| home.join(".local"));
+    let shared = ["/usr/local", "/usr", "/opt/conda"].map(|folder| Some(PathBuf::from(folder)));
+    let environments = active.into_iter().chain([own]).chain(shared).flatten();
+    let packages = environments.filter(|folder| folder.is_absolute()).flat_map(|folder| in_packages(&folder));
+    toolkit.into_iter().filter(|folder| folder.is_dir()).chain(packages).collect()
+}
+
+/// The names of the files in a folder, in their order; links count.
+pub fn files(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut names: Vec<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    names.sort();
+    names
+}
+
 /// The folder itself; `*/lib` for the folder of NVIDIA's packages; the same in a folder of packages; and the same in an
 /// environment (`lib/python*/site-packages`).
 fn below(folder: &Path) -> Vec<PathBuf> {
     let mut all = vec![folder.to_path_buf()];
-    let environments = entries(&folder.join("lib")).into_iter().map(|python| python.join("site-packages"));
-    let packages = [folder.to_path_buf()].into_iter().chain(environments).map(|packages| packages.join(PACKAGES[0]));
-    for packages in [folder.to_path_buf()].into_iter().chain(packages) {
-        all.extend(
-            entries(&packages).into_iter().map(|package| package.join(PACKAGES[1])).filter(|path| path.is_dir()),
-        );
-    }
+    all.extend(libraries(folder));
+    all.extend(libraries(&folder.join(PACKAGES[0])));
+    all.extend(in_packages(folder));
     all
+}
+
+/// The folders of libraries of the packages in an environment.
+fn in_packages(environment: &Path) -> Vec<PathBuf> {
+    let pythons = entries(&environment.join("lib")).into_iter();
+    let packages = pythons.flat_map(|python| ["site-packages", "dist-packages"].map(|name| python.join(name)));
+    packages.flat_map(|packages| libraries(&packages.join(PACKAGES[0]))).collect()
+}
+
+/// `*/lib` in a folder.
+fn libraries(folder: &Path) -> Vec<PathBuf> {
+    entries(folder).into_iter().map(|package| package.join(PACKAGES[1])).filter(|path| path.is_dir()).collect()
 }
 
 /// The folders in a folder, in the order of their names.

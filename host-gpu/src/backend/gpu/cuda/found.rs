@@ -2,7 +2,7 @@
 
 use super::super::executor::GpuError;
 use super::errors::{self, text};
-use super::libraries::{Library, Version};
+use super::libraries::{self, Library, Version};
 use cudarc::driver::{CudaContext, DriverError, sys};
 use std::fmt;
 
@@ -52,13 +52,21 @@ pub fn look() -> Found {
 /// # Errors
 /// [`GpuError::Missing`] where it is older. What is missing altogether is not told here.
 pub fn check_together() -> Result<(), GpuError> {
-    let Ok(driver) = Library::Driver.require() else { return Ok(()) };
-    for library in [Library::Nvrtc, Library::CublasLt] {
-        if let Ok(open) = library.require() {
-            check_driver(driver.version, library, open.version)?;
-        }
-    }
-    Ok(())
+    [Library::Nvrtc, Library::CublasLt, Library::Cudnn].into_iter().try_for_each(goes_with_driver)
+}
+
+/// As [`check_together`], of one library.
+///
+/// # Errors
+/// As there.
+pub fn goes_with_driver(library: Library) -> Result<(), GpuError> {
+    let (Ok(driver), Ok(open)) = (Library::Driver.require(), library.require()) else { return Ok(()) };
+    let cuda = match library {
+        Library::Nvrtc | Library::CublasLt => Some(open.version),
+        Library::Cudnn => libraries::made_for(&open.functions),
+        Library::Driver | Library::Nccl => None,
+    };
+    cuda.map_or(Ok(()), |cuda| check_driver(driver.version, library, cuda))
 }
 
 fn check_driver(driver: Version, library: Library, version: Version) -> Result<(), GpuError> {

@@ -1,9 +1,12 @@
 //! CUDA through `cudarc`: own kernels, cuDNN, cuBLASLt and NCCL, all loaded while the program runs.
 
 mod algorithms;
+mod calls;
 mod choice;
 pub mod compile;
 mod convolve;
+mod cublaslt;
+mod cudnn;
 mod descriptors;
 mod errors;
 mod folders;
@@ -14,7 +17,9 @@ pub mod libraries;
 mod memory;
 mod multiply;
 mod nccl;
+pub mod nvrtc;
 mod staging;
+mod trial;
 
 use super::cache::Cache;
 use super::executor::{Executor, GpuError};
@@ -70,10 +75,11 @@ impl Cuda {
     /// [`GpuError::Missing`] for the first of driver, GPU and libraries that is missing or does not go with the others;
     /// [`GpuError::Failed`] where one of them refuses.
     pub fn new(device: usize, precision: Precision, deterministic: bool) -> Result<Self, GpuError> {
-        for library in found::NEEDED {
+        // The compiler only where the kernels are not compiled yet: they ask for it.
+        for library in found::NEEDED.into_iter().filter(|library| *library != Library::Nvrtc) {
             library.require()?;
+            found::goes_with_driver(library)?;
         }
-        found::check_together()?;
         let whole = Self::partial(device, precision, deterministic)?;
         whole.kernels()?;
         whole.convolutions()?;
@@ -95,18 +101,24 @@ impl Cuda {
         let (major, minor) = context.compute_capability().map_err(driver(&what))?;
         let build = Build { capability: [major, minor], maps: precision.maps(), deterministic };
         let stream = context.new_stream().map_err(driver(&what))?;
-        let with = |library: Library| library.require().map(drop);
         Ok(Self {
             communicator: None,
             staging: RefCell::new(Staging::new(&stream)?),
-            convolutions: with(Library::Cudnn).and_then(|()| Convolutions::new(&stream, precision, deterministic)),
-            products: with(Library::CublasLt).and_then(|()| Products::new(&stream, precision, deterministic)),
+            convolutions: Convolutions::new(&stream, precision, deterministic),
+            products: Products::new(&stream, precision, deterministic),
             kernels: compile::kernels(&build, &Cache::of_user()).and_then(|image| Kernels::load(&context, image)),
             memory: Memory::new(&stream)?,
             precision,
             stream,
             context,
         })
+    }
+
+    /// Ways of computing that cuDNN and cuBLASLt have offered and that have failed when they were tried once.
+    pub fn dropped(&self) -> Vec<String> {
+        let convolutions = self.convolutions.as_ref().map(Convolutions::dropped).unwrap_or_default();
+        let products = self.products.as_ref().map(Products::dropped).unwrap_or_default();
+        [convolutions, products].concat()
     }
 
     fn kernels(&self) -> Result<&Kernels, GpuError> {
@@ -292,7 +304,8 @@ impl Executor for Cuda {
     fn compile(&self, ops: Vec<Op<u64>>) -> Result<Self::Graph, GpuError> {
         let what = "recording a graph";
         self.bind()?;
-        // What the libraries have to decide is decided before: nothing may be taken or asked while the stream records.
+        // What the libraries have to decide is decided before, and each way is run once: nothing may be taken or asked while
+        // the stream records.
         for op in &ops {
             match op {
                 Op::Convolve { pass, shape, .. } => drop(self.convolutions()?.scratch(*pass, shape)?),

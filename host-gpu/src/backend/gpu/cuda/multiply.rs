@@ -1,17 +1,17 @@
 //! Products of matrices through cuBLASLt.
 
 use super::super::executor::GpuError;
+use super::super::op::MapType;
 use super::super::op::Product;
 use super::super::precision::Precision;
-use super::errors::{cublas, failed};
-use cudarc::cublaslt::result::{self, CublasError};
-use cudarc::cublaslt::sys::{
-    self, cublasLtMatmulDescAttributes_t as Attribute, cublasLtMatmulPreferenceAttributes_t as Preference,
-};
+use super::calls::Status;
+use super::cublaslt::{self, Algorithm, CublasLt, Found, Handle};
+use super::errors::failed;
+use super::trial::{self, Tried};
 use cudarc::driver::CudaStream;
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::ffi::c_void;
+use std::ffi::{c_int, c_void};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -48,93 +48,89 @@ fn by_columns(product: &Product) -> [Columns; 3] {
     [stored(k, n, b_transposed), stored(m, k, a_transposed), Columns::of_rows(m, n, false)]
 }
 
-/// A matrix's description, given back when it is no longer needed.
+/// A description, given back when it is no longer needed.
 #[derive(Debug)]
-struct Matrix(sys::cublasLtMatrixLayout_t);
+struct Owned {
+    raw: Handle,
+    destroy: unsafe extern "C" fn(Handle) -> Status,
+}
 
-impl Matrix {
-    fn new(matrix: &Columns) -> Result<Self, CublasError> {
-        let Columns { rows, columns, distance, .. } = *matrix;
-        let kind = sys::cudaDataType::CUDA_R_32F;
-        Ok(Self(result::create_matrix_layout(kind, rows as u64, columns as u64, distance as i64)?))
+impl Owned {
+    fn new(
+        create: impl FnOnce(*mut Handle) -> Status,
+        destroy: unsafe extern "C" fn(Handle) -> Status,
+    ) -> Result<Self, Status> {
+        let mut raw = std::ptr::null_mut();
+        done(create(&raw mut raw))?;
+        Ok(Self { raw, destroy })
     }
 }
 
-impl Drop for Matrix {
+impl Drop for Owned {
     fn drop(&mut self) {
         // SAFETY: it was made above and is given back once. Nobody can do anything about a failure.
-        let _ = unsafe { result::destroy_matrix_layout(self.0) };
+        let _ = unsafe { (self.destroy)(self.raw) };
     }
+}
+
+fn done(status: Status) -> Result<(), Status> {
+    if status == 0 { Ok(()) } else { Err(status) }
+}
+
+/// A matrix's description.
+fn matrix(lt: &CublasLt, of: &Columns) -> Result<Owned, Status> {
+    let Columns { rows, columns, distance, .. } = *of;
+    // SAFETY: it writes one pointer.
+    let create = |raw| unsafe {
+        (lt.cublasLtMatrixLayoutCreate)(raw, cublaslt::FLOAT, rows as u64, columns as u64, distance as i64)
+    };
+    Owned::new(create, lt.cublasLtMatrixLayoutDestroy)
 }
 
 /// A product's description.
-#[derive(Debug)]
-struct Description(sys::cublasLtMatmulDesc_t);
-
-impl Description {
-    fn new(compute: sys::cublasComputeType_t, transposed: [bool; 2]) -> Result<Self, CublasError> {
-        let description = Self(result::create_matmul_desc(compute, sys::cudaDataType::CUDA_R_32F)?);
-        let attributes = [Attribute::CUBLASLT_MATMUL_DESC_TRANSA, Attribute::CUBLASLT_MATMUL_DESC_TRANSB];
-        for (attribute, transposed) in attributes.into_iter().zip(transposed) {
-            let operation = i32::from(transposed);
-            // SAFETY: the description has just been made; the attribute is an integer: 0 as it is, 1 transposed.
-            unsafe {
-                let value = (&raw const operation).cast::<c_void>();
-                result::set_matmul_desc_attribute(description.0, attribute, value, size_of::<i32>())?;
-            }
-        }
-        Ok(description)
+fn description(lt: &CublasLt, compute: c_int, transposed: [bool; 2]) -> Result<Owned, Status> {
+    // SAFETY: it writes one pointer.
+    let create = |raw| unsafe { (lt.cublasLtMatmulDescCreate)(raw, compute, cublaslt::FLOAT) };
+    let description = Owned::new(create, lt.cublasLtMatmulDescDestroy)?;
+    for (attribute, transposed) in cublaslt::TRANSPOSED.into_iter().zip(transposed) {
+        let operation = c_int::from(transposed);
+        let value = (&raw const operation).cast::<c_void>();
+        // SAFETY: the description has just been made; the attribute is an integer: 0 as it is, 1 transposed.
+        done(unsafe { (lt.cublasLtMatmulDescSetAttribute)(description.raw, attribute, value, size_of::<c_int>()) })?;
     }
-}
-
-impl Drop for Description {
-    fn drop(&mut self) {
-        // SAFETY: as for a matrix.
-        let _ = unsafe { result::destroy_matmul_desc(self.0) };
-    }
+    Ok(description)
 }
 
 /// What cuBLASLt looks at when it chooses.
-struct Wishes(sys::cublasLtMatmulPreference_t);
-
-impl Wishes {
-    fn new(deterministic: bool) -> Result<Self, CublasError> {
-        let wishes = Self(result::create_matmul_pref()?);
-        wishes.set(Preference::CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, WORKSPACE)?;
-        for attribute in [
-            Preference::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES,
-            Preference::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
-            Preference::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES,
-            Preference::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES,
-        ] {
-            wishes.set(attribute, ALIGNMENT)?;
-        }
-        if deterministic {
-            // No sum is cut into parts that are added at the end.
-            wishes.set(Preference::CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, 0_u32)?;
-        }
-        Ok(wishes)
+fn wishes(lt: &CublasLt, deterministic: bool) -> Result<Owned, Status> {
+    // SAFETY: it writes one pointer.
+    let create = |raw| unsafe { (lt.cublasLtMatmulPreferenceCreate)(raw) };
+    let wishes = Owned::new(create, lt.cublasLtMatmulPreferenceDestroy)?;
+    let set = |attribute, value: *const c_void, bytes| {
+        // SAFETY: it lives, and the value is of the type that the attribute has.
+        done(unsafe { (lt.cublasLtMatmulPreferenceSetAttribute)(wishes.raw, attribute, value, bytes) })
+    };
+    let (most, alignment, none) = (WORKSPACE, ALIGNMENT, 0_u32);
+    set(cublaslt::MOST_WORKSPACE, (&raw const most).cast(), size_of::<usize>())?;
+    for attribute in cublaslt::ALIGNMENTS {
+        set(attribute, (&raw const alignment).cast(), size_of::<u32>())?;
     }
-
-    fn set<T>(&self, attribute: Preference, value: T) -> Result<(), CublasError> {
-        // SAFETY: it lives, and the value is of the type that the attribute has (`size_t` or `uint32_t`).
-        unsafe { result::set_matmul_pref_attribute(self.0, attribute, (&raw const value).cast(), size_of::<T>()) }
+    if deterministic {
+        // No sum is cut into parts that are added at the end.
+        set(cublaslt::REDUCTIONS, (&raw const none).cast(), size_of::<u32>())?;
     }
+    Ok(wishes)
 }
 
-impl Drop for Wishes {
-    fn drop(&mut self) {
-        // SAFETY: as for a matrix.
-        let _ = unsafe { result::destroy_matmul_pref(self.0) };
-    }
-}
+/// How many ways cuBLASLt is asked for.
+const MOST: usize = 8;
 
 /// How one product is computed.
 #[derive(Debug)]
 struct Plan {
-    description: Description,
-    matrices: [Matrix; 3],
-    algorithm: sys::cublasLtMatmulAlgo_t,
+    description: Owned,
+    matrices: [Owned; 3],
+    algorithm: Algorithm,
     workspace: usize,
 }
 
@@ -142,8 +138,11 @@ struct Plan {
 #[derive(Debug)]
 pub struct Products {
     plans: RefCell<HashMap<Product, Rc<Plan>>>,
-    handle: sys::cublasLtHandle_t,
-    compute: sys::cublasComputeType_t,
+    /// Ways that cuBLASLt has offered and that have failed when they were tried.
+    dropped: RefCell<Vec<String>>,
+    lt: &'static CublasLt,
+    handle: Handle,
+    compute: c_int,
     deterministic: bool,
     stream: Arc<CudaStream>,
 }
@@ -151,7 +150,7 @@ pub struct Products {
 impl Drop for Products {
     fn drop(&mut self) {
         // SAFETY: it was made by `new` and is given back once. Nobody can do anything about a failure.
-        let _ = unsafe { result::destroy_handle(self.handle) };
+        let _ = unsafe { (self.lt.cublasLtDestroy)(self.handle) };
     }
 }
 
@@ -159,14 +158,23 @@ impl Products {
     /// On `stream`, whose context is the thread's.
     ///
     /// # Errors
-    /// Where cuBLASLt cannot start.
+    /// Where cuBLASLt is missing or cannot start.
     pub fn new(stream: &Arc<CudaStream>, precision: Precision, deterministic: bool) -> Result<Self, GpuError> {
         let compute = match precision {
-            Precision::F32 | Precision::Tf32 => sys::cublasComputeType_t::CUBLAS_COMPUTE_32F,
-            Precision::Bf16 => sys::cublasComputeType_t::CUBLAS_COMPUTE_32F_FAST_16BF,
+            Precision::F32 | Precision::Tf32 => cublaslt::COMPUTE_F32,
+            Precision::Bf16 => cublaslt::COMPUTE_BF16,
         };
-        let handle = result::create_handle().map_err(cublas("starting cuBLASLt"))?;
-        Ok(Self { plans: RefCell::default(), handle, compute, deterministic, stream: Arc::clone(stream) })
+        let lt = CublasLt::get()?;
+        let mut handle = std::ptr::null_mut();
+        // SAFETY: it writes one pointer.
+        lt.check("starting cuBLASLt", unsafe { (lt.cublasLtCreate)(&raw mut handle) })?;
+        let (plans, dropped, stream) = (RefCell::default(), RefCell::default(), Arc::clone(stream));
+        Ok(Self { plans, dropped, lt, handle, compute, deterministic, stream })
+    }
+
+    /// Ways that were offered and have failed when they were tried, each with the product and the reason.
+    pub fn dropped(&self) -> Vec<String> {
+        self.dropped.borrow().clone()
     }
 
     /// Bytes of scratch that [`Products::run`] wants.
@@ -177,7 +185,8 @@ impl Products {
         Ok(self.plan(product)?.workspace)
     }
 
-    /// Queues a product; the operands are `[a, b, out]`.
+    /// Queues a product; the operands are `[a, b, out]`. The first time it chooses how, which must not be while the stream
+    /// is captured.
     ///
     /// # Errors
     /// Where the scratch is too small, or cuBLASLt refuses.
@@ -185,61 +194,124 @@ impl Products {
     /// # Safety
     /// The addresses are the device's, multiples of 16, with as many bytes as the product says, and stay until all
     /// that is queued has run.
-    pub unsafe fn run(&self, product: &Product, [a, b, out]: [u64; 3], scratch: (u64, usize)) -> Result<(), GpuError> {
+    pub unsafe fn run(&self, product: &Product, operands: [u64; 3], scratch: (u64, usize)) -> Result<(), GpuError> {
         let plan = self.plan(product)?;
-        let what = name(product);
         if scratch.1 < plan.workspace {
-            return Err(failed(what, format!("{} bytes of scratch, {} are wanted", scratch.1, plan.workspace)));
+            let reason = format!("{} bytes of scratch, {} are wanted", scratch.1, plan.workspace);
+            return Err(failed(name(product), reason));
         }
-        if [a, b, out, scratch.0].iter().any(|address| address % u64::from(ALIGNMENT) != 0) {
-            return Err(failed(what, format!("an operand is not at a multiple of {ALIGNMENT} bytes")));
+        if operands.iter().chain([&scratch.0]).any(|address| address % u64::from(ALIGNMENT) != 0) {
+            return Err(failed(name(product), format!("an operand is not at a multiple of {ALIGNMENT} bytes")));
         }
+        // SAFETY: the caller's promise.
+        match unsafe { self.execute(&plan, operands, scratch.0) } {
+            0 => Ok(()),
+            status => self.lt.check(&name(product), status),
+        }
+    }
+
+    /// Queues a plan.
+    ///
+    /// # Safety
+    /// As for [`Products::run`], with as much scratch as the plan wants.
+    unsafe fn execute(&self, plan: &Plan, [a, b, out]: [u64; 3], scratch: u64) -> Status {
         let (one, zero) = (1.0_f32, 0.0_f32);
         let (one, zero) = ((&raw const one).cast::<c_void>(), (&raw const zero).cast::<c_void>());
         let [first, second, result] = &plan.matrices;
         // SAFETY: the plan's descriptions are those of the product and live; the rest is the caller's promise. The two
         // factors are read before the call returns.
         unsafe {
-            result::matmul(
+            (self.lt.cublasLtMatmul)(
                 self.handle,
-                plan.description.0,
+                plan.description.raw,
                 one,
-                zero,
                 b as *const c_void,
-                first.0,
+                first.raw,
                 a as *const c_void,
-                second.0,
+                second.raw,
+                zero,
                 out as *const c_void,
-                result.0,
+                result.raw,
                 out as *mut c_void,
-                result.0,
+                result.raw,
                 &raw const plan.algorithm,
-                scratch.0 as *mut c_void,
+                scratch as *mut c_void,
                 plan.workspace,
                 self.stream.cu_stream().cast(),
             )
         }
-        .map_err(cublas(&what))
     }
 
     fn plan(&self, product: &Product) -> Result<Rc<Plan>, GpuError> {
         if let Some(plan) = self.plans.borrow().get(product) {
             return Ok(Rc::clone(plan));
         }
-        let plan = Rc::new(self.choose(product).map_err(cublas(&name(product)))?);
+        let plan = Rc::new(self.choose(product)?);
         self.plans.borrow_mut().insert(*product, Rc::clone(&plan));
         Ok(plan)
     }
 
-    fn choose(&self, product: &Product) -> Result<Plan, CublasError> {
+    /// The first of the ways that cuBLASLt offers which works: each is run once before it is taken.
+    fn choose(&self, product: &Product) -> Result<Plan, GpuError> {
+        let what = name(product);
+        let told = |status: Status| failed(&*what, self.lt.words(status));
+        let found = self.offered(product).map_err(told)?;
+        let Product { m, n, k, .. } = *product;
+        let bytes = [m * k, k * n, m * n].map(|len| 4 * len);
+        let mut reasons = Vec::new();
+        for Found { algorithm, workspace, .. } in found.into_iter().filter(|way| way.state == 0) {
+            let (description, matrices) = self.described(product).map_err(told)?;
+            let plan = Plan { description, matrices, algorithm, workspace };
+            let tried = trial::once(&self.stream, &what, bytes, workspace, MapType::F32, |memory| {
+                // SAFETY: the memory is of the product's sizes, and stays until it has run.
+                match unsafe { self.execute(&plan, memory.operands, memory.scratch.0) } {
+                    0 => Ok(()),
+                    status => Err(self.lt.words(status)),
+                }
+            })?;
+            match tried {
+                Tried::Works | Tried::NoRoom => return Ok(plan),
+                Tried::Fails(reason) => {
+                    self.dropped.borrow_mut().push(format!("a way of {what}: {reason}"));
+                    reasons.push(reason);
+                }
+            }
+        }
+        let tried =
+            if reasons.is_empty() { String::new() } else { format!("; those offered fail: {}", reasons.join("; ")) };
+        Err(failed(&*what, format!("cuBLASLt has no way to compute it{tried}")))
+    }
+
+    fn described(&self, product: &Product) -> Result<(Owned, [Owned; 3]), Status> {
         let [first, second, out] = by_columns(product);
-        let description = Description::new(self.compute, [first.transposed, second.transposed])?;
-        let matrices = [Matrix::new(&first)?, Matrix::new(&second)?, Matrix::new(&out)?];
-        let wishes = Wishes::new(self.deterministic)?;
-        let [a, b, c] = [&matrices[0], &matrices[1], &matrices[2]].map(|matrix| matrix.0);
-        // SAFETY: all of it has just been made and lives.
-        let found = unsafe { result::get_matmul_algo_heuristic(self.handle, description.0, a, b, c, c, wishes.0) }?;
-        Ok(Plan { description, matrices, algorithm: found.algo, workspace: found.workspaceSize })
+        let description = description(self.lt, self.compute, [first.transposed, second.transposed])?;
+        let matrix = |of: &Columns| matrix(self.lt, of);
+        Ok((description, [matrix(&first)?, matrix(&second)?, matrix(&out)?]))
+    }
+
+    /// What cuBLASLt offers, best first.
+    fn offered(&self, product: &Product) -> Result<Vec<Found>, Status> {
+        let (description, matrices) = self.described(product)?;
+        let wishes = wishes(self.lt, self.deterministic)?;
+        let [a, b, c] = [&matrices[0], &matrices[1], &matrices[2]].map(|matrix| matrix.raw);
+        let (mut list, mut count) = ([Found::default(); MOST], 0);
+        // SAFETY: all of it has just been made and lives; it writes at most so many as it is told.
+        done(unsafe {
+            let (most, list_at, count_at) = (MOST as c_int, list.as_mut_ptr(), &raw mut count);
+            (self.lt.cublasLtMatmulAlgoGetHeuristic)(
+                self.handle,
+                description.raw,
+                a,
+                b,
+                c,
+                c,
+                wishes.raw,
+                most,
+                list_at,
+                count_at,
+            )
+        })?;
+        Ok(list[..usize::try_from(count).unwrap_or(0).min(MOST)].to_vec())
     }
 }
 

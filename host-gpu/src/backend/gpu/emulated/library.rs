@@ -1,6 +1,7 @@
 //! The kernels as a library of this machine: compiled by the system's C++ compiler once, and kept on disk.
 
 use crate::backend::gpu::cache::Cache;
+use crate::backend::gpu::elf;
 use crate::backend::gpu::executor::GpuError;
 use crate::backend::gpu::kernels::{self, Parameter};
 use crate::backend::gpu::op::MapType;
@@ -141,7 +142,7 @@ fn build(source: &str, maps: MapType) -> Result<Library, GpuError> {
     flags.extend(kernels::definition(maps).map(|name| format!("-D{name}")));
     let words = (flags.join(" "), compiler.join(" "));
     let parts = [source, &words.0, &words.1, &version, std::env::consts::ARCH];
-    let library = Cache::of_user().get(&parts, || compiled(source, &compiler, &flags))?;
+    let library = Cache::of_user().get(&parts, elf::check_library, || compiled(source, &compiler, &flags))?;
     // What is on disk may be damaged, or go away: what is loaded is a copy that has been looked at.
     let folder =
         tempfile::tempdir().map_err(|error| failed(what, format!("no folder for temporary files: {error}")))?;
