@@ -76,6 +76,7 @@ fn whole_sets_are_counted_and_drawn() {
     fs::write(folder.join("tiny-imagenet-200.zip"), zip(&tiny_files())).unwrap();
     let text = succeeds(folder, &["data", "check", "tiny-imagenet-200.zip", "--contact-sheet", "tiny.png"]);
     says(&text, &["15 training and 6 validation images of 3 classes", "decoded all 21 images: 64 x 64"]);
+    says(&text, &["left out: images in parts that are not used (1): tiny-imagenet-200/test/images/test_0.JPEG"]);
     is_picture(&folder.join("tiny.png"), 1000, 3 * 96);
 
     write_files(&folder.join("photos"), &folder_files());
@@ -275,7 +276,7 @@ fn bad_images_are_all_named_or_skipped_and_recorded() {
     // Before anything is trained, and before there is a folder.
     refuses(folder, &train, &parts);
     let text = succeeds(folder, &["data", "check", "photos", "--skip-bad"]);
-    let skipped = "skipped 3 bad images: train/cat/1.jpg, train/dog/4.PNG, val/dog/a.jpeg";
+    let skipped = "skipped bad images (3): train/cat/1.jpg, train/dog/4.PNG, val/dog/a.jpeg";
     assert!(text.contains(skipped) && text.contains("\n  all           8         3\n"), "{text}");
     assert!(text.ends_with("\nok without the 3 bad images\n"), "{text}");
     let output = clapp(folder, &[&train[..], &["--skip-bad"]].concat());

@@ -162,7 +162,7 @@ pub(crate) fn remarks(data: &Dataset) -> Vec<String> {
         data.left_out.iter().map(|entry| format!("{}left out: {}", mark(entry.lost), entry.line())).collect();
     if !data.skipped.is_empty() {
         lines.push(format!(
-            "skipped {} bad images: {}",
+            "skipped bad images ({}): {}",
             data.skipped.len(),
             some_of(&data.skipped, data.skipped.len())
         ));

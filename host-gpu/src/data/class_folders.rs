@@ -65,9 +65,9 @@ pub(super) fn read(
                 let is_part = is_train(last) || prefix.is_empty() && is_train(&own);
                 let found = if is_part { "a part to learn from" } else { "class folders without train and val" };
                 return Err(missing(format!(
-                    "val/CLASS/{FILES}: found {found} in {}; images to learn from lie in train/CLASS and val/CLASS has \
-                     those to test on, or --split 0.8 sets a fifth of each class aside for testing",
-                    shown(&prefix)
+                    "val/CLASS/{FILES}: found {found} in {}; sort the images into train/CLASS and val/CLASS, or set a fifth \
+                     of each class aside for testing with --split 0.8",
+                    shown(&prefix).trim_end_matches('/')
                 )));
             };
             let (train, val) = divided(groups(&mut store, &prefix, false)?, &store, &prefix, holdout);
@@ -232,8 +232,14 @@ fn outside(store: &mut Store, used: &[String]) {
         if used.iter().any(|folder| name.starts_with(folder.as_str())) {
             continue;
         }
+        let part = part_of(&name);
+        // `test` beside `val` is meant to be left alone; `Train` beside `train` is not.
+        let same = |folder: &String| {
+            folder.trim_end_matches('/').rsplit('/').next().is_some_and(|own| own.eq_ignore_ascii_case(part))
+        };
+        let lost = part.is_empty() || is_train(part) || used.iter().any(same);
         match by_name(&name) {
-            Some(_) if part_of(&name).is_empty() => store.left_out.add(OUTSIDE, true, name),
+            Some(_) if lost => store.left_out.add(OUTSIDE, true, name),
             Some(_) => store.left_out.add(OTHER_PARTS, false, name),
             None => store.left_out.add(NO_IMAGE, false, name),
         }

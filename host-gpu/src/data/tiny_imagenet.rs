@@ -11,6 +11,8 @@ use std::sync::Arc;
 use super::class_folders::keep;
 use super::encoded::Encoded;
 use super::images::Images;
+use super::kinds::by_name;
+use super::left_out::OTHER_PARTS;
 use super::store::Store;
 use super::text::{in_turn, lines};
 use super::{DataError, Dataset, Split};
@@ -28,7 +30,7 @@ pub const WORDS: &str = "words.txt";
 /// Class of each validation image.
 pub const ANNOTATIONS: &str = "val/val_annotations.txt";
 /// What the set is made of.
-pub(super) const TOPS: [&str; 4] = [CLASSES, WORDS, "train", "val"];
+pub(super) const TOPS: [&str; 5] = [CLASSES, WORDS, "train", "val", "test"];
 
 /// Mean and deviation of each channel as the paper's code has them (spec 5.2).
 pub const MEAN: [f32; 3] = [0.4802, 0.4481, 0.3975];
@@ -51,6 +53,13 @@ pub(super) fn read(mut store: Store, prefix: &str, place: &Path) -> Result<Datas
     let (test_files, test_labels) = test_images(&mut store, prefix, &number, place)?;
     let names = names(&classes, &words);
     let official = files.len() == 100_000 && test_files.len() == 10_000 && classes.len() == 200;
+    let unlabelled = format!("{prefix}test/");
+    for file in 0..store.len() {
+        if store.name(file).starts_with(&unlabelled) && by_name(store.name(file)).is_some() {
+            let name = store.name(file).to_string();
+            store.left_out.add(OTHER_PARTS, false, name);
+        }
+    }
     let left_out = store.left_out.clone();
     let store = Arc::new(store);
     let train = Split::of(Images::Encoded(Encoded::new(store.clone(), files)), labels);

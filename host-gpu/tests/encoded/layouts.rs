@@ -7,7 +7,7 @@ use std::path::Path;
 use clapp_host_gpu::data::{self, Dataset, Holdout, Opening};
 
 use super::{all, left_out, names};
-use crate::sets::{Files, WNIDS, contents, folder_files, gz, refused, tar, tiny_files, write_files, zip};
+use crate::sets::{self, Files, WNIDS, contents, folder_files, gz, refused, tiny_files, write_files, zip};
 
 /// What becomes of the name of a file.
 type Naming = Box<dyn Fn(&str) -> String>;
@@ -39,8 +39,8 @@ fn class_folders_are_found_wherever_they_lie() {
         let folder = place.path().join(form);
         write_files(&folder, &files);
         fs::write(folder.with_extension("zip"), zip(&files)).unwrap();
-        fs::write(folder.with_extension("tar"), tar(&files)).unwrap();
-        fs::write(folder.with_extension("tar.gz"), gz(&tar(&files))).unwrap();
+        fs::write(folder.with_extension("tar"), sets::tar(&files)).unwrap();
+        fs::write(folder.with_extension("tar.gz"), gz(&sets::tar(&files))).unwrap();
         for path in ["", "zip", "tar", "tar.gz"] {
             let path = if path.is_empty() { folder.clone() } else { folder.with_extension(path) };
             let set = data::open(&path).unwrap_or_else(|error| panic!("{error}"));
@@ -50,8 +50,19 @@ fn class_folders_are_found_wherever_they_lie() {
     // What a packer on Windows makes of the names.
     let backslashes = renamed(folder_files(), |name| format!("photos\\{}", name.replace('/', "\\")));
     fs::write(place.path().join("windows.zip"), zip(&backslashes)).unwrap();
-    fs::write(place.path().join("windows.tar"), tar(&backslashes)).unwrap();
-    for name in ["windows.zip", "windows.tar"] {
+    fs::write(place.path().join("windows.tar"), sets::tar(&backslashes)).unwrap();
+    // The oldest form of a tar, without a mark.
+    let mut old = tar::Builder::new(Vec::new());
+    for (name, bytes) in folder_files() {
+        let mut header = tar::Header::new_old();
+        header.set_path(&name).unwrap();
+        header.set_size(bytes.len() as u64);
+        header.set_mode(0o644);
+        header.set_cksum();
+        old.append(&header, bytes.as_slice()).unwrap();
+    }
+    fs::write(place.path().join("old.tar"), old.into_inner().unwrap()).unwrap();
+    for name in ["windows.zip", "windows.tar", "old.tar"] {
         assert!(all(&data::open(&place.path().join(name)).unwrap()) == expected, "{name}");
     }
 }
@@ -66,6 +77,13 @@ fn of_several_parts_and_sets_it_is_said_which() {
     assert_eq!((set.train.len(), set.test.len()), (10, 4));
     assert_eq!(left_out(&set, "parts that are not used").0, 4);
     assert_eq!(left_out(&set, "outside of the set").0, 10);
+    let twice = renamed(folder_files(), |name| name.replace("train/", "Train/").replace("val/", "Val/"));
+    files = folder_files();
+    files.extend(twice);
+    fs::write(place.path().join("twice.zip"), zip(&files)).unwrap();
+    let set = data::open(&place.path().join("twice.zip")).unwrap();
+    assert_eq!((set.train.len(), left_out(&set, "outside of the set").0), (10, 14));
+    assert!(set.left_out.loses_images());
     // A class may be called as a part is.
     let vehicles = renamed(folder_files(), |name| name.replace("/cat/", "/train/").replace("/dog/", "/test/"));
     write_files(&place.path().join("vehicles"), &vehicles);
@@ -108,7 +126,7 @@ fn a_flat_set_is_divided_by_names_alike_everywhere() {
     let wrapped = renamed(reversed.clone(), |name| format!("some/where/{name}"));
     write_files(&place.path().join("wrapped"), &wrapped);
     fs::write(place.path().join("flat.zip"), zip(&reversed)).unwrap();
-    fs::write(place.path().join("flat.tar.gz"), gz(&tar(&wrapped))).unwrap();
+    fs::write(place.path().join("flat.tar.gz"), gz(&sets::tar(&wrapped))).unwrap();
     for name in ["wrapped", "flat.zip", "flat.tar.gz"] {
         assert!(all(&divided(&place.path().join(name), 0.7, 3)) == all(&set), "{name}");
     }
