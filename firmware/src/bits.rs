@@ -1,10 +1,10 @@
-//! One run of learning with all its inputs in a file, and a hash of the weights at its end: what shows that a device and
-//! a host compute the same bits. Both call [`run`].
+//! One run of learning with all its inputs in a file, and a hash of what came of every frame and of the weights at the end:
+//! what shows that a device and a host compute the same bits and decide alike. Both call [`run`].
 
 use clapp_core::contrast::Phase;
 use clapp_core::guard::Guard;
 use clapp_core::init;
-use clapp_core::learner::{self, Buffers, LayerState, Learner};
+use clapp_core::learner::{self, Buffers, LayerState, Learner, Summary};
 use clapp_core::network::{Block, NetworkView, Rule};
 use clapp_core::optimizer::Optimizer;
 use clapp_core::plan::NetworkError;
@@ -85,8 +85,8 @@ pub enum Error {
     Refused(learner::Error),
 }
 
-/// Learns from all frames of a case. Returns a hash of the parameters' bits and of those of the optimiser's state; both
-/// are the first of `memory.floats`, parameters first.
+/// Learns from all frames of a case. Returns a hash of each frame's outcomes and features, and at the end of the bits of
+/// the parameters and the optimiser's state; both are the first of `memory.floats`, parameters first.
 ///
 /// # Errors
 /// The bytes are no case, or none that fits the memory.
@@ -116,12 +116,20 @@ pub fn run(case: &[u8], memory: &mut Memory<'_>) -> Result<u64, Error> {
         Frames::Drawn { count, .. } => count,
         Frames::Given { fixation, .. } => u32::try_from(fixation.len()).map_err(|_| Error::Length)?,
     };
-    for at in 0..count {
-        let phase = next(&case.frames, at, network.input().width, frame)?;
-        learner.observe(frame, phase, 1.0, &mut ()).map_err(Error::Refused)?;
-    }
     let crc = Crc::<u64>::new(&CRC_64_XZ);
     let mut digest = crc.digest();
+    for at in 0..count {
+        let phase = next(&case.frames, at, network.input().width, frame)?;
+        let Summary { loss, applied, refused, unsound } =
+            learner.observe(frame, phase, 1.0, &mut ()).map_err(Error::Refused)?;
+        let stopped = unsound.and_then(|layer| u32::try_from(layer).ok()).unwrap_or(u32::MAX);
+        for word in [loss.to_bits(), applied, refused, stopped] {
+            digest.update(&word.to_le_bytes());
+        }
+        for value in learner.features().unwrap_or_default() {
+            digest.update(&value.to_bits().to_le_bytes());
+        }
+    }
     for value in learner.parameters().iter().chain(learner.state()) {
         digest.update(&value.to_bits().to_le_bytes());
     }

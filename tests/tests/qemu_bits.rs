@@ -1,4 +1,4 @@
-//! A host, a Cortex-M4F and a Cortex-M7 learn the same bits.
+//! A host, a Cortex-M4F and a Cortex-M7 learn the same bits, and stop at the same layers.
 
 use clapp_core::network::{Activation, Block, Context, Contrast, LossPool, Rule};
 use clapp_core::optimizer::Optimizer;
@@ -111,6 +111,64 @@ fn qemu_500_steps_on_generated_frames() {
 
 fn bytes(values: &[f32]) -> Vec<u8> {
     values.iter().flat_map(|value| value.to_le_bytes()).collect()
+}
+
+/// A case with its parameters and frames in it; all frames are saccades.
+fn given(
+    (input, blocks): (Shape, Vec<Block>),
+    optimizer: Optimizer,
+    parameters: Parameters<'_>,
+    frames: &[f32],
+) -> Vec<u8> {
+    let values = bytes(frames);
+    let case = Case {
+        input,
+        blocks: blocks.into_iter().collect(),
+        rule: rule(Context::Both, Contrast::SoftHinge),
+        optimizer,
+        parameters,
+        frames: Frames::Given { values: &values, fixation: &vec![0; frames.len() / input.len()] },
+    };
+    postcard::to_stdvec(&case).expect("a case")
+}
+
+/// Frames that overflow, leave infinities of both signs and NaN, whose sign differs from platform to platform, between
+/// ordinary ones.
+#[test]
+#[cfg_attr(not(feature = "qemu"), ignore = "needs QEMU: cargo test -p clapp-tests --features qemu")]
+fn qemu_hostile_frames() {
+    let (most, quarter) = (f32::MAX, f32::MAX / 4.0);
+    let tiny = (Shape::new(1, 1, 2), vec![Block::conv(1, [1, 2]), Block::conv(1, [1, 1])]);
+    // inf - inf; and -inf, which a ReLU would make 0. The layer above must not learn from either.
+    let tiny_parameters = bytes(&[2.0, -2.0, 0.5, 1.0, 0.5, 1.0, 1.0, 1.0, 1.0]);
+    let tiny_frames = [[most, most], [0.5, 0.25], [most, most], [0.25, 0.5], [0.5, 0.5], [quarter, most], [0.5, 0.25]];
+    let parameters = Parameters::Given(&tiny_parameters);
+    let mut cases =
+        vec![("tiny".to_string(), given(tiny, Optimizer::sgd(0.1), parameters, tiny_frames.as_flattened()))];
+    let values = [most, -most, quarter, -quarter, 1e38, -1e38, 1e30, f32::MIN_POSITIVE, 1e-45, -1e-45, 0.0, -0.0, 0.5];
+    let networks = [("pooled", pooled(), 40), ("odd", odd(), 40), ("signal", signal(), 120)];
+    for (seed, (name, network, count)) in (1..).zip(networks) {
+        let mut numbers = clapp_core::rng::stream(seed, 0);
+        let len = network.0.len();
+        let mut frames: Vec<f32> = (0..count * len).map(|_| numbers.uniform(-1.0, 1.0)).collect();
+        for (at, frame) in frames.chunks_mut(len).enumerate() {
+            // All of the frame, a few places of it, or none.
+            let share = [1, 8, u32::MAX, u32::MAX][at % 4];
+            for value in frame {
+                if numbers.below(share) == 0 {
+                    *value = values[numbers.below(values.len() as u32) as usize];
+                }
+            }
+        }
+        let momentum = Optimizer::Sgd { lr: 0.02, momentum: 0.9, weight_decay: 1e-4 };
+        for (which, optimizer) in
+            [("SGD", Optimizer::sgd(0.02)), ("momentum", momentum), ("AdamW", Optimizer::adam_w(1e-3))]
+        {
+            let case = given(network.clone(), optimizer, Parameters::Drawn(seed), &frames);
+            cases.push((format!("{name}, {which}"), case));
+        }
+    }
+    same_everywhere(&cases);
 }
 
 #[test]
