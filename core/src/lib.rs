@@ -26,7 +26,8 @@
 //! # Bits
 //!
 //! Sums run in a fixed order, nothing is fused, maths goes through `libm`: the same seed and inputs give the same
-//! bits on every platform.
+//! bits on every platform. Sign and payload of a NaN, which do differ, decide nothing: a pass stops at the first layer whose
+//! activity is not finite.
 //!
 //! # Features
 //!

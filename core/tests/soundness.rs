@@ -4,11 +4,12 @@
 
 mod reference;
 
+use clapp_core::collapse::{Condition, Limits, Watch};
 use clapp_core::contrast::Phase;
 use clapp_core::guard::{Guard, Refusal};
 use clapp_core::learner::{Batch, Error, Learner, Progress, Summary, infer, ring_negatives};
 use clapp_core::network::{Activation, Block, Context, LossPool, Network, NetworkView, Rule};
-use clapp_core::observer::{LayerReport, Outcome};
+use clapp_core::observer::{Activity, LayerReport, Observer, Outcome};
 use clapp_core::optimizer::Optimizer;
 use clapp_core::plan::Layer;
 use clapp_core::shape::Shape;
@@ -328,6 +329,33 @@ fn a_dead_channel_is_one_that_gives_nothing_but_zeros() {
         let mut learner = memory.learner(view, FREE);
         let (_, reports) = see(&mut learner, &[0.0, 1.0, 0.5, 0.25], 1.0);
         assert_eq!(reports[0].dead, dead, "{activation:?}");
+    }
+}
+
+/// What the firmware stops its saves by.
+#[test]
+fn a_linear_layer_of_negative_outputs_has_not_collapsed() {
+    struct Watched(Watch);
+    impl Observer for Watched {
+        fn activity(&mut self, activity: &Activity<'_>) {
+            self.0.activity(activity.pooled);
+        }
+        fn report(&mut self, report: &LayerReport) {
+            self.0.report(report, &Rule::clapp_pp());
+        }
+    }
+    for (activation, condition) in [(Activation::Identity, Condition::Sound), (Activation::Relu, Condition::Dead)] {
+        let blocks = [Block::conv(4, [1, 1]).without_bias().activation(activation)];
+        let view = NetworkView::try_new(Shape::new(1, 2, 2), &blocks, Rule::clapp_pp()).unwrap();
+        let mut memory = Memory::new(&view, Optimizer::sgd(1e-3), vec![0.1; view.parameter_len()], 0, 0);
+        memory.parameters[..4].copy_from_slice(&[-1.0, -0.5, -0.25, -2.0]);
+        let mut learner = memory.learner(view, FREE);
+        let mut watched = Watched(Watch::NEW);
+        for seed in 0..200 {
+            let frame: Vec<f32> = ordinary(seed)[..4].to_vec();
+            learner.observe(&frame, Phase::Fixation, 1.0, &mut watched).unwrap();
+        }
+        assert_eq!(watched.0.condition(&Limits::DEFAULT), condition, "{activation:?}");
     }
 }
 

@@ -250,6 +250,50 @@ fn what_is_refused_changes_nothing() {
     assert_eq!(sections.map(|section| host.words(section)), before);
 }
 
+/// A bias of the middle layer so large that its pooled activity overflows on every frame.
+#[test]
+fn a_frame_whose_activity_is_not_finite_is_seen_and_teaches_nothing_from_there_on() {
+    let (mut host, mut rng) = (Host::new(), stream(11, 0));
+    host.hello();
+    learn(&mut host, &mut rng, 6);
+    let layer = NETWORK.view().layer(1).unwrap();
+    let offset = (layer.encoder_offset + layer.weight_len()) as u32;
+    let kept = host.words(Section::Parameters)[offset as usize];
+    let write = |host: &mut Host, word: u32| {
+        host.done(Command::Write { section: Section::Parameters, offset, words: &word.to_le_bytes() });
+    };
+    let show = |host: &mut Host, rng: &mut Rng, label| {
+        let command = Command::Frame { phase: Phase::Fixation, label, pixels: &pixels(rng) };
+        host.ask(command, |answer| match answer {
+            Answer::Observed(observed) => observed.clone(),
+            other => unreachable!("{other:?}"),
+        })
+    };
+    let refused =
+        |host: &mut Host| host.ask(Command::Status, |answer| matches!(answer, Answer::Status(s) if s.refused == 2));
+    write(&mut host, f32::MAX.to_bits());
+    let counts = host.words(Section::Counts);
+    for modulator in [1.0, 1.0, 0.0] {
+        host.done(Command::Modulator(modulator));
+        let observed = show(&mut host, &mut rng, Some(1));
+        assert_eq!(
+            observed.layers.iter().map(|layer| layer.update).collect::<Vec<_>>(),
+            [Update::NoContext, Update::Refused]
+        );
+        assert!(observed.layers[1].loss.is_nan());
+        assert_eq!(observed.prediction, None);
+        assert_eq!(host.words(Section::Counts), counts);
+    }
+    assert!(refused(&mut host));
+    write(&mut host, kept);
+    host.done(Command::Modulator(1.0));
+    let observed = show(&mut host, &mut rng, Some(1));
+    assert!(observed.layers.iter().all(|layer| layer.update == Update::NoContext));
+    assert!(observed.layers.len() == 3 && observed.prediction.is_some());
+    assert_eq!(show(&mut host, &mut rng, None).layers[2].update, Update::Applied);
+    assert!(refused(&mut host));
+}
+
 #[test]
 fn the_host_can_mute_freeze_replace_and_reset() {
     let (mut host, mut rng) = (Host::new(), stream(8, 0));

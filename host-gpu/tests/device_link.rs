@@ -138,6 +138,29 @@ fn a_device_that_holds_something_else_is_found_out() {
     );
 }
 
+/// A second layer so large that it overflows on some frames and not on others.
+#[test]
+fn frames_that_overflow_come_to_the_same_on_the_device_and_on_the_host() {
+    let (line, device) = memory(Fate::Works);
+    let mut replies = vec![0; REPLY_LEN];
+    let mut client = Client::new(line, &mut replies, TIMEOUT, Arc::default());
+    Description::ask(&mut client).unwrap();
+    let view = clapp_firmware::model::NETWORK.view();
+    let layer = view.layer(1).unwrap();
+    let words: Vec<u8> = [1e36_f32; 24].iter().flat_map(|value| value.to_le_bytes()).collect();
+    let offset = layer.encoder_offset as u32;
+    client.tell(Command::Write { section: Section::Parameters, offset, words: &words }).unwrap();
+    let outcome = whole(Box::new(Memory::to(device, Fate::Works)));
+    assert_eq!(held::differences(&outcome.replayed.held, &outcome.held), Vec::<String>::new());
+    assert_eq!(outcome.replayed.first_difference, None);
+    let [below, overflows, above] = outcome.held.layers[..] else { unreachable!("three layers") };
+    // Many passes stopped at the second layer, and some reached the third.
+    assert!(below.steps > 0 && overflows.refused > 10 && above.refused > 0, "{:?}", outcome.held.layers);
+    assert!(overflows.refused < 60 && above.refused < overflows.refused);
+    assert_eq!(outcome.learnt.losses.len(), 3);
+    assert!(outcome.learnt.losses.iter().flatten().all(|loss| loss.is_finite()));
+}
+
 /// The error of a lesson, with its exit code.
 fn fails(line: Box<dyn Transport>) -> (String, u8) {
     let error = lesson(line, Arc::default(), |_| ()).err().unwrap();
