@@ -1,10 +1,9 @@
 //! Output files that appear whole or not at all, and survive a power cut.
 
 use crate::error::Error;
-use crate::run_info::RUN;
 use std::ffi::OsStr;
 use std::fs::{File, TryLockError};
-use std::io::{BufWriter, ErrorKind, Read, Write};
+use std::io::{BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 /// How the names of unfinished files begin and end: a run that was killed leaves at most one of them.
@@ -26,26 +25,11 @@ pub fn check_writable(path: &Path) -> Result<(), Error> {
     let path = &target(path)?;
     let folder = parent(path);
     // A folder that is missing will be made below the nearest one that is there.
-    let there = folder.ancestors().find(|folder| folder.is_dir()).unwrap_or(Path::new("."));
-    tempfile::tempfile_in(there).map(drop).map_err(Error::file("write", path))
-}
-
-/// Refuses to write a result as JSON, as `option` asks, over a file that is another: a checkpoint, a configuration, the
-/// description of a run.
-///
-/// # Errors
-/// [`Error::Config`] with the option, [`Error::File`] where the file could not be written.
-pub fn check_result(path: &Path, option: &str) -> Result<(), Error> {
-    check_writable(path)?;
-    let Ok(file) = File::open(path) else { return Ok(()) };
-    let mut first = Vec::new();
-    file.take(1).read_to_end(&mut first).map_err(Error::file("read", path))?;
-    let describes_run = path.file_name().is_some_and(|name| name == RUN);
-    if describes_run || first.first().is_some_and(|byte| *byte != b'{') {
-        let message = format!("{} is there already and is no result; name another file", path.display());
-        return Err(Error::Config { origin: option.into(), message });
+    let there = folder.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("."));
+    if !there.is_dir() {
+        return Err(Error::file("write", path)(ErrorKind::NotADirectory.into()));
     }
-    Ok(())
+    tempfile::tempfile_in(there).map(drop).map_err(Error::file("write", path))
 }
 
 /// The file that a path means: where it is a link, what it points to. Folders, devices and pipes are not replaced.

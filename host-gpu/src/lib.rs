@@ -1,11 +1,14 @@
 //! Host side of `clapp`: data, backends, training and evaluation of the local rules.
 
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 pub mod alignment;
 pub mod augment;
 pub mod backend;
 pub mod checkpoint;
 pub mod cli;
 pub mod config;
+pub mod console;
 pub mod continual;
 pub mod core_memory;
 pub mod data;
@@ -25,6 +28,7 @@ pub mod metrics;
 pub mod model;
 pub mod npy;
 pub mod optimizer;
+pub mod outputs;
 pub mod paper;
 pub mod parity;
 pub mod plot;

@@ -1,7 +1,10 @@
 //! The program `clapp`: parses arguments and calls one function a command.
 
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 use clap::Parser;
 use clapp_host_gpu::cli::{Arguments, run};
+use clapp_host_gpu::console::note;
 use std::process::ExitCode;
 #[cfg(unix)]
 use std::sync::Arc;
@@ -13,7 +16,7 @@ fn main() -> ExitCode {
     match run(&Arguments::parse()) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            eprintln!("error: {error}");
+            note(format!("error: {error}"));
             ExitCode::from(error.exit_code())
         }
     }

@@ -224,7 +224,11 @@ fn what_does_not_fit_is_refused_and_named() {
     let long = ["import", "image.bin", "--network", "run", "-o", "new.safetensors", "--slot-length", "512"];
     refuses(path, &long, &["image.bin", "more than two slots of 512"]);
     let there = ["import", "image.bin", "--network", "run", "-o", "run/checkpoint.safetensors"];
-    refuses(path, &there, &["run/checkpoint.safetensors", "exists already", "--overwrite"]);
+    refuses(path, &there, &["run/checkpoint.safetensors", "is what is to be read"]);
+    succeeds(path, &["import", "image.bin", "--network", "run", "-o", "new.safetensors"]);
+    let there = ["import", "image.bin", "--network", "run", "-o", "new.safetensors"];
+    refuses(path, &there, &["new.safetensors", "exists already", "--overwrite"]);
+    fs::remove_file(path.join("new.safetensors")).expect("removed");
     refuses(path, &["import", "image.bin", "--network", "run", "-o", "set"], &["set"]);
 }
 
@@ -241,7 +245,7 @@ fn the_moments_must_be_those_of_the_optimiser() {
     succeeds(folder.path(), &["import", "plain.bin", "--network", "run", "-o", "plain.safetensors"]);
     let names = tensors(&folder.path().join("plain.safetensors"));
     assert!(names.keys().all(|name| !name.contains("first")), "{:?}", names.keys());
-    let export = ["export", "plain.safetensors", "--optimizer", "config"];
+    let export = ["export", "plain.safetensors", "--optimizer", "config", "-o", "moments.bin"];
     refuses(folder.path(), &export, &["plain.safetensors", "holds 0 moments", "keeps 2"]);
 }
 

@@ -93,7 +93,7 @@ fn a_file_that_is_no_configuration_is_refused_by_its_name() {
 fn wrong_options_are_refused_by_name() {
     let place = place();
     let train = ["train", "--config", "tiny.toml", "--data", "data", "--out", "out"];
-    let table: [(&[&str], &[&str]); 9] = [
+    let table: [(&[&str], &[&str]); 8] = [
         (&["--rule", "clapp+"], &["--rule", "clapp+", "clapp++dfb"]),
         (&["--batch", "1"], &["batch is 1"]),
         (&["--batch", "-3"], &["-3"]),
@@ -102,7 +102,6 @@ fn wrong_options_are_refused_by_name() {
         (&["--epochs", "many"], &["--epochs", "many"]),
         (&["--images", "1"], &["images"]),
         (&["--wdith", "1"], &["--wdith"]),
-        (&["--preset", "demo"], &["--preset", "--config"]),
     ];
     for (options, parts) in table {
         refuses(place.path(), &[&train[..], options].concat(), parts);

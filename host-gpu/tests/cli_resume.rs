@@ -189,9 +189,10 @@ fn files_of_the_user_are_not_written_over_where_no_checkpoint_lies() {
         fs::write(folder.join(name), "of the user\nhere\n").expect("a file");
         let train = ["train", "--config", "tiny.toml", "--data", "data", "--out", "mine"];
         for more in [&[][..], &["--resume"]] {
-            refuses(place.path(), &with(&train, more), &[&format!("mine/{name}"), "--overwrite", "--out"]);
+            refuses(place.path(), &with(&train, more), &[&format!("mine/{name}"), "--force", "--out"]);
         }
-        succeeds(place.path(), &with(&train, &["--overwrite"]));
+        refuses(place.path(), &with(&train, &["--overwrite"]), &[&format!("mine/{name}"), "--force"]);
+        succeeds(place.path(), &with(&train, &["--overwrite", "--force"]));
         fs::remove_dir_all(&folder).expect("removed");
     }
     // What a run leaves that was killed before its first checkpoint is in nobody's way.

@@ -57,7 +57,10 @@ fn in_own_process(folder: &Path, name: &str, settings: &[(&str, &str)]) {
 }
 
 fn doctor(folder: &Path, settings: &[(&str, &str)]) -> (Output, String) {
-    let output = command(Path::new(env!("CARGO_BIN_EXE_clapp")), folder, settings).arg("doctor").output().expect("it");
+    let output = command(Path::new(env!("CARGO_BIN_EXE_clapp")), folder, settings)
+        .args(["doctor", "--require-gpu"])
+        .output()
+        .expect("it");
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     (output, said)
 }
@@ -415,7 +418,10 @@ fn folders_that_the_user_lists_are_searched_first() {
     let library = packages.join("libnvrtc.so.12");
     let said = |listed: &Path, system: &Path| {
         let program = Path::new(env!("CARGO_BIN_EXE_clapp"));
-        let output = command(program, system, &[]).arg("doctor").env("CLAPP_CUDA_LIBRARIES", listed).output();
+        let output = command(program, system, &[])
+            .args(["doctor", "--require-gpu"])
+            .env("CLAPP_CUDA_LIBRARIES", listed)
+            .output();
         String::from_utf8_lossy(&output.expect("the program").stdout).into_owned()
     };
     let nowhere = place.path().join("nowhere");

@@ -1,5 +1,25 @@
 //! Developer chores of the workspace: `cargo xtask test` runs everything that must hold before a change lands.
 
+// As the standard ones, but a reader that goes away (`| head`, a lost terminal) ends no work of hours.
+macro_rules! print {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let _ = write!(std::io::stdout(), $($text)*);
+    }};
+}
+macro_rules! println {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stdout(), $($text)*);
+    }};
+}
+macro_rules! eprintln {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr(), $($text)*);
+    }};
+}
+
 mod compilers;
 mod firmware;
 mod gpu;

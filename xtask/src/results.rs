@@ -6,7 +6,7 @@ use std::process::Command;
 
 /// File, title, arguments of `clapp`.
 const RECORDS: [(&str, &str, &[&str]); 7] = [
-    ("demo.md", "The demonstration", &[]),
+    ("demo.md", "The demonstration", &["demo"]),
     ("golden-core.md", "Golden vectors on clapp-core", &["golden", "../shared/golden", "--backend", "core"]),
     ("golden-cpu.md", "Golden vectors on the CPU backend", &["golden", "../shared/golden", "--backend", "cpu"]),
     (
@@ -22,8 +22,7 @@ const RECORDS: [(&str, &str, &[&str]); 7] = [
 /// Runs each of them in the release build and writes its file.
 pub fn run() -> Result<(), Failed> {
     for (file, title, arguments) in RECORDS {
-        let shown =
-            ["cargo run --release", if arguments.is_empty() { "" } else { " -- " }, &arguments.join(" ")].concat();
+        let shown = format!("cargo run --release -- {}", arguments.join(" "));
         println!("\n==> {shown}");
         let output = Command::new("cargo")
             .args(["run", "--release", "--quiet", "--"])

@@ -3,16 +3,17 @@
 use super::computes::{BackendArguments, Computes};
 use super::data::CacheArguments;
 use super::eval::checkpoint_file;
-use super::output::say;
+use super::output::{note, say};
 use super::{check_channels, open_data};
 use crate::alignment::{BATCHES, LayerAlignment, Views, first_views, of_batch, over_batches, refusal};
 use crate::backend::gpu::train::check_rule;
 use crate::backend::{Backend, cpu::Cpu};
 use crate::checkpoint::{Checkpoint, DataIdentity, Header};
 use crate::error::Error;
-use crate::files::{check_result, write_atomically};
+use crate::files::write_atomically;
 use crate::memory::Needs;
 use crate::model::{LayerValues, Learning, NetworkSpec};
+use crate::outputs::{Force, Guard, Mark, OutputFile};
 use crate::run::{data_differences, loader_threads};
 use crate::step::Model;
 use clap::Args;
@@ -41,7 +42,9 @@ pub struct AlignArguments {
     batch: Option<usize>,
     /// File for the result as JSON, with the cosine of every batch.
     #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
+    json: Option<OutputFile>,
+    #[command(flatten)]
+    force: Force,
 }
 
 /// What the JSON file holds.
@@ -94,17 +97,17 @@ pub fn run(arguments: &AlignArguments) -> Result<u8, Error> {
     if arguments.backend.backend != Computes::Cpu {
         check_rule(&config)?;
     }
-    if let Some(path) = &arguments.json {
-        // Found out now rather than after all the work.
-        check_result(path, "--json")?;
-    }
+    // Found out now rather than after all the work.
+    let guard = Guard::new(arguments.force).keep([file.as_path()]).keep(arguments.data.as_deref());
+    let json = arguments.json.as_ref();
+    let json = json.map(|path| path.check("--json", Mark::ALIGNMENT, &guard)).transpose()?;
     let data = open_data(arguments.data.as_deref(), &arguments.cache, &config)?;
     check_channels(&data, config.input_shape(), &origin)?;
     let images = Arc::new(config.images.map_or_else(|| data.pretrain.clone(), |count| data.pretrain.take(count)));
     if let Some(place) = Header::read(&file)?.place {
         let differences = data_differences(&place.data, &DataIdentity::of(&data.name, &images));
         if !differences.is_empty() {
-            eprintln!("note: the encoder was trained on other images: {}", differences.join("; "));
+            note(format!("note: the encoder was trained on other images: {}", differences.join("; ")));
         }
     }
     let batch = arguments.batch.unwrap_or(config.batch);
@@ -133,7 +136,7 @@ pub fn run(arguments: &AlignArguments) -> Result<u8, Error> {
             "note: the top's loss is on cells here; the paper's analysis has it on the whole map (clapp train --pool-top)",
         )?;
     }
-    let Some(path) = &arguments.json else { return Ok(0) };
+    let Some(path) = json else { return Ok(0) };
     let layers = layers.iter().map(|layer| LayerRecord {
         mean: layer.mean(),
         std: layer.std(),
@@ -152,7 +155,7 @@ pub fn run(arguments: &AlignArguments) -> Result<u8, Error> {
         layers: layers.collect(),
     };
     let text = serde_json::to_string_pretty(&record)
-        .map_err(|error| Error::Run { path: path.clone(), message: error.to_string() })?;
+        .map_err(|error| Error::Run { path: path.into(), message: error.to_string() })?;
     write_atomically(path, format!("{text}\n").as_bytes())?;
     say(format!("wrote {}", path.display()))?;
     Ok(0)

@@ -6,7 +6,8 @@ use crate::config::{Config, check_division};
 use crate::data::cifar::Want;
 use crate::data::{Checked, Dataset, Holdout, Opening, contact_sheet, open_as, published, some_of};
 use crate::error::Error;
-use crate::files::{check_writable, write_atomically};
+use crate::files::write_atomically;
+use crate::outputs::{Force, Guard, Mark, OutputFile, OutputFolder};
 use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::ffi::OsString;
@@ -34,7 +35,9 @@ struct CheckArguments {
     path: PathBuf,
     /// Write a picture (PNG) with images of each class and pairs of augmented views.
     #[arg(long, value_name = "FILE")]
-    contact_sheet: Option<PathBuf>,
+    contact_sheet: Option<OutputFile>,
+    #[command(flatten)]
+    force: Force,
     #[command(flatten)]
     cache: CacheArguments,
 }
@@ -45,7 +48,7 @@ pub struct CacheArguments {
     /// Folder for the unpacked copy of an archive that cannot be read by position (STL-10's tar.gz) [default: beside
     /// the archive, or the user's cache folder where that is read-only; `data check` then removes it again].
     #[arg(long, value_name = "FOLDER")]
-    pub cache: Option<PathBuf>,
+    pub cache: Option<OutputFolder>,
     /// Be content with a part of CIFAR-10: the test batch and at least one of the five training batches. The set's name,
     /// in run.json and everywhere else, then lists the batches.
     #[arg(long)]
@@ -64,15 +67,23 @@ pub struct CacheArguments {
 }
 
 impl CacheArguments {
+    /// The folder for unpacked copies, where one is named.
+    ///
+    /// # Errors
+    /// [`Error::Config`] where it is a file.
+    pub fn folder(&self) -> Result<Option<&Path>, Error> {
+        self.cache.as_ref().map(|folder| folder.check("--cache", &Guard::default())).transpose()
+    }
+
     /// The options that choose the same again, where the configuration does not keep them.
     pub fn options(&self) -> String {
-        let cache = self.cache.as_ref().map(|path| format!(" --cache {}", path.display())).unwrap_or_default();
+        let cache = self.cache.as_ref().map(|path| format!(" --cache {path}")).unwrap_or_default();
         cache + if self.partial { " --partial" } else { "" }
     }
 
     /// As [`CacheArguments::options`], word by word.
     pub fn list(&self) -> Vec<OsString> {
-        let cache = self.cache.iter().flat_map(|path| ["--cache".into(), path.clone().into_os_string()]);
+        let cache = self.cache.iter().flat_map(|path| ["--cache".into(), path.to_os_string()]);
         cache.chain(self.partial.then(|| "--partial".into())).collect()
     }
 
@@ -116,7 +127,7 @@ impl CacheArguments {
         check_division(self.split, self.split_seed, "arguments")?;
         let holdout = self.split.map(|share| Holdout { share, seed: self.split_seed.unwrap_or(SEED) });
         let want = if self.partial { Want::Part } else { Want::Whole };
-        Ok(Opening { cache: self.cache.as_deref(), once, want, holdout })
+        Ok(Opening { cache: self.folder()?, once, want, holdout })
     }
 
     /// Opens the set at `path`. Images that have to be decoded are, all of them, where they are to be skipped when bad
@@ -182,9 +193,9 @@ fn mark(warning: bool) -> &'static str {
 /// Where the set cannot be used or the contact sheet cannot be written.
 pub fn run(arguments: &DataArguments) -> Result<u8, Error> {
     let DataCommand::Check(check) = &arguments.command;
-    if let Some(path) = &check.contact_sheet {
-        check_writable(path)?;
-    }
+    let guard = Guard::new(check.force).keep([check.path.as_path()]);
+    let sheet = check.contact_sheet.as_ref();
+    let sheet = sheet.map(|sheet| sheet.check("--contact-sheet", Mark::SHEET, &guard)).transpose()?;
     let data = open_as(&check.path, check.cache.opening(check.cache.cache.is_none())?)?;
     say(&data.source)?;
     for (file, known) in published::files(&check.path, data.set()) {
@@ -209,7 +220,7 @@ pub fn run(arguments: &DataArguments) -> Result<u8, Error> {
     };
     say(table(&data, checked.as_ref()))?;
     remarks(&data).iter().try_for_each(say)?;
-    if let Some(path) = &check.contact_sheet {
+    if let Some(path) = sheet {
         write_atomically(path, &contact_sheet(&data, &views(&data), SEED)?)?;
         say(format!("wrote {}", path.display()))?;
     }

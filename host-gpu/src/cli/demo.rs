@@ -1,4 +1,4 @@
-//! `clapp` without arguments: networks learn on generated images, and a linear probe says what they learnt.
+//! `clapp demo`: networks learn on generated images, and a linear probe says what they learnt.
 
 use super::output::say;
 use super::progress::Progress;

@@ -4,8 +4,8 @@ mod stream;
 
 use super::data::CacheArguments;
 use super::output::say;
-use super::train::stop_by_signal;
-use super::{GENERATED_TEST, GENERATED_TRAIN, named};
+use super::stop::stop_by_signal;
+use super::{GENERATED_TEST, GENERATED_TRAIN};
 use crate::checkpoint::device::DeviceState;
 use crate::continual::stream::Kind;
 use crate::data::{Dataset, generated};
@@ -19,10 +19,10 @@ use crate::device::port::Port;
 use crate::device::replay::Replay;
 use crate::device::transport::Transport;
 use crate::error::Error;
-use crate::files::check_writable;
+use crate::outputs::{Force, Guard, Mark, OutputFile};
 use clap::Args;
 use clapp_core::link::{Answer, Command, Origin};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// Arguments of `clapp device`.
@@ -73,10 +73,12 @@ pub struct DeviceArguments {
     save: bool,
     /// Fetch what the device holds into a file (safetensors).
     #[arg(long, value_name = "FILE")]
-    fetch: Option<PathBuf>,
+    fetch: Option<OutputFile>,
     /// Replace the file that is fetched into, if there is one.
     #[arg(long, requires = "fetch")]
     overwrite: bool,
+    #[command(flatten)]
+    force: Force,
     /// Do not learn the same on the host to compare the weights.
     #[arg(long)]
     no_replay: bool,
@@ -100,10 +102,10 @@ struct EmulationArguments {
     /// File that stands for the board's flash, made where there is none; the firmware saves there by itself, too, after
     /// every 1000 frames that it has learnt from [default: a board without flash].
     #[arg(long, value_name = "FILE", requires = "qemu")]
-    flash: Option<PathBuf>,
+    flash: Option<OutputFile>,
     /// File for what the firmware logs, as it is: `defmt-print -e ELF < FILE` makes text of it.
     #[arg(long, value_name = "FILE", requires = "qemu")]
-    log: Option<PathBuf>,
+    log: Option<OutputFile>,
 }
 
 /// The name of the generated set.
@@ -124,15 +126,12 @@ pub fn run(arguments: &DeviceArguments) -> Result<u8, Error> {
     if !(0.0..=0.1).contains(&arguments.faults) {
         return wrong("--faults", format!("is {}, expected 0 to 0.1", arguments.faults));
     }
-    if let Some(path) = &arguments.fetch {
-        named::may_write(path, arguments.overwrite, None)?;
-        check_writable(path)?;
-    }
     if arguments.save && arguments.qemu && arguments.emulation.flash.is_none() {
         return wrong("--save", "an emulated board has no flash unless --flash FILE names a file for it".into());
     }
+    let outputs = Outputs::check(arguments)?;
     let stop = stop_by_signal()?;
-    let mut line = open(arguments)?;
+    let mut line = open(arguments, &outputs)?;
     if arguments.faults > 0.0 {
         line = Box::new(Faulty::new(line, arguments.faults, arguments.seed));
     }
@@ -142,7 +141,7 @@ pub fn run(arguments: &DeviceArguments) -> Result<u8, Error> {
     };
     let mut replies = vec![0; REPLY_LEN];
     let mut client = Client::new(line, &mut replies, Duration::from_secs_f32(arguments.timeout), stop);
-    match work(arguments, &mut client, &data) {
+    match work(arguments, outputs.fetch, &mut client, &data) {
         Err(Error::Stopped) => {
             say(format!("stopped; {}", kept(arguments)))?;
             Ok(Error::Stopped.exit_code())
@@ -151,25 +150,50 @@ pub fn run(arguments: &DeviceArguments) -> Result<u8, Error> {
     }
 }
 
+/// The files that are written, checked.
+struct Outputs<'a> {
+    fetch: Option<&'a Path>,
+    flash: Option<&'a Path>,
+    log: Option<&'a Path>,
+}
+
+impl<'a> Outputs<'a> {
+    fn check(arguments: &'a DeviceArguments) -> Result<Self, Error> {
+        let DeviceArguments { fetch, overwrite, force, data, .. } = arguments;
+        let EmulationArguments { firmware, flash, log, .. } = &arguments.emulation;
+        let port = arguments.port.as_deref().map(Path::new);
+        let inputs = || Guard::new(*force).keep([data.as_path()]).keep(firmware.as_deref()).keep(port);
+        let fetch = fetch.as_ref().map(|path| {
+            let guard = inputs().keep_outputs(flash.iter().chain(log));
+            path.check_new("--fetch", Mark::CHECKPOINT, &guard, *overwrite)
+        });
+        let log = log.as_ref().map(|path| path.check("--log", Mark::NONE, &inputs().keep_outputs(flash)));
+        // The board writes into it: whatever is no flash is refused when it is opened.
+        let flash = flash.as_ref().map(|path| path.check_held("--flash", &inputs()));
+        Ok(Self { fetch: fetch.transpose()?, flash: flash.transpose()?, log: log.transpose()? })
+    }
+}
+
 /// The line to the device.
-fn open(arguments: &DeviceArguments) -> Result<Box<dyn Transport>, Error> {
+fn open(arguments: &DeviceArguments, outputs: &Outputs<'_>) -> Result<Box<dyn Transport>, Error> {
     match &arguments.port {
         Some(port) => Ok(Box::new(Port::open(port, arguments.baud)?)),
-        None => emulate(&arguments.emulation),
+        None => emulate(&arguments.emulation, outputs),
     }
 }
 
 #[cfg(unix)]
-fn emulate(arguments: &EmulationArguments) -> Result<Box<dyn Transport>, Error> {
+fn emulate(arguments: &EmulationArguments, outputs: &Outputs<'_>) -> Result<Box<dyn Transport>, Error> {
     use crate::device::qemu::{Emulation, Qemu};
-    let EmulationArguments { machine, firmware, flash, log } = arguments.clone();
+    let EmulationArguments { machine, firmware, .. } = arguments.clone();
+    let [flash, log] = [outputs.flash, outputs.log].map(|path| path.map(Path::to_path_buf));
     let built = || PathBuf::from(format!("target/firmware/qemu-{machine}/clapp-firmware"));
     let firmware = firmware.unwrap_or_else(built);
     Ok(Box::new(Qemu::start(&Emulation { machine, firmware, flash, log })?))
 }
 
 #[cfg(not(unix))]
-fn emulate(_: &EmulationArguments) -> Result<Box<dyn Transport>, Error> {
+fn emulate(_: &EmulationArguments, _: &Outputs<'_>) -> Result<Box<dyn Transport>, Error> {
     let message = "the emulated line needs a Unix system; name a device with --port".into();
     Err(Error::Config { origin: "--qemu".into(), message })
 }
@@ -183,7 +207,12 @@ fn kept(arguments: &DeviceArguments) -> &'static str {
     }
 }
 
-fn work(arguments: &DeviceArguments, client: &mut Client<'_>, data: &Dataset) -> Result<u8, Error> {
+fn work(
+    arguments: &DeviceArguments,
+    fetch_into: Option<&Path>,
+    client: &mut Client<'_>,
+    data: &Dataset,
+) -> Result<u8, Error> {
     if let Some(seed) = arguments.reset {
         client.hello(|_| ())?;
         client.tell(Command::Reset { seed })?;
@@ -199,7 +228,7 @@ fn work(arguments: &DeviceArguments, client: &mut Client<'_>, data: &Dataset) ->
     if let Some(kind) = arguments.stream {
         let compared = stream::run(arguments, kind, client, &device, data)?;
         close(arguments, client)?;
-        fetch(arguments, &device, &compared.held)?;
+        fetch(fetch_into, arguments.seed, &device, &compared.held)?;
         return Ok(u8::from(!compared.differences.is_empty()));
     }
     let replay = match arguments.no_replay {
@@ -217,12 +246,12 @@ fn work(arguments: &DeviceArguments, client: &mut Client<'_>, data: &Dataset) ->
     let replay = course.end()?;
     lesson?;
     close(arguments, client)?;
-    let held = match replay.is_some() || arguments.fetch.is_some() {
+    let held = match replay.is_some() || fetch_into.is_some() {
         true => held::read(client, &device)?,
         false => return Ok(0),
     };
     let code = replay.map_or(Ok(0), |replay| compare(replay, &held))?;
-    fetch(arguments, &device, &held)?;
+    fetch(fetch_into, arguments.seed, &device, &held)?;
     Ok(code)
 }
 
@@ -240,9 +269,9 @@ fn close(arguments: &DeviceArguments, client: &mut Client<'_>) -> Result<(), Err
 }
 
 /// Writes what the device holds where it was asked for.
-fn fetch(arguments: &DeviceArguments, device: &Description, held: &DeviceState) -> Result<(), Error> {
-    if let Some(path) = &arguments.fetch {
-        home::write(path, device, arguments.seed, held)?;
+fn fetch(path: Option<&Path>, seed: u64, device: &Description, held: &DeviceState) -> Result<(), Error> {
+    if let Some(path) = path {
+        home::write(path, device, seed, held)?;
         say(format!("wrote {}: what the device holds at step {}", path.display(), held.step))?;
     }
     Ok(())

@@ -17,11 +17,14 @@ pub struct DoctorArguments {
     /// 10 libraries and GPU, 11 compilation, 12 launch, 13 product, 14 convolution, 15 capture, 16 memory.
     #[arg(long)]
     deep: bool,
+    /// Exit code 1 where something is missing for training on a GPU.
+    #[arg(long, conflicts_with = "deep")]
+    require_gpu: bool,
     #[command(flatten)]
     tried: deep::DeepArguments,
 }
 
-/// Runs `clapp doctor`: 0 where training on a GPU could run, 1 where something is missing for it.
+/// Runs `clapp doctor`: exit code 0, or 1 where a GPU is required and something is missing for it.
 ///
 /// # Errors
 /// Where the output cannot be written.
@@ -49,7 +52,7 @@ pub fn run(arguments: &DoctorArguments) -> Result<u8, Error> {
     for error in missing {
         say(format!("  - {error}"))?;
     }
-    Ok(1)
+    Ok(u8::from(arguments.require_gpu))
 }
 
 /// The instructions that element-wise work uses here; products choose from the same.

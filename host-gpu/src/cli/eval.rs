@@ -4,17 +4,17 @@ use super::computes::{BackendArguments, Computes};
 use super::data::{CacheArguments, remarks};
 use super::evaluable::{self, Work};
 use super::open_data;
-use super::output::say;
+use super::output::{note, say};
 use super::probe_progress::{ProbeProgress, estimates};
-use super::train::stop_by_signal;
+use super::stop::{INTERRUPTED, stop_by_signal};
 use crate::augment::TestTransform;
 use crate::backend::{Backend, cpu::Cpu};
 use crate::checkpoint::{Checkpoint, Header};
 use crate::data::Dataset;
 use crate::error::Error;
-use crate::files::{check_result, check_writable};
 use crate::memory::Needs;
 use crate::model::{LayerValues, NetworkSpec};
+use crate::outputs::{Force, Guard, Mark, OutputFile};
 use crate::probe::{
     Kind, Outcome, ProbeRecord, ProbeReport, ProbeTask, ProbeWeights, QUICK_EPOCHS, beside, beside_record, evenly,
     measure, probe, quick_images,
@@ -61,11 +61,10 @@ pub struct EvalArguments {
     /// File for the result as JSON; the weights of the probe go beside it [default: probe.json beside the checkpoint,
     /// probe-cached.json with --cached, probe-quick.json with --quick].
     #[arg(long, value_name = "FILE")]
-    pub json: Option<PathBuf>,
+    pub json: Option<OutputFile>,
+    #[command(flatten)]
+    force: Force,
 }
-
-/// Exit code of a probe that was stopped by a signal.
-const INTERRUPTED: u8 = 130;
 
 /// Runs `clapp eval`: exit code 0 where all epochs are done, 130 where a signal has stopped it.
 ///
@@ -83,12 +82,16 @@ pub fn run(arguments: &EvalArguments) -> Result<u8, Error> {
         (false, false) => Kind::Augmented,
     };
     let file = checkpoint_file(&arguments.checkpoint)?;
-    let path = arguments.json.clone().unwrap_or_else(|| beside(&file, kind));
     let checkpoint = Checkpoint::read(&file)?;
     // Found out now rather than after the whole evaluation.
-    check_result(&path, "--json")?;
-    let weights = beside_record(&path);
-    check_weights(&weights, &path)?;
+    let own = beside(&file, kind);
+    let guard = Guard::new(arguments.force).keep([file.as_path()]).keep(arguments.data.as_deref());
+    let path = match &arguments.json {
+        Some(path) => path.check_result("--json", Mark::PROBE, &guard, &own)?,
+        None => guard.check_result("--json", &own, Mark::PROBE).map(|()| own.as_path())?,
+    };
+    let weights = beside_record(path);
+    check_weights(&weights, path, &own, &guard)?;
     arguments.backend.check()?;
     let mut config = checkpoint.config;
     let origin = file.display().to_string();
@@ -118,9 +121,9 @@ pub fn run(arguments: &EvalArguments) -> Result<u8, Error> {
         let message = "probe.epochs is 0: nothing would be learnt; name a number with --epochs".into();
         return Err(Error::Config { origin, message });
     }
-    remarks(&data).iter().for_each(|line| eprintln!("{line}"));
-    for note in evaluable::check(Work::Evaluation, &data, &data.train, &config, config.probe.test, &origin)? {
-        eprintln!("note: {note}");
+    remarks(&data).iter().for_each(note);
+    for text in evaluable::check(Work::Evaluation, &data, &data.train, &config, config.probe.test, &origin)? {
+        note(format!("note: {text}"));
     }
     let images = [data.train.len(), data.test.len()];
     let lower = if kind.caches() { "leave out --cached, or lower --images" } else { "take an encoder of less --width" };
@@ -139,13 +142,13 @@ pub fn run(arguments: &EvalArguments) -> Result<u8, Error> {
     let estimate = Estimate { paper, all };
     let outcome = probe_by(arguments.backend, config.network()?, &checkpoint.layers, &task, &stop, Some(estimate));
     if matches!(outcome, Err(Error::Stopped)) {
-        eprintln!("note: stopped before the first epoch of the probe was done: there is nothing to keep");
+        note("note: stopped before the first epoch of the probe was done: there is nothing to keep");
     }
     let Outcome { report, heads } = outcome?;
     say(format!("{}, {} epochs, on {}", config.rule.name(), checkpoint.epoch, data.source))?;
     say(table(&report, &data.classes))?;
     let stopped = report.is_stopped();
-    if stopped && is_finished(&path, checkpoint.epoch) {
+    if stopped && is_finished(path, checkpoint.epoch) {
         say(format!("stopped; {} holds a finished probe of this encoder and stays", path.display()))?;
         return Ok(INTERRUPTED);
     }
@@ -164,22 +167,27 @@ pub fn run(arguments: &EvalArguments) -> Result<u8, Error> {
     if let Some(kept) = &kept {
         kept.write(&weights, &dimensions)?;
     }
-    ProbeRecord::new(checkpoint.epoch, &data, report).write(&path)?;
+    ProbeRecord::new(checkpoint.epoch, &data, report).write(path)?;
     say(format!("wrote {}", path.display()))?;
     say(format!("wrote {} (weights of the probe, for clapp predict)", weights.display()))?;
     Ok(if stopped { INTERRUPTED } else { 0 })
 }
 
 /// The weights go beside the result, and over nothing else than other weights.
-fn check_weights(weights: &Path, record: &Path) -> Result<(), Error> {
-    if weights == record || !ProbeWeights::may_replace(weights) {
+fn check_weights(weights: &Path, record: &Path, own: &Path, guard: &Guard) -> Result<(), Error> {
+    if weights == record {
         let message = format!(
             "the weights of the probe would go to {}, which is another file; name another file for the result",
             weights.display()
         );
         return Err(Error::Config { origin: "--json".into(), message });
     }
-    check_writable(weights)
+    let of_run = beside_record(own);
+    if weights == of_run {
+        guard.check_result("--json", weights, Mark::WEIGHTS)
+    } else {
+        guard.check("--json", weights, Mark::WEIGHTS)
+    }
 }
 
 /// How the test images are made ready: as the configuration says, or resized as the user says.
@@ -237,7 +245,7 @@ fn probe_on<B: Backend>(
     let model = Model::upload(backend, spec, layers);
     if let Some(Estimate { paper, all }) = estimate {
         let speed = measure(backend, &model, task)?;
-        eprintln!("{}", estimates(&speed, task, paper, all));
+        note(estimates(&speed, task, paper, all));
     }
     let mut shown = ProbeProgress::new(task.config.epochs);
     let outcome = probe(backend, &model, task, &mut |progress| {

@@ -6,6 +6,7 @@ use crate::checkpoint::device::{Moments, read};
 use crate::error::Error;
 use crate::files::write_atomically;
 use crate::flash_image::encode;
+use crate::outputs::{Force, Guard, Mark, OutputFile};
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 
@@ -20,10 +21,12 @@ pub struct ExportArguments {
     pub network: Option<String>,
     /// Where the image goes [default: beside the checkpoint, with the ending .bin].
     #[arg(short, long, value_name = "IMAGE")]
-    pub output: Option<PathBuf>,
+    pub output: Option<OutputFile>,
     /// Replace the image if there is one.
     #[arg(long)]
     pub overwrite: bool,
+    #[command(flatten)]
+    force: Force,
     /// Bytes that the device's flash is erased by: the image is then that of the whole store, two slots as short as they
     /// can be, and replaces whatever it held. Without it, the image is one slot, to be written to the start of an erased
     /// store.
@@ -60,6 +63,13 @@ const MOST_CLASSES: usize = 256;
 /// Where the checkpoint cannot be read, is of another network, or does not fit into a slot.
 pub fn run(arguments: &ExportArguments) -> Result<u8, Error> {
     let path = named::checkpoint_of(&arguments.checkpoint);
+    let guard =
+        Guard::new(arguments.force).keep([path.as_path()]).keep(named::file(arguments.network.as_deref()).as_deref());
+    let beside = path.with_extension("bin");
+    let output = match &arguments.output {
+        Some(output) => output.check_new("--output", Mark::FLASH, &guard, arguments.overwrite)?,
+        None => guard.check_new("--output", &beside, Mark::FLASH, arguments.overwrite).map(|()| beside.as_path())?,
+    };
     let moments = match arguments.optimizer {
         None => Moments::AsHeld,
         Some(OptimizerName::Sgd) => Moments::None,
@@ -84,9 +94,7 @@ pub fn run(arguments: &ExportArguments) -> Result<u8, Error> {
     );
     let image = encode(&held, architecture, slot_length)
         .map_err(|error| Error::Checkpoint { path: path.clone(), message: error.to_string() })?;
-    let output = arguments.output.clone().unwrap_or_else(|| path.with_extension("bin"));
-    named::may_write(&output, arguments.overwrite, Some(&path))?;
-    write_atomically(&output, &image)?;
+    write_atomically(output, &image)?;
     let what = match slot_length {
         Some(length) => format!("both slots of {length} bytes, for the start of the device's store"),
         None => "one slot, for the start of an erased store".into(),

@@ -4,16 +4,16 @@ use super::computes::BackendArguments;
 use super::data::CacheArguments;
 use super::encoder::{Encoder, dimensions, encoder, frames};
 use super::eval::checkpoint_file;
-use super::named::may_write;
 use super::output::say;
-use super::train::stop_by_signal;
+use super::stop::stop_by_signal;
 use super::{check_channels, open_data};
 use crate::augment::TestTransform;
 use crate::checkpoint::Checkpoint;
 use crate::data::{Dataset, Split};
 use crate::error::Error;
-use crate::files::{check_writable, write_atomically, write_with};
+use crate::files::{write_atomically, write_with};
 use crate::npy;
+use crate::outputs::{Force, Guard, Mark, OutputFile};
 use crate::probe::Inputs;
 use crate::tensor_file::{Item, write_header_of};
 use clap::{Args, ValueEnum};
@@ -67,10 +67,12 @@ pub struct FeaturesArguments {
     /// The file: FILE.safetensors with `features`, `labels` and `indices`, or FILE.npy with the features, and FILE.labels.npy,
     /// FILE.indices.npy and FILE.names.json beside it.
     #[arg(long, value_name = "FILE")]
-    out: PathBuf,
+    out: OutputFile,
     /// Replace files that are there already.
     #[arg(long)]
     overwrite: bool,
+    #[command(flatten)]
+    force: Force,
     #[command(flatten)]
     backend: BackendArguments,
 }
@@ -120,20 +122,19 @@ pub fn run(arguments: &FeaturesArguments) -> Result<u8, Error> {
     if arguments.images == Some(0) {
         return refuse("--images", "is 0, expected at least 1".into());
     }
-    let extension = arguments.out.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+    let extension = arguments.out.extension();
     let outputs = match extension {
         "safetensors" => vec![arguments.out.clone()],
         "npy" => ["npy", "labels.npy", "indices.npy", "names.json"]
             .map(|extension| arguments.out.with_extension(extension))
             .into(),
-        _ => return refuse("--out", format!("is {}, expected .safetensors or .npy", arguments.out.display())),
+        _ => return refuse("--out", format!("is {}, expected .safetensors or .npy", arguments.out)),
     };
     let file = checkpoint_file(&arguments.checkpoint)?;
-    for output in &outputs {
-        let inputs = [&file].into_iter().chain(&arguments.files).chain(&arguments.data);
-        inputs.into_iter().try_for_each(|input| may_write(output, arguments.overwrite, Some(input)))?;
-        check_writable(output)?;
-    }
+    let inputs = [&file].into_iter().chain(&arguments.files).chain(&arguments.data);
+    let guard = Guard::new(arguments.force).keep(inputs.map(PathBuf::as_path));
+    let outputs = checked(&outputs, &guard, arguments.overwrite)?;
+    let out = outputs[0];
     let checkpoint = Checkpoint::read(&file)?;
     let dimensions = dimensions(&checkpoint)?;
     let layers = match arguments.layer {
@@ -176,12 +177,12 @@ pub fn run(arguments: &FeaturesArguments) -> Result<u8, Error> {
     let mut encoder = encoder(arguments.backend, &checkpoint)?;
     let shape = [source.len(), width];
     if extension == "npy" {
-        write_with(&arguments.out, |file| {
-            let failed = |error| Error::file("write", &arguments.out)(error);
+        write_with(out, |file| {
+            let failed = |error| Error::file("write", out)(error);
             npy::write_header(file, "<f4", &shape).map_err(failed)?;
-            table.write(&mut encoder, file, &arguments.out)
+            table.write(&mut encoder, file, out)
         })?;
-        for (path, values) in [(&outputs[1], source.labels()), (&outputs[2], Some(source.indices()))] {
+        for (path, values) in [(outputs[1], source.labels()), (outputs[2], Some(source.indices()))] {
             let Some(values) = values else {
                 remove(path)?;
                 continue;
@@ -192,11 +193,11 @@ pub fn run(arguments: &FeaturesArguments) -> Result<u8, Error> {
             write_atomically(path, &bytes)?;
         }
         match &names {
-            None => remove(&outputs[3])?,
+            None => remove(outputs[3])?,
             Some(names) => {
                 let text = serde_json::to_string_pretty(names)
-                    .map_err(|error| Error::Run { path: outputs[3].clone(), message: error.to_string() })?;
-                write_atomically(&outputs[3], format!("{text}\n").as_bytes())?;
+                    .map_err(|error| Error::Run { path: outputs[3].into(), message: error.to_string() })?;
+                write_atomically(outputs[3], format!("{text}\n").as_bytes())?;
             }
         }
     } else {
@@ -211,11 +212,21 @@ pub fn run(arguments: &FeaturesArguments) -> Result<u8, Error> {
             test: inputs.test.sizes(),
             names: names.as_deref(),
         };
-        write_tensors(&arguments.out, &entry, &source, &shape, &mut table, &mut encoder)?;
+        write_tensors(out, &entry, &source, &shape, &mut table, &mut encoder)?;
     }
     let of = if let [layer] = layers[..] { format!("layer {layer}") } else { format!("{} layers", layers.len()) };
-    say(format!("wrote {} ({} images, {width} features of {of})", arguments.out.display(), source.len()))?;
+    say(format!("wrote {} ({} images, {width} features of {of})", out.display(), source.len()))?;
     Ok(0)
+}
+
+/// The paths, checked. Nothing in an array says who wrote it: it is known by the file of indices beside it.
+fn checked<'a>(outputs: &'a [OutputFile], guard: &Guard, overwrite: bool) -> Result<Vec<&'a Path>, Error> {
+    let marks: &[Mark] = match outputs {
+        [_] => &[Mark::FEATURES],
+        [_, _, indices, ..] if indices.is_there() => &[Mark::ARRAY, Mark::ARRAY, Mark::ARRAY, Mark::NAMES],
+        _ => &[Mark::NONE; 4],
+    };
+    outputs.iter().zip(marks).map(|(output, mark)| output.check_new("--out", *mark, guard, overwrite)).collect()
 }
 
 /// Takes away what an earlier call has left there and would not belong to these features.

@@ -1,10 +1,11 @@
 //! `clapp import`: an image of a device's flash back to a checkpoint.
 
 use super::named;
-use super::output::say;
+use super::output::{note, say};
 use crate::checkpoint::device::write;
 use crate::error::Error;
 use crate::flash_image::{Image, ImageError};
+use crate::outputs::{Force, Guard, Mark, OutputFile};
 use clap::Args;
 use std::path::PathBuf;
 
@@ -19,13 +20,15 @@ pub struct ImportArguments {
     pub network: String,
     /// The checkpoint to write.
     #[arg(short, long, value_name = "CHECKPOINT")]
-    pub output: PathBuf,
+    pub output: OutputFile,
     /// Bytes of a slot on the device, where the image does not hold exactly one slot or two.
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..))]
     pub slot_length: Option<u32>,
     /// Replace the checkpoint if there is one.
     #[arg(long)]
     pub overwrite: bool,
+    #[command(flatten)]
+    force: Force,
 }
 
 /// Runs `clapp import`.
@@ -33,11 +36,13 @@ pub struct ImportArguments {
 /// # Errors
 /// Where the image cannot be read, is of another network, or the checkpoint cannot be written.
 pub fn run(arguments: &ImportArguments) -> Result<u8, Error> {
-    let ImportArguments { image: path, network, output, .. } = arguments;
+    let ImportArguments { image: path, network, .. } = arguments;
     let wrong = |message: String| Error::Checkpoint { path: path.clone(), message };
     let (config, epoch) = named::network(network)?;
     let spec = config.network()?;
-    named::may_write(output, arguments.overwrite, Some(path))?;
+    let guard = Guard::new(arguments.force).keep([path.as_path()]);
+    let guard = guard.keep(named::file(Some(network)).as_deref());
+    let output = arguments.output.check_new("--output", Mark::CHECKPOINT, &guard, arguments.overwrite)?;
     let len = path.metadata().map_err(Error::file("read", path))?.len();
     if len > u32::MAX.into() {
         return Err(wrong(format!("{len} bytes: not an image of a device's store, which has less than 4 GiB")));
@@ -59,7 +64,7 @@ pub fn run(arguments: &ImportArguments) -> Result<u8, Error> {
     }
     let held = image.read().map_err(|error| wrong(error.to_string()))?;
     if found.fell_back {
-        eprintln!("note: {}: a newer checkpoint is damaged; this is the one before it", path.display());
+        note(format!("note: {}: a newer checkpoint is damaged; this is the one before it", path.display()));
     }
     write(output, &config, epoch, &held)?;
     let examples: u64 = held.counts.iter().map(|&count| u64::from(count)).sum();

@@ -1,6 +1,7 @@
 //! The command line: one file a command.
 
 pub(crate) mod align;
+pub mod completions;
 pub(crate) mod computes;
 pub mod data;
 pub mod demo;
@@ -14,6 +15,7 @@ pub mod features;
 pub mod golden;
 pub mod import;
 pub mod info;
+mod keys;
 mod named;
 mod output;
 pub mod paper;
@@ -24,6 +26,7 @@ pub(crate) mod progress;
 pub mod recommend;
 pub mod report;
 pub mod speed;
+pub(crate) mod stop;
 pub mod sweep;
 pub mod train;
 mod warnings;
@@ -42,17 +45,19 @@ use std::path::Path;
     name = "clapp",
     version,
     about = "Trains convolutional networks without back-propagation through the network",
-    after_help = "Without a command: networks learn on generated images, and a picture shows how (out/demo/demo.svg)."
+    after_help = "Begin with `clapp demo`. Exit codes: 0 done, 1 a run or a check failed, 2 wrong input, 130 stopped."
 )]
 pub struct Arguments {
-    /// What to do; without it, the demonstration on generated images.
+    /// What to do; without it, this help and exit code 2.
     #[command(subcommand)]
-    pub command: Option<Command>,
+    pub command: Command,
 }
 
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Networks learn on generated images in about a minute; a picture shows how (out/demo/demo.svg).
+    Demo,
     /// Train an encoder with a local rule, or one that it is held against.
     Train(train::TrainArguments),
     /// Linear probe of a checkpoint.
@@ -89,6 +94,10 @@ pub enum Command {
     Parity(parity::ParityArguments),
     /// Time and memory of training steps.
     Speed(speed::SpeedArguments),
+    /// All keys of a configuration: types, ranges, defaults.
+    Config,
+    /// A script that completes commands and options in a shell.
+    Completions(completions::CompletionsArguments),
 }
 
 /// A backend to check.
@@ -111,25 +120,27 @@ pub enum BackendName {
 pub fn run(arguments: &Arguments) -> Result<u8, Error> {
     sweep::end_with_sweep();
     match &arguments.command {
-        None => demo::run(),
-        Some(Command::Train(arguments)) => train::run(arguments),
-        Some(Command::Eval(arguments)) => eval::run(arguments),
-        Some(Command::Predict(arguments)) => predict::run(arguments),
-        Some(Command::Features(arguments)) => features::run(arguments),
-        Some(Command::Align(arguments)) => align::run(arguments),
-        Some(Command::Sweep(arguments)) => sweep::run(arguments),
-        Some(Command::Report(arguments)) => report::run(arguments),
-        Some(Command::Paper(arguments)) => paper::run(arguments),
-        Some(Command::Data(arguments)) => data::run(arguments),
-        Some(Command::Info(arguments)) => info::run(arguments),
-        Some(Command::Recommend(arguments)) => recommend::run(arguments),
-        Some(Command::Doctor(arguments)) => doctor::run(arguments),
-        Some(Command::Device(arguments)) => device::run(arguments),
-        Some(Command::Export(arguments)) => export::run(arguments),
-        Some(Command::Import(arguments)) => import::run(arguments),
-        Some(Command::Golden(arguments)) => golden::run(arguments),
-        Some(Command::Parity(arguments)) => parity::run(arguments),
-        Some(Command::Speed(arguments)) => speed::run(arguments),
+        Command::Demo => demo::run(),
+        Command::Train(arguments) => train::run(arguments),
+        Command::Eval(arguments) => eval::run(arguments),
+        Command::Predict(arguments) => predict::run(arguments),
+        Command::Features(arguments) => features::run(arguments),
+        Command::Align(arguments) => align::run(arguments),
+        Command::Sweep(arguments) => sweep::run(arguments),
+        Command::Report(arguments) => report::run(arguments),
+        Command::Paper(arguments) => paper::run(arguments),
+        Command::Data(arguments) => data::run(arguments),
+        Command::Info(arguments) => info::run(arguments),
+        Command::Recommend(arguments) => recommend::run(arguments),
+        Command::Doctor(arguments) => doctor::run(arguments),
+        Command::Device(arguments) => device::run(arguments),
+        Command::Export(arguments) => export::run(arguments),
+        Command::Import(arguments) => import::run(arguments),
+        Command::Golden(arguments) => golden::run(arguments),
+        Command::Parity(arguments) => parity::run(arguments),
+        Command::Speed(arguments) => speed::run(arguments),
+        Command::Config => keys::run(),
+        Command::Completions(arguments) => completions::run(arguments),
     }
 }
 

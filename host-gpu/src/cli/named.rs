@@ -43,6 +43,11 @@ pub fn checkpoint_of(path: &Path) -> PathBuf {
     if path.is_dir() { path.join(CHECKPOINT) } else { path.into() }
 }
 
+/// The file that a network is read from, where its name is not a preset's.
+pub fn file(name: Option<&str>) -> Option<PathBuf> {
+    name.map(|name| checkpoint_of(Path::new(name))).filter(|path| path.is_file())
+}
+
 /// The architecture of a configuration's network.
 pub fn architecture_of(config: &Config) -> Result<u64, Error> {
     Ok(architecture(&config.network()?.view()))
@@ -64,21 +69,4 @@ pub fn check_same(checkpoint: &Config, path: &Path, named: &Config, origin: &str
         format!("{}: checkpoint has {}, {origin} has {}", difference.field, difference.one, difference.other)
     });
     Err(Error::Differs { origin: origin.into(), path: path.into(), differences: texts.collect::<Vec<_>>().join("; ") })
-}
-
-/// Whether `output` may be written: it must not be there unless it is to be replaced, and never be what is read.
-pub(super) fn may_write(output: &Path, overwrite: bool, input: Option<&Path>) -> Result<(), Error> {
-    let refused = |message: &str| Err(Error::Checkpoint { path: output.into(), message: message.into() });
-    let same = input.is_some_and(|input| match (input.canonicalize(), output.canonicalize()) {
-        (Ok(input), Ok(output)) => input == output,
-        _ => false,
-    });
-    if same {
-        return refused("is what is to be read; name another file for the result");
-    }
-    // What is no file cannot be replaced, and is refused when it is to be written.
-    if output.is_file() && !overwrite {
-        return refused("exists already; name another file, or replace it with --overwrite");
-    }
-    Ok(())
 }

@@ -2,12 +2,13 @@
 
 use super::computes::{BackendArguments, Computes};
 use super::data::CacheArguments;
-use super::output::say;
-use super::train::stop_by_signal;
+use super::output::{note, say};
+use super::stop::stop_by_signal;
 use crate::checkpoint::CPU;
 use crate::data::Dataset;
 use crate::error::Error;
-use crate::files::{check_writable, lock_folder, make_folder};
+use crate::files::{lock_folder, make_folder};
+use crate::outputs::{Force, Guard, Mark, OutputFile, OutputFolder};
 use crate::paper::keep::{FINDING, Inputs, Kept};
 use crate::paper::{EXPERIMENTS, Experiment, Setting, page};
 use clap::Args;
@@ -37,11 +38,11 @@ pub struct PaperArguments {
     pub seed: u64,
     /// Folder for numbers, tables, pictures and the runs that they come from.
     #[arg(long, default_value = "out/paper", value_name = "FOLDER", requires = "name")]
-    pub out: PathBuf,
+    pub out: OutputFolder,
     /// With `all`: the page, as Markdown; its pictures and tables come into a folder beside it [default: results.md in
     /// the folder of --out].
     #[arg(long, value_name = "FILE", requires = "name")]
-    pub page: Option<PathBuf>,
+    pub page: Option<OutputFile>,
     /// Run again what has been found already, and replace what was found from other images or with other options.
     #[arg(long, conflicts_with = "kept", requires = "name")]
     pub again: bool,
@@ -51,6 +52,8 @@ pub struct PaperArguments {
     /// With `all`: run nothing, only make the page of what has been found so far, by whatever build.
     #[arg(long, conflicts_with_all = ["again", "kept"], requires = "name")]
     pub found: bool,
+    #[command(flatten)]
+    force: Force,
 }
 
 /// Runs `clapp paper`.
@@ -85,31 +88,39 @@ pub fn run(arguments: &PaperArguments) -> Result<u8, Error> {
         return refuse("--page", format!("is of `clapp paper {ALL}`; leave it out"));
     }
     arguments.backend.check()?;
+    let guard = Guard::new(arguments.force).keep(arguments.data.iter().map(PathBuf::as_path));
+    let out = arguments.out.check("--out", &guard)?;
+    check_findings(&chosen, out, &guard)?;
+    let beside = out.join("results.md");
+    // Found out now rather than after hours.
+    let page = match &arguments.page {
+        Some(page) => page.check("--page", Mark::PAGE, &guard)?,
+        None if name == ALL => guard.check("--page", &beside, Mark::PAGE).map(|()| beside.as_path())?,
+        None => &beside,
+    };
+    if name == ALL {
+        check_folder_of(page, &guard)?;
+    }
+    if arguments.found && !out.is_dir() {
+        return refuse("--found", format!("nothing has been found: {} is not there", out.display()));
+    }
+    if out.is_dir() {
+        drop(lock_folder(out)?);
+    }
     let sets = arguments.data.iter().map(|path| open_set(path, &arguments.cache)).collect::<Result<Vec<_>, Error>>()?;
     if let Some(twice) =
         sets.iter().enumerate().find(|(at, set)| sets[..*at].iter().any(|other| other.name == set.name))
     {
         return refuse("--data", format!("{} is given twice", twice.1.name));
     }
-    let page = arguments.page.clone().unwrap_or_else(|| arguments.out.join("results.md"));
-    // Found out now rather than after hours.
-    if name == ALL {
-        check_writable(&page)?;
-        if std::fs::read(&page).is_ok_and(|text| !page::is_page(&text)) {
-            return refuse("--page", format!("{} is there, and no page of experiments", page.display()));
-        }
-    }
-    if arguments.found && !arguments.out.is_dir() {
-        return refuse("--found", format!("nothing has been found: {} is not there", arguments.out.display()));
-    }
-    make_folder(&arguments.out)?;
-    let _lock = lock_folder(&arguments.out)?;
+    make_folder(out)?;
+    let _lock = lock_folder(out)?;
     let setting = Setting {
         sets,
         full: arguments.full,
         seed: arguments.seed,
         backend: arguments.backend,
-        folder: arguments.out.clone(),
+        folder: out.to_path_buf(),
         stop: stop_by_signal()?,
     };
     let mut findings: Vec<Kept> = Vec::new();
@@ -123,18 +134,50 @@ pub fn run(arguments: &PaperArguments) -> Result<u8, Error> {
             // After each: where the rest is stopped, there is a page of what has been found.
             let is_missing = |name: &&str| findings.iter().all(|kept| kept.finding.name != *name);
             let missing: Vec<&str> = EXPERIMENTS.iter().map(|experiment| experiment.name).filter(is_missing).collect();
-            page::write(&page, &command(arguments), &findings, &missing)?;
+            page::write(page, &command(arguments), &findings, &missing)?;
         }
     }
     if findings.is_empty() {
-        let message =
-            format!("nothing has been found from these inputs in {}, no page is written", arguments.out.display());
+        let message = format!("nothing has been found from these inputs in {}, no page is written", out.display());
         return refuse("--found", message);
     }
     if name == ALL {
         say(format!("wrote {}", page.display()))?;
     }
     Ok(0)
+}
+
+/// Refuses folders of experiments whose files clapp did not write.
+fn check_findings(chosen: &[&Experiment], out: &Path, guard: &Guard) -> Result<(), Error> {
+    for experiment in chosen {
+        let folder = out.join(experiment.name);
+        let finding = folder.join(FINDING);
+        if finding.exists() {
+            guard.check("--out", &finding, Mark::FINDING)?;
+        } else {
+            check_products("--out", &folder, guard)?;
+        }
+    }
+    Ok(())
+}
+
+/// Refuses a folder beside a new page whose files clapp did not write.
+fn check_folder_of(page: &Path, guard: &Guard) -> Result<(), Error> {
+    if page.exists() { Ok(()) } else { check_products("--page", &page.with_extension(""), guard) }
+}
+
+/// Refuses a folder of pictures and tables that nobody knows the origin of.
+fn check_products(option: &str, folder: &Path, guard: &Guard) -> Result<(), Error> {
+    if folder.exists() && !folder.is_dir() {
+        return guard.check_folder(option, folder);
+    }
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.extension().is_some_and(|end| ["svg", "png", "csv"].iter().any(|kind| end == *kind)) {
+            guard.check(option, &path, Mark::NONE)?;
+        }
+    }
+    Ok(())
 }
 
 /// Why there is no finding to take.
@@ -207,7 +250,7 @@ fn find(experiment: &Experiment, setting: &Setting, arguments: &PaperArguments) 
             let begin = Instant::now();
             let finding = (experiment.run)(setting).inspect_err(|error| {
                 if matches!(error, Error::Stopped) {
-                    eprintln!(
+                    note(
                         "stopped: the same command goes on from encoders that are trained, wholly or in part, and begins \
                          anew what trains none"
                     );
@@ -238,7 +281,7 @@ fn replaceable(found: &Inputs, wanted: &Inputs, folder: &Path, again: bool) -> R
         );
         return Err(Error::Run { path, message });
     }
-    eprintln!("what {} has, of {}, will be replaced", path.display(), differences(found, wanted));
+    note(format!("what {} has, of {}, will be replaced", path.display(), differences(found, wanted)));
     Ok(())
 }
 

@@ -1,5 +1,6 @@
 //! How far a probe has come, what it has reached, and how long it will take: a bar, or without a terminal plain lines.
 
+use super::output::note;
 use crate::probe::{Kind, ProbeTask, Progress, QUICK_EPOCHS, Speed, quick_images};
 use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
 use std::time::{Duration, Instant};
@@ -65,7 +66,7 @@ impl ProbeProgress {
         }
         if self.bar.is_hidden() && self.told.elapsed() >= PAUSE {
             self.told = Instant::now();
-            eprintln!("{text}: {done} of {of}");
+            note(format!("{text}: {done} of {of}"));
         }
     }
 
@@ -86,7 +87,7 @@ impl ProbeProgress {
         self.told = Instant::now();
         let gone = self.begun.elapsed();
         let left = gone.mul_f64(((1.0 - share) / share.max(1e-9)).clamp(0.0, 1e9));
-        eprintln!("{}, {} gone, about {} left", self.text(), readable(gone), readable(left));
+        note(format!("{}, {} gone, about {} left", self.text(), readable(gone), readable(left)));
     }
 
     /// Takes the bar away.

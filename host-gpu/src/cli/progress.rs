@@ -1,5 +1,6 @@
 //! The progress bar of training: loss of each layer and images a second.
 
+use super::output::note;
 use crate::trainer::StepMetrics;
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -53,13 +54,13 @@ impl Progress {
         // Without a terminal there is no bar: a line an epoch, for a log.
         if self.bar.is_hidden() && metrics.step.is_multiple_of(metrics.steps_per_epoch as u64) {
             let (name, epoch) = (self.bar.prefix(), metrics.epoch + 1);
-            eprintln!("{name}: epoch {epoch} of {epochs}, loss {}, {speed:.0} images/s", losses.join(" "));
+            note(format!("{name}: epoch {epoch} of {epochs}, loss {}, {speed:.0} images/s", losses.join(" ")));
         }
     }
 
     /// A line on standard error that stays, above the bar.
     pub fn warn(&self, line: &str) {
-        self.bar.suspend(|| eprintln!("{line}"));
+        self.bar.suspend(|| note(line));
     }
 
     /// Takes the bar away.

@@ -3,7 +3,9 @@
 use super::output::say;
 use crate::data::{Dataset, generated};
 use crate::error::Error;
+use crate::files::write_atomically;
 use crate::memory::readable;
+use crate::outputs::{Force, Guard, Mark, OutputFile, WRITTEN};
 use crate::recommend::{Candidate, Gain, Learns, MEASURED, Ranking, Row, Wanted, ranked, rows};
 use clap::Args;
 use clapp_core::shape::Shape;
@@ -32,6 +34,11 @@ pub struct RecommendArguments {
     /// Where the network learns before it is of use.
     #[arg(long, value_enum, default_value = "device")]
     learns: Learns,
+    /// File for the configuration of the first network, as `clapp train --config` takes it.
+    #[arg(long, value_name = "FILE")]
+    out: Option<OutputFile>,
+    #[command(flatten)]
+    force: Force,
 }
 
 /// A number of bytes.
@@ -76,6 +83,8 @@ fn shape(text: &str) -> Result<Shape, String> {
 /// Where nothing fits, with what would; where the kept results cannot be read or the output cannot be written.
 pub fn run(arguments: &RecommendArguments) -> Result<u8, Error> {
     let RecommendArguments { ram, flash, input, learns, .. } = *arguments;
+    let out = arguments.out.as_ref();
+    let out = out.map(|path| path.check("--out", Mark::CONFIG, &Guard::new(arguments.force))).transpose()?;
     let classes = usize::try_from(arguments.classes).unwrap_or(2);
     let wanted = Wanted { ram, flash, classes, input, learns };
     let measured = rows(MEASURED)?;
@@ -85,6 +94,13 @@ pub fn run(arguments: &RecommendArguments) -> Result<u8, Error> {
     let Some(best) = ranking.equal.first() else {
         return Err(nothing_fits(&ranking, &wanted, &room, &frame));
     };
+    // Images of a user's are augmented more strongly than the generated ones.
+    let images = Dataset { name: "images".into(), ..generated::shapes(0, 2, 2) };
+    let config = best.config(&images)?;
+    if let (None, Some(_)) = (&config, out) {
+        let message = format!("`clapp train` takes square frames only: no configuration for frames of {frame}");
+        return Err(Error::Config { origin: "--out".into(), message });
+    }
     let learnt = match learns {
         Learns::Device => "learnt on the device, from its stream",
         Learns::Host => "learnt on the host, by batches of 32; the device infers",
@@ -107,10 +123,8 @@ pub fn run(arguments: &RecommendArguments) -> Result<u8, Error> {
     say(notes(best, &wanted))?;
     let code = best.rust();
     say(format!("\nthe first of these for clapp-core:\n\n```rust\n{code}```"))?;
-    // Images of a user's are augmented more strongly than the generated ones.
-    let images = Dataset { name: "images".into(), ..generated::shapes(0, 2, 2) };
     let Row { learnt_from, epochs, .. } = best.nearest;
-    match best.config(&images)? {
+    match config {
         Some(config) => {
             let what = match learns {
                 Learns::Device => {
@@ -120,7 +134,12 @@ pub fn run(arguments: &RecommendArguments) -> Result<u8, Error> {
                 }
                 Learns::Host => format!("which was measured on {learnt_from} images for {epochs} epochs; `--images` takes as many"),
             };
-            say(format!("\nand for `clapp train --config FILE`, {what}:\n\n```toml\n{}```", config.to_toml()?))?;
+            let text = config.to_toml()?;
+            say(format!("\nand for `clapp train --config FILE`, {what}:\n\n```toml\n{text}```"))?;
+            if let Some(path) = out {
+                write_atomically(path, format!("{WRITTEN} recommend`.\n{text}").as_bytes())?;
+                say(format!("\nwrote {}", path.display()))?;
+            }
         }
         None => say("\n`clapp train` takes square frames only: no configuration for these")?,
     }

@@ -1,8 +1,9 @@
 //! `clapp report`: a page that compares runs.
 
-use super::output::say;
+use super::output::{note, say};
 use crate::error::Error;
-use crate::files::{check_writable, write_atomically};
+use crate::files::write_atomically;
+use crate::outputs::{Force, Guard, Mark, OutputFile, files_of_run};
 use crate::report::{Run, Skipped, find, render, tell_apart};
 use clap::Args;
 use std::path::PathBuf;
@@ -15,7 +16,9 @@ pub struct ReportArguments {
     pub runs: Vec<PathBuf>,
     /// The page.
     #[arg(long, value_name = "FILE", default_value = "report.html")]
-    pub out: PathBuf,
+    pub out: OutputFile,
+    #[command(flatten)]
+    force: Force,
 }
 
 /// Runs `clapp report`: exit code 1 where a run could not be read and was left out.
@@ -23,9 +26,11 @@ pub struct ReportArguments {
 /// # Errors
 /// Where a folder is not a run's, no run can be read, or the page cannot be written.
 pub fn run(arguments: &ReportArguments) -> Result<u8, Error> {
-    check_writable(&arguments.out)?;
-    let (mut runs, mut skipped) = (Vec::new(), Vec::new());
     let found = find(&arguments.runs)?;
+    let files: Vec<PathBuf> = found.runs.iter().flat_map(|folder| files_of_run(folder)).collect();
+    let guard = Guard::new(arguments.force).keep(files.iter().map(PathBuf::as_path));
+    let out = arguments.out.check("--out", Mark::REPORT, &guard)?;
+    let (mut runs, mut skipped) = (Vec::new(), Vec::new());
     for folder in found.runs {
         match Run::read(&folder) {
             Ok(run) => runs.push(run),
@@ -38,11 +43,11 @@ pub fn run(arguments: &ReportArguments) -> Result<u8, Error> {
     tell_apart(&mut runs);
     let unread = skipped.into_iter().map(|(folder, error)| Skipped { folder, reason: error.to_string() });
     let skipped: Vec<Skipped> = unread.chain(found.skipped).collect();
-    write_atomically(&arguments.out, render(&runs, &skipped)?.as_bytes())?;
+    write_atomically(out, render(&runs, &skipped)?.as_bytes())?;
     let count = if runs.len() == 1 { "1 run".into() } else { format!("{} runs", runs.len()) };
-    say(format!("wrote {} ({count})", arguments.out.display()))?;
+    say(format!("wrote {} ({count})", out.display()))?;
     for Skipped { folder, reason } in &skipped {
-        eprintln!("error: left out {}: {reason}", folder.display());
+        note(format!("error: left out {}: {reason}", folder.display()));
     }
     Ok(u8::from(!skipped.is_empty()))
 }

@@ -4,10 +4,12 @@ mod child;
 
 use super::data::CacheArguments;
 use super::output::say;
+use super::stop::{INTERRUPTED, stop_by_signal};
 use super::train::ConfigArguments;
 use crate::config::{Config, DataSource, RuleName};
 use crate::error::Error;
-use crate::files::{check_writable, lock_folder, write_atomically};
+use crate::files::{lock_folder, write_atomically};
+use crate::outputs::{Force, Guard, Mark, OutputFile, OutputFolder, WRITTEN};
 use crate::probe::Kind;
 use crate::report::{Run, Skipped, groups, render};
 use crate::run_info::RUN;
@@ -17,6 +19,7 @@ pub use child::end_with_sweep;
 use child::{Ended, run_child};
 use clap::Args;
 use std::ffi::{OsStr, OsString};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -33,9 +36,9 @@ pub struct SweepArguments {
     /// Factors on the channels of every block [default: the configuration's].
     #[arg(long, value_name = "WIDTH,WIDTH", value_delimiter = ',', conflicts_with = "width")]
     widths: Vec<f32>,
-    /// Seeds [default: the configuration's].
-    #[arg(long, value_name = "SEED,SEED", value_delimiter = ',', conflicts_with = "seed")]
-    seeds: Vec<u64>,
+    /// Seeds, and ranges of them: 1,2,5-7 [default: the configuration's].
+    #[arg(long, value_name = "SEED,FROM-TO", value_delimiter = ',', conflicts_with = "seed", value_parser = seeds)]
+    seeds: Vec<RangeInclusive<u64>>,
     /// Data set as downloaded (folder or archive); not needed where the configuration generates its images.
     #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
@@ -43,7 +46,7 @@ pub struct SweepArguments {
     cache: CacheArguments,
     /// Folder for the runs, each in its own, and the report.
     #[arg(long, value_name = "FOLDER")]
-    out: PathBuf,
+    out: OutputFolder,
     /// Probe cached features: fast, but not the paper's protocol.
     #[arg(long)]
     cached: bool,
@@ -55,7 +58,9 @@ pub struct SweepArguments {
     only: Option<usize>,
     /// Run nothing; write a SLURM array script whose tasks are the runs.
     #[arg(long, value_name = "FILE", conflicts_with = "only")]
-    slurm: Option<PathBuf>,
+    slurm: Option<OutputFile>,
+    #[command(flatten)]
+    force: Force,
     #[command(flatten)]
     resources: Resources,
 }
@@ -67,9 +72,6 @@ const CONFIGS: &str = "configs";
 /// How often a folder is looked at in which another process is at work.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Exit code of a sweep that was stopped by a signal.
-const INTERRUPTED: u8 = 130;
-
 /// Runs `clapp sweep`: exit code 0 where all runs are done, 1 where some have failed, 130 where a signal has stopped it.
 ///
 /// # Errors
@@ -80,8 +82,8 @@ pub fn run(arguments: &SweepArguments) -> Result<u8, Error> {
     base.data = if arguments.data.is_some() { DataSource::Files } else { base.data };
     arguments.cache.configure(&mut base);
     base.check(&arguments.configuration.origin())?;
-    let axes =
-        Axes { rules: arguments.rules.clone(), widths: arguments.widths.clone(), seeds: arguments.seeds.clone() };
+    let seeds = arguments.seeds.iter().cloned().flatten().collect();
+    let axes = Axes { rules: arguments.rules.clone(), widths: arguments.widths.clone(), seeds };
     let cells = axes.cells(&base)?;
     // What a run would find out after hours, or each of them anew, is found out now.
     match &arguments.data {
@@ -91,8 +93,13 @@ pub fn run(arguments: &SweepArguments) -> Result<u8, Error> {
         None if base.data == DataSource::Files => return Err(super::no_images(&base.name)),
         None => {}
     }
+    let config = arguments.configuration.config.as_deref();
+    let guard = Guard::new(arguments.force).keep(arguments.data.as_deref()).keep(config);
+    let out = arguments.out.check("--out", &guard)?;
     if let Some(path) = &arguments.slurm {
-        return write_script(arguments, &base, &cells, path);
+        let path = path.check("--slurm", Mark::SCRIPT, &guard.clone().keep([out.join(BASE).as_path()]))?;
+        check_config("--out", &out.join(BASE), &base, &guard)?;
+        return write_script(arguments, &base, &cells, [out, path]);
     }
     let chosen = match arguments.only {
         None => cells.as_slice(),
@@ -101,18 +108,21 @@ pub fn run(arguments: &SweepArguments) -> Result<u8, Error> {
             message: format!("is {index}, but the sweep has {} runs, counted from 0", cells.len()),
         })?),
     };
-    check_writable(&arguments.out.join("report.html"))?;
-    check_cells(arguments, chosen)?;
-    let stop = super::train::stop_by_signal()?;
+    guard.check("--out", &out.join("report.html"), Mark::REPORT)?;
+    check_cells(arguments, out, chosen)?;
+    for cell in chosen {
+        check_config("--out", &out.join(CONFIGS).join(format!("{}.toml", cell.name)), &cell.config, &guard)?;
+    }
+    let stop = stop_by_signal()?;
     let mut failed: Vec<(&Cell, String)> = Vec::new();
     for (index, cell) in chosen.iter().enumerate() {
         say(format!("[{}/{}] {}", index + 1, chosen.len(), cell.name))?;
-        if !is_free(&cell.folder(&arguments.out), &stop)? {
+        if !is_free(&cell.folder(out), &stop)? {
             say("stopped; the same command goes on")?;
             return Ok(INTERRUPTED);
         }
         // Only now: another process may just have been at work there.
-        let done = match cell.done(&arguments.out, kind_of(arguments)) {
+        let done = match cell.done(out, kind_of(arguments)) {
             Ok(done) => done,
             Err(error) => {
                 say(format!("skipped: {error}"))?;
@@ -120,7 +130,7 @@ pub fn run(arguments: &SweepArguments) -> Result<u8, Error> {
                 continue;
             }
         };
-        match make(arguments, cell, done, &stop)? {
+        match make(arguments, out, cell, done, &stop)? {
             Ended::Well => {}
             Ended::Badly(reason) => failed.push((cell, reason)),
             Ended::Stopped => {
@@ -130,7 +140,7 @@ pub fn run(arguments: &SweepArguments) -> Result<u8, Error> {
         }
     }
     if arguments.only.is_none() {
-        close(arguments, chosen, &mut failed)?;
+        close(arguments, out, chosen, &mut failed)?;
     }
     for (cell, reason) in &failed {
         say(format!("FAILED: {}: {reason}", cell.name))?;
@@ -138,10 +148,38 @@ pub fn run(arguments: &SweepArguments) -> Result<u8, Error> {
     Ok(u8::from(!failed.is_empty()))
 }
 
+/// Most seeds of one range: more than anybody waits for.
+const MOST_SEEDS: u64 = 10_000;
+
+/// A seed, or a range of them.
+fn seeds(text: &str) -> Result<RangeInclusive<u64>, String> {
+    let number =
+        |text: &str| text.trim().parse::<u64>().map_err(|_| "expected a seed, or FROM-TO such as 1-3".to_owned());
+    let Some((from, to)) = text.split_once('-') else { return number(text).map(|seed| seed..=seed) };
+    let (from, to) = (number(from)?, number(to)?);
+    match to.checked_sub(from) {
+        None => Err(format!("the range ends below its beginning; expected {to}-{from}")),
+        Some(more) if more >= MOST_SEEDS => Err(format!("more than {MOST_SEEDS} seeds")),
+        Some(_) => Ok(from..=to),
+    }
+}
+
+/// Refuses to replace a configuration that no sweep wrote, unless it says the same.
+fn check_config(option: &str, path: &Path, config: &Config, guard: &Guard) -> Result<(), Error> {
+    if Config::read(path).is_ok_and(|found| found == *config) {
+        return Ok(());
+    }
+    guard.check(option, path, Mark::CONFIG)
+}
+
+fn write_config(path: &Path, config: &Config) -> Result<(), Error> {
+    write_atomically(path, format!("{WRITTEN} sweep`.\n{}", config.to_toml()?).as_bytes())
+}
+
 /// Refuses folders that hold runs with other configurations. A checkpoint that is damaged stops its own run only.
-fn check_cells(arguments: &SweepArguments, cells: &[Cell]) -> Result<(), Error> {
+fn check_cells(arguments: &SweepArguments, out: &Path, cells: &[Cell]) -> Result<(), Error> {
     for cell in cells {
-        if let Err(error @ Error::Differs { .. }) = cell.done(&arguments.out, kind_of(arguments)) {
+        if let Err(error @ Error::Differs { .. }) = cell.done(out, kind_of(arguments)) {
             return Err(error);
         }
     }
@@ -165,13 +203,18 @@ fn is_free(folder: &Path, stop: &AtomicBool) -> Result<bool, Error> {
 }
 
 /// Trains and probes one run, as far as that is not done.
-fn make(arguments: &SweepArguments, cell: &Cell, done: Done, stop: &Arc<AtomicBool>) -> Result<Ended, Error> {
-    let out = &arguments.out;
+fn make(
+    arguments: &SweepArguments,
+    out: &Path,
+    cell: &Cell,
+    done: Done,
+    stop: &Arc<AtomicBool>,
+) -> Result<Ended, Error> {
     let config = out.join(CONFIGS).join(format!("{}.toml", cell.name));
     let mut steps: Vec<(&str, Vec<&OsStr>)> = Vec::new();
     let (folder, checkpoint) = (cell.folder(out), cell.checkpoint(out));
     if !done.trained {
-        write_atomically(&config, cell.config.to_toml()?.as_bytes())?;
+        write_config(&config, &cell.config)?;
         let options =
             ["--resume".as_ref(), "--config".as_ref(), config.as_os_str(), "--out".as_ref(), folder.as_os_str()];
         steps.push(("train", options.into()));
@@ -200,12 +243,17 @@ fn make(arguments: &SweepArguments, cell: &Cell, done: Done, stop: &Arc<AtomicBo
 
 /// The table and the page. Runs that were probed unlike others, as those of an earlier sweep may have been, stand under a
 /// heading of their own.
-fn close<'a>(arguments: &SweepArguments, cells: &'a [Cell], failed: &mut Vec<(&'a Cell, String)>) -> Result<(), Error> {
+fn close<'a>(
+    arguments: &SweepArguments,
+    out: &Path,
+    cells: &'a [Cell],
+    failed: &mut Vec<(&'a Cell, String)>,
+) -> Result<(), Error> {
     let kind = kind_of(arguments);
     let percent = |share: f64| format!("{:.2} %", 100.0 * share);
     let (mut runs, mut names, mut skipped) = (Vec::new(), Vec::new(), Vec::new());
     for cell in cells {
-        let folder = cell.folder(&arguments.out);
+        let folder = cell.folder(out);
         // A run that has failed may have left nothing, or what cannot be read.
         match folder.join(RUN).is_file().then(|| Run::read(&folder)).transpose() {
             Ok(Some(run)) => {
@@ -238,7 +286,7 @@ fn close<'a>(arguments: &SweepArguments, cells: &'a [Cell], failed: &mut Vec<(&'
     }
     say("* selected on the test images")?;
     if !runs.is_empty() {
-        let page = arguments.out.join("report.html");
+        let page = out.join("report.html");
         write_atomically(&page, render(&runs, &skipped)?.as_bytes())?;
         say(format!("wrote {}", page.display()))?;
     }
@@ -251,7 +299,12 @@ fn kind_of(arguments: &SweepArguments) -> Kind {
 }
 
 /// Writes the array script, and the configuration that its tasks read.
-fn write_script(arguments: &SweepArguments, base: &Config, cells: &[Cell], path: &Path) -> Result<u8, Error> {
+fn write_script(
+    arguments: &SweepArguments,
+    base: &Config,
+    cells: &[Cell],
+    [out, path]: [&Path; 2],
+) -> Result<u8, Error> {
     let text = |path: &Path| -> Result<String, Error> {
         let absolute = std::path::absolute(path).map_err(Error::file("find", path))?;
         let wrong = || Error::Config { origin: path.display().to_string(), message: "is not UTF-8".into() };
@@ -259,11 +312,11 @@ fn write_script(arguments: &SweepArguments, base: &Config, cells: &[Cell], path:
     };
     let join = |values: Vec<String>| values.join(",");
     let program = std::env::current_exe().map_err(Error::file("find", Path::new("clapp")))?;
-    let mut command = vec![text(&program)?, "sweep".into(), "--config".into(), text(&arguments.out.join(BASE))?];
+    let mut command = vec![text(&program)?, "sweep".into(), "--config".into(), text(&out.join(BASE))?];
     let lists = [
         ("--rules", join(arguments.rules.iter().map(|rule| rule.name().into()).collect())),
         ("--widths", join(arguments.widths.iter().map(f32::to_string).collect())),
-        ("--seeds", join(arguments.seeds.iter().map(u64::to_string).collect())),
+        ("--seeds", join(arguments.seeds.iter().cloned().flatten().map(|seed| seed.to_string()).collect())),
     ];
     for (option, list) in lists.into_iter().filter(|(_, list)| !list.is_empty()) {
         command.extend([option.into(), list]);
@@ -271,22 +324,21 @@ fn write_script(arguments: &SweepArguments, base: &Config, cells: &[Cell], path:
     if let Some(data) = &arguments.data {
         command.extend(["--data".into(), text(data)?]);
     }
-    command.extend(["--out".into(), text(&arguments.out)?]);
+    command.extend(["--out".into(), text(out)?]);
     command.extend(arguments.cached.then(|| "--cached".into()));
-    if let Some(cache) = &arguments.cache.cache {
+    if let Some(cache) = arguments.cache.folder()? {
         command.extend(["--cache".into(), text(cache)?]);
     }
     command.extend(arguments.cache.partial.then(|| "--partial".into()));
     let script = script(&base.name, cells, &arguments.resources, &command)?;
-    check_cells(arguments, cells)?;
-    check_writable(path)?;
-    write_atomically(&arguments.out.join(BASE), base.to_toml()?.as_bytes())?;
+    check_cells(arguments, out, cells)?;
+    write_config(&out.join(BASE), base)?;
     write_atomically(path, script.as_bytes())?;
     say(format!(
         "wrote {} ({} tasks); submit it with sbatch, and when they are done: clapp report {}",
         path.display(),
         cells.len(),
-        arguments.out.display()
+        out.display()
     ))?;
     Ok(0)
 }

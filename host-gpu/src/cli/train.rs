@@ -4,20 +4,23 @@ use super::computes::{BackendArguments, Computes, check_memory};
 use super::data::{CacheArguments, remarks};
 use super::evaluable::{self, Work};
 use super::open_data;
-use super::output::say;
+use super::output::{note, say};
 use super::progress::Progress;
+use super::stop::{INTERRUPTED, stop_by_signal};
 use super::warnings::Warnings;
 use crate::alignment::{ALIGNMENT, refusal};
 use crate::backend::gpu::cuda::Cuda;
 use crate::backend::gpu::cuda::group::Group;
 use crate::backend::gpu::emulated::Emulated;
 use crate::checkpoint::{DataIdentity, Header};
-use crate::config::{Config, DataSource, PRESETS, RuleName, check_division, preset};
+use crate::config::{Config, DataSource, PRESETS, RuleName, Setting, check_division, preset, printed, set};
 use crate::data::Dataset;
 use crate::distributed::Ranks;
 use crate::error::Error;
+use crate::files::{check_writable, lock_folder};
 use crate::memory::Needs;
 use crate::model::{Backward, Feedback};
+use crate::outputs::{Force, Guard, Mark, OutputFolder, files_of_run};
 use crate::probe;
 use crate::rules::Pooling;
 use crate::run::{
@@ -27,21 +30,18 @@ use crate::run_info::{DataInfo, RUN, RunInfo};
 use crate::trainer::StepMetrics;
 use clap::Args;
 use clap::builder::PossibleValuesParser;
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::flag::{register, register_conditional_shutdown};
 use std::hash::{Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 /// Arguments that name a configuration and change it.
 #[derive(Debug, Clone, Args)]
 pub struct ConfigArguments {
-    /// Configuration file (TOML).
-    #[arg(long, value_name = "FILE", conflicts_with = "preset")]
+    /// Configuration file (TOML), complete or with the keys that replace those of a preset (`clapp config` lists all).
+    #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Named configuration.
+    /// Named configuration; with --config, the one whose keys the file replaces.
     #[arg(long, value_parser = PossibleValuesParser::new(PRESETS))]
     pub preset: Option<String>,
     /// Factor on the channels of every block.
@@ -73,6 +73,9 @@ pub struct ConfigArguments {
     /// Seed of every random stream.
     #[arg(long)]
     pub seed: Option<u64>,
+    /// One key of the configuration, such as optimizer.lr=0.001; may be given several times.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub settings: Vec<Setting>,
 }
 
 /// Arguments of `clapp train`.
@@ -87,14 +90,19 @@ pub struct TrainArguments {
     cache: CacheArguments,
     /// Folder for checkpoint, configuration and metrics [default: out/NAME].
     #[arg(long, value_name = "FOLDER")]
-    out: Option<PathBuf>,
+    out: Option<OutputFolder>,
     /// Go on with the run in the folder, to the same bits as if it had never stopped. Its configuration need not be
     /// named again; where it is, it must be the same, but for more epochs. A folder without a run begins one.
     #[arg(long, conflicts_with = "overwrite")]
     resume: bool,
+    /// Print the complete configuration, for --config, and train nothing.
+    #[arg(long, conflicts_with_all = ["overwrite", "mpi"])]
+    print_config: bool,
     /// Throw away the run that lies in the folder.
     #[arg(long)]
     overwrite: bool,
+    #[command(flatten)]
+    force: Force,
     /// Write a checkpoint after each of these many steps, besides those at the end of each epoch.
     #[arg(long, value_name = "STEPS", value_parser = clap::value_parser!(u64).range(1..))]
     checkpoint_every: Option<u64>,
@@ -114,6 +122,13 @@ pub struct TrainArguments {
     backend: BackendArguments,
 }
 
+impl TrainArguments {
+    /// What is read.
+    fn guard(&self) -> Guard {
+        Guard::new(self.force).keep(self.data.as_deref()).keep(self.configuration.config.as_deref())
+    }
+}
+
 impl ConfigArguments {
     /// As given, with the demonstration's preset where neither a file nor a preset is named.
     pub fn or_demo(self) -> Self {
@@ -124,7 +139,8 @@ impl ConfigArguments {
     /// What names the configuration in errors: its file, or its preset.
     pub fn origin(&self) -> String {
         match (&self.config, &self.preset) {
-            (Some(path), _) => path.display().to_string(),
+            (Some(path), None) => path.display().to_string(),
+            (Some(path), Some(preset)) => format!("{} over preset {preset}", path.display()),
             (None, preset) => format!("preset {}", preset.as_deref().unwrap_or_default()),
         }
     }
@@ -135,7 +151,8 @@ impl ConfigArguments {
     /// [`Error::Config`] or [`Error::File`] where there is none, or it makes no sense.
     pub fn configuration(&self) -> Result<Config, Error> {
         let config = match (&self.config, &self.preset) {
-            (Some(path), _) => Config::read(path)?,
+            (Some(path), None) => Config::read(path)?,
+            (Some(path), Some(name)) => Config::read_over(name, path)?,
             (None, None) => {
                 let message = format!("name a configuration: --config FILE or --preset {}", PRESETS.join("|"));
                 return Err(Error::Config { origin: "arguments".into(), message });
@@ -193,7 +210,7 @@ impl ConfigArguments {
         config.batch = self.batch.unwrap_or(config.batch);
         config.seed = self.seed.unwrap_or(config.seed);
         config.check(&self.origin())?;
-        Ok(config)
+        set(config, &self.settings)
     }
 }
 
@@ -215,9 +232,6 @@ fn check_pool_top(config: &Config) -> Result<(), Error> {
     }
 }
 
-/// Exit code of a run that was stopped by a signal.
-const INTERRUPTED: u8 = 130;
-
 /// Runs `clapp train`: exit code 0 where all epochs are done, 130 where a signal has stopped it.
 ///
 /// # Errors
@@ -235,9 +249,15 @@ fn run_on(arguments: &TrainArguments, ranks: &Ranks) -> Result<u8, Error> {
     config.data = if arguments.data.is_some() { DataSource::Files } else { config.data };
     arguments.cache.configure(&mut config);
     ranks.agree(check_division(config.split, config.split_seed, &arguments.configuration.origin()))?;
+    if arguments.print_config {
+        say(printed(&config)?.trim_end().into())?;
+        return Ok(0);
+    }
     let path = out.join(CHECKPOINT);
     ranks.agree(arguments.backend.check())?;
     let begin = ranks.agree(begin(arguments, &config, &out))?;
+    // Found out now rather than after the images have been read.
+    ranks.agree(if ranks.is_root() { check_free(&out) } else { Ok(()) })?;
     let text = config.to_toml()?;
     ranks.same("the configuration", |hasher| hasher.write(text.as_bytes()))?;
     ranks.same("what lies in the folder of the run", |hasher| begin.hash(hasher))?;
@@ -271,22 +291,22 @@ fn run_on(arguments: &TrainArguments, ranks: &Ranks) -> Result<u8, Error> {
     let origin = arguments.configuration.origin();
     let labelled = config.images.map_or_else(|| data.train.clone(), |count| data.train.take(count));
     let check = || evaluable::check(Work::Training, &data, &labelled, &config, config.probe.test, &origin);
-    for note in ranks.agree(check())?.iter().filter(|_| ranks.is_root()) {
-        eprintln!("note: {note}");
+    for text in ranks.agree(check())?.iter().filter(|_| ranks.is_root()) {
+        note(format!("note: {text}"));
     }
     let tested = [labelled.len(), data.test.len()];
     let probe = Needs::of_probe(&config, tested, data.classes.len(), false, loader_threads())?;
     if let Err(error) = probe.check("the probe of this run", "evaluate it on a larger machine, or with --quick")
         && ranks.is_root()
     {
-        eprintln!("note: {error}");
+        note(format!("note: {error}"));
     }
     let images = Arc::new(config.images.map_or_else(|| data.pretrain.clone(), |count| data.pretrain.take(count)));
-    if let Some(note) = arguments.configuration.note_on(&data).filter(|_| ranks.is_root()) {
-        eprintln!("{note}");
+    if let Some(text) = arguments.configuration.note_on(&data).filter(|_| ranks.is_root()) {
+        note(text);
     }
     if ranks.is_root() {
-        remarks(&data).iter().for_each(|line| eprintln!("{line}"));
+        remarks(&data).iter().for_each(note);
     }
     let used =
         if images.len() < data.pretrain.len() { format!("; the first {} used", images.len()) } else { String::new() };
@@ -335,10 +355,9 @@ fn run_on(arguments: &TrainArguments, ranks: &Ranks) -> Result<u8, Error> {
     if outcome.finished {
         return Ok(0);
     }
-    let option = |name: &str, path: &Option<PathBuf>| {
-        path.as_ref().map_or(String::new(), |path| format!(" --{name} {}", path.display()))
-    };
-    let data = option("data", &arguments.data) + &arguments.cache.options() + &arguments.backend.options();
+    let option =
+        |name: &str, path: Option<&Path>| path.map_or(String::new(), |path| format!(" --{name} {}", path.display()));
+    let data = option("data", arguments.data.as_deref()) + &arguments.cache.options() + &arguments.backend.options();
     let launcher = match &group {
         // The file is not there any more: its name can serve again.
         Some(Group { rank, size, meeting, .. }) => {
@@ -432,13 +451,17 @@ fn configuration(arguments: &TrainArguments) -> Result<(Config, PathBuf), Error>
     let named = &arguments.configuration;
     if named.is_named() || !arguments.resume {
         let config = named.configuration()?;
-        let out = arguments.out.clone().unwrap_or_else(|| Path::new("out").join(&config.name));
+        let out = match &arguments.out {
+            Some(out) => out.check("--out", &arguments.guard())?.to_path_buf(),
+            None => Path::new("out").join(&config.name),
+        };
         return Ok((config, out));
     }
-    let Some(out) = arguments.out.clone() else {
+    let Some(out) = &arguments.out else {
         let message = "name the folder of the run with --out, or its configuration with --config or --preset".into();
         return Err(Error::Config { origin: "--resume".into(), message });
     };
+    let out = out.check("--out", &arguments.guard())?.to_path_buf();
     if !out.join(CHECKPOINT).exists() {
         let message = "holds no run to go on with; name --preset or --config to begin one".into();
         return Err(Error::Config { origin: out.display().to_string(), message });
@@ -449,14 +472,51 @@ fn configuration(arguments: &TrainArguments) -> Result<(Config, PathBuf), Error>
     Ok((named.changed(config)?, out))
 }
 
+/// Refuses a folder that cannot be written, or in which another run is at work.
+fn check_free(out: &Path) -> Result<(), Error> {
+    check_writable(&out.join(CHECKPOINT))?;
+    if out.is_dir() { lock_folder(out).map(drop) } else { Ok(()) }
+}
+
 /// How the run begins; `None` where nothing is left to do.
 fn begin(arguments: &TrainArguments, config: &Config, out: &Path) -> Result<Option<Begin>, Error> {
     let path = out.join(CHECKPOINT);
     match (path.exists(), arguments.resume, arguments.overwrite) {
         (true, true, _) => Ok((!check_resumed(config, &arguments.backend.name(), out)?).then_some(Begin::Resume)),
         (true, false, false) => Err(Error::Exists { path }),
-        (_, _, true) => Ok(Some(Begin::Overwrite)),
+        (_, _, true) => check_run(arguments, out).map(|()| Some(Begin::Overwrite)),
+        (false, _, false) if arguments.force.force => check_inputs(arguments, out).map(|()| Some(Begin::Overwrite)),
         (false, _, false) => check_empty(out).map(|()| Some(Begin::New)),
+    }
+}
+
+/// Refuses to throw away a run among whose files is an input, and what is no run, unless that is asked for.
+fn check_run(arguments: &TrainArguments, out: &Path) -> Result<(), Error> {
+    check_inputs(arguments, out)?;
+    let has = |name: &str, mark: Mark| -> Result<bool, Error> {
+        let path = out.join(name);
+        Ok(path.is_file() && mark.is_on(&path)?)
+    };
+    if arguments.force.force || has(CHECKPOINT, Mark::CHECKPOINT)? || has(RUN, Mark::RUN)? {
+        return Ok(());
+    }
+    let path = out.join(CHECKPOINT);
+    if path.exists() {
+        let message = "is there and is no checkpoint of clapp; name another folder, or replace it with --force".into();
+        return Err(Error::Run { path, message });
+    }
+    check_empty(out)
+}
+
+/// Refuses to write a run over an input.
+fn check_inputs(arguments: &TrainArguments, out: &Path) -> Result<(), Error> {
+    let guard = arguments.guard();
+    match files_of_run(out).into_iter().find(|path| guard.keeps(path)) {
+        None => Ok(()),
+        Some(path) => Err(Error::Run {
+            path,
+            message: "is what is to be read, and a run would write over it; name another folder with --out".into(),
+        }),
     }
 }
 
@@ -474,10 +534,9 @@ fn check_empty(out: &Path) -> Result<(), Error> {
         None => Ok(()),
         Some(path) => Err(Error::Run {
             path,
-            message:
-                "exists already, without a checkpoint, and a run would write over it; begin anew with --overwrite, \
-                      or name another folder with --out"
-                    .into(),
+            message: "exists already, without a run of clapp, and a run would write over it; name another folder with \
+                      --out, or replace it with --force"
+                .into(),
         }),
     }
 }
@@ -496,15 +555,4 @@ fn check_resumed(config: &Config, backend: &str, out: &Path) -> Result<bool, Err
     check_config(&header, config, &path, "the command line")?;
     check_backend(&header, backend, &path)?;
     Ok(header.epoch >= config.epochs)
-}
-
-/// A flag that Ctrl-C and a request to end set; a second one ends the program at once.
-pub(crate) fn stop_by_signal() -> Result<Arc<AtomicBool>, Error> {
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        register_conditional_shutdown(signal, INTERRUPTED.into(), Arc::clone(&stop))
-            .and_then(|_| register(signal, Arc::clone(&stop)))
-            .map_err(Error::file("handle", Path::new("signals")))?;
-    }
-    Ok(stop)
 }

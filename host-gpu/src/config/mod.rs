@@ -1,11 +1,14 @@
 //! The configuration of a training run: what a TOML file holds, and what a checkpoint keeps of it.
 
 mod compare;
+pub mod keys;
+mod over;
 mod presets;
 mod rule;
 
 pub use crate::rules::RuleName;
 pub use compare::{Difference, differences};
+pub use over::{Setting, printed, set};
 pub use presets::{PRESETS, preset};
 
 use crate::augment::{TestTransform, ViewAugment};
@@ -349,9 +352,35 @@ impl Config {
     /// # Errors
     /// [`Error::Config`] with the field and what was expected.
     pub fn parse(text: &str, origin: &str) -> Result<Self, Error> {
-        let config: Self = toml::from_str(text).map_err(|error| toml_error(text, origin, &error))?;
-        config.check(origin)?;
-        Ok(config)
+        match named_preset(text, origin)? {
+            Some((base, keys)) => over::over(&base, keys, origin),
+            None => {
+                let config: Self = toml::from_str(text).map_err(|error| toml_error(text, origin, &error))?;
+                config.check(origin)?;
+                Ok(config)
+            }
+        }
+    }
+
+    /// Reads a TOML file whose keys replace those of the preset.
+    ///
+    /// # Errors
+    /// As [`Config::read`]; [`Error::Config`] where the file names another preset.
+    pub fn read_over(name: &str, path: &Path) -> Result<Self, Error> {
+        let text = std::fs::read_to_string(path).map_err(Error::file("read", path))?;
+        let origin = path.display().to_string();
+        let wrong = |message: String| Error::Config { origin: origin.clone(), message };
+        let base = preset(name).ok_or_else(|| no_preset(name, "--preset"))?;
+        match named_preset(&text, &origin)? {
+            Some((other, _)) if other != base => {
+                Err(wrong(format!("names preset {}, but --preset is {name}; leave one of them out", other.name)))
+            }
+            Some((_, keys)) => over::over(&base, keys, &origin),
+            None => {
+                let keys = toml::from_str(&text).map_err(|error| toml_error(&text, &origin, &error))?;
+                over::over(&base, keys, &origin)
+            }
+        }
     }
 
     /// The configuration as TOML text, as [`Config::parse`] reads it.
@@ -526,9 +555,69 @@ impl Config {
     }
 }
 
+/// The preset that a text names, and its other keys.
+fn named_preset(text: &str, origin: &str) -> Result<Option<(Config, toml::Table)>, Error> {
+    // What is no TOML at all is told with its line, as a configuration.
+    let Ok(mut keys) = toml::from_str::<toml::Table>(text) else { return Ok(None) };
+    let Some(named) = keys.remove("preset") else { return Ok(None) };
+    let Some(name) = named.as_str() else { return Err(no_preset(&named.to_string(), origin)) };
+    Ok(Some((preset(name).ok_or_else(|| no_preset(name, origin))?, keys)))
+}
+
+fn no_preset(name: &str, origin: &str) -> Error {
+    let message = format!("preset `{name}` is unknown, expected one of {}", PRESETS.join(", "));
+    Error::Config { origin: origin.into(), message }
+}
+
+/// What is wrong in a text, with what was expected.
+fn explained(text: &str, error: &toml::de::Error) -> String {
+    let reason = error.message().lines().collect::<Vec<_>>().join(" ");
+    let Some(start) = error.span().map(|span| span.start).filter(|start| text.is_char_boundary(*start)) else {
+        return reason;
+    };
+    let path = path_at(text, start);
+    if let Some(unknown) = reason.strip_prefix("unknown field `").and_then(|rest| rest.split('`').next())
+        && over::expected(&path).is_none()
+    {
+        // The place may be the line of the key, or that of its table.
+        let is_table = path.rsplit('.').next() != Some(unknown);
+        let table = if is_table { path.as_str() } else { path.rsplit_once('.').map_or("", |(table, _)| table) };
+        let full = if table.is_empty() { unknown.to_owned() } else { format!("{table}.{unknown}") };
+        return format!("unknown key `{full}`{}; expected{}", keys::suggestion(&full), after(&reason, "expected"));
+    }
+    match over::expected(&path) {
+        Some((name, form)) if !reason.starts_with("missing field") => format!("{name}: {reason}; {name} is {form}"),
+        _ => reason,
+    }
+}
+
+/// The rest of a text behind a word, or nothing.
+fn after<'a>(text: &'a str, word: &str) -> &'a str {
+    text.split_once(word).map_or("", |(_, rest)| rest)
+}
+
+/// The path of the key on whose line a place in a TOML text is: by the section above it and what stands before `=`.
+fn path_at(text: &str, start: usize) -> String {
+    let end = text[start..].find('\n').map_or(text.len(), |length| start + length);
+    let mut section = String::new();
+    let mut path = String::new();
+    for line in text[..end].lines() {
+        let line = line.trim();
+        if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.split(']').next()) {
+            section = name.trim_start_matches('[').trim().into();
+            section = section.replace("blocks", "blocks[]");
+            path.clone_from(&section);
+        } else if let Some((key, _)) = line.split_once('=').filter(|(key, _)| !key.contains(['#', '{', '"'])) {
+            let key = key.trim();
+            path = if section.is_empty() { key.into() } else { format!("{section}.{key}") };
+        }
+    }
+    path
+}
+
 /// One line that names the file, the line and its text.
 fn toml_error(text: &str, origin: &str, error: &toml::de::Error) -> Error {
-    let reason = error.message().lines().collect::<Vec<_>>().join(" ");
+    let reason = explained(text, error);
     let start = error.span().map(|span| span.start).filter(|start| (1..text.len()).contains(start));
     let Some((before, at)) = start.and_then(|start| Some((text.get(..start)?, start))) else {
         return Error::Config { origin: origin.into(), message: reason };

@@ -2,7 +2,7 @@
 
 use font8x8::UnicodeFonts;
 use image::imageops::{FilterType, overlay, resize};
-use image::{ImageFormat, Rgb, RgbImage};
+use image::{Rgb, RgbImage};
 
 use crate::augment::{AugmentError, ViewAugment};
 use crate::error::Error;
@@ -74,11 +74,20 @@ pub fn contact_sheet(data: &Dataset, augment: &ViewAugment, seed: u64) -> Result
             }
         }
     }
-    let mut png = std::io::Cursor::new(Vec::new());
-    sheet
-        .write_to(&mut png, ImageFormat::Png)
-        .map_err(|error| Error::Plot { path: "contact sheet".into(), message: error.to_string() })?;
-    Ok(png.into_inner())
+    encoded(&sheet).map_err(|error| Error::Plot { path: "contact sheet".into(), message: error.to_string() })
+}
+
+/// As PNG, with the name of the program that drew it.
+fn encoded(sheet: &RgbImage) -> Result<Vec<u8>, png::EncodingError> {
+    let mut bytes = Vec::new();
+    let mut encoder = png::Encoder::new(&mut bytes, sheet.width(), sheet.height());
+    encoder.set_color(png::ColorType::Rgb);
+    encoder.set_depth(png::BitDepth::Eight);
+    encoder.add_text_chunk("Software".into(), "clapp".into())?;
+    let mut writer = encoder.write_header()?;
+    writer.write_image_data(sheet)?;
+    writer.finish()?;
+    Ok(bytes)
 }
 
 /// Some of `len` images, evenly over all.

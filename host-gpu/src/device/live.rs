@@ -1,5 +1,6 @@
 //! Learning as it happens: a bar with the loss of each layer and the share of right predictions, or lines for a log.
 
+use crate::console::note;
 use clapp_core::link::{Observed, Update};
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -70,7 +71,7 @@ impl Live {
         if self.bar.is_hidden() && done * LINES / all.max(1) > (done - 1) * LINES / all.max(1) {
             let name = self.bar.prefix();
             let behind = if message.is_empty() { String::new() } else { format!(", {message}") };
-            eprintln!("{name}: {done} of {all} frames{behind}");
+            note(format!("{name}: {done} of {all} frames{behind}"));
         }
         self.bar.set_message(message);
         if observed.collapsed && !self.collapsed {
@@ -78,7 +79,7 @@ impl Live {
                 "warning: step {}: a layer of the device has collapsed; it learns too fast, or its frames do not change",
                 observed.step
             );
-            self.bar.suspend(|| eprintln!("{warning}"));
+            self.bar.suspend(|| note(warning));
         }
         self.collapsed = observed.collapsed;
     }

@@ -7,6 +7,7 @@ use crate::cli::computes::{Computes, check_memory};
 use crate::cli::eval::probe_by;
 use crate::cli::progress::Progress;
 use crate::config::{Config, RuleName, preset};
+use crate::console::note;
 use crate::data::{Dataset, Split};
 use crate::distributed::Ranks;
 use crate::error::Error;
@@ -79,7 +80,7 @@ pub fn train_on(
     };
     let (finished, rows, layers) = match go(setting, name, &run(Begin::Resume)) {
         Err(error) if is_damage(&error, &folder) => {
-            eprintln!("note: {error}; the encoder is trained anew");
+            note(format!("note: {error}; the encoder is trained anew"));
             go(setting, name, &run(Begin::Overwrite))?
         }
         ended => ended?,

@@ -8,7 +8,8 @@ use crate::run_info::MachineInfo;
 use std::fmt::Write;
 use std::path::Path;
 
-const TITLE: &str = "# What the experiments found";
+/// The first line of a page.
+pub const TITLE: &str = "# What the experiments found";
 
 /// Writes the page, and the pictures and tables of its last finding into the folder of the same name without extension:
 /// a page that grows by a finding at a time has those of the others there. `missing` are the experiments that are not on it.
@@ -25,11 +26,6 @@ pub fn write(path: &Path, command: &str, findings: &[Kept], missing: &[&str]) ->
     }
     let beside = folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     write_atomically(path, text(&beside, command, findings, missing).as_bytes())
-}
-
-/// Whether a file is a page, as its first line says.
-pub fn is_page(text: &[u8]) -> bool {
-    text.starts_with(TITLE.as_bytes())
 }
 
 fn text(folder: &str, command: &str, findings: &[Kept], missing: &[&str]) -> String {

@@ -3,6 +3,7 @@
 use super::keep::Inputs;
 use crate::checkpoint::DataIdentity;
 use crate::cli::computes::BackendArguments;
+use crate::console::note;
 use crate::data::{Dataset, generated};
 use crate::error::Error;
 use crate::run_info::ProgramInfo;
@@ -82,7 +83,7 @@ impl Setting {
         }
         bar.set_prefix(what.to_owned());
         if bar.is_hidden() {
-            eprintln!("{what}");
+            note(what);
         }
         bar
     }

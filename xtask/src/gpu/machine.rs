@@ -26,7 +26,7 @@ pub struct Machine {
 
 /// Writes `gpu-machine.json`. Fails where the program finds no GPU and one is asked for.
 pub fn run(bench: &Bench, deadline: Instant) -> Result<(), Failed> {
-    let doctor = watch(&mut bench.clapp(&["doctor"]), deadline, |_| {})?;
+    let doctor = watch(&mut bench.clapp(&["doctor", "--require-gpu"]), deadline, |_| {})?;
     let torch = |expression: &str| {
         let script = format!("import torch; print({expression})");
         bench.python.as_ref().and_then(|python| first_line(Command::new(python).args(["-c", &script])))

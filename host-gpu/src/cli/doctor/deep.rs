@@ -6,11 +6,12 @@
 use super::probe::{Bench, Outcome, Probe};
 use crate::cli::output::say;
 use crate::error::Error;
-use crate::files::{check_result, write_atomically};
+use crate::files::write_atomically;
+use crate::outputs::{Force, Guard, Mark, OutputFile};
 use clap::Args;
 use serde::{Deserialize, Serialize};
 use std::io::{BufRead, BufReader, Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
@@ -26,7 +27,9 @@ pub struct DeepArguments {
     limit: u64,
     /// Write the report to this file too, anew after each probe.
     #[arg(long, requires = "deep", value_name = "FILE")]
-    json: Option<PathBuf>,
+    json: Option<OutputFile>,
+    #[command(flatten)]
+    force: Force,
     /// Runs these probes in this process and prints a line of JSON for each.
     #[arg(long, requires = "deep", hide = true, value_delimiter = ',')]
     probes: Option<Vec<String>>,
@@ -49,9 +52,13 @@ enum Message {
     Done(Line),
 }
 
+/// How such a report is known again.
+const REPORT: Mark = Mark::json("a report of `clapp doctor`", b"\"clapp-doctor/");
+
 /// The report as a file.
 #[derive(Serialize)]
 struct Report<'a> {
+    format: &'static str,
     version: &'static str,
     commit: &'static str,
     device: usize,
@@ -68,9 +75,9 @@ pub fn run(arguments: &DeepArguments) -> Result<u8, Error> {
     if let Some(names) = &arguments.probes {
         return work(arguments.device, names);
     }
-    if let Some(path) = &arguments.json {
-        check_result(path, "--json")?;
-    }
+    let guard = Guard::new(arguments.force);
+    let json = arguments.json.as_ref();
+    let json = json.map(|path| path.check("--json", REPORT, &guard)).transpose()?;
     let all = Probe::all();
     let mut lines: Vec<Line> = Vec::new();
     while lines.len() < all.len() {
@@ -80,7 +87,7 @@ pub fn run(arguments: &DeepArguments) -> Result<u8, Error> {
             let (line, goes_on) = worker.next(probe, Duration::from_secs(arguments.limit));
             show(&line, &lines)?;
             lines.push(line);
-            keep(arguments, &all, &lines)?;
+            keep(json, arguments.device, &all, &lines)?;
             if !goes_on || lines.len() == all.len() {
                 break;
             }
@@ -125,12 +132,13 @@ fn summary(all: &[Probe], lines: &[Line]) -> Result<(), Error> {
 }
 
 /// Writes the report as it is now.
-fn keep(arguments: &DeepArguments, all: &[Probe], lines: &[Line]) -> Result<(), Error> {
-    let Some(path) = &arguments.json else { return Ok(()) };
+fn keep(path: Option<&Path>, device: usize, all: &[Probe], lines: &[Line]) -> Result<(), Error> {
+    let Some(path) = path else { return Ok(()) };
     let report = Report {
+        format: "clapp-doctor/1",
         version: env!("CARGO_PKG_VERSION"),
         commit: env!("CLAPP_COMMIT"),
-        device: arguments.device,
+        device,
         exit_code: exit_code(all, lines),
         complete: lines.len() == all.len(),
         probes: lines,

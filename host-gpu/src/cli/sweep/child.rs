@@ -34,7 +34,7 @@ pub fn end_with_sweep() {
         let _ = set_parent_process_death_signal(Some(Signal::TERM));
         if getppid().is_none_or(|found| found.as_raw_nonzero().get() != parent) {
             // The sweep has ended before it could be listened to.
-            std::process::exit(i32::from(super::INTERRUPTED));
+            std::process::exit(i32::from(crate::cli::stop::INTERRUPTED));
         }
     }
 }

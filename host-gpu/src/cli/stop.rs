@@ -1,0 +1,40 @@
+//! Signals that end the work: with a checkpoint, where the command writes one.
+
+use crate::error::Error;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag::{register, register_conditional_shutdown};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+/// Exit code of work that a signal has stopped.
+pub(crate) const INTERRUPTED: u8 = 130;
+
+/// A flag that Ctrl-C, a request to end and the loss of the terminal set. A second Ctrl-C or request ends the program at
+/// once. Where the program was started to outlive its terminal (`nohup`), the loss of it is of no effect.
+pub(crate) fn stop_by_signal() -> Result<Arc<AtomicBool>, Error> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let failed = |error| Error::file("handle", Path::new("signals"))(error);
+    for signal in [SIGINT, SIGTERM] {
+        register_conditional_shutdown(signal, INTERRUPTED.into(), Arc::clone(&stop))
+            .and_then(|_| register(signal, Arc::clone(&stop)))
+            .map_err(failed)?;
+    }
+    #[cfg(unix)]
+    if !is_ignored(signal_hook::consts::SIGHUP) {
+        // Often it comes twice, from the terminal and from the shell: a second one does not end the program at once.
+        register(signal_hook::consts::SIGHUP, Arc::clone(&stop)).map_err(failed)?;
+    }
+    Ok(stop)
+}
+
+/// Whether whoever started this program had it ignore a signal.
+#[cfg(unix)]
+fn is_ignored(signal: i32) -> bool {
+    // SAFETY: an action of zeros is valid memory for the system to fill, and nothing is changed where none is given.
+    let (found, action) = unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        (libc::sigaction(signal, std::ptr::null(), &raw mut action), action)
+    };
+    found == 0 && action.sa_sigaction == libc::SIG_IGN
+}

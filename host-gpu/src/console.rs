@@ -1,0 +1,39 @@
+//! Standard output and standard error, whose reader may go away at any time. Nothing else in this crate prints: a lint
+//! refuses `println!` and `eprintln!`, which panic where nobody reads.
+
+use crate::error::Error;
+use std::fmt::Display;
+use std::io::{ErrorKind, Write};
+
+/// Prints a line (or several) on standard output. Where the reader has gone away, the line is lost and the work goes on.
+///
+/// # Errors
+/// [`Error::Output`]: a full disk behind it.
+pub fn say(text: impl Display) -> Result<(), Error> {
+    let mut out = std::io::stdout().lock();
+    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe || is_lost_terminal(&error) => Ok(()),
+        printed => printed.map_err(Error::Output),
+    }
+}
+
+/// Prints a line (or several) on standard error: notes, warnings, errors. Where it cannot be written, the line is lost.
+pub fn note(text: impl Display) {
+    // In one piece: other processes may write to the same place.
+    let _ = std::io::stderr().lock().write_all(format!("{text}\n").as_bytes());
+}
+
+/// Whether an error of standard output means that its terminal is gone.
+#[cfg(unix)]
+fn is_lost_terminal(error: &std::io::Error) -> bool {
+    // A disk gives the same error for damage, but is no character device.
+    let is_device = rustix::fs::fstat(std::io::stdout())
+        .is_ok_and(|found| rustix::fs::FileType::from_raw_mode(found.st_mode).is_char_device());
+    is_device && error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error())
+}
+
+/// Whether an error of standard output means that its terminal is gone.
+#[cfg(not(unix))]
+fn is_lost_terminal(_: &std::io::Error) -> bool {
+    false
+}
