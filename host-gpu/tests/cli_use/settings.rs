@@ -284,15 +284,16 @@ fn a_wrong_schedule_is_told_in_words() {
 #[test]
 fn one_key_is_set_or_refused_by_name() {
     let base = preset("cifar10").expect("a preset");
-    let list = ["optimizer.lr=0.5", "blocks[2].channels=64", "blocks.0.bias=false", "name=other", "width=2"];
+    let list = ["optimizer.lr=0.5", "blocks[2].channels=64", "blocks.0.bias=false", "name=other", "width=0.5"];
     let config = changed(&base, &list).expect("it");
     assert!(!config.blocks[0].bias && config.blocks[1].bias);
     assert_eq!((config.optimizer.learning_rate(), config.blocks[2].channels), (0.5, 64));
-    assert_eq!((config.name.as_str(), config.width), ("other", 2.0));
+    assert_eq!((config.name.as_str(), config.width), ("other", 0.5));
     // A rule brings its optimiser, as --rule does; settings that go together come one after the other.
-    assert_eq!(changed(&base, &["rule=softhebb"]).expect("it"), base.clone().with_rule(RuleName::SoftHebb));
-    let three = changed(&base, &["input=[3, 24, 24]", "augment.size=24", "probe.augment.size=24"]);
-    assert_eq!(three.expect("it").input, [3, 24, 24]);
+    assert_eq!(changed(&base, &["rule=soft-hebb"]).expect("it"), base.clone().with_rule(RuleName::SoftHebb));
+    let three =
+        changed(&preset("demo").expect("a preset"), &["input=[3, 64, 64]", "augment.size=64", "probe.augment.size=64"]);
+    assert_eq!(three.expect("it").input, [3, 64, 64]);
     let sgd = changed(&base, &["optimizer.kind=sgd", "optimizer.momentum=0.9"]).expect("it");
     assert_eq!(sgd.optimizer.learning_rate(), base.optimizer.learning_rate());
     for (setting, parts) in [
@@ -349,9 +350,7 @@ fn seeds_are_given_as_ranges() {
     succeeds(place.path(), &[&sweep[..], &["1-3,7,10-11"]].concat());
     let script = fs::read_to_string(place.path().join("job.sh")).expect("a script");
     assert!(script.contains("--array=0-5\n") && script.contains("1,2,3,7,10,11"), "{script}");
-    for (seeds, part) in
-        [("3-1", "1-3"), ("1-", "FROM-TO"), ("-3", "-3"), ("a", "a"), ("1-3,2", "2 twice"), ("0-99999", "10000")]
-    {
+    for (seeds, part) in [("3-1", "1-3"), ("1-", "FROM-TO"), ("a", "a"), ("1-3,2", "2 twice"), ("0-99999", "10000")] {
         refuses(place.path(), &[&sweep[..], &[seeds]].concat(), &["--seeds", part]);
     }
 }
