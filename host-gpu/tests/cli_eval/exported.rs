@@ -82,7 +82,9 @@ fn class_folders_and_image_files_have_names() {
     }
     // What does not belong to other images goes with the old ones.
     let alone = ["features", "run", "photos/val/cat/00.png", "--out", "f2.npy"];
-    fs::copy(folder.join("f.labels.npy"), folder.join("f2.labels.npy")).unwrap();
+    for name in ["labels", "indices"] {
+        fs::copy(folder.join(format!("f.{name}.npy")), folder.join(format!("f2.{name}.npy"))).unwrap();
+    }
     refuses(folder, &alone, &["f2.labels.npy", "--overwrite"]);
     succeeds(folder, &[&alone[..], &["--overwrite"]].concat());
     assert!(!folder.join("f2.labels.npy").exists());
