@@ -3,10 +3,10 @@
 use super::computes::{BackendArguments, Computes};
 use super::data::{CacheArguments, remarks};
 use super::evaluable::{self, Work};
-use super::open_data;
 use super::output::{note, say};
 use super::probe_progress::{ProbeProgress, estimates};
 use super::stop::{INTERRUPTED, stop_by_signal};
+use super::{check_channels, open_data};
 use crate::augment::TestTransform;
 use crate::backend::{Backend, cpu::Cpu};
 use crate::checkpoint::{Checkpoint, Header};
@@ -97,6 +97,7 @@ pub fn run(arguments: &EvalArguments) -> Result<u8, Error> {
     let origin = file.display().to_string();
     let mut data = open_data(arguments.data.as_deref(), &arguments.cache, &config)?;
     config.probe.test = transform(arguments, config.probe.test, config.input_shape().height)?;
+    check_channels(&data, config.input_shape(), &origin)?;
     check_data(arguments, &file, &data)?;
     if let Some(fold) = arguments.fold {
         let Some(indices) = data.folds.get(fold) else {
