@@ -1,47 +1,40 @@
 //! Whether a layer that learns is about to collapse: a few running means of what it has at hand anyway.
 //!
-//! A [`Watch`] is less than a hundred bytes a layer, whatever its size. It hears of each row of pooled activity and of each
-//! report, and knows five signs. `clapp paper collapse` tries them on streams that something befalls; what each caught there
-//! while its limit was chosen ([`Limits::DEFAULT`]) is said with it:
+//! A [`Watch`] hears of each row of a layer's pooled activity and of each report; [`Watches`] are those of all layers of a
+//! network, with one for its frames. They know six signs. `clapp paper collapse` tries them on streams with an injected
+//! fault; what each caught there while its limit was chosen ([`Limits::DEFAULT`]) is said with it:
 //!
 //! - *dead*: most channels that answered at first answer to no frame any more, or nearly none is left. A layer whose first
 //!   weights leave many channels silent is none the worse for it. Caught: ReLUs that never open again, and most learning
 //!   rates a hundred times too large;
-//! - *refused*: many updates are, by the guard. Caught: some rates a hundred times too large, pixels that are not scaled;
-//! - *constant*: the activity does not change from frame to frame. Seen by sketches, the activity's products with fixed
-//!   random signs, whose variance is zero exactly where the activity does not change (but for activity that changes
-//!   within the planes of zero product, which random signs make improbable). Caught: a frozen camera, and most streams of
-//!   white frames, none of which had cost accuracy yet; no other fault;
-//! - *diverging*: the loss is far above what scores of 0 would cost, so that the layer does worse than one that says nothing.
-//!   Caught: the same as *refused*, and earlier. The losses of first weights are let pass;
+//! - *refused*: many updates are, by the guard. The weights are what they were, so that this is no collapse. Caught: some
+//!   rates a hundred times too large, pixels that are not scaled;
+//! - *constant*: the activity does not change from frame to frame, though the frames do. Seen by sketches, the activity's
+//!   products with fixed random signs;
+//! - *diverging*: the loss is far above the layer's own reference, which is the smallest slow mean of its losses since the
+//!   watch began, and at least what scores of 0 would cost. Fixations and saccades have a reference each, so that a stream
+//!   that turns from one to the other is not taken for a loss that grows. Caught: the same as *refused*, and earlier;
 //! - *faded*: positives and negatives were told apart, and are not any more: the difference of their mean scores has fallen to
-//!   a small part of the largest that it was, or its sign has turned. Caught: the same, and in streams never before
-//!   *diverging*; it is there for batches, whose means are steadier.
+//!   a small part of the largest that it was, or its sign has turned. A difference counts from four standard errors on.
+//!   Caught: the same, and in streams never before *diverging*; it is there for batches, whose means are steadier;
+//! - *still*: the frames hardly change. No layer can answer differently to frames that are all alike, so that this is no
+//!   collapse. Caught: a frozen camera, white frames.
+//!
+//! A layer that has not learnt cannot have collapsed: there is no verdict before an update has changed its parameters, and
+//! frames that it does not learn from (modulator 0, a frozen layer) are passed over.
 
-use crate::contrast::silence;
-use crate::guard::Refusal;
-use crate::math::sqrt;
-use crate::network::Rule;
-use crate::observer::{LayerReport, Outcome};
+mod change;
+mod frames;
+mod watch;
+mod watches;
 
-/// Rows and reports over which most means run, about.
-const WINDOW: f32 = 64.0;
-/// Reports over which the scores' means run: positives and negatives vary more from frame to frame.
-const SCORES: f32 = 256.0;
-/// Rows, and reports, before a verdict.
-const WARM_UP: u32 = 64;
-/// A difference of scores that counts as telling apart, in units of the margin.
-const APART: f32 = 0.1;
-/// Scores before a verdict on the loss: that of first weights can be far above that of no scores.
-const SETTLED: u32 = 256;
-/// A share of dead channels of which it does not matter how it was at first.
-const ALL: f32 = 0.95;
-/// Sketches of the activity.
-const SKETCHES: usize = 4;
+pub use watch::Watch;
+pub use watches::{STRETCH, Watches};
 
 /// What has become of a layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[cfg_attr(feature = "link", derive(serde::Serialize, serde::Deserialize))]
 pub enum Condition {
     /// It answers, and differently to different frames.
     Sound,
@@ -51,10 +44,19 @@ pub enum Condition {
     Refused,
     /// It answers to every frame alike.
     Constant,
-    /// It does worse than a layer that says nothing.
+    /// It does worse than it did, and than a layer that says nothing.
     Diverging,
     /// It does not tell apart any more what it could tell apart.
     Faded,
+    /// Its frames hardly change.
+    Still,
+}
+
+impl Condition {
+    /// Whether what the layer has learnt is lost: weights in this condition are not worth the ones before.
+    pub const fn is_collapse(self) -> bool {
+        matches!(self, Self::Dead | Self::Constant | Self::Diverging | Self::Faded)
+    }
 }
 
 /// From where on a sign counts. `clapp paper collapse` says how often each is right.
@@ -66,24 +68,28 @@ pub struct Limits {
     pub refused: f32,
     /// Standard deviation of the sketches relative to the activity's length, at most.
     pub change: f32,
-    /// Loss over that of scores of 0, as a part of it, at least.
+    /// Loss over the reference, as a part of it, at least.
     pub excess: f32,
     /// Part of the largest difference of scores that is left, at most.
     pub left: f32,
+    /// Distance of a frame from the one before, relative to its contrast, at most.
+    pub frames: f32,
 }
 
 impl Limits {
-    /// For streams of single frames: those that `clapp paper collapse` chooses by all streams of its seeds 20 to 27 on
-    /// CIFAR-10, 72 of them healthy. What they catch and miss on other seeds is said in `docs/results.md`.
-    pub const DEFAULT: Self = Self { dead: 0.5, refused: 0.1, change: 0.01, excess: 2.0, left: -0.5 };
+    /// For streams of single frames: those that `clapp paper collapse` chose by all streams of its seeds 20 to 27 on
+    /// CIFAR-10, 72 of them healthy, when the loss was still held against that of silence alone. That of still frames is a
+    /// choice: frames of a natural stream have almost nothing in common, and those of a stuck sensor all.
+    pub const DEFAULT: Self = Self { dead: 0.5, refused: 0.1, change: 0.01, excess: 2.0, left: -0.5, frames: 0.1 };
 
-    /// By which nothing counts.
+    /// No limit: every layer counts as sound.
     pub const NEVER: Self = Self {
         dead: f32::INFINITY,
         refused: f32::INFINITY,
         change: f32::NEG_INFINITY,
         excess: f32::INFINITY,
         left: f32::NEG_INFINITY,
+        frames: f32::NEG_INFINITY,
     };
 
     /// For batches, whose mean scores vary much less than those of single frames.
@@ -99,175 +105,24 @@ pub struct Signs {
     pub refused: Option<f32>,
     /// Relative change of the activity.
     pub change: Option<f32>,
-    /// Excess of the loss.
+    /// Excess of the loss: that of fixations or of saccades, the larger.
     pub excess: Option<f32>,
     /// What is left of the difference of scores.
     pub left: Option<f32>,
-}
-
-/// Running means of one layer.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Watch {
-    rows: u32,
-    reports: u32,
-    positives: u32,
-    negatives: u32,
-    dead: f32,
-    /// That of the first reports.
-    dead_at_first: f32,
-    refused: f32,
-    /// Loss relative to that of scores of 0.
-    loss: f32,
-    positive: f32,
-    negative: f32,
-    /// Largest difference of the two.
-    apart: f32,
-    /// Means of the sketches, and of their squared distances from the means.
-    means: [f32; SKETCHES],
-    variances: [f32; SKETCHES],
-    /// Mean squared length of the activity.
-    squares: f32,
-}
-
-/// 1 or -1 for each sketch, fixed for each place.
-fn signs(at: usize) -> [f32; SKETCHES] {
-    // Upper bits of Knuth's multiplicative hash, mixed once.
-    let hash = (at as u32).wrapping_add(1).wrapping_mul(0x9E37_79B1);
-    let hash = (hash ^ (hash >> 15)).wrapping_mul(0x85EB_CA6B);
-    core::array::from_fn(|sketch| if (hash >> (28 + sketch)) & 1 == 0 { 1.0 } else { -1.0 })
-}
-
-/// Weight of a new value after `count`, itself included, in a mean over about `window`.
-fn weight(count: u32, window: f32) -> f32 {
-    1.0 / (count as f32).clamp(1.0, window)
-}
-
-impl Watch {
-    /// Nothing seen yet.
-    pub const NEW: Self = Self {
-        rows: 0,
-        reports: 0,
-        positives: 0,
-        negatives: 0,
-        dead: 0.0,
-        dead_at_first: 0.0,
-        refused: 0.0,
-        loss: 0.0,
-        positive: 0.0,
-        negative: 0.0,
-        apart: 0.0,
-        means: [0.0; SKETCHES],
-        variances: [0.0; SKETCHES],
-        squares: 0.0,
-    };
-
-    /// Hears of one row of pooled activity. One that is not finite is passed over.
-    pub fn activity(&mut self, pooled: &[f32]) {
-        let (mut sketches, mut squares) = ([0.0_f32; SKETCHES], 0.0);
-        for (at, value) in pooled.iter().enumerate() {
-            for (sketch, sign) in sketches.iter_mut().zip(signs(at)) {
-                *sketch += sign * value;
-            }
-            squares += value * value;
-        }
-        if !squares.is_finite() || sketches.iter().any(|sketch| !sketch.is_finite()) {
-            return;
-        }
-        self.rows = self.rows.saturating_add(1);
-        let weight = weight(self.rows, WINDOW);
-        // West 1979: variances about means that move on.
-        for ((sketch, mean), variance) in sketches.iter().zip(&mut self.means).zip(&mut self.variances) {
-            let distance = sketch - *mean;
-            *mean += weight * distance;
-            *variance = (1.0 - weight) * (*variance + weight * distance * distance);
-        }
-        self.squares += weight * (squares - self.squares);
-    }
-
-    /// Hears of a report on a layer that learns by `rule`.
-    pub fn report(&mut self, report: &LayerReport, rule: &Rule) {
-        self.reports = self.reports.saturating_add(1);
-        let weight_of = weight(self.reports, WINDOW);
-        // Of activity that is not finite, nobody knows.
-        if report.outcome != Outcome::Refused(Refusal::Activity) {
-            self.dead += weight_of * (report.dead - self.dead);
-        }
-        if self.reports <= WARM_UP {
-            self.dead_at_first = self.dead;
-        }
-        let refused = if matches!(report.outcome, Outcome::Refused(_)) { 1.0 } else { 0.0 };
-        self.refused += weight_of * (refused - self.refused);
-        self.scores(report.loss, report.mean_positive, report.mean_negative, rule);
-    }
-
-    /// Hears of a loss and of mean scores alone, where there is no report. Numbers that are not finite are passed over.
-    pub fn scores(&mut self, loss: f32, positive: Option<f32>, negative: Option<f32>, rule: &Rule) {
-        let zero = silence(rule, positive.is_some(), negative.is_some());
-        let scored = self.positives.saturating_add(self.negatives);
-        if loss.is_finite() && zero > 0.0 {
-            let weight = weight(scored.saturating_add(1), WINDOW);
-            self.loss += weight * (loss / zero - self.loss);
-        }
-        let means =
-            [(positive, &mut self.positives, &mut self.positive), (negative, &mut self.negatives, &mut self.negative)];
-        for (score, count, mean) in means {
-            if let Some(score) = score.filter(|score| score.is_finite()) {
-                *count = count.saturating_add(1);
-                *mean += weight(*count, SCORES) * (score - *mean);
-            }
-        }
-        if self.tells() {
-            self.apart = self.apart.max(self.positive - self.negative);
-        }
-    }
-
-    /// Whether there are enough scores of both kinds.
-    fn tells(&self) -> bool {
-        self.positives.min(self.negatives) >= WARM_UP
-    }
-
-    /// Mean share of dead channels.
-    pub fn dead(&self) -> f32 {
-        self.dead
-    }
-
-    /// How much the activity changes from row to row, relative to its length.
-    pub fn change(&self) -> f32 {
-        let variances: f32 = self.variances.iter().sum();
-        sqrt(variances / SKETCHES as f32 / self.squares.max(f32::MIN_POSITIVE))
-    }
-
-    /// The signs as they are now.
-    pub fn signs(&self) -> Signs {
-        let known = |enough: bool, value: f32| if enough { Some(value) } else { None };
-        let reports = self.reports >= WARM_UP;
-        let settled = self.positives.saturating_add(self.negatives) >= SETTLED;
-        Signs {
-            dead: known(reports, if self.dead >= ALL { 1.0 } else { self.dead - self.dead_at_first }),
-            refused: known(reports, self.refused),
-            change: known(self.rows >= WARM_UP, self.change()),
-            excess: known(settled && self.loss > 0.0, self.loss - 1.0),
-            left: known(self.tells() && self.apart >= APART, (self.positive - self.negative) / self.apart),
-        }
-    }
-
-    /// What has become of the layer.
-    pub fn condition(&self, limits: &Limits) -> Condition {
-        self.signs().condition(limits)
-    }
+    /// Relative change of the frames; `None` from a [`Watch`] alone.
+    pub frames: Option<f32>,
 }
 
 impl Signs {
-    /// What has become of a layer with these signs: the first in this order that counts.
+    /// What has become of a layer with these signs: the first in this order that counts. A collapse goes before what is
+    /// none.
     pub fn condition(&self, limits: &Limits) -> Condition {
-        let Self { dead, refused, change, excess, left } = *self;
+        let Self { dead, refused, change, excess, left, frames } = *self;
         let (at_least, at_most) = (
             |sign: Option<f32>, limit: f32| sign.is_some_and(|sign| sign >= limit),
             |sign: Option<f32>, limit: f32| sign.is_some_and(|sign| sign <= limit),
         );
-        if at_least(refused, limits.refused) {
-            Condition::Refused
-        } else if at_least(dead, limits.dead) {
+        if at_least(dead, limits.dead) {
             Condition::Dead
         } else if at_least(excess, limits.excess) {
             Condition::Diverging
@@ -275,21 +130,23 @@ impl Signs {
             Condition::Constant
         } else if at_most(left, limits.left) {
             Condition::Faded
+        } else if at_least(refused, limits.refused) {
+            Condition::Refused
+        } else if at_most(frames, limits.frames) {
+            Condition::Still
         } else {
             Condition::Sound
         }
     }
 }
 
-impl Default for Watch {
-    fn default() -> Self {
-        Self::NEW
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::contrast::Phase;
+    use crate::guard::Refusal;
+    use crate::network::Rule;
+    use crate::observer::{Activity, LayerReport, Observer, Outcome};
     use crate::rng::stream;
 
     const LIMITS: Limits = Limits::BATCHES;
@@ -307,15 +164,24 @@ mod tests {
         }
     }
 
+    /// A watch that has heard of so many rows of activity, each with a report.
+    fn heard(rows: u32, mut activity: impl FnMut(u32) -> [f32; 64]) -> Watch {
+        let (mut watch, rule) = (Watch::NEW, Rule::clapp_pp());
+        for row in 0..rows {
+            watch.activity(&activity(row));
+            watch.report(&report(1.0, Some(0.1), None), &rule);
+        }
+        watch
+    }
+
     #[test]
     fn activity_that_changes_in_length_alone_changes() {
         let mut rng = stream(1, 0);
-        let (mut narrow, mut constant) = (Watch::NEW, Watch::NEW);
-        for _ in 0..500 {
+        let narrow = heard(500, |_| {
             let length = rng.uniform(0.9, 1.1);
-            narrow.activity(&core::array::from_fn::<f32, 64, _>(|at| length * (at % 7) as f32));
-            constant.activity(&core::array::from_fn::<f32, 64, _>(|at| (at % 7) as f32));
-        }
+            core::array::from_fn(|at| length * (at % 7) as f32)
+        });
+        let constant = heard(500, |_| core::array::from_fn(|at| (at % 7) as f32));
         assert_eq!(narrow.condition(&LIMITS), Condition::Sound);
         assert_eq!(constant.condition(&LIMITS), Condition::Constant);
     }
@@ -347,24 +213,25 @@ mod tests {
         let (mut watch, rule) = (Watch::NEW, Rule::clapp_pp());
         for frame in 0..600 {
             let loss = if frame < 128 { 9.0 } else { 0.8 };
-            watch.report(&report(loss, Some(0.1), None), &rule);
+            watch.report(&report(loss, None, Some(0.1)), &rule);
             assert_eq!(watch.condition(&Limits::DEFAULT), Condition::Sound, "{frame}");
         }
         let until = (0..600).position(|_| {
-            watch.report(&report(9.0, Some(0.1), None), &rule);
+            watch.report(&report(9.0, None, Some(0.1)), &rule);
             watch.condition(&Limits::DEFAULT) == Condition::Diverging
         });
         assert!(until.is_some_and(|until| until < 64), "{until:?}");
     }
 
     #[test]
-    fn a_loss_above_that_of_silence_is_divergence_in_streams_and_batches() {
+    fn a_loss_above_the_layer_s_own_is_divergence_in_streams_and_batches() {
         let rule = Rule::clapp_pp();
         for factor in [0.9_f32, 1.2, 1.8] {
             let (mut streamed, mut batched) = (Watch::NEW, Watch::NEW);
-            for frame in 0..300 {
+            for frame in 0..800 {
                 // Hinge: each term costs 1 at a score of 0.
                 let (positive, negative) = if frame % 2 == 0 { (Some(0.1), None) } else { (None, Some(0.0)) };
+                let factor = if frame < 200 { 0.9 } else { factor };
                 streamed.report(&report(factor, positive, negative), &rule);
                 batched.report(&report(2.0 * factor, Some(0.1), Some(0.0)), &rule);
             }
@@ -373,6 +240,185 @@ mod tests {
             assert_eq!(batched.condition(&LIMITS), expected, "{factor}");
             assert!(batched.signs().excess.is_some_and(|excess| (excess - (factor - 1.0)).abs() < 1e-4));
         }
+    }
+
+    /// First weights can do worse than a layer that says nothing, for as long as they have not learnt much: that is no
+    /// divergence, but what comes on top is.
+    #[test]
+    fn the_reference_is_the_layer_s_own_and_first_weights_have_a_largest_loss() {
+        let rule = Rule::clapp_pp();
+        for (at_first, later, expected) in [
+            (6.0, 6.0, Condition::Sound),
+            (6.0, 15.0, Condition::Sound),
+            (6.0, 19.0, Condition::Diverging),
+            // Diverged with the first updates: no weights are drawn so.
+            (1e4, 1e4, Condition::Diverging),
+        ] {
+            let mut watch = Watch::NEW;
+            for frame in 0..1000 {
+                let loss = if frame < 300 { at_first } else { later };
+                watch.report(&report(loss, None, Some(loss - 1.0)), &rule);
+            }
+            assert_eq!(watch.condition(&Limits::DEFAULT), expected, "{at_first} to {later}");
+        }
+    }
+
+    /// A stream turns from fixations, which cost nothing any more, to saccades alone, whose loss is what it was.
+    #[test]
+    fn fixations_and_saccades_have_a_reference_each() {
+        let (mut watch, rule) = (Watch::NEW, Rule::clapp_pp());
+        for frame in 0..3000 {
+            let saccade = frame >= 1500 || frame % 10 == 0;
+            let (positive, negative) = if saccade { (None, Some(3.0)) } else { (Some(1.5), None) };
+            watch.report(&report(if saccade { 4.0 } else { 0.0 }, positive, negative), &rule);
+            assert_eq!(watch.condition(&Limits::DEFAULT), Condition::Sound, "{frame}");
+        }
+    }
+
+    #[test]
+    fn what_has_not_learnt_has_not_collapsed() {
+        let (rule, mut rng) = (Rule::clapp_pp(), stream(4, 0));
+        let bad = |outcome: Outcome, update_norm: f32| LayerReport {
+            outcome,
+            dead: 1.0,
+            update_norm,
+            ..report(50.0, None, Some(49.0))
+        };
+        let refused = Outcome::Refused(Refusal::Activity);
+        for (outcome, norm, expected) in [
+            (Outcome::Muted, 0.0, Condition::Sound),
+            (Outcome::Frozen, 0.0, Condition::Sound),
+            (Outcome::NoContext, 0.0, Condition::Sound),
+            (Outcome::Applied, 0.0, Condition::Sound),
+            (refused, 0.0, Condition::Refused),
+            (Outcome::Applied, 1e-3, Condition::Dead),
+        ] {
+            let mut watch = Watch::NEW;
+            for _ in 0..1000 {
+                watch.activity(&[1.0; 8]);
+                watch.report(&bad(outcome, norm), &rule);
+            }
+            assert_eq!(watch.condition(&Limits::DEFAULT), expected, "{outcome:?}");
+        }
+        // What comes while nothing is learnt does not count after it has learnt, either.
+        let mut watch = heard(500, |_| core::array::from_fn(|_| rng.uniform(0.0, 1.0)));
+        for _ in 0..1000 {
+            watch.activity(&[1.0; 64]);
+            watch.report(&bad(Outcome::Muted, 0.0), &rule);
+            assert_eq!(watch.condition(&Limits::DEFAULT), Condition::Sound);
+        }
+    }
+
+    const LAYERS: usize = 2;
+
+    /// Shows a frame, of which each layer makes the activity and the report.
+    fn show(
+        watches: &mut Watches<LAYERS>,
+        (frame, phase, modulator): (&[f32], Phase, f32),
+        pooled: &[f32],
+        of: &LayerReport,
+    ) {
+        watches.frame(frame, phase, modulator);
+        for layer in 0..LAYERS {
+            watches.activity(&Activity { layer, rows: 1, output: pooled, pooled });
+            watches.report(&LayerReport { layer, ..*of });
+        }
+    }
+
+    /// A camera that is off, that is frozen, or that sees white: the frames are still, and no layer has collapsed; nor has
+    /// one when the camera is back.
+    #[test]
+    fn frames_that_do_not_change_are_not_the_layers_collapse() {
+        let picture = |rng: &mut crate::rng::Rng| core::array::from_fn::<f32, 64, _>(|_| rng.normal());
+        let mut rng = stream(5, 0);
+        let frozen = picture(&mut rng);
+        for fault in [[0.0; 64], [2.0; 64], frozen] {
+            let mut watches = Watches::<LAYERS>::new(Rule::clapp_pp(), Limits::DEFAULT);
+            let mut still = 0;
+            for at in 0..3000 {
+                let is_fault = (1000..2000).contains(&at);
+                let frame = if is_fault { fault } else { picture(&mut rng) };
+                let saccade = at % 2 == 0;
+                let (positive, negative) = if saccade { (None, Some(0.1)) } else { (Some(0.1), None) };
+                // What ReLUs make of it.
+                let pooled = frame.map(|value| value.max(0.0));
+                let silent = pooled.iter().filter(|value| **value == 0.0).count();
+                let dead = if silent == 64 { 1.0 } else { 0.2 };
+                let report = LayerReport { dead, ..report(0.9, positive, negative) };
+                let phase = if saccade { Phase::Saccade } else { Phase::Fixation };
+                show(&mut watches, (&frame, phase, 1.0), &pooled, &report);
+                let verdict = watches.verdict().map(|(_, condition)| condition);
+                assert!(matches!(verdict, None | Some(Condition::Still)), "{at}: {verdict:?}");
+                still += u32::from(verdict.is_some());
+                assert!(verdict.is_none() || (1100..2100).contains(&at), "{at}");
+            }
+            assert!(still > 500, "{still}");
+            // The same frames, and nothing is learnt from them.
+            let mut watches = Watches::<LAYERS>::new(Rule::clapp_pp(), Limits::DEFAULT);
+            for _ in 0..500 {
+                let report = LayerReport { outcome: Outcome::Muted, dead: 1.0, ..report(9.0, None, Some(8.0)) };
+                show(&mut watches, (&fault, Phase::Saccade, 0.0), &fault, &report);
+                assert_eq!(watches.verdict(), None);
+            }
+        }
+    }
+
+    /// The way back: means that recover, or a stretch in which the layer keeps to what it has become.
+    #[test]
+    fn a_verdict_ends() {
+        let mut rng = stream(6, 0);
+        let mut hear = |watches: &mut Watches<LAYERS>, count: u32, dead: f32, loss: f32| {
+            let mut until = None;
+            for at in 0..count {
+                let frame = core::array::from_fn::<f32, 16, _>(|_| rng.normal());
+                let report = LayerReport { dead, ..report(loss, None, Some(loss - 1.0)) };
+                show(watches, (&frame, Phase::Saccade, 1.0), &frame, &report);
+                if watches.verdict().is_none() {
+                    until = until.or(Some(at));
+                }
+            }
+            (until, watches.verdict().map(|(_, condition)| condition))
+        };
+        let new = || Watches::<LAYERS>::new(Rule::clapp_pp(), Limits::DEFAULT);
+        for (dead, loss, condition) in [(0.8, 1.0, Condition::Dead), (0.1, 9.0, Condition::Diverging)] {
+            let mut watches = new();
+            assert_eq!(hear(&mut watches, 300, 0.1, 1.0).1, None);
+            assert_eq!(hear(&mut watches, 300, dead, loss).1, Some(condition));
+            // It recovers.
+            let (until, after) = hear(&mut watches, 300, 0.1, 1.0);
+            assert!(until.is_some_and(|until| until < 150) && after.is_none(), "{condition:?} {until:?}");
+            // It stays so.
+            assert_eq!(hear(&mut watches, 300, dead, loss).1, Some(condition));
+            assert_eq!(hear(&mut watches, STRETCH, dead, loss).1, None, "{condition:?}");
+            // From there on, worse is worse.
+            assert_eq!(hear(&mut watches, 300, 1.0, loss).1, Some(Condition::Dead));
+        }
+        // What needs no reference stays what it is.
+        for (dead, loss, condition) in [(1.0, 1.0, Condition::Dead), (0.1, 1e3, Condition::Diverging)] {
+            let mut watches = new();
+            assert_eq!(hear(&mut watches, 300, 0.1, 1.0).1, None);
+            assert_eq!(hear(&mut watches, 3 * STRETCH, dead, loss).1, Some(condition));
+            assert_eq!(hear(&mut watches, 300, 0.1, 1.0).1, None);
+        }
+    }
+
+    /// The first layer that has collapsed is named, before those that are only not sound.
+    #[test]
+    fn a_collapse_goes_before_what_is_none() {
+        let mut watches = Watches::<LAYERS>::new(Rule::clapp_pp(), Limits::DEFAULT);
+        let mut rng = stream(7, 0);
+        for _ in 0..300 {
+            let frame = core::array::from_fn::<f32, 16, _>(|_| rng.normal());
+            watches.frame(&frame, Phase::Saccade, 1.0);
+            let refused = Outcome::Refused(Refusal::NotFinite);
+            watches.report(&LayerReport { outcome: refused, ..report(1.0, None, Some(0.0)) });
+            watches.activity(&Activity { layer: 1, rows: 1, output: &frame, pooled: &[1.0; 8] });
+            watches.report(&LayerReport { layer: 1, ..report(1.0, None, Some(0.0)) });
+        }
+        assert_eq!(watches.condition(0), Condition::Refused);
+        assert_eq!(watches.verdict(), Some((1, Condition::Constant)));
+        watches.forget();
+        assert_eq!(watches.verdict(), None);
     }
 
     #[test]
@@ -405,7 +451,7 @@ mod tests {
         for frame in 0..500 {
             let bad = if frame % 10 == 0 { f32::NAN } else { 1.0 };
             watch.activity(&core::array::from_fn::<f32, 8, _>(|_| rng.uniform(0.0, 1.0) * bad));
-            watch.scores(bad, Some(0.5 * bad), Some(f32::INFINITY * bad), &rule);
+            watch.report(&report(bad, Some(0.5 * bad), Some(f32::INFINITY * bad)), &rule);
         }
         let signs = watch.signs();
         assert!(signs.change.is_some_and(|change| change.is_finite() && change > 0.05), "{signs:?}");
@@ -414,6 +460,6 @@ mod tests {
 
     #[test]
     fn a_watch_is_small() {
-        assert!(size_of::<Watch>() <= 80, "{}", size_of::<Watch>());
+        assert!(size_of::<Watch>() <= 160, "{}", size_of::<Watch>());
     }
 }

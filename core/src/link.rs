@@ -11,13 +11,15 @@
 //!
 //! The host asks, the device answers, one request at a time. A host that gets no answer sends the same request
 //! again, under the same `id`; [`Session`] tells the device a repetition from something new, so that no frame is
-//! learnt from twice. [`Command::Hello`] opens a session under a number that the host draws. A device that was
-//! restarted knows no session and says so ([`Problem::NoSession`]).
+//! learnt from twice. Every request that arrives whole is answered: met, answered again, or turned away with a
+//! [`Problem`]. [`Command::Hello`] asks for a session; the device draws its number, and the first request under that
+//! number opens it. A hello that the line repeats from earlier opens nothing. `docs/link.md` has the whole of it, as a table.
 //!
 //! [`Identity`] and one [`Block`] a layer describe the device's network, rule and optimiser in full: a host
 //! that keeps a log can learn from the same frames with the same numbers, to the last bit.
 
 use crate::checksum::Checksum;
+use crate::collapse::Condition;
 use crate::contrast::Phase;
 use crate::network::{Block, Rule};
 use crate::observer::{LayerReport, Outcome};
@@ -29,7 +31,10 @@ use postcard::ser_flavors::Flavor;
 use serde::{Deserialize, Serialize};
 
 /// Version of this protocol. [`Command::Hello`] and [`Problem::Version`] keep their bytes in every version.
-pub const VERSION: u16 = 1;
+///
+/// Within a version, messages are only added, at the end of [`Command`] and [`Answer`]: a device answers those that it does
+/// not know by [`Problem::Unknown`], and says in [`Identity::commands`] how many it knows.
+pub const VERSION: u16 = 2;
 
 /// Layers of a network that a device reports on; those above go without report.
 pub const MOST_LAYERS: usize = 16;
@@ -46,12 +51,15 @@ pub const fn encoded_len(len: usize) -> usize {
 /// Length of the buffer that holds the longest reply without byte string: a report on [`MOST_LAYERS`] layers.
 pub const REPORT_LEN: usize = encoded_len(MOST_LAYERS * 24);
 
+/// Length of the buffer for an answer that is not kept: who the device is, or why a request is turned away.
+pub const ASIDE_LEN: usize = encoded_len(192);
+
 /// What the host sends.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Request<'a> {
-    /// The session's number.
+    /// The session's number ([`Identity::session`]); with [`Command::Hello`] a number that the host draws, to know its answer.
     pub session: u32,
-    /// Number of the request: one more than that of the request before, wrapping; the same when repeated.
+    /// Number of the request: above that of the request before, wrapping; the same when repeated.
     pub id: u32,
     /// What is asked.
     #[serde(borrow)]
@@ -61,7 +69,8 @@ pub struct Request<'a> {
 /// What a host may ask of a device.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub enum Command<'a> {
-    /// Opens a session; answered by [`Answer::Hello`]. The previous frame is forgotten.
+    /// Asks for a session; answered by [`Answer::Hello`]. The first request of the session opens it: the session before
+    /// ends, and the previous frame is forgotten.
     Hello {
         /// The host's [`VERSION`].
         version: u16,
@@ -128,6 +137,11 @@ pub enum Command<'a> {
     },
 }
 
+impl Command<'_> {
+    /// Number of commands; a new one comes at the end.
+    pub const COUNT: u8 = 15;
+}
+
 /// Memory that can be read and written in words of 32 bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -191,6 +205,10 @@ pub enum Answer<'a> {
 pub struct Identity<'a> {
     /// The device's [`VERSION`].
     pub version: u16,
+    /// The number under which the host's requests are met from now on.
+    pub session: u32,
+    /// Number of commands that the device knows: [`Command::COUNT`] of its firmware.
+    pub commands: u8,
     /// Name of the board.
     pub board: &'a str,
     /// Version of the firmware.
@@ -257,8 +275,18 @@ pub struct Observed {
     /// What each layer made of it. Where a layer's activity was not finite, its update is refused and it is the last one here;
     /// there are no features then, so no prediction, and nothing for a label to teach.
     pub layers: Vec<LayerNews, MOST_LAYERS>,
-    /// Whether the network has collapsed.
-    pub collapsed: bool,
+    /// The first layer that has collapsed, or that is not sound; `None` where all are.
+    pub verdict: Option<Verdict>,
+}
+
+/// What is wrong with a layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Verdict {
+    /// Index from the input.
+    pub layer: u8,
+    /// Never [`Condition::Sound`].
+    pub condition: Condition,
 }
 
 /// The short form of a [`LayerReport`].
@@ -330,8 +358,10 @@ pub struct Status {
     pub sensor_errors: u32,
     /// Erases of flash since the start.
     pub erases: u32,
-    /// Whether the network has collapsed.
-    pub collapsed: bool,
+    /// As in [`Observed`].
+    pub verdict: Option<Verdict>,
+    /// Whether an automatic save is due and waits for the end of a collapse.
+    pub waiting: bool,
 }
 
 /// Why a request was not met.
@@ -343,7 +373,7 @@ pub enum Problem {
         /// The device's.
         device: u16,
     },
-    /// No such session: the device has been restarted, or another host has said hello.
+    /// No such session: the device has been restarted, or another host has opened one.
     NoSession,
     /// The network has no such layer.
     Layer,
@@ -372,6 +402,18 @@ pub enum Problem {
     Flash,
     /// The board has none: no flash, or no sensor.
     Missing,
+    /// A later request of the session has been met. This one was met before that, or never will be.
+    Stale {
+        /// The latest request that was met.
+        last: u32,
+    },
+    /// The device does not know that command.
+    Unknown {
+        /// Its number, counted from 0 in the order of [`Command`].
+        command: u32,
+    },
+    /// The command is known, and what follows its number is not as this version has it.
+    Malformed,
 }
 
 /// Which way a packet goes; both ways are told apart by their checksum, so that an echo is not an answer.
@@ -533,6 +575,14 @@ impl<'b> Receiver<'b> {
         }
     }
 
+    /// The start of the packet of `len` bytes that [`Receiver::push`] has just announced and that [`Receiver::packet`] could
+    /// not read: in every version its session, its id, and the number of its command or answer.
+    pub fn header(&self, len: usize) -> Option<Header> {
+        let body = self.buffer.get(..len).unwrap_or_default();
+        let ((session, id, message), _) = postcard::take_from_bytes(body).ok()?;
+        Some(Header { session, id, message })
+    }
+
     fn drop_packet(&mut self, byte: u8) {
         self.state = DecoderState::Idle;
         self.skipping = byte != 0;
@@ -540,58 +590,145 @@ impl<'b> Receiver<'b> {
     }
 }
 
-/// What a device is to do with a request.
+/// How every packet begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Admission {
-    /// Meet it.
-    New,
-    /// Send the last reply once more.
-    Repeat,
-    /// Answer that there is no such session.
-    NoSession,
-    /// Nothing: it was met, and so was a later one.
-    Late,
+pub struct Header {
+    /// See [`Request::session`].
+    pub session: u32,
+    /// See [`Request::id`].
+    pub id: u32,
+    /// Number of the command or answer, counted from 0.
+    pub message: u32,
 }
 
-/// Which session a device is in, and which request it met last.
+impl Header {
+    /// Why a device does not meet a request of which it can read no more than this.
+    pub fn problem(&self) -> Problem {
+        match self.message >= u32::from(Command::COUNT) {
+            true => Problem::Unknown { command: self.message },
+            false => Problem::Malformed,
+        }
+    }
+}
+
+/// What a device is to do with a request. Whatever it is, the request is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admission {
+    /// Say who it is, and that this is the number of a session that it would open. Nothing else changes, and the answer
+    /// is not kept.
+    Hello {
+        /// The number.
+        session: u32,
+    },
+    /// Meet it as the first of a new session: forget the previous frame first. Keep the answer.
+    Open,
+    /// Meet it, and keep the answer.
+    New,
+    /// Send the answer that was kept once more.
+    Repeat,
+    /// Turn it away; the answer that was kept stays.
+    Refuse(Problem),
+}
+
+/// A session that a device has offered, and nobody has opened yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Offer {
+    /// Session and id of the hello.
+    hello: (u32, u32),
+    session: u32,
+}
+
+/// Sessions that are on offer at a time: so many hellos that the line repeats from earlier do no harm to a new one.
+const OFFERS: usize = 4;
+
+/// Which session a device is in, which request it met last, and which sessions it has offered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Session {
     /// Session and last request.
-    last: Option<(u32, u32)>,
+    open: Option<(u32, u32)>,
+    offers: [Option<Offer>; OFFERS],
+    /// Place of the next offer.
+    next: usize,
+    /// What the next session's number is drawn from.
+    salt: u32,
     repeated: u32,
+}
+
+/// Every bit of the result depends on every bit of `x` (the finaliser of MurmurHash3), one to one.
+fn mixed(x: u32) -> u32 {
+    let x = (x ^ (x >> 16)).wrapping_mul(0x85EB_CA6B);
+    let x = (x ^ (x >> 13)).wrapping_mul(0xC2B2_AE35);
+    x ^ (x >> 16)
 }
 
 impl Session {
     /// Before the first hello.
-    pub const NEW: Self = Self { last: None, repeated: 0 };
+    pub const NEW: Self = Self { open: None, offers: [None; OFFERS], next: 0, salt: 0, repeated: 0 };
 
     /// Number of requests that came again after they were met.
     pub fn repeated(&self) -> u32 {
         self.repeated
     }
 
+    /// Stirs something into the numbers of the sessions to come that is different each time a device runs, such as how long
+    /// it has waited for the host: so that what the line repeats from before a restart has no session afterwards.
+    pub fn stir(&mut self, value: u32) {
+        self.salt = mixed(self.salt ^ value).wrapping_add(1);
+    }
+
     /// Decides what becomes of a request.
     pub fn admit(&mut self, request: &Request<'_>) -> Admission {
         let (session, id) = (request.session, request.id);
-        let admission = match (self.last, request.command) {
-            (Some(last), _) if last == (session, id) => Admission::Repeat,
-            (Some((open, _)), Command::Hello { .. }) if open != session => Admission::New,
-            (None, Command::Hello { .. }) => Admission::New,
-            (Some((open, last)), _) if open == session => {
-                if last.wrapping_add(1) == id {
-                    Admission::New
-                } else {
-                    Admission::Late
-                }
-            }
-            _ => Admission::NoSession,
-        };
-        match admission {
-            Admission::New => self.last = Some((session, id)),
-            Admission::Repeat | Admission::Late => self.repeated = self.repeated.wrapping_add(1),
-            Admission::NoSession => {}
+        if let Command::Hello { version } = request.command {
+            return match version == VERSION {
+                true => Admission::Hello { session: self.offer((session, id)) },
+                false => Admission::Refuse(Problem::Version { device: VERSION }),
+            };
         }
-        admission
+        if let Some((open, last)) = self.open.filter(|(open, _)| *open == session) {
+            let ahead = id.wrapping_sub(last);
+            if ahead == 0 {
+                self.repeated = self.repeated.wrapping_add(1);
+                return Admission::Repeat;
+            }
+            // Requests in between never arrived, and the host has given them up.
+            if ahead <= u32::MAX / 2 {
+                self.open = Some((open, id));
+                return Admission::New;
+            }
+            self.repeated = self.repeated.wrapping_add(1);
+            return Admission::Refuse(Problem::Stale { last });
+        }
+        let offered = self.offers.iter_mut().find(|offer| offer.is_some_and(|offer| offer.session == session));
+        match offered.map(Option::take) {
+            Some(_) => {
+                self.open = Some((session, id));
+                Admission::Open
+            }
+            None => Admission::Refuse(Problem::NoSession),
+        }
+    }
+
+    /// The number of the session that is on offer for a hello: the same where the hello comes again.
+    fn offer(&mut self, hello: (u32, u32)) -> u32 {
+        if let Some(offer) = self.offers.iter().flatten().find(|offer| offer.hello == hello) {
+            return offer.session;
+        }
+        let mut session = self.salt;
+        // One in four thousand million is in use: what is mixed one to one does not come again so soon.
+        for _ in 0..=OFFERS {
+            self.stir(hello.0 ^ hello.1.rotate_left(16));
+            session = mixed(self.salt);
+            let taken = self.offers.iter().flatten().any(|offer| offer.session == session);
+            if !taken && self.open.is_none_or(|(open, _)| open != session) {
+                break;
+            }
+        }
+        if let Some(place) = self.offers.get_mut(self.next) {
+            *place = Some(Offer { hello, session });
+        }
+        self.next = (self.next + 1) % OFFERS;
+        session
     }
 }
 

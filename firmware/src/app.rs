@@ -1,12 +1,12 @@
 //! The program: requests of the host and frames of the sensor, one after the other.
 
 use crate::board::Board;
-use crate::line::Line;
+use crate::line::{Line, Standing};
 use crate::machine::Machine;
 use crate::saving::Saving;
 use crate::source::{Arrival, LinkFrame, SourceError};
 use crate::telemetry;
-use clapp_core::link::{Answer, Command, Identity, Observed, Problem, Request, Status, VERSION};
+use clapp_core::link::{Answer, Command, Identity, Observed, Problem, Request, Status, VERSION, Verdict};
 
 /// A board with its machine and its line.
 #[derive(Debug)]
@@ -26,8 +26,10 @@ struct Device<'a> {
     /// Whether frames are taken from the sensor.
     sensing: bool,
     sensor_errors: u32,
-    /// Whether the last frame found the network collapsed.
-    collapsed: bool,
+    /// What the last frame found wrong with a layer.
+    verdict: Option<Verdict>,
+    /// Whether an automatic save is due and has not been made, since a layer has collapsed.
+    waiting: bool,
 }
 
 impl<'a, B: Board> App<'a, B> {
@@ -39,7 +41,7 @@ impl<'a, B: Board> App<'a, B> {
         telemetry::start(&machine);
         Self {
             board,
-            device: Device { machine, saving, words, sensing: false, sensor_errors: 0, collapsed: false },
+            device: Device { machine, saving, words, sensing: false, sensor_errors: 0, verdict: None, waiting: false },
             line,
         }
     }
@@ -61,7 +63,7 @@ impl<'a, B: Board> App<'a, B> {
         let mut idle = true;
         while let Some(byte) = board.receive() {
             idle = false;
-            let outcome = line.push(byte, |request, counts| device.meet(board, request, counts));
+            let outcome = line.push(byte, |request, standing| device.meet(board, request, standing));
             if let Some(outcome) = outcome {
                 board.send(outcome.bytes);
             }
@@ -70,6 +72,7 @@ impl<'a, B: Board> App<'a, B> {
             idle &= !device.sense(board);
         }
         if idle {
+            line.wait();
             board.idle();
         }
     }
@@ -82,14 +85,13 @@ fn done<'w>(result: Result<(), Problem>) -> Answer<'w> {
 
 impl Device<'_> {
     /// The answer to a request that has not been met before.
-    fn meet<B: Board>(&mut self, board: &mut B, request: &Request<'_>, [dropped, repeated]: [u32; 2]) -> Answer<'_> {
+    fn meet<B: Board>(&mut self, board: &mut B, request: &Request<'_>, standing: Standing) -> Answer<'_> {
         let machine = &mut self.machine;
+        if standing.opens {
+            machine.clear_context();
+        }
         match request.command {
-            Command::Hello { version } if version != VERSION => Answer::Problem(Problem::Version { device: VERSION }),
-            Command::Hello { .. } => {
-                machine.clear_context();
-                Answer::Hello(self.identity(B::NAME))
-            }
+            Command::Hello { .. } => Answer::Hello(self.identity(B::NAME, standing.session)),
             Command::Block { layer } => match machine.network().layer(usize::from(layer)) {
                 Some(layer) => Answer::Block(layer.block),
                 None => Answer::Problem(Problem::Layer),
@@ -115,6 +117,7 @@ impl Device<'_> {
             Command::Optimizer(optimizer) => done(machine.set_optimizer(optimizer)),
             Command::Reset { seed } => {
                 machine.reset(seed);
+                self.waiting = false;
                 Answer::Done
             }
             Command::ForgetLabels => {
@@ -126,10 +129,16 @@ impl Device<'_> {
                 Answer::Done
             }
             Command::Save => match self.saving.save(machine, board) {
-                Ok(step) => Answer::Saved { step },
+                Ok(step) => {
+                    self.waiting = false;
+                    Answer::Saved { step }
+                }
                 Err(problem) => Answer::Problem(problem),
             },
-            Command::Rollback => done(self.saving.load(machine, board).map(|_| ())),
+            Command::Rollback => {
+                self.waiting = false;
+                done(self.saving.load(machine, board).map(|_| ()))
+            }
             Command::Sensor(on) => {
                 self.sensing = on;
                 Answer::Done
@@ -138,11 +147,12 @@ impl Device<'_> {
                 step: machine.step(),
                 saved_step: self.saving.saved_step,
                 refused: machine.refused(),
-                dropped,
-                repeated,
+                dropped: standing.dropped,
+                repeated: standing.repeated,
                 sensor_errors: self.sensor_errors,
                 erases: self.saving.erases,
-                collapsed: machine.health().collapse().is_some(),
+                verdict: machine.health().verdict(),
+                waiting: self.waiting,
             }),
             Command::Read { section, offset, count } => {
                 let len = (4 * usize::from(count)).min(self.words.len());
@@ -156,10 +166,12 @@ impl Device<'_> {
         }
     }
 
-    fn identity(&self, board: &'static str) -> Identity<'static> {
+    fn identity(&self, board: &'static str, session: u32) -> Identity<'static> {
         let (network, settings) = (self.machine.network(), self.machine.settings());
         Identity {
             version: VERSION,
+            session,
+            commands: Command::COUNT,
             board,
             firmware: env!("CARGO_PKG_VERSION"),
             input: network.input(),
@@ -201,14 +213,17 @@ impl Device<'_> {
     fn look_at<B: Board>(&mut self, board: &mut B, observed: &Observed) {
         board.show(observed.prediction);
         telemetry::frame(&self.machine, observed);
-        if observed.collapsed && !self.collapsed {
-            telemetry::collapse(&self.machine);
+        if observed.verdict != self.verdict {
+            telemetry::verdict(observed.step, observed.verdict);
         }
-        self.collapsed = observed.collapsed;
+        self.verdict = observed.verdict;
         let every = self.machine.settings().save_every;
         let due = every != 0 && observed.step.is_multiple_of(every) && self.saving.saved_step != Some(observed.step);
-        // Weights that have collapsed are not worth the ones before.
-        if due && self.machine.modulator() != 0.0 && !observed.collapsed {
+        self.waiting |= due && self.machine.modulator() != 0.0;
+        // Weights that have collapsed are not worth the ones before: the save is made when the verdict ends.
+        let collapsed = observed.verdict.is_some_and(|verdict| verdict.condition.is_collapse());
+        if self.waiting && !collapsed {
+            self.waiting = false;
             match self.saving.save(&self.machine, board) {
                 Ok(step) => telemetry::saved(step),
                 Err(problem) => telemetry::not_saved(problem),

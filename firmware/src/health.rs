@@ -1,39 +1,41 @@
 //! How the layers are: what each made of the last frame, and whether the network has collapsed
 //! ([`clapp_core::collapse`] says what that means and how it is seen).
 
-use clapp_core::collapse::{Limits, Watch};
-use clapp_core::link::{LayerNews, MOST_LAYERS};
+use clapp_core::collapse::{Limits, Watch, Watches};
+use clapp_core::contrast::Phase;
+use clapp_core::link::{LayerNews, MOST_LAYERS, Verdict};
 use clapp_core::network::Rule;
 use clapp_core::observer::{Activity, LayerReport, Observer};
 use heapless::Vec;
 
 pub use clapp_core::collapse::Condition;
 
-/// From where on a layer counts as collapsed.
-const LIMITS: Limits = Limits::DEFAULT;
+/// Layers that are watched, from the input on; those above go without, and their stack space is saved.
+const WATCHED: usize = 8;
 
 /// Watches a learner as its observer.
 #[derive(Debug)]
 pub struct Health {
-    rule: Rule,
     news: Vec<LayerNews, MOST_LAYERS>,
-    watches: [Watch; MOST_LAYERS],
+    watches: Watches<WATCHED>,
 }
 
 impl Health {
     /// Nothing seen yet of a network that learns by `rule`.
     pub const fn new(rule: Rule) -> Self {
-        Self { rule, news: Vec::new(), watches: [Watch::NEW; MOST_LAYERS] }
+        Self { news: Vec::new(), watches: Watches::new(rule, Limits::DEFAULT) }
     }
 
     /// Forgets what was seen, as after other weights have been loaded.
     pub fn forget(&mut self) {
-        *self = Self::new(self.rule);
+        self.news.clear();
+        self.watches.forget();
     }
 
-    /// Makes room for the next frame's reports.
-    pub fn begin(&mut self) {
+    /// Looks at the next frame, and makes room for its reports.
+    pub fn begin(&mut self, frame: &[f32], phase: Phase, modulator: f32) {
         self.news.clear();
+        self.watches.frame(frame, phase, modulator);
     }
 
     /// What each layer made of the last frame.
@@ -43,37 +45,33 @@ impl Health {
 
     /// The condition of a layer.
     pub fn condition(&self, layer: usize) -> Condition {
-        self.watches.get(layer).map_or(Condition::Sound, |watch| watch.condition(&LIMITS))
+        self.watches.condition(layer)
     }
 
-    /// The first layer that is not sound.
-    pub fn collapse(&self) -> Option<(usize, Condition)> {
-        let conditions = self.watches.iter().map(|watch| watch.condition(&LIMITS));
-        conditions.enumerate().find(|(_, condition)| *condition != Condition::Sound)
+    /// The first layer that has collapsed; else the first that is not sound.
+    pub fn verdict(&self) -> Option<Verdict> {
+        let (layer, condition) = self.watches.verdict()?;
+        Some(Verdict { layer: u8::try_from(layer).unwrap_or(u8::MAX), condition })
     }
 
     /// Average share of dead channels of a layer.
     pub fn dead(&self, layer: usize) -> f32 {
-        self.watches.get(layer).map_or(0.0, Watch::dead)
+        self.watches.layer(layer).map_or(0.0, Watch::dead)
     }
 
     /// How much a layer's activity changes from frame to frame, relative to its length.
     pub fn change(&self, layer: usize) -> f32 {
-        self.watches.get(layer).map_or(0.0, Watch::change)
+        self.watches.layer(layer).map_or(0.0, Watch::change)
     }
 }
 
 impl Observer for Health {
     fn activity(&mut self, activity: &Activity<'_>) {
-        if let Some(watch) = self.watches.get_mut(activity.layer) {
-            watch.activity(activity.pooled);
-        }
+        self.watches.activity(activity);
     }
 
     fn report(&mut self, report: &LayerReport) {
-        if let Some(watch) = self.watches.get_mut(report.layer) {
-            watch.report(report, &self.rule);
-        }
+        self.watches.report(report);
         // A layer past the last that is reported on goes without.
         let _ = self.news.push(LayerNews::from(report));
     }
@@ -84,87 +82,100 @@ mod tests {
     use super::*;
     use clapp_core::guard::Refusal;
     use clapp_core::observer::Outcome;
-    use clapp_core::rng::stream;
+    use clapp_core::rng::{Rng, stream};
 
-    fn see(health: &mut Health, pooled: &[f32], dead: f32) {
-        see_outcome(health, pooled, dead, Outcome::Applied);
+    /// A layer's health, and frames that are never alike.
+    struct Seen {
+        health: Health,
+        rng: Rng,
     }
 
-    fn see_outcome(health: &mut Health, pooled: &[f32], dead: f32, outcome: Outcome) {
-        health.begin();
-        health.activity(&Activity { layer: 0, rows: 1, output: pooled, pooled });
-        health.report(&LayerReport {
-            layer: 0,
-            outcome,
-            loss: 1.0,
-            mean_positive: Some(0.5),
-            mean_negative: None,
-            update_norm: 0.1,
-            dead,
-            satisfied: 0.0,
-        });
+    impl Seen {
+        fn new() -> Self {
+            Self { health: Health::new(Rule::clapp_pp()), rng: stream(9, 0) }
+        }
+
+        fn see(&mut self, pooled: &[f32], dead: f32, outcome: Outcome) -> Option<Condition> {
+            let frame: [f32; 16] = core::array::from_fn(|_| self.rng.normal());
+            let modulator = if outcome == Outcome::Muted { 0.0 } else { 1.0 };
+            self.health.begin(&frame, Phase::Fixation, modulator);
+            self.health.activity(&Activity { layer: 0, rows: 1, output: pooled, pooled });
+            self.health.report(&LayerReport {
+                layer: 0,
+                outcome,
+                loss: 1.0,
+                mean_positive: Some(0.5),
+                mean_negative: None,
+                update_norm: 0.1,
+                dead,
+                satisfied: 0.0,
+            });
+            assert_eq!(self.health.news().len(), 1);
+            self.health.verdict().map(|verdict| verdict.condition)
+        }
+
+        fn applied(&mut self, pooled: &[f32], dead: f32) -> Option<Condition> {
+            self.see(pooled, dead, Outcome::Applied)
+        }
     }
 
     #[test]
     fn a_layer_that_varies_is_sound_and_one_that_does_not_is_constant() {
-        let (mut health, mut rng) = (Health::new(Rule::clapp_pp()), stream(1, 0));
+        let (mut seen, mut rng) = (Seen::new(), stream(1, 0));
         let mut pooled = [0.0; 32];
         for _ in 0..300 {
             pooled.iter_mut().for_each(|value| *value = rng.uniform(0.0, 1.0));
-            see(&mut health, &pooled, 0.1);
-            assert_eq!(health.collapse(), None);
+            assert_eq!(seen.applied(&pooled, 0.1), None);
         }
-        assert!(health.change(0) > 0.1);
-        let mut until = 0;
-        while health.collapse().is_none() {
-            see(&mut health, &pooled, 0.1);
-            until += 1;
-            assert!(until < 2000);
-        }
-        assert_eq!(health.collapse(), Some((0, Condition::Constant)));
+        assert!(seen.health.change(0) > 0.1);
+        let until = (0..2000).find_map(|_| seen.applied(&pooled, 0.1));
+        assert_eq!(until, Some(Condition::Constant));
     }
 
     #[test]
     fn silence_is_death() {
-        let mut health = Health::new(Rule::clapp_pp());
-        for frame in 0..64 {
-            assert_eq!(health.collapse(), None, "frame {frame}");
-            see(&mut health, &[0.0; 8], 1.0);
+        let mut seen = Seen::new();
+        for frame in 0..63 {
+            assert_eq!(seen.applied(&[0.0; 8], 1.0), None, "frame {frame}");
         }
-        assert_eq!(health.collapse(), Some((0, Condition::Dead)));
-        health.forget();
-        assert_eq!(health.collapse(), None);
+        assert_eq!(seen.applied(&[0.0; 8], 1.0), Some(Condition::Dead));
+        seen.health.forget();
+        assert_eq!(seen.health.verdict(), None);
     }
 
     #[test]
-    fn updates_that_are_always_refused_are_a_collapse_even_without_activity() {
-        let mut health = Health::new(Rule::clapp_pp());
+    fn nothing_is_said_while_nothing_is_learnt() {
+        let mut seen = Seen::new();
+        assert!((0..500).all(|_| seen.see(&[0.0; 8], 1.0, Outcome::Muted).is_none()));
+    }
+
+    #[test]
+    fn updates_that_are_always_refused_are_said_even_without_activity() {
+        let mut seen = Seen::new();
+        let mut last = None;
         for frame in 0..200 {
             let outcome = if frame % 3 == 0 { Outcome::Applied } else { Outcome::Refused(Refusal::Activity) };
-            see_outcome(&mut health, &[f32::INFINITY; 8], 0.0, outcome);
+            last = seen.see(&[f32::INFINITY; 8], 0.0, outcome);
         }
-        assert_eq!(health.collapse(), Some((0, Condition::Refused)));
+        assert_eq!(last, Some(Condition::Refused));
     }
 
     /// Activity that moves a little about something large is not what a constant layer does.
     #[test]
     fn a_small_change_is_a_change() {
-        let (mut health, mut rng) = (Health::new(Rule::clapp_pp()), stream(2, 0));
-        for _ in 0..500 {
-            let pooled: [f32; 16] = core::array::from_fn(|_| 5.0 + 0.1 * rng.normal());
-            see(&mut health, &pooled, 0.0);
-        }
-        assert_eq!(health.collapse(), None);
+        let (mut seen, mut rng) = (Seen::new(), stream(2, 0));
+        let sound = |_| seen.applied(&core::array::from_fn::<f32, 16, _>(|_| 5.0 + 0.1 * rng.normal()), 0.0).is_none();
+        assert!((0..500).all(sound));
     }
 
     #[test]
     fn what_is_not_finite_does_not_spoil_the_averages() {
-        let (mut health, mut rng) = (Health::new(Rule::clapp_pp()), stream(3, 0));
+        let (mut seen, mut rng) = (Seen::new(), stream(3, 0));
         for frame in 0..200 {
             let bad = if frame % 10 == 0 { f32::NAN } else { 1.0 };
             let pooled: [f32; 8] = core::array::from_fn(|_| rng.uniform(0.0, 1.0) * bad);
-            see(&mut health, &pooled, 0.0);
+            seen.applied(&pooled, 0.0);
         }
-        assert!(health.change(0).is_finite() && health.change(0) > 0.05);
+        assert!(seen.health.change(0).is_finite() && seen.health.change(0) > 0.05);
     }
 }

@@ -1,20 +1,17 @@
 //! The device's end of the link: finds requests, sends replies, and sends the last one again when asked again.
 
-use clapp_core::link::{Admission, Answer, Direction, Problem, Receiver, Reply, Request, Session, encode};
-
-/// Length of the notice that there is no such session, encoded.
-pub const NOTICE_LEN: usize = 32;
+use clapp_core::link::{ASIDE_LEN, Admission, Answer, Direction, Problem, Receiver, Reply, Request, Session, encode};
 
 /// Memory and state of the device's end of the line.
 #[derive(Debug)]
 pub struct Line<'a> {
     receiver: Receiver<'a>,
     session: Session,
-    /// The last reply, encoded.
+    /// The last reply to a request that was met, encoded.
     reply: &'a mut [u8],
     reply_len: usize,
-    /// Beside the last reply, which may still be asked for.
-    notice: &'a mut [u8],
+    /// For all others, beside the last reply, which may still be asked for.
+    aside: &'a mut [u8],
 }
 
 /// What is to be sent after a byte has come.
@@ -26,13 +23,39 @@ pub struct Outcome<'l> {
     pub met: bool,
 }
 
+/// How the line stands when a request is met.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    /// Packets that could not be read.
+    pub dropped: u32,
+    /// Requests that came again.
+    pub repeated: u32,
+    /// Whether the request opens a session.
+    pub opens: bool,
+    /// The session that the host is to use: another than the request's after a hello.
+    pub session: u32,
+}
+
+/// Encodes an answer, or that it is too long.
+fn answered<'b>(session: u32, id: u32, answer: Answer<'_>, buffer: &'b mut [u8]) -> &'b [u8] {
+    let reply = Reply { session, id, answer };
+    let len = match encode(&reply, Direction::ToHost, buffer) {
+        Ok(len) => len,
+        Err(_) => {
+            let reply = Reply { session, id, answer: Answer::Problem(Problem::Range) };
+            encode(&reply, Direction::ToHost, buffer).unwrap_or(0)
+        }
+    };
+    buffer.get(..len).unwrap_or_default()
+}
+
 impl<'a> Line<'a> {
     /// A line that receives into `packet` ([`Receiver::new`]) and keeps its last reply in `reply`
-    /// ([`clapp_core::link::encoded_len`] and [`NOTICE_LEN`]).
+    /// ([`clapp_core::link::encoded_len`] and [`ASIDE_LEN`]).
     pub fn new(packet: &'a mut [u8], reply: &'a mut [u8]) -> Self {
         let receiver = Receiver::new(packet, Direction::ToDevice);
-        let (notice, reply) = reply.split_at_mut_checked(NOTICE_LEN).unwrap_or_default();
-        Self { receiver, session: Session::NEW, reply, reply_len: 0, notice }
+        let (aside, reply) = reply.split_at_mut_checked(ASIDE_LEN).unwrap_or_default();
+        Self { receiver, session: Session::NEW, reply, reply_len: 0, aside }
     }
 
     /// Packets that could not be read.
@@ -45,37 +68,46 @@ impl<'a> Line<'a> {
         self.session.repeated()
     }
 
-    /// Takes a byte; where it ends a request, `meet` is asked for the answer, unless it has been met before.
-    /// Returns what is to be sent. `meet` also learns the counts of dropped and repeated packets.
+    /// Time passes without a byte: how much of it, nobody knows beforehand ([`Session::stir`]).
+    pub fn wait(&mut self) {
+        self.session.stir(1);
+    }
+
+    /// Takes a byte; where it ends a request, `meet` is asked for the answer, unless the request has been met before or is
+    /// turned away. Returns what is to be sent: something for every request whose beginning can be read.
     pub fn push<'w>(
         &mut self,
         byte: u8,
-        meet: impl FnOnce(&Request<'_>, [u32; 2]) -> Answer<'w>,
+        meet: impl FnOnce(&Request<'_>, Standing) -> Answer<'w>,
     ) -> Option<Outcome<'_>> {
         let len = self.receiver.push(byte)?;
-        let counts = [self.receiver.dropped(), self.session.repeated()];
-        let request = self.receiver.packet::<Request<'_>>(len)?;
+        let [dropped, repeated] = [self.receiver.dropped(), self.session.repeated()];
+        let Some(request) = self.receiver.packet::<Request<'_>>(len) else {
+            // Of another version of this protocol, since the checksum is right.
+            let header = self.receiver.header(len)?;
+            let bytes = answered(header.session, header.id, Answer::Problem(header.problem()), self.aside);
+            return Some(Outcome { bytes, met: false });
+        };
         let (session, id) = (request.session, request.id);
-        let answer = match self.session.admit(&request) {
-            Admission::New => meet(&request, counts),
-            Admission::NoSession => {
-                let reply = Reply { session, id, answer: Answer::Problem(Problem::NoSession) };
-                let len = encode(&reply, Direction::ToHost, self.notice).ok()?;
-                return Some(Outcome { bytes: self.notice.get(..len).unwrap_or_default(), met: false });
+        let mut standing = Standing { dropped, repeated, opens: false, session };
+        match self.session.admit(&request) {
+            Admission::Hello { session: offered } => {
+                standing.session = offered;
+                let bytes = answered(session, id, meet(&request, standing), self.aside);
+                Some(Outcome { bytes, met: false })
+            }
+            Admission::Refuse(problem) => {
+                Some(Outcome { bytes: answered(session, id, Answer::Problem(problem), self.aside), met: false })
             }
             Admission::Repeat => {
-                return Some(Outcome { bytes: self.reply.get(..self.reply_len).unwrap_or_default(), met: false });
+                Some(Outcome { bytes: self.reply.get(..self.reply_len).unwrap_or_default(), met: false })
             }
-            Admission::Late => return None,
-        };
-        let reply = Reply { session, id, answer };
-        self.reply_len = match encode(&reply, Direction::ToHost, self.reply) {
-            Ok(len) => len,
-            Err(_) => {
-                let reply = Reply { session, id, answer: Answer::Problem(Problem::Range) };
-                encode(&reply, Direction::ToHost, self.reply).unwrap_or(0)
+            admission @ (Admission::Open | Admission::New) => {
+                standing.opens = admission == Admission::Open;
+                let bytes = answered(session, id, meet(&request, standing), self.reply);
+                self.reply_len = bytes.len();
+                Some(Outcome { bytes, met: true })
             }
-        };
-        Some(Outcome { bytes: self.reply.get(..self.reply_len).unwrap_or_default(), met: true })
+        }
     }
 }

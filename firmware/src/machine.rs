@@ -237,7 +237,7 @@ impl<'a> Machine<'a> {
         if label.is_some_and(|label| usize::from(label) >= self.counts.len()) {
             return Err(Problem::Label);
         }
-        self.health.begin();
+        self.health.begin(self.frame, phase, self.modulator);
         let pass = self.learner.begin_frame(self.frame, phase, self.modulator);
         let mut pass = pass.map_err(|_| Problem::NotFinite)?;
         while pass.step_layer(&mut self.health).is_some() {
@@ -255,8 +255,8 @@ impl<'a> Machine<'a> {
                 head.learn(features, usize::from(label)).map_err(|_| Problem::NotFinite)?;
             }
         }
-        let collapsed = self.health.collapse().is_some();
-        Ok(Observed { step: self.step, prediction, layers: self.health.news().clone(), collapsed })
+        let (layers, verdict) = (self.health.news().clone(), self.health.verdict());
+        Ok(Observed { step: self.step, prediction, layers, verdict })
     }
 
     /// Number of words of a section.
@@ -322,7 +322,10 @@ impl<'a> Machine<'a> {
             }
         };
         match section {
-            Section::Parameters => floats(self.learner.parameters_mut()),
+            Section::Parameters => {
+                floats(self.learner.parameters_mut());
+                self.health.forget();
+            }
             Section::State => floats(self.learner.learnt_mut().1),
             Section::Readout => floats(self.means),
             Section::Layers => {

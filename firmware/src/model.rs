@@ -1,10 +1,10 @@
 //! The network that is built in, its rule and settings, and the static memory that they need.
 
-use crate::line::{Line, NOTICE_LEN};
+use crate::line::Line;
 use crate::machine::{Machine, Memory, Settings};
 use crate::{memory, memory_of};
 use clapp_core::learner::Error;
-use clapp_core::link::{OVERHEAD, REPORT_LEN, encoded_len};
+use clapp_core::link::{ASIDE_LEN, OVERHEAD, REPORT_LEN, encoded_len};
 use clapp_core::network::{Block, LossPool, Network, Rule};
 use clapp_core::optimizer::Optimizer;
 use clapp_core::shape::Shape;
@@ -59,7 +59,7 @@ pub struct Statics {
     means: [f32; CLASSES * FEATURES],
     counts: [u32; CLASSES],
     packet: [u8; larger(PIXELS, 4 * MOST_WORDS) + OVERHEAD],
-    reply: [u8; larger(REPORT_LEN, encoded_len(4 * MOST_WORDS)) + NOTICE_LEN],
+    reply: [u8; larger(REPORT_LEN, encoded_len(4 * MOST_WORDS)) + ASIDE_LEN],
     words: [u8; 4 * MOST_WORDS],
 }
 

@@ -2,7 +2,7 @@
 
 use crate::machine::Machine;
 use crate::source::SourceError;
-use clapp_core::link::{Observed, Problem};
+use clapp_core::link::{Observed, Problem, Verdict};
 
 /// Frames between two reports on all layers.
 #[cfg(target_os = "none")]
@@ -39,14 +39,18 @@ pub fn frame(machine: &Machine<'_>, observed: &Observed) {
 #[cfg(not(target_os = "none"))]
 pub fn frame(_machine: &Machine<'_>, _observed: &Observed) {}
 
-/// Reports a layer that has collapsed.
-pub fn collapse(machine: &Machine<'_>) {
+/// Reports a layer that has collapsed or is not sound, and that all are sound again.
+pub fn verdict(step: u64, verdict: Option<Verdict>) {
     #[cfg(target_os = "none")]
-    if let Some((layer, condition)) = machine.health().collapse() {
-        defmt::error!("step {}: collapse: layer {} is {}", machine.step(), layer, condition);
+    match verdict {
+        Some(Verdict { layer, condition }) if condition.is_collapse() => {
+            defmt::error!("step {}: collapse: layer {} is {}", step, layer, condition);
+        }
+        Some(Verdict { layer, condition }) => defmt::warn!("step {}: layer {} is {}", step, layer, condition),
+        None => defmt::info!("step {}: all layers are sound again", step),
     }
     #[cfg(not(target_os = "none"))]
-    let _ = machine;
+    let _ = (step, verdict);
 }
 
 /// Reports that the sensor did not deliver.

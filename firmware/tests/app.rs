@@ -54,12 +54,16 @@ impl Host {
         seen
     }
 
-    fn encoded(&self, command: Command<'_>) -> Vec<u8> {
-        let request = Request { session: self.session, id: self.id, command };
+    /// Bytes of a packet of any version.
+    fn packet(&self, packet: &impl serde::Serialize) -> Vec<u8> {
         let mut buffer = vec![0; 4096];
-        let len = encode(&request, Direction::ToDevice, &mut buffer).unwrap();
+        let len = encode(packet, Direction::ToDevice, &mut buffer).unwrap();
         buffer.truncate(len);
         buffer
+    }
+
+    fn encoded(&self, command: Command<'_>) -> Vec<u8> {
+        self.packet(&Request { session: self.session, id: self.id, command })
     }
 
     /// Asks, and shows the answer to `see`.
@@ -74,8 +78,12 @@ impl Host {
         seen.remove(0)
     }
 
+    /// Asks for a session, and goes on in it.
     fn hello(&mut self) {
-        self.ask(Command::Hello { version: VERSION }, |answer| assert!(matches!(answer, Answer::Hello(_))));
+        self.session = self.ask(Command::Hello { version: VERSION }, |answer| match answer {
+            Answer::Hello(identity) => identity.session,
+            other => unreachable!("{other:?}"),
+        });
     }
 
     fn done(&mut self, command: Command<'_>) {
@@ -212,12 +220,58 @@ fn a_restart_is_noticed_and_another_version_is_refused() {
     assert_eq!(host.problem(Command::Status), Problem::NoSession);
     assert_eq!(host.problem(Command::Hello { version: VERSION + 1 }), Problem::Version { device: VERSION });
     host.hello();
-    // Another host's request does not spoil the reply that is kept.
-    let (bytes, other) = (host.encoded(Command::Hello { version: VERSION }), Host { session: 78, ..Host::new() });
-    let stranger = other.encoded(Command::Status);
-    let replies =
-        host.send(&[stranger, bytes].concat(), |reply| (reply.session, matches!(reply.answer, Answer::Hello(_))));
-    assert_eq!(replies, [(78, false), (77, true)]);
+    host.done(Command::ClearContext);
+    // Another host's requests do not spoil the reply that is kept, whatever their version.
+    let again = host.encoded(Command::ClearContext);
+    let stranger = |command| Host { session: 78, ..Host::new() }.encoded(command);
+    let strangers = [Command::Hello { version: VERSION + 1 }, Command::Hello { version: VERSION }, Command::Status];
+    let bytes = [strangers.map(stranger).concat(), again].concat();
+    let replies = host.send(&bytes, |reply| match &reply.answer {
+        Answer::Problem(problem) => Some(*problem),
+        Answer::Hello(_) => None,
+        answer => {
+            assert_eq!(answer, &Answer::Done);
+            Some(Problem::Empty)
+        }
+    });
+    let version = Problem::Version { device: VERSION };
+    assert_eq!(replies, [Some(version), None, Some(Problem::NoSession), Some(Problem::Empty)]);
+    // And the session goes on.
+    host.done(Command::ClearContext);
+}
+
+/// A message of a later version: its beginning is that of every request, and no more of it can be read.
+#[test]
+fn what_the_device_does_not_know_is_answered() {
+    let (mut host, mut rng) = (Host::new(), stream(10, 0));
+    host.hello();
+    host.done(Command::Modulator(1.0));
+    let pixels = pixels(&mut rng);
+    let problem = |reply: &Reply<'_>| match &reply.answer {
+        Answer::Problem(problem) => (reply.session, reply.id, *problem),
+        other => unreachable!("{other:?}"),
+    };
+    let before = host.words(Section::Parameters);
+    for command in [u32::from(Command::COUNT), 200, u32::MAX] {
+        host.id += 1;
+        // A signal: a phase, 24-bit samples of two channels.
+        let signal = host.packet(&(host.session, host.id, command, (1_u8, 2_u16, &pixels[..600])));
+        for _ in 0..2 {
+            assert_eq!(host.send(&signal, problem), [(host.session, host.id, Problem::Unknown { command })]);
+        }
+        host.done(Command::Modulator(1.0));
+    }
+    // A frame with something behind it, and one that ends early.
+    for malformed in [
+        host.packet(&(host.session, host.id, 2_u32, 0_u32, None::<u8>, &pixels[..], 7_u8)),
+        host.packet(&(host.session, host.id, 2_u32, 0_u32)),
+    ] {
+        assert_eq!(host.send(&malformed, problem), [(host.session, host.id, Problem::Malformed)]);
+    }
+    assert_eq!(host.words(Section::Parameters), before);
+    host.ask(Command::Frame { phase: Phase::Saccade, label: None, pixels: &pixels }, |answer| {
+        assert!(matches!(answer, Answer::Observed(observed) if observed.step == 1), "{answer:?}");
+    });
 }
 
 #[test]
@@ -328,7 +382,7 @@ fn the_host_can_mute_freeze_replace_and_reset() {
         host.done(Command::Write { section: Section::Parameters, offset, words: &bytes });
     }
     assert_eq!(host.words(Section::Parameters), learnt);
-    host.ask(Command::Hello { version: VERSION }, |_| ());
+    host.hello();
     assert_eq!(host.app.machine().origin(), Origin::Host);
 }
 

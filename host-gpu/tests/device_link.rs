@@ -15,7 +15,9 @@ use clapp_host_gpu::device::held;
 use clapp_host_gpu::device::replay::{Replay, Replayed};
 use clapp_host_gpu::device::transport::Transport;
 use clapp_host_gpu::error::Error;
-use device_common::{Fate, Memory, memory};
+use device_common::{Device, Fate, Memory, Unruly, memory};
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -227,4 +229,81 @@ fn images_that_do_not_suffice_are_refused() {
     let plan = Plan { test: 0, ..PLAN };
     let error = Course::new(&mut client, &few, &data, plan, None).err().unwrap().to_string();
     assert!(error.contains("has 10 classes, but the device's read-out has 9"), "{error}");
+}
+
+/// Packets are lost, doubled, held back and repeated, hellos of earlier programs among them, and the device learns from each
+/// frame once: it holds what it holds after a good line.
+#[test]
+fn an_unruly_line_costs_packets_and_nothing_else() {
+    let good = whole(memory(Fate::Works).0);
+    let carried = Rc::new(RefCell::new(Vec::new()));
+    // What a program before has said to a device before.
+    let mut replies = vec![0; REPLY_LEN];
+    let before = Unruly::to(Rc::new(RefCell::new(Device::new(true))), carried.clone(), 9);
+    let mut client = Client::new(Box::new(before), &mut replies, TIMEOUT, Arc::default());
+    Description::ask(&mut client).unwrap();
+    client.tell(Command::Reset { seed: 5 }).unwrap();
+    for seed in 0..3 {
+        let device = Rc::new(RefCell::new(Device::new(true)));
+        let line = Unruly::to(device.clone(), carried.clone(), seed);
+        let sent = line.sent.clone();
+        let outcome = whole(Box::new(line));
+        assert_eq!(held::differences(&good.held, &outcome.held), Vec::<String>::new(), "{seed}");
+        assert_eq!(held::differences(&outcome.replayed.held, &outcome.held), Vec::<String>::new(), "{seed}");
+        assert_eq!((outcome.before, outcome.after, device.borrow().step()), (good.before, good.after, 60));
+        // A request is lost one time in four, or its answer one in eight: twice the requests are enough, and many more than
+        // that would be a conversation that goes in circles.
+        let (sent, answered) = (*sent.borrow(), outcome.counts.answered);
+        assert!(sent > answered && sent < 2 * answered, "{sent} packets for {answered} answers");
+        assert!(outcome.counts.stray > 20, "{:?}", outcome.counts);
+    }
+}
+
+/// A request that was given up is not the last word: the next one is heard, and so is a hello.
+#[test]
+fn a_client_that_has_given_up_is_heard_again() {
+    for deaf in [(10, 60), (10, 11), (1, 40)] {
+        let (line, device) = memory(Fate::DeafBetween(deaf.0, deaf.1));
+        let mut replies = vec![0; REPLY_LEN];
+        let mut client = Client::new(line, &mut replies, Duration::from_secs(1), Arc::default());
+        let mut failures = 0;
+        let mut answered_after = None;
+        for turn in 0..60 {
+            let done = match client.counts().answered {
+                0 => client.hello(|_| ()),
+                _ => client.tell(Command::ForgetLabels),
+            };
+            match done {
+                Ok(()) if failures > 0 && answered_after.is_none() => answered_after = Some(turn),
+                Ok(()) => {}
+                Err(error) => {
+                    assert!(error.to_string().contains("within 1 s"), "{error}");
+                    failures += 1;
+                }
+            }
+        }
+        // One that is sent again soon is not given up.
+        assert_eq!(failures > 0, deaf != (10, 11), "{deaf:?}");
+        assert_eq!(answered_after.is_some(), failures > 0, "{deaf:?} {failures}");
+        assert!(failures < 20, "{deaf:?}: {failures}");
+        client.hello(|_| ()).unwrap();
+        client.tell(Command::ForgetLabels).unwrap();
+        assert_eq!(device.borrow().step(), 0);
+    }
+}
+
+/// What the device has no room for is an error here: it could not say so.
+#[test]
+fn a_packet_that_is_too_long_for_the_device_is_an_error_at_once() {
+    let mut replies = vec![0; REPLY_LEN];
+    let mut client = Client::new(memory(Fate::Works).0, &mut replies, TIMEOUT, Arc::default());
+    client.hello(|_| ()).unwrap();
+    let answered = client.counts().answered;
+    let frame = |pixels| Command::Frame { phase: clapp_core::contrast::Phase::Saccade, label: None, pixels };
+    let error = client.tell(frame(&[0; 4000])).unwrap_err().to_string();
+    assert!(error.contains("the device takes 1024 bytes in a packet, not 4000"), "{error}");
+    assert_eq!(client.counts().answered, answered);
+    let error = client.tell(frame(&[0; 1000])).unwrap_err().to_string();
+    assert!(error.contains("the device takes frames of 1024 pixels"), "{error}");
+    client.tell(Command::ClearContext).unwrap();
 }

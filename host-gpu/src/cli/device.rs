@@ -9,8 +9,8 @@ use super::{GENERATED_TEST, GENERATED_TRAIN};
 use crate::checkpoint::device::DeviceState;
 use crate::continual::stream::Kind;
 use crate::data::{Dataset, generated};
-use crate::device::client::{Client, REPLY_LEN};
-use crate::device::course::{Course, Learnt, Plan, Score};
+use crate::device::client::{Client, REPLY_LEN, wrong_with};
+use crate::device::course::{Course, Learnt, Plan};
 use crate::device::description::{Description, unusable};
 use crate::device::faults::Faulty;
 use crate::device::held;
@@ -216,7 +216,6 @@ fn work(
     if let Some(seed) = arguments.reset {
         client.hello(|_| ())?;
         client.tell(Command::Reset { seed })?;
-        client.new_session();
     }
     let device = Description::ask(client)?;
     if let (Origin::Unusable { problem, .. }, None) = (device.origin, arguments.reset) {
@@ -277,25 +276,39 @@ fn fetch(path: Option<&Path>, seed: u64, device: &Description, held: &DeviceStat
     Ok(())
 }
 
-/// Before, learning, after.
+/// Before, learning, after. The read-out is taught anew for each test; while the layers learn it is that of the layers
+/// before, and nothing is said of its predictions.
 fn lesson(course: &mut Course<'_, '_>, plan: &Plan) -> Result<(), Error> {
     let taught = match plan.labels {
         0 => "with the read-out that it has".into(),
         labels => format!("from {labels} labels a class"),
     };
-    let tested = |score: &Score, when: &str| say(format!("{when} learning: {score}, {taught}"));
+    let mut before = None;
     if plan.frames > 0 {
-        let before = if plan.test > 0 { Some(course.measure()?) } else { None };
-        if let Some(score) = &before {
-            tested(score, "before")?;
+        if plan.test > 0 {
+            let score = course.measure()?;
+            say(format!("before learning: {score}, {taught}"))?;
+            before = Some(score);
         }
         let begin = Instant::now();
         say(learnt(&course.learn()?, begin.elapsed()))?;
+        match plan.labels {
+            0 if plan.test > 0 => say(
+                "the read-out was taught before the layers learnt: a lower share is no damage; --labels N teaches it anew",
+            )?,
+            0 => {}
+            _ => say(format!("teaching the read-out anew, {taught}: what it knew was of the layers before"))?,
+        }
     }
     if plan.test > 0 || plan.labels > 0 {
         let after = course.measure()?;
+        let gain = before.map_or_else(String::new, |before| {
+            let points = 100.0 * (after.share() - before.share());
+            format!(" ({points:+.1} points)")
+        });
         if plan.test > 0 {
-            tested(&after, if plan.frames > 0 { "after" } else { "without" })?;
+            let when = if plan.frames > 0 { "after" } else { "without" };
+            say(format!("{when} learning: {after}{gain}, {taught}"))?;
         }
     }
     Ok(())
@@ -325,8 +338,11 @@ fn line_report(client: &mut Client<'_>) -> Result<(), Error> {
         client.dropped(),
         status.repeated
     ))?;
-    if status.collapsed {
-        say("the device reports that its network has collapsed")?;
+    if let Some(verdict) = status.verdict {
+        say(format!("the device reports: {}", wrong_with(verdict)))?;
+    }
+    if status.waiting {
+        say("an automatic save is due and waits; --save saves all the same")?;
     }
     Ok(())
 }

@@ -39,7 +39,9 @@ impl Warnings {
             let Some(loss) = of(&metrics.losses) else { continue };
             watch.scores(loss, of(&metrics.u_pos), of(&metrics.u_neg), &self.rule);
             let what = match watch.condition(&Limits::BATCHES) {
-                Condition::Diverging => "does worse than one that says nothing: a lower learning rate may help",
+                Condition::Diverging => {
+                    "does worse than it did, and than one that says nothing: a lower learning rate may help"
+                }
                 Condition::Faded => "does not tell views apart any more that it did tell apart: it may have collapsed",
                 _ => continue,
             };

@@ -3,7 +3,8 @@
 use super::transport::Transport;
 use crate::error::Error;
 use clapp_core::link::{
-    Answer, Command, Direction, Identity, Problem, Receiver, Reply, Request, Status, VERSION, encode, encoded_len,
+    Answer, Command, Direction, Identity, Problem, Receiver, Reply, Request, Status, VERSION, Verdict, encode,
+    encoded_len,
 };
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
@@ -23,6 +24,8 @@ const LEAST_RETRY: Duration = Duration::from_millis(100);
 const MOST_RETRY: Duration = Duration::from_secs(5);
 /// A request is sent again after so many times the time that answers take.
 const PATIENCE: u32 = 4;
+/// Sessions that are asked for in a row, where each that was offered is gone before it is opened.
+const HELLOS: u32 = 5;
 
 /// What went over the line.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -46,6 +49,8 @@ pub struct Client<'b> {
     unseen: std::ops::Range<usize>,
     session: u32,
     id: u32,
+    /// Longest byte string that the device takes in a packet, once it has said so.
+    most_bytes: Option<usize>,
     timeout: Duration,
     /// The time that answers take, rather too long than too short.
     usual: Option<Duration>,
@@ -53,8 +58,8 @@ pub struct Client<'b> {
     counts: Counts,
 }
 
-/// A number that no other program is likely to have; nothing else depends on it.
-fn new_session() -> u32 {
+/// A number by which an answer to a hello is known; nothing else depends on it.
+fn drawn() -> u32 {
     RandomState::new().build_hasher().finish() as u32
 }
 
@@ -74,8 +79,9 @@ impl<'b> Client<'b> {
             request: Vec::new(),
             chunk: vec![0; CHUNK],
             unseen: 0..0,
-            session: new_session(),
+            session: drawn(),
             id: 0,
+            most_bytes: None,
             timeout,
             usual: None,
             stop: Some(stop),
@@ -108,21 +114,31 @@ impl<'b> Client<'b> {
         self.stop = None;
     }
 
-    /// Leaves the session, so that another one can be opened.
-    pub fn new_session(&mut self) {
-        self.session = new_session();
-    }
-
-    /// Opens the session.
+    /// Opens a new session: asks for one, and opens it by a request that changes nothing but that the previous frame is
+    /// forgotten. Where other hellos have displaced the offer meanwhile, asks anew, a few times.
     ///
     /// # Errors
     /// [`Error::NoDevice`] where nobody answers, or somebody of another version.
-    pub fn hello<T>(&mut self, see: impl FnOnce(&Identity<'_>) -> T) -> Result<T, Error> {
-        let hello = |answer: &Answer<'_>| match answer {
-            Answer::Hello(identity) => Some(see(identity)),
-            _ => None,
-        };
-        self.ask(Command::Hello { version: VERSION }, hello)
+    pub fn hello<T>(&mut self, mut see: impl FnMut(&Identity<'_>) -> T) -> Result<T, Error> {
+        let mut left = HELLOS;
+        loop {
+            left -= 1;
+            self.session = drawn();
+            let (seen, session, most) = self.ask(Command::Hello { version: VERSION }, |answer| match answer {
+                Answer::Hello(identity) => {
+                    let most = identity.input.len().max(4 * usize::from(identity.most_words));
+                    Some((see(identity), identity.session, most))
+                }
+                _ => None,
+            })?;
+            (self.session, self.most_bytes) = (session, Some(most));
+            let done = |answer: &Answer<'_>| matches!(answer, Answer::Done).then_some(());
+            match self.exchange(Command::ClearContext, done)? {
+                Ok(()) => return Ok(seen),
+                Err(Problem::NoSession) if left > 0 => {}
+                Err(problem) => return Err(self.refused(problem)),
+            }
+        }
     }
 
     /// Has the device do something that is answered by no more than that it was done.
@@ -145,18 +161,40 @@ impl<'b> Client<'b> {
     }
 
     /// Sends a request until it is answered, and shows the answer to `see`, which gives `None` where it is none that
-    /// belongs to the request. However often it is sent, the device meets it once.
+    /// belongs to the request. However often it is sent, the device meets it once. After an error the next request is heard
+    /// all the same: nobody knows then whether this one was met.
     ///
     /// # Errors
     /// [`Error::NoDevice`] where no request has ever been answered; [`Error::Device`] where the device has stopped
     /// answering, has been restarted, or refuses; [`Error::Stopped`].
     pub fn ask<T>(&mut self, command: Command<'_>, see: impl FnOnce(&Answer<'_>) -> Option<T>) -> Result<T, Error> {
-        self.id = self.id.wrapping_add(1);
+        self.exchange(command, see)?.map_err(|problem| self.refused(problem))
+    }
+
+    /// The error that a device's refusal is. Where another program goes on with the session, so does this one, behind it.
+    fn refused(&mut self, problem: Problem) -> Error {
+        if let Problem::Stale { last } = problem {
+            self.id = last;
+        }
+        refusal(problem, self.transport.place(), self.counts.answered > 1)
+    }
+
+    /// As [`Client::ask`], with the device's refusal apart.
+    fn exchange<T>(
+        &mut self,
+        command: Command<'_>,
+        see: impl FnOnce(&Answer<'_>) -> Option<T>,
+    ) -> Result<Result<T, Problem>, Error> {
         let payload = match command {
             Command::Frame { pixels, .. } => pixels.len(),
             Command::Write { words, .. } => words.len(),
             _ => 0,
         };
+        // The device would have no room to receive it, and could not say so.
+        if let Some(most) = self.most_bytes.filter(|most| payload > *most) {
+            return Err(self.failed(&format!("the device takes {most} bytes in a packet, not {payload}")));
+        }
+        self.id = self.id.wrapping_add(1);
         self.request.resize(encoded_len(payload), 0);
         let request = Request { session: self.session, id: self.id, command };
         let length = encode(&request, Direction::ToDevice, &mut self.request);
@@ -193,22 +231,28 @@ impl<'b> Client<'b> {
         wait: Duration,
         waited: &mut Duration,
         begin: Instant,
-    ) -> Result<Heard<T>, Error> {
+    ) -> Result<Heard<Result<T, Problem>>, Error> {
         let until = *waited + wait;
         loop {
             for byte in self.unseen.by_ref().filter_map(|at| self.chunk.get(at).copied()) {
                 let Some(length) = self.receiver.push(byte) else { continue };
-                let Some(reply) = self.receiver.packet::<Reply<'_>>(length) else { continue };
+                let Some(reply) = self.receiver.packet::<Reply<'_>>(length) else {
+                    let header = self.receiver.header(length);
+                    if header.is_some_and(|header| (header.session, header.id) == (self.session, self.id)) {
+                        let message = "the device answers by a message that this program does not know";
+                        return Ok(Heard::Answer(Err(self.failed(message))));
+                    }
+                    continue;
+                };
                 if (reply.session, reply.id) != (self.session, self.id) {
                     self.counts.stray += 1;
                     continue;
                 }
                 let Some(see) = see.take() else { continue };
-                let met = self.counts.answered > 0;
-                let answer = match (reply.answer, self.transport.place()) {
-                    (Answer::Problem(problem), place) => Err(refusal(problem, place, met)),
-                    (answer, place) => see(&answer).ok_or_else(|| Error::Device {
-                        place,
+                let answer = match reply.answer {
+                    Answer::Problem(problem) => Ok(Err(problem)),
+                    answer => see(&answer).map(Ok).ok_or_else(|| Error::Device {
+                        place: self.transport.place(),
                         message: "the device answers something else than it was asked".into(),
                     }),
                 };
@@ -281,7 +325,38 @@ fn refusal(problem: Problem, place: String, met: bool) -> Error {
         Problem::Corrupt => "what the device has saved is damaged".into(),
         Problem::Other => "what the device has saved is of another format or network".into(),
         Problem::Flash => "the device's flash reports an error".into(),
+        Problem::Stale { .. } => {
+            "another program goes on with this session of the device: a later request than this one has been met".into()
+        }
+        Problem::Unknown { command } => {
+            format!("the device does not know command {command} of the link; flash the firmware of this version")
+        }
+        Problem::Malformed => "the device cannot read a command of that form; flash the firmware of this version".into(),
         Problem::Missing => "the device has no flash for its weights (QEMU: name a file with --flash), or no sensor".into(),
     };
     if met { Error::Device { place, message } } else { Error::NoDevice { place, message } }
+}
+
+/// What a person is to know of a layer that is not sound, and what can be done.
+pub fn wrong_with(verdict: Verdict) -> String {
+    use clapp_core::collapse::Condition;
+    let Verdict { layer, condition } = verdict;
+    let what = match condition {
+        Condition::Sound => return format!("layer {layer} is sound"),
+        Condition::Dead => "has collapsed: most of its channels answer to no frame any more",
+        Condition::Constant => "has collapsed: it answers to every frame alike",
+        Condition::Diverging => "has collapsed: its loss is far above what it was",
+        Condition::Faded => "has collapsed: it does not tell fixations from saccades any more, which it did",
+        Condition::Refused => {
+            return format!(
+                "layer {layer}: the guard refuses many of its updates: the learning rate or the values of the frames are too \
+                 large"
+            );
+        }
+        Condition::Still => return "the frames hardly change: does the sensor work?".into(),
+    };
+    format!(
+        "layer {layer} {what}; lower the learning rate, or go back to what was saved. The device makes no automatic save until \
+         this ends"
+    )
 }

@@ -49,9 +49,16 @@ pub struct Score {
     pub of: usize,
 }
 
+impl Score {
+    /// From 0 to 1.
+    pub fn share(&self) -> f64 {
+        self.right as f64 / self.of.max(1) as f64
+    }
+}
+
 impl std::fmt::Display for Score {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:.1} % of {} held-back images", 100.0 * self.right as f64 / self.of.max(1) as f64, self.of)
+        write!(f, "{:.1} % of {} held-back images", 100.0 * self.share(), self.of)
     }
 }
 
@@ -143,9 +150,9 @@ impl<'a, 'b> Course<'a, 'b> {
                 }
                 let image = order[place as usize];
                 views = stream(seed, Purpose::Fixation, epoch, image as u64);
-                shape = Some((image, images.read(image, &mut self.pixels)?));
+                shape = Some(images.read(image, &mut self.pixels)?);
             }
-            let Some((image, shape)) = shape else { break };
+            let Some(shape) = shape else { break };
             let pixels = self.frames.view(&self.pixels, shape, &mut views)?;
             let phase = if within == 0 { Phase::Saccade } else { Phase::Fixation };
             let observed = self.show(phase, None, pixels)?;
@@ -163,7 +170,8 @@ impl<'a, 'b> Course<'a, 'b> {
                     }
                 }
             }
-            live.frame(&observed, prediction_is_right(&images, image, &observed));
+            // The read-out is of the layers as they were: what it predicts meanwhile says nothing of what is learnt.
+            live.frame(&observed, None);
         }
         live.finish();
         learnt.losses = sums.into_iter().map(|sums| sums.map(|(sum, count)| sum / count.max(1) as f64)).collect();

@@ -1,11 +1,14 @@
 //! Learning as it happens: a bar with the loss of each layer and the share of right predictions, or lines for a log.
 
+use super::client::wrong_with;
 use crate::console::note;
-use clapp_core::link::{Observed, Update};
+use clapp_core::link::{Observed, Update, Verdict};
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// Frames over which the running means reach, about.
 const WINDOW: f64 = 100.0;
+/// Changes of a verdict that are told in the course of a part.
+const MOST_TOLD: u32 = 8;
 /// Lines for a log in the course of a part.
 const LINES: u64 = 10;
 
@@ -29,7 +32,9 @@ pub struct Live {
     bar: ProgressBar,
     losses: Vec<Running>,
     right: Running,
-    collapsed: bool,
+    verdict: Option<Verdict>,
+    /// Changes of the verdict that were told.
+    told: u32,
 }
 
 impl Live {
@@ -41,7 +46,7 @@ impl Live {
             bar.set_style(style);
         }
         bar.set_prefix(name);
-        Self { bar, losses: Vec::new(), right: Running::default(), collapsed: false }
+        Self { bar, losses: Vec::new(), right: Running::default(), verdict: None, told: 0 }
     }
 
     /// Shows what the device made of a frame: the loss of each layer that learnt, and the share of right predictions,
@@ -74,14 +79,15 @@ impl Live {
             note(format!("{name}: {done} of {all} frames{behind}"));
         }
         self.bar.set_message(message);
-        if observed.collapsed && !self.collapsed {
-            let warning = format!(
-                "warning: step {}: a layer of the device has collapsed; it learns too fast, or its frames do not change",
-                observed.step
-            );
-            self.bar.suspend(|| note(warning));
+        if observed.verdict != self.verdict && self.told < MOST_TOLD {
+            self.told += 1;
+            let line = match observed.verdict {
+                Some(verdict) => format!("warning: step {}: {}", observed.step, wrong_with(verdict)),
+                None => format!("step {}: all layers of the device are sound again", observed.step),
+            };
+            self.bar.suspend(|| note(line));
         }
-        self.collapsed = observed.collapsed;
+        self.verdict = observed.verdict;
     }
 
     /// Takes the bar away.

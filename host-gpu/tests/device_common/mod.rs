@@ -4,6 +4,7 @@
 #[path = "../../../firmware/tests/queues/mod.rs"]
 mod queues;
 
+use clapp_core::rng::{Rng, stream};
 use clapp_firmware::app::App;
 use clapp_firmware::model::Statics;
 use clapp_host_gpu::device::transport::Transport;
@@ -51,6 +52,8 @@ pub enum Fate {
     RestartedBefore(usize),
     /// Nobody is there, but the line is not quiet.
     Noise,
+    /// What is sent from one piece on and before another one never arrives.
+    DeafBetween(usize, usize),
 }
 
 /// A line to a device in memory, on which no time passes: waiting for nothing takes none.
@@ -73,6 +76,7 @@ impl Transport for Memory {
         self.sent += 1;
         match self.fate {
             Fate::SilentAfter(most) if self.sent > most => return Ok(()),
+            Fate::DeafBetween(from, to) if (from..to).contains(&self.sent) => return Ok(()),
             Fate::RestartedBefore(piece) if self.sent == piece => *self.device.borrow_mut() = Device::new(true),
             Fate::Noise => {
                 self.waiting.extend((0..300_u32).map(|place| (place * place % 251) as u8));
@@ -102,4 +106,74 @@ impl Memory {
 pub fn memory(fate: Fate) -> (Box<dyn Transport>, Rc<RefCell<Device>>) {
     let device = Rc::new(RefCell::new(Device::new(true)));
     (Box::new(Memory::to(device.clone(), fate)), device)
+}
+
+/// A line that loses, doubles, holds back and repeats whole packets, both ways, and remembers all that it has carried, even
+/// for other programs before. No time passes on it, and it counts the packets that it was given.
+#[derive(Debug)]
+pub struct Unruly {
+    device: Rc<RefCell<Device>>,
+    waiting: VecDeque<u8>,
+    /// Packets to the device, of this program and of those before.
+    carried: Rc<RefCell<Vec<Vec<u8>>>>,
+    /// A packet to the device that comes late.
+    held: Option<Vec<u8>>,
+    rng: Rng,
+    pub sent: Rc<RefCell<u64>>,
+}
+
+impl Unruly {
+    /// A line to a device; `carried` is what it has carried before.
+    pub fn to(device: Rc<RefCell<Device>>, carried: Rc<RefCell<Vec<Vec<u8>>>>, seed: u64) -> Self {
+        let waiting = VecDeque::new();
+        Self { device, waiting, carried, held: None, rng: stream(seed, 3), sent: Rc::default() }
+    }
+
+    fn deliver(&mut self, packet: &[u8]) {
+        let answer = self.device.borrow_mut().talk(packet);
+        match self.rng.below(8) {
+            0 => {}
+            1 => self.waiting.extend([&answer[..], &answer].concat()),
+            _ => self.waiting.extend(answer),
+        }
+    }
+}
+
+impl Transport for Unruly {
+    fn place(&self) -> String {
+        "unruly".into()
+    }
+    fn advice(&self) -> String {
+        "look at the test".into()
+    }
+    fn send(&mut self, bytes: &[u8]) -> IoResult<()> {
+        *self.sent.borrow_mut() += 1;
+        self.carried.borrow_mut().push(bytes.to_vec());
+        let old = {
+            let carried = self.carried.borrow();
+            carried[self.rng.below(carried.len() as u32) as usize].clone()
+        };
+        let late = self.held.take();
+        match self.rng.below(8) {
+            0 => {}
+            1 => self.held = Some(bytes.to_vec()),
+            2 => (0..2).for_each(|_| self.deliver(bytes)),
+            3 | 4 => {
+                self.deliver(&old);
+                self.deliver(bytes);
+            }
+            5 => {
+                self.deliver(bytes);
+                self.deliver(&old);
+            }
+            _ => self.deliver(bytes),
+        }
+        late.into_iter().for_each(|late| self.deliver(&late));
+        Ok(())
+    }
+    fn receive(&mut self, bytes: &mut [u8], _: Duration) -> IoResult<usize> {
+        let count = self.waiting.len().min(bytes.len()).min(61);
+        bytes.iter_mut().zip(self.waiting.drain(..count)).for_each(|(to, from)| *to = from);
+        Ok(count)
+    }
 }

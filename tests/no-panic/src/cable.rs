@@ -1,11 +1,13 @@
 //! Packets of the link, both ways.
 
 use crate::opaque::{Memory, unknown, use_up};
+use clapp_core::collapse::{Limits, Watches};
 use clapp_core::contrast::Phase;
 use clapp_core::link::{
     Answer, Command, Direction, LayerNews, Receiver, Reply, Request, Session, encode, pixels_to_frame,
 };
-use clapp_core::observer::{LayerReport, Outcome};
+use clapp_core::network::Rule;
+use clapp_core::observer::{Activity, LayerReport, Observer, Outcome};
 
 pub fn all() {
     let report = unknown(LayerReport {
@@ -23,6 +25,14 @@ pub fn all() {
     use_up(LayerNews::from(&report));
     pixels_to_frame(bytes, unknown(0.5), unknown(-1.0), frame.slice());
 
+    let mut watches = unknown(Watches::<4>::new(Rule::clapp_pp(), Limits::DEFAULT));
+    watches.frame(frame.slice(), unknown(Phase::Saccade), unknown(1.0));
+    watches.activity(&Activity { layer: unknown(1), rows: 1, output: frame.slice(), pooled: &[] });
+    watches.activity(&Activity { layer: unknown(1), rows: 1, output: &[], pooled: frame.slice() });
+    watches.report(&report);
+    use_up((watches.verdict(), watches.signs(unknown(2))));
+    watches.forget();
+
     let command = Command::Frame { phase: Phase::Fixation, label: unknown(Some(1)), pixels: bytes };
     let request = unknown(Request { session: 1, id: 2, command });
     let mut packet = Memory::new(0_u8);
@@ -38,6 +48,8 @@ pub fn all() {
             use_up(session.admit(&request));
         }
         use_up(receiver.packet::<Reply<'_>>(len).is_some());
+        use_up(receiver.header(len).map(|header| header.problem()));
     }
+    session.stir(unknown(1));
     use_up((receiver.dropped(), session.repeated()));
 }

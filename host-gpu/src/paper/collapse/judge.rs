@@ -19,14 +19,7 @@ pub struct Sign {
 }
 
 /// All signs, in the order of [`Signs::condition`](clapp_core::collapse::Signs::condition).
-pub const SIGNS: [Sign; 5] = [
-    Sign {
-        name: "refused updates",
-        condition: Condition::Refused,
-        grid: [0.9, 0.7, 0.5, 0.25, 0.1, 0.05],
-        limit: |limits| limits.refused,
-        with: |limits, refused| Limits { refused, ..limits },
-    },
+pub const SIGNS: [Sign; 6] = [
     Sign {
         name: "rise of dead channels",
         condition: Condition::Dead,
@@ -54,6 +47,20 @@ pub const SIGNS: [Sign; 5] = [
         grid: [-0.5, 0.0, 0.05, 0.2, 0.4, 0.6],
         limit: |limits| limits.left,
         with: |limits, left| Limits { left, ..limits },
+    },
+    Sign {
+        name: "refused updates",
+        condition: Condition::Refused,
+        grid: [0.9, 0.7, 0.5, 0.25, 0.1, 0.05],
+        limit: |limits| limits.refused,
+        with: |limits, refused| Limits { refused, ..limits },
+    },
+    Sign {
+        name: "change of the frames",
+        condition: Condition::Still,
+        grid: [1e-3, 1e-2, 3e-2, 1e-1, 2e-1, 3e-1],
+        limit: |limits| limits.frames,
+        with: |limits, frames| Limits { frames, ..limits },
     },
 ];
 
@@ -151,7 +158,7 @@ mod tests {
 
     fn course(fault: Fault, excess: &[f32], accuracies: &[(u64, f64)]) -> Course {
         let case = Case { fault, channels: 8, rule: RuleName::ClappPpDfb, seed: 0 };
-        let none = Signs { dead: None, refused: None, change: None, excess: None, left: None };
+        let none = Signs { dead: None, refused: None, change: None, excess: None, left: None, frames: None };
         let signs = excess
             .iter()
             .enumerate()

@@ -11,12 +11,11 @@ use crate::paper::Setting;
 use crate::paper::micro::point::{BASE, Point, Size};
 use crate::paper::ridge::read_outs;
 use crate::trainer::initial_values;
-use clapp_core::collapse::{Signs, Watch};
+use clapp_core::collapse::{Limits, Signs, Watches};
 use clapp_core::contrast::Phase;
 use clapp_core::guard::Guard;
 use clapp_core::learner::Learner;
-use clapp_core::network::Rule;
-use clapp_core::observer::{Activity, LayerReport, Observer};
+use clapp_core::link::MOST_LAYERS;
 use clapp_core::optimizer::Optimizer;
 use std::sync::Arc;
 
@@ -115,26 +114,6 @@ impl Course {
     }
 }
 
-/// Each layer's watch.
-struct Watches {
-    rule: Rule,
-    layers: Vec<Watch>,
-}
-
-impl Observer for Watches {
-    fn activity(&mut self, activity: &Activity<'_>) {
-        if let Some(watch) = self.layers.get_mut(activity.layer) {
-            watch.activity(activity.pooled);
-        }
-    }
-
-    fn report(&mut self, report: &LayerReport) {
-        if let Some(watch) = self.layers.get_mut(report.layer) {
-            watch.report(report, &self.rule);
-        }
-    }
-}
-
 /// Runs a stream.
 ///
 /// # Errors
@@ -150,7 +129,8 @@ pub fn run(setting: &Setting, data: &Dataset, case: Case) -> Result<Course, Erro
     let mut memory = CoreMemory::new(&spec, &initial_values(&config)?, &optimizer, 0, 0);
     let mut learner = memory.learner(&spec, optimizer).map_err(refused)?;
     learner.set_guard(Guard { max_update_norm: Some(MAX_UPDATE_NORM) });
-    let mut watches = Watches { rule: spec.rule(), layers: vec![Watch::NEW; spec.layers().len()] };
+    let layers = spec.layers().len();
+    let mut watches = Watches::<MOST_LAYERS>::new(spec.rule(), Limits::DEFAULT);
     let mut course = Course { case, signs: Vec::new(), accuracies: Vec::new() };
     let images = Arc::new(data.pretrain.take(size.images));
     let (len, mut frame_before, mut count) = (spec.input().len(), Vec::new(), 0);
@@ -172,10 +152,11 @@ pub fn run(setting: &Setting, data: &Dataset, case: Case) -> Result<Course, Erro
                 if count >= ONSET {
                     spoil(case.fault, &mut frame, &frame_before, &mut phase);
                 }
+                watches.frame(&frame, phase, 1.0);
                 learner.observe(&frame, phase, 1.0, &mut watches).map_err(refused)?;
                 frame_before = frame;
                 count += 1;
-                course.signs.push((count, watches.layers.iter().map(Watch::signs).collect()));
+                course.signs.push((count, (0..layers).filter_map(|layer| watches.signs(layer)).collect()));
                 let healthy = case.fault == Fault::None;
                 if count == FRAMES || (!healthy && count > ONSET && count.is_multiple_of(READ)) {
                     read(&mut course, count, &config, &spec, learner.parameters(), data)?;

@@ -54,7 +54,6 @@ fn emulate(setting: &Setting, set: &Dataset, firmware: &Path) -> Result<Claim, E
         let mut client = Client::new(Box::new(line), &mut replies, Duration::from_secs(60), setting.stop.clone());
         client.hello(|_| ())?;
         client.tell(Command::Reset { seed: setting.seed })?;
-        client.new_session();
         let device = Description::ask(&mut client)?;
         let stream = Stream::new(kind, set, device.spec.input(), SIZE, setting.seed)?;
         let bar = setting.bar(&format!("{} on {}", kind.name(), device.board), 1);
