@@ -23,7 +23,7 @@ pub struct DeepArguments {
     #[arg(long, requires = "deep", value_name = "NUMBER", default_value_t = 0)]
     device: usize,
     /// Seconds after which a probe has failed.
-    #[arg(long, requires = "deep", value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    #[arg(long, requires = "deep", value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..=3600))]
     limit: u64,
     /// Write the report to this file too, anew after each probe.
     #[arg(long, requires = "deep", value_name = "FILE")]

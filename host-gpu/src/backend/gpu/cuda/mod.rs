@@ -37,7 +37,7 @@ use memory::Memory;
 use multiply::Products;
 use nccl::Communicator;
 use staging::Staging;
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::sync::Arc;
 
 pub use memory::Taken;
@@ -56,7 +56,9 @@ pub struct Cuda {
     staging: RefCell<Staging>,
     convolutions: Result<Convolutions, GpuError>,
     products: Result<Products, GpuError>,
-    kernels: Result<Kernels, GpuError>,
+    // Compiled when the first is asked for.
+    kernels: OnceCell<Result<Kernels, GpuError>>,
+    build: Build,
     memory: Memory,
     precision: Precision,
     stream: Arc<CudaStream>,
@@ -106,7 +108,8 @@ impl Cuda {
             staging: RefCell::new(Staging::new(&stream)?),
             convolutions: Convolutions::new(&stream, precision, deterministic),
             products: Products::new(&stream, precision, deterministic),
-            kernels: compile::kernels(&build, &Cache::of_user()).and_then(|image| Kernels::load(&context, image)),
+            kernels: OnceCell::new(),
+            build,
             memory: Memory::new(&stream)?,
             precision,
             stream,
@@ -122,7 +125,11 @@ impl Cuda {
     }
 
     fn kernels(&self) -> Result<&Kernels, GpuError> {
-        self.kernels.as_ref().map_err(Clone::clone)
+        let load = || {
+            let image = compile::kernels(&self.build, &Cache::of_user())?;
+            Kernels::load(&self.context, image)
+        };
+        self.kernels.get_or_init(load).as_ref().map_err(Clone::clone)
     }
 
     fn convolutions(&self) -> Result<&Convolutions, GpuError> {
