@@ -96,7 +96,7 @@ fn main() -> ExitCode {
         },
         Some("kernels") => match std::env::args().skip(2).collect::<Vec<_>>().as_slice() {
             [] => kernels::kernels(false, &[]).and_then(|()| compilers::check(&[])),
-            [option] if option == "--keep" => kernels::kernels(true, &[]),
+            [option] if option == "--keep" => kernels::kernels(true, &[]).and_then(|()| compilers::check(&[])),
             other => Err(Failed(format!("kernels {}: expected nothing or --keep", other.join(" ")))),
         },
         Some("results") => results::run().and_then(|()| kernels::kernels(true, &[])),
