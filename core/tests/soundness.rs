@@ -18,7 +18,7 @@ use proptest::prelude::*;
 use reference::run::{Memory, Seen};
 use reference::{Case, Numbers, case};
 
-const FREE: Guard = Guard { max_update_norm: None };
+const FREE: Guard = Guard::UNCAPPED;
 const UNSOUND: Outcome = Outcome::Refused(Refusal::Activity);
 
 /// Two inputs, one channel each layer: `w w b`, `w b`, and two projections of one element.
@@ -154,7 +154,7 @@ fn a_mute_frozen_or_first_pass_is_unsound_all_the_same() {
     }
 }
 
-/// The figures: 64 numbers of 1e38 through any layer that adds up a few of them.
+/// 64 numbers of 1e38 through a layer that adds up a few of them.
 #[test]
 fn a_mute_pass_over_a_frame_that_overflows_gives_no_features() {
     let network: Network<1> =

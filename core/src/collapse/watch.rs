@@ -105,7 +105,7 @@ impl Glance {
     }
 }
 
-/// Running means of one layer: about 130 bytes, whatever its size.
+/// Running means of one layer: at most 160 bytes, whatever its size.
 ///
 /// It hears only of frames that the layer tried to learn from: reports of frozen layers, of a modulator of 0 and of a
 /// first frame are passed over, with their activity. There is no verdict before the layer's parameters have changed once:

@@ -14,7 +14,8 @@ pub const STRETCH: u32 = 4096;
 ///
 /// A verdict ends by itself: once the means have recovered, or, where the layer keeps to what it has become, after
 /// [`STRETCH`] reports, from when on its present state is what it is held against. Signs that need no reference stay:
-/// nearly all channels dead, activity that does not change, a loss 16 times that of scores of 0.
+/// nearly all channels dead, activity that does not change, a loss of 48 times that of scores of 0 (with
+/// [`Limits::DEFAULT`]).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Watches<const N: usize> {
     rule: Rule,
