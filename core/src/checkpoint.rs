@@ -23,11 +23,11 @@ mod unit;
 mod write;
 
 pub use architecture::architecture;
-pub use read::{DecodeError, decode, header};
+pub use read::{DecodeError, Decoded, decode, header};
 pub use unit::Unit;
 pub use write::encode;
 
-pub(crate) use commit::{CommitWord, number_of, sequence_after};
+pub(crate) use commit::{LAST_SEQUENCE, Word, number_of, sequence_of};
 pub(crate) use read::Reader;
 
 #[cfg(doc)]
@@ -48,7 +48,7 @@ pub const MAGIC: [u8; 8] = *b"CLAPPchk";
 /// Units of the header.
 const HEADER_UNITS: u32 = 2;
 
-/// Units for commit words: two by the save itself, the others for settling after a power cut.
+/// Units for words: two commit words by the save itself, the others for settling after a power cut.
 pub(crate) const COMMIT_UNITS: u32 = 8;
 
 /// The unit at which the commit words begin.
@@ -90,7 +90,8 @@ impl Contents<'_> {
     }
 }
 
-/// Where [`decode`] puts what was saved; every part must have exactly the length that was saved.
+/// Where [`decode`] puts what was saved. Layers and parameters must have exactly the lengths that were saved; state and
+/// read-out are left alone where theirs differ.
 #[derive(Debug, PartialEq)]
 pub struct ContentsMut<'a> {
     /// As [`Contents::parameters`].
@@ -247,15 +248,8 @@ pub enum Error {
         /// The architecture that was asked for.
         expected: u64,
     },
-    /// A part of it is longer or shorter than its buffer, such as the state of another optimiser.
-    Length {
-        /// Which part.
-        part: Part,
-        /// Elements that were saved.
-        found: usize,
-        /// Elements that there is room for.
-        expected: usize,
-    },
+    /// Its layers or its parameters are more or fewer than there is room for.
+    Length(Misfit),
 }
 
 impl core::fmt::Display for Error {
@@ -268,11 +262,30 @@ impl core::fmt::Display for Error {
             Self::OtherArchitecture { found, expected } => {
                 write!(f, "a checkpoint of another network: architecture {found:016x}, expected {expected:016x}")
             }
-            Self::Length { part, found, expected } => {
-                write!(f, "{part:?}: {found} elements are saved, expected {expected}")
-            }
+            Self::Length(misfit) => misfit.fmt(f),
         }
     }
 }
 
 impl core::error::Error for Error {}
+
+/// A part of a checkpoint that is longer or shorter than its buffer, such as the read-out of one class more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Misfit {
+    /// Which part.
+    pub part: Part,
+    /// Elements that were saved.
+    pub found: usize,
+    /// Elements that there is room for.
+    pub expected: usize,
+}
+
+impl core::fmt::Display for Misfit {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let Self { part, found, expected } = self;
+        write!(f, "{part:?}: {found} elements are saved, expected {expected}")
+    }
+}
+
+impl core::error::Error for Misfit {}

@@ -263,6 +263,17 @@ pub enum Origin {
     Reset(u64),
     /// Written by the host, in part at least.
     Host,
+    /// Read from flash, but for parts that were saved with another length; those begin anew.
+    SavedInPart {
+        /// The step at which they were saved.
+        step: u64,
+        /// Whether newer ones were saved and are damaged.
+        older: bool,
+        /// Whether the state of the optimiser was read.
+        state: bool,
+        /// Whether the read-out was read.
+        read_out: bool,
+    },
 }
 
 /// What a device made of a frame.
@@ -414,6 +425,8 @@ pub enum Problem {
     },
     /// The command is known, and what follows its number is not as this version has it.
     Malformed,
+    /// Flash: whole contents lie there, but it is not proven that their save was complete, or that it was the last one.
+    Unproven,
 }
 
 /// Which way a packet goes; both ways are told apart by their checksum, so that an echo is not an answer.

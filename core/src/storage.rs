@@ -2,26 +2,21 @@
 //!
 //! Two slots lie side by side on a [`NorFlash`], each a whole number of erase units. A save erases the slot that does
 //! not hold the newest checkpoint, writes header and payload there, reads them back, and writes two commit words, each
-//! in a unit of its own. A checkpoint counts once a commit word stands behind it and all checksums fit; the one with
-//! the higher commit number is the newer. Between two erasures of a slot, no unit is written twice, as flash with error
-//! correction demands.
+//! in a unit of its own. A checkpoint counts once a commit word stands behind it and all checksums fit. Between two
+//! erasures of a slot, no unit is written twice, as flash with error correction demands.
 //!
 //! # What a power cut leaves
 //!
-//! A unit whose write was cut short may read as anything, and as something else the next time: as valid when the
-//! device starts, and as damaged a day later. The same holds for a slot whose erasure was cut short. So nothing is
-//! decided on such a unit:
+//! A unit whose write was cut short may read as anything, and as something else the next time. The same holds for a slot
+//! whose erasure was cut short. So nothing is decided on such a unit:
 //!
-//! - The second commit word is begun when the first is complete, so it proves the first. [`Store::load`] and
-//!   [`Store::save`] first *settle* what they find: where the newest checkpoint has no such proof that it is newer than
-//!   what the other slot may read as, they commit it once more, with two fresh words of higher numbers. Only then is it
-//!   handed out, and only then is the other slot erased. There is room for this to be cut short three times in a row.
-//! - The other slot may read as anything that was ever written into it since its last erasure. All of that carries
-//!   lower numbers.
+//! - The second commit word is begun when the first is complete, so it proves the first. Where the newest checkpoint has
+//!   no such proof, [`Store::load`] and [`Store::save`] append one.
+//! - Contents of a save that was cut short before its first commit word may yet read as committed. They are made void by
+//!   words in the other slot, which name their checksum and so outrank nothing else.
 //!
-//! What was handed out by a load or acknowledged by a save stays readable until a later save is; a save that was cut
-//! short is seen whole or not at all. The tests hold this to every pair of cuts, however the units that they tore read
-//! each time, and to thousands of cuts in a row that leave units which read the same each time.
+//! Only then is a checkpoint handed out, and only then is the other slot erased; where the flash does not take the
+//! words, the save fails. `docs/checkpoint-format.md` has every rule, and says what is promised against which faults.
 //!
 //! # Wear
 //!
@@ -32,10 +27,11 @@
 mod scan;
 #[cfg(doc)]
 use crate::checkpoint::Lengths;
-use crate::checkpoint::{self, COMMIT_AT, COMMIT_UNITS, CommitWord, Contents, ContentsMut, DecodeError, Header};
-use crate::checkpoint::{Reader, Unit};
+use crate::checkpoint::{
+    self, COMMIT_AT, Contents, ContentsMut, DecodeError, Decoded, Header, Misfit, Reader, Unit, Word,
+};
 use embedded_storage::nor_flash::NorFlash;
-use scan::Scan;
+use scan::{Missing, Next, Scan, Slot, WORDS_END};
 
 /// Why a flash or the place in it cannot hold a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +65,21 @@ pub enum Error<E> {
     /// The flash did not read the same twice: the buffers of a load hold nothing of use. Another load may fall back
     /// to the older checkpoint.
     Unstable,
+    /// Whole contents lie here, but no complete commit word stands behind them: their save was cut short, or its words
+    /// are damaged. [`checkpoint::decode`] reads them all the same.
+    Unproven {
+        /// Their step.
+        step: u64,
+    },
+    /// Both slots hold contents, and which of them is the last save cannot be told for sure; nothing was erased. It takes
+    /// three power cuts within commit words. Another try may succeed; [`Store::erase`] goes on without either.
+    Undecided,
+    /// The number of the last save leaves none for another one, so it cannot come from a store; nothing was changed.
+    /// [`Store::erase`] begins anew.
+    Sequence,
+    /// The flash refuses to read what may be the newest checkpoint; nothing was erased. It may be read another time;
+    /// [`Store::give_up_unreadable`] goes on without it.
+    Unreadable(E),
     /// The flash refused.
     Flash(E),
 }
@@ -89,6 +100,19 @@ impl<E: core::fmt::Debug> core::fmt::Display for Error<E> {
             }
             Self::NotWritten => f.write_str("the flash reads otherwise than what was just written"),
             Self::Unstable => f.write_str("the flash did not read the same twice"),
+            Self::Unproven { step } => {
+                write!(
+                    f,
+                    "whole contents of step {step} lie here, but no commit word proves that their save was complete"
+                )
+            }
+            Self::Undecided => {
+                f.write_str("both slots hold contents, and which of them is the last save cannot be told")
+            }
+            Self::Sequence => f.write_str("the number of the last save leaves none for another one: erase the store"),
+            Self::Unreadable(error) => {
+                write!(f, "the flash refuses to read what may be the newest checkpoint: {error:?}")
+            }
             Self::Flash(error) => write!(f, "the flash refused: {error:?}"),
         }
     }
@@ -102,7 +126,22 @@ impl<E> From<checkpoint::Error> for Error<E> {
     }
 }
 
+/// How often a unit is read before it counts as refused.
+const READS: u32 = 4;
+
 /// Which checkpoint was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Found {
+    /// What it says about itself, such as its step.
+    pub header: Header,
+    /// Its slot, 0 or 1.
+    pub slot: u32,
+    /// A newer one had been saved, but is damaged: this is the one before.
+    pub fell_back: bool,
+}
+
+/// Which checkpoint was loaded, and what of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Loaded {
@@ -112,6 +151,10 @@ pub struct Loaded {
     pub slot: u32,
     /// A newer one had been saved, but is damaged: this is the one before.
     pub fell_back: bool,
+    /// Whether the state of the optimiser was read; where it does not fit, its buffer is what it was.
+    pub state: Result<(), Misfit>,
+    /// Whether numbers and counts of the read-out were read; where one does not fit, both buffers are what they were.
+    pub read_out: Result<(), Misfit>,
 }
 
 /// What a save did.
@@ -126,6 +169,9 @@ pub struct Saved {
     pub erased: u32,
 }
 
+/// What both slots hold, and which of them a save may erase.
+type Settled<E> = (Scan<E>, Result<u32, Error<E>>);
+
 /// Two slots for the checkpoints of one network.
 #[derive(Debug)]
 pub struct Store<S> {
@@ -133,6 +179,8 @@ pub struct Store<S> {
     start: u32,
     slot_len: u32,
     architecture: u64,
+    /// Whether what the flash refuses to read counts as damaged.
+    despite_refusals: bool,
 }
 
 impl<S: NorFlash> Store<S> {
@@ -156,7 +204,7 @@ impl<S: NorFlash> Store<S> {
         if end > flash.capacity() as u64 || end > u64::from(u32::MAX) {
             return Err(Error::Geometry(Geometry::Capacity));
         }
-        Ok(Self { flash, start, slot_len, architecture })
+        Ok(Self { flash, start, slot_len, architecture, despite_refusals: false })
     }
 
     /// Gives the flash back.
@@ -172,28 +220,42 @@ impl<S: NorFlash> Store<S> {
         }
     }
 
+    /// From now on, what the flash refuses to read counts as damaged, as if its bytes were wrong.
+    ///
+    /// Without this, [`Store::load`] and [`Store::save`] fail where the flash refuses to read what may be the newest
+    /// checkpoint, again and again: it may be read another time. With it the one before is loaded, and
+    /// [`Loaded::fell_back`] says so; a save then goes over what cannot be read.
+    pub fn give_up_unreadable(&mut self) {
+        self.despite_refusals = true;
+    }
+
     /// Finds the newest whole checkpoint and what it says about itself, of whatever network.
     ///
-    /// After a power cut this may write a commit word or two, as may [`Store::load`] and [`Store::save`].
+    /// After a power cut this may write some words, as may [`Store::load`] and [`Store::save`].
     ///
     /// # Errors
-    /// [`checkpoint::Error::Empty`], [`checkpoint::Error::Corrupt`] where something was saved and neither slot is
-    /// whole, [`checkpoint::Error::OtherVersion`], and [`Error::Flash`] where nothing could be read at all.
-    pub fn newest(&mut self) -> Result<Loaded, Error<S::Error>> {
-        self.settle().newest()
+    /// [`checkpoint::Error::Empty`], [`Error::Unproven`], [`checkpoint::Error::Corrupt`] where something was saved and
+    /// neither slot is whole, [`checkpoint::Error::OtherVersion`], [`Error::Unreadable`], and [`Error::Flash`] where nothing
+    /// could be read at all.
+    pub fn newest(&mut self) -> Result<Found, Error<S::Error>> {
+        self.settle().0.newest()
     }
 
     /// Reads the newest whole checkpoint; this is also the way back to what was last saved.
+    ///
+    /// The parameters and the state of the layers are read or the load fails. State of the optimiser and read-out are read
+    /// where their lengths are those of their buffers; else the buffers are left as they are, and [`Loaded`] says so.
     ///
     /// # Errors
     /// As [`Store::newest`], the other ones of [`checkpoint::Error`], and [`Error::Unstable`]. `into` is what it was
     /// after all errors but the last.
     pub fn load(&mut self, into: &mut ContentsMut<'_>) -> Result<Loaded, Error<S::Error>> {
-        let found = self.newest()?;
+        let Found { header, slot, fell_back } = self.newest()?;
         let architecture = self.architecture;
-        let read = checkpoint::decode(|index, unit| self.read(found.slot, index, unit), architecture, into);
-        match read {
-            Ok(header) if header == found.header => Ok(found),
+        match checkpoint::decode(|index, unit| self.read(slot, index, unit), architecture, into) {
+            Ok(Decoded { header: read, state, read_out }) if read == header => {
+                Ok(Loaded { header, slot, fell_back, state, read_out })
+            }
             Ok(_) | Err(DecodeError::Source(_) | DecodeError::Checkpoint(checkpoint::Error::Corrupt)) => {
                 Err(Error::Unstable)
             }
@@ -204,15 +266,20 @@ impl<S: NorFlash> Store<S> {
     /// Saves `contents`; they are safe when this returns. Reads both slots, erases one, writes it and reads it back.
     ///
     /// # Errors
-    /// [`Error::SlotTooSmall`] before anything is changed; [`Error::NotWritten`] or [`Error::Flash`], and then the next
-    /// load gives what was saved before, or, where all but the last write had succeeded, these contents.
+    /// [`Error::SlotTooSmall`], [`Error::Undecided`], [`Error::Sequence`] and [`Error::Unreadable`] before anything is
+    /// erased; [`Error::NotWritten`] or [`Error::Flash`], and then the next load gives what was saved before, or, where all
+    /// but the last write had succeeded, these contents.
     pub fn save(&mut self, contents: &Contents<'_>) -> Result<Saved, Error<S::Error>> {
         let (needed, given) = (contents.lengths().stored_len(), self.slot_len as usize);
         if needed > given {
             return Err(Error::SlotTooSmall { needed, given });
         }
-        let scan = self.settle();
-        let (slot, sequence) = (scan.spare(), checkpoint::sequence_after(scan.highest()));
+        let (mut scan, spare) = self.settle();
+        if let Some(refusal) = scan.refusal() {
+            return Err(refusal);
+        }
+        let slot = spare?;
+        let sequence = scan.next_sequence(slot).ok_or(Error::Sequence)?;
         self.erase_slot(slot)?;
         let architecture = self.architecture;
         let written = checkpoint::encode(contents, architecture, sequence, |index, unit| self.write(slot, index, unit));
@@ -220,8 +287,8 @@ impl<S: NorFlash> Store<S> {
         if self.checksum(slot) != Some(contents) {
             return Err(Error::NotWritten);
         }
-        for (index, word) in (COMMIT_AT..).zip(CommitWord::pair(contents, checkpoint::number_of(sequence))) {
-            self.commit(slot, index, word)?;
+        for (index, word) in (COMMIT_AT..).zip(Word::pair(contents, sequence)) {
+            self.write_word(slot, index, word)?;
         }
         Ok(Saved { slot, sequence, erased: self.erases_per_save() })
     }
@@ -231,35 +298,87 @@ impl<S: NorFlash> Store<S> {
     /// # Errors
     /// [`Error::Flash`]; the newest checkpoint may then still be there, or read as corrupt.
     pub fn erase(&mut self) -> Result<(), Error<S::Error>> {
-        let older = self.scan().spare();
-        self.erase_slot(older)?;
-        self.erase_slot(1 - older)
+        let newer = self.scan().newest_slot().unwrap_or(1);
+        self.erase_slot(1 - newer)?;
+        self.erase_slot(newer)
     }
 
-    /// Looks at both slots, and makes sure that what is found stays so.
-    fn settle(&mut self) -> Scan<S::Error> {
-        let scan = self.scan();
-        if let Some((slot, contents, free)) = scan.unsettled() {
-            let mut words = CommitWord::pair(contents, scan.highest().saturating_add(1)).into_iter().peekable();
-            // A unit that was cut short may read as blank and still refuse to be written: then the next one serves.
-            // Without any left, or on flash that can no longer be written, the checkpoint is still worth having.
-            for index in free..COMMIT_AT + COMMIT_UNITS {
-                let Some(&word) = words.peek() else { break };
-                if self.commit(slot, index, word).is_ok() {
-                    words.next();
+    /// Looks at both slots, makes sure that what is found stays so, and names the slot that a save may erase.
+    fn settle(&mut self) -> Settled<S::Error> {
+        let mut scan = self.scan();
+        let spare = match scan.next() {
+            Next::Erase(slot) => Ok(slot),
+            Next::Void(slot) => {
+                // What counts instead is to be proven, too; if it cannot be, it still counts.
+                if !scan.is_proven(1 - slot) {
+                    let proof = scan.proof(1 - slot);
+                    self.add(&mut scan, proof).ok();
+                }
+                self.void(&mut scan, slot)
+            }
+            Next::Prove(slot) => {
+                let proof = scan.proof(slot);
+                match self.add(&mut scan, proof) {
+                    Ok(true) => Ok(1 - slot),
+                    _ if scan.is_vacant(1 - slot) => Ok(1 - slot),
+                    // No room is left for a proof, which takes many power cuts: then the one that is proven counts.
+                    Ok(false) if scan.is_proven(1 - slot) => {
+                        scan.give_up(slot);
+                        self.void(&mut scan, slot)
+                    }
+                    Ok(false) => Err(Error::Undecided),
+                    Err(error) => Err(error),
                 }
             }
+            Next::Refused => Err(Error::Undecided),
+        };
+        (scan, spare)
+    }
+
+    /// Makes the contents of a slot void, as far as there is room for the words; the slot.
+    fn void(&mut self, scan: &mut Scan<S::Error>, slot: u32) -> Result<u32, Error<S::Error>> {
+        if !scan.is_void(slot) {
+            let void = scan.void(slot);
+            self.add(scan, void)?;
         }
-        scan
+        Ok(slot)
+    }
+
+    /// Adds words to a slot; whether there was room for them.
+    ///
+    /// # Errors
+    /// Where there is room, but the flash refuses.
+    fn add(&mut self, scan: &mut Scan<S::Error>, missing: Option<Missing>) -> Result<bool, Error<S::Error>> {
+        let Some(Missing { slot, free, first, firsts, last }) = missing else { return Ok(false) };
+        let mut refusal = None;
+        let mut left = firsts + 1;
+        // A unit that was cut short may read as blank and still refuse to be written: then the next one serves.
+        for index in free..WORDS_END {
+            if WORDS_END - index < left {
+                break;
+            }
+            match self.write_word(slot, index, if left > 1 { first } else { last }) {
+                Ok(()) => left -= 1,
+                Err(error) => refusal = Some(error),
+            }
+            scan.set_free(slot, index + 1);
+            if left == 0 {
+                return Ok(true);
+            }
+        }
+        // Where little room was left, that may be torn units and no flash that refuses all.
+        refusal.filter(|_| WORDS_END - free > firsts + 1).map_or(Ok(false), Err)
     }
 
     fn scan(&mut self) -> Scan<S::Error> {
         let slot_len = self.slot_len as usize;
-        Scan::new([0, 1].map(|slot| scan::Slot::read(slot_len, |index, unit| self.read(slot, index, unit))))
+        let mut failure = None;
+        let slots = [0, 1].map(|slot| Slot::read(slot_len, |index, unit| self.read(slot, index, unit), &mut failure));
+        Scan::new(slots, failure, self.despite_refusals)
     }
 
-    /// Writes a commit word and reads it back.
-    fn commit(&mut self, slot: u32, index: u32, word: CommitWord) -> Result<(), Error<S::Error>> {
+    /// Writes a word and reads it back.
+    fn write_word(&mut self, slot: u32, index: u32, word: Word) -> Result<(), Error<S::Error>> {
         self.write(slot, index, &word.to_unit()).map_err(Error::Flash)?;
         let mut unit = Unit::BLANK;
         self.read(slot, index, &mut unit).map_err(Error::Flash)?;
@@ -276,7 +395,7 @@ impl<S: NorFlash> Store<S> {
     fn erase_slot(&mut self, slot: u32) -> Result<(), Error<S::Error>> {
         let start = self.offset(slot, 0);
         let end = start.saturating_add(self.slot_len);
-        let head = ((COMMIT_AT + COMMIT_UNITS) as usize * Unit::LEN).checked_next_multiple_of(S::ERASE_SIZE);
+        let head = (WORDS_END as usize * Unit::LEN).checked_next_multiple_of(S::ERASE_SIZE);
         let head = head.map_or(end, |head| start.saturating_add(head as u32).min(end));
         self.flash.erase(start, head).map_err(Error::Flash)?;
         if head < end { self.flash.erase(head, end).map_err(Error::Flash) } else { Ok(()) }
@@ -287,10 +406,17 @@ impl<S: NorFlash> Store<S> {
         self.start.saturating_add(slot.saturating_mul(self.slot_len)).saturating_add(within)
     }
 
-    /// Tries twice: a glitch on a bus must not cost a checkpoint.
+    /// Tries a few times: a glitch on a bus must not cost a checkpoint.
     fn read(&mut self, slot: u32, index: u32, unit: &mut Unit) -> Result<(), S::Error> {
         let offset = self.offset(slot, index);
-        self.flash.read(offset, unit.bytes_mut()).or_else(|_| self.flash.read(offset, unit.bytes_mut()))
+        let mut read = self.flash.read(offset, unit.bytes_mut());
+        for _ in 1..READS {
+            if read.is_ok() {
+                break;
+            }
+            read = self.flash.read(offset, unit.bytes_mut());
+        }
+        read
     }
 
     fn write(&mut self, slot: u32, index: u32, unit: &Unit) -> Result<(), S::Error> {

@@ -121,7 +121,8 @@ fn source(image: &[u8]) -> impl FnMut(u32, &mut Unit) -> Result<(), &'static str
 #[test]
 fn the_image_of_version_1_holds_what_it_always_did() {
     let mut found = Buffers::new(LENGTHS);
-    let header = checkpoint::decode(source(IMAGE), ARCHITECTURE, &mut found.contents_mut()).expect("a checkpoint");
+    let header =
+        checkpoint::decode(source(IMAGE), ARCHITECTURE, &mut found.contents_mut()).expect("a checkpoint").header;
     assert_eq!((header.step, header.sequence, header.architecture), (STEP, 1, ARCHITECTURE));
     assert_eq!((header.lengths, header.stored_len()), (LENGTHS, IMAGE.len()));
     assert_eq!(found.bits(), Buffers::example().bits());
@@ -296,7 +297,7 @@ proptest! {
             Ok::<(), ()>(())
         }).expect("a sink that takes all");
         let mut found = Buffers::new(contents.lengths());
-        let header = checkpoint::decode(source(&image), architecture, &mut found.contents_mut()).expect("a checkpoint");
+        let header = checkpoint::decode(source(&image), architecture, &mut found.contents_mut()).expect("whole").header;
         prop_assert_eq!((header.step, header.sequence), (step, sequence));
         prop_assert_eq!(found.bits(), buffers.bits());
         prop_assert_eq!(checkpoint::header(source(&image)), Ok(header));

@@ -4,7 +4,7 @@
 
 mod flash;
 
-use clapp_core::checkpoint::{Contents, ContentsMut, Error as Content, Lengths, Part};
+use clapp_core::checkpoint::{Contents, ContentsMut, Error as Content, Lengths, Misfit, Part};
 use clapp_core::learner::LayerState;
 use clapp_core::storage::{Error, Geometry, Loaded, Saved, Store};
 use embedded_storage::nor_flash::NorFlashErrorKind;
@@ -111,27 +111,55 @@ fn what_does_not_fit_is_named_and_nothing_is_changed() {
     let mut cells = blank();
     assert_eq!(load(&mut cells).0, Err(Error::Checkpoint(Content::Empty)));
     save(&mut cells, 1).expect("a save");
+    let misfit = |part, found, expected| Content::Length(Misfit { part, found, expected });
     let cases = [
         (LENGTHS, 6, Content::OtherArchitecture { found: ARCHITECTURE, expected: 6 }),
-        (Lengths { layers: 1, ..LENGTHS }, ARCHITECTURE, Content::Length { part: Part::Layers, found: 2, expected: 1 }),
-        (
-            Lengths { parameters: 6, ..LENGTHS },
-            ARCHITECTURE,
-            Content::Length { part: Part::Parameters, found: 5, expected: 6 },
-        ),
-        (Lengths { state: 0, ..LENGTHS }, ARCHITECTURE, Content::Length { part: Part::State, found: 3, expected: 0 }),
-        (
-            Lengths { readout: 3, ..LENGTHS },
-            ARCHITECTURE,
-            Content::Length { part: Part::Readout, found: 2, expected: 3 },
-        ),
-        (Lengths { counts: 2, ..LENGTHS }, ARCHITECTURE, Content::Length { part: Part::Counts, found: 1, expected: 2 }),
+        (Lengths { layers: 1, ..LENGTHS }, ARCHITECTURE, misfit(Part::Layers, 2, 1)),
+        (Lengths { parameters: 6, ..LENGTHS }, ARCHITECTURE, misfit(Part::Parameters, 5, 6)),
     ];
     for (lengths, architecture, expected) in cases {
         let before = load_into(&mut blank(), lengths, architecture).1;
         assert_eq!(load_into(&mut cells, lengths, architecture), (Err(Error::Checkpoint(expected)), before));
     }
     assert_eq!(load(&mut cells).1, bits(1));
+}
+
+/// One class more, one less, another optimiser: all else is read, and what is not is named and left alone.
+#[test]
+fn what_fits_is_read_and_the_rest_is_named() {
+    let mut cells = blank();
+    save(&mut cells, 1).expect("a save");
+    for lengths in [
+        Lengths { readout: 3, ..LENGTHS },
+        Lengths { readout: 0, counts: 0, ..LENGTHS },
+        Lengths { counts: 2, ..LENGTHS },
+        Lengths { readout: 4, counts: 2, ..LENGTHS },
+        Lengths { state: 0, ..LENGTHS },
+        Lengths { state: 5, ..LENGTHS },
+        Lengths { state: 5, counts: 0, ..LENGTHS },
+    ] {
+        let (loaded, found) = load_into(&mut cells, lengths, ARCHITECTURE);
+        let loaded = loaded.expect("the encoder at least");
+        let fits = |part, found, expected| match found == expected {
+            true => Ok(()),
+            false => Err(Misfit { part, found, expected }),
+        };
+        assert_eq!(loaded.state, fits(Part::State, 3, lengths.state));
+        let read_out = fits(Part::Readout, 2, lengths.readout).and_then(|()| fits(Part::Counts, 1, lengths.counts));
+        assert_eq!(loaded.read_out, read_out);
+        assert_eq!((loaded.header.step, loaded.fell_back), (1, false));
+        let all = bits(1);
+        let untouched = |len| vec![8.0_f32.to_bits(); len];
+        let expected = [
+            all[..5].to_vec(),
+            if loaded.state.is_ok() { all[5..8].to_vec() } else { untouched(lengths.state) },
+            if loaded.read_out.is_ok() { all[8..10].to_vec() } else { untouched(lengths.readout) },
+            all[10..16].to_vec(),
+            if loaded.read_out.is_ok() { all[16..].to_vec() } else { vec![8; lengths.counts] },
+        ];
+        assert_eq!(found, expected.concat(), "{lengths:?}");
+    }
+    assert_eq!(load(&mut cells).0.map(|loaded| (loaded.state, loaded.read_out)), Ok((Ok(()), Ok(()))));
 }
 
 #[test]

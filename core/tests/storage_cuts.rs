@@ -2,7 +2,11 @@
 
 #![allow(clippy::expect_used, clippy::panic, reason = "a test that fails here has found something")]
 
+#[path = "flash/every_cut.rs"]
+mod every_cut;
 mod flash;
+#[path = "flash/unsteady.rs"]
+mod unsteady;
 
 use clapp_core::checkpoint::{Contents, ContentsMut, Error as CheckpointError, Lengths};
 use clapp_core::learner::LayerState;
@@ -50,7 +54,8 @@ fn load<const W: usize, const E: usize>(flash: &mut Flash<'_, W, E>) -> Result<O
     };
     let found = match store.load(&mut into) {
         Ok(found) => found,
-        Err(Error::Checkpoint(CheckpointError::Empty)) => return Ok(None),
+        // Before the first save, an interrupted one may lie there whole.
+        Err(Error::Checkpoint(CheckpointError::Empty) | Error::Unproven { .. }) => return Ok(None),
         Err(error) => return Err(error),
     };
     assert!(!found.fell_back, "an interrupted save is taken for a damaged one");
@@ -116,13 +121,14 @@ impl<const W: usize, const E: usize> Device<W, E> {
     fn settle(mut self) {
         for _ in 0..3 {
             let mut flash = self.cells.on::<W, E>();
-            if let Ok(Some(found)) = load(&mut flash) {
-                assert!(self.expected.contains(&Some(found)), "{found:?} instead of {:?}", self.expected);
-                if self.strict {
-                    self.expected = vec![Some(found)];
+            match load(&mut flash) {
+                Ok(Some(found)) => {
+                    assert!(self.expected.contains(&Some(found)), "{found:?} instead of {:?}", self.expected);
+                    if self.strict {
+                        self.expected = vec![Some(found)];
+                    }
                 }
-            } else {
-                assert!(self.expected.contains(&None), "{:?} is lost", self.expected);
+                other => assert!(self.expected.contains(&None), "{other:?}, {:?} is lost", self.expected),
             }
         }
         for _ in 0..3 {
@@ -327,4 +333,36 @@ fn write_by_32_erase_by_512() {
     every_single_cut::<32, 512>(true, 12);
     every_pair_of_cuts::<32, 512>(true, 108);
     cuts_in_a_row::<32, 512>(true, 2000);
+}
+
+/// Four cuts, as many as the issue that led to this scheme found to lose a save; `CLAPP_CUTS` asks for another number.
+#[test]
+fn four_cuts_lose_nothing_however_torn_units_read() {
+    let cuts = std::env::var("CLAPP_CUTS").ok().and_then(|cuts| cuts.parse().ok()).unwrap_or(4);
+    let mut readings = 0;
+    for saves in [2, 3] {
+        let tally = every_cut::every_sequence_of_cuts::<352>(saves, cuts);
+        assert_eq!(tally.lost, 0, "{saves} saves, {cuts} cuts");
+        // Where torn units are in the way of all words, a save says so.
+        assert!(tally.failed < tally.readings / 100, "{tally:?}");
+        readings += tally.readings;
+    }
+    println!("{readings} readings after {cuts} cuts: nothing is lost");
+}
+
+/// A store that is new, or holds one save.
+#[test]
+fn three_cuts_of_the_first_saves_lose_nothing() {
+    for saves in [0, 1] {
+        assert_eq!(every_cut::every_sequence_of_cuts::<352>(saves, 3).lost, 0, "{saves} saves");
+    }
+}
+
+/// As above, where each unit is erased by itself, so that a slot may be erased in part.
+#[test]
+fn two_cuts_lose_nothing_where_a_slot_has_many_erase_units() {
+    for saves in [2, 3] {
+        let tally = every_cut::every_sequence_of_cuts::<32>(saves, 2);
+        assert_eq!((tally.lost, tally.failed), (0, 0), "{saves} saves");
+    }
 }

@@ -10,6 +10,7 @@ use clapp_core::link::{Observed, Origin, Problem, Section};
 use clapp_core::network::NetworkView;
 use clapp_core::optimizer::Optimizer;
 use clapp_core::readout::NearestMean;
+use clapp_core::storage::Loaded;
 
 /// What a device does, beside its network.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -150,16 +151,30 @@ impl<'a> Machine<'a> {
         }
     }
 
-    /// Replaces all that was learnt by what `load` reads and says to be of which step, and whether something newer is damaged;
-    /// returns the step.
+    /// Replaces all that was learnt by what `load` reads; returns its step. State of the optimiser and read-out begin anew
+    /// where what was saved does not fit.
     ///
     /// # Errors
     /// That of `load`. Where the error says that the buffers are of no use, [`Machine::reset`] must follow.
-    pub fn restore<E>(&mut self, load: impl FnOnce(&mut ContentsMut<'_>) -> Result<(u64, bool), E>) -> Result<u64, E> {
+    pub fn restore<E>(&mut self, load: impl FnOnce(&mut ContentsMut<'_>) -> Result<Loaded, E>) -> Result<u64, E> {
         let (parameters, state, layers) = self.learner.learnt_mut();
         let mut into = ContentsMut { parameters, state, layers, readout: self.means, counts: self.counts };
-        let (step, older) = load(&mut into)?;
-        self.start_over(step, Origin::Saved { step, older });
+        let Loaded { header, fell_back: older, state: fits, read_out, .. } = load(&mut into)?;
+        let step = header.step;
+        if fits.is_err() {
+            into.state.fill(0.0);
+        }
+        if read_out.is_err() {
+            self.forget_labels();
+        }
+        let (state, read_out) = (fits.is_ok(), read_out.is_ok());
+        self.start_over(
+            step,
+            match state && read_out {
+                true => Origin::Saved { step, older },
+                false => Origin::SavedInPart { step, older, state, read_out },
+            },
+        );
         Ok(step)
     }
 

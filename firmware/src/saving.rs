@@ -14,6 +14,8 @@ pub struct Saving {
     pub saved_step: Option<u64>,
     /// Erase units erased since the start.
     pub erases: u32,
+    /// Saves in a row that failed since the flash refused to read.
+    unreadable: u32,
 }
 
 /// The store of `machine`'s contents at the start of the board's flash.
@@ -28,41 +30,67 @@ fn problem<E>(error: &storage::Error<E>) -> Problem {
     match error {
         storage::Error::Checkpoint(checkpoint::Error::Empty) => Problem::Empty,
         storage::Error::Checkpoint(checkpoint::Error::Corrupt) | storage::Error::Unstable => Problem::Corrupt,
-        storage::Error::Checkpoint(_) => Problem::Other,
+        storage::Error::Checkpoint(_) | storage::Error::Sequence => Problem::Other,
+        storage::Error::Unproven { .. } | storage::Error::Undecided => Problem::Unproven,
         storage::Error::Geometry(_)
         | storage::Error::SlotTooSmall { .. }
         | storage::Error::NotWritten
+        | storage::Error::Unreadable(_)
         | storage::Error::Flash(_) => Problem::Flash,
     }
 }
 
+/// How often a load or a save is tried before what the flash refuses to read is given up.
+const TRIES: u32 = 3;
+
 impl Saving {
     /// Saves; returns the step that is safe now.
+    ///
+    /// Where the flash refuses to read what may be the newest checkpoint, the save fails, and only the last of a few in a
+    /// row goes over it.
     ///
     /// # Errors
     /// Where the board has no flash, or the flash fails; what was saved before is then still there.
     pub fn save<B: Board>(&mut self, machine: &Machine<'_>, board: &mut B) -> Result<u64, Problem> {
-        let saved = store(machine, board)?.save(&machine.contents()).map_err(|error| problem(&error))?;
+        let mut store = store(machine, board)?;
+        if self.unreadable >= TRIES {
+            store.give_up_unreadable();
+        }
+        let saved = store.save(&machine.contents());
+        self.unreadable = match saved {
+            Err(storage::Error::Unreadable(_)) => self.unreadable.saturating_add(1),
+            _ => 0,
+        };
+        let saved = saved.map_err(|error| problem(&error))?;
         self.erases = self.erases.saturating_add(saved.erased);
         self.saved_step = Some(machine.step());
         Ok(machine.step())
     }
 
-    /// Goes back to what was saved last; returns its step.
+    /// Goes back to what was saved last; returns its step. Where the flash refuses again and again to read it, that is what
+    /// was saved before.
     ///
     /// # Errors
-    /// Where nothing of use is saved; the machine is what it was, or, after flash that read differently twice, as
+    /// Where nothing of use is saved; the machine is what it was, or, after flash that read differently each time, as
     /// drawn from its seed.
     pub fn load<B: Board>(&mut self, machine: &mut Machine<'_>, board: &mut B) -> Result<u64, Problem> {
         let mut store = store(machine, board)?;
         let mut torn = false;
         let loaded = machine.restore(|into| {
-            store.load(into).map(|loaded| (loaded.header.step, loaded.fell_back)).map_err(|error| {
-                torn = matches!(error, storage::Error::Unstable);
-                problem(&error)
-            })
+            let mut loaded = store.load(into);
+            for left in (0..TRIES).rev() {
+                torn |= matches!(loaded, Err(storage::Error::Unstable));
+                if !matches!(loaded, Err(storage::Error::Unstable | storage::Error::Flash(_))) {
+                    break;
+                }
+                if left == 0 {
+                    store.give_up_unreadable();
+                }
+                loaded = store.load(into);
+            }
+            loaded.map_err(|error| problem(&error))
         });
-        if torn {
+        if torn && loaded.is_err() {
             machine.reset(machine.settings().seed);
         }
         self.saved_step = loaded.ok();

@@ -3,6 +3,7 @@
 
 mod queues;
 
+use clapp_core::checkpoint::{Contents, architecture};
 use clapp_core::contrast::Phase;
 use clapp_core::guard::Guard;
 use clapp_core::init;
@@ -14,8 +15,10 @@ use clapp_core::link::{
 use clapp_core::optimizer::Optimizer;
 use clapp_core::readout::NearestMean;
 use clapp_core::rng::{Rng, stream};
+use clapp_core::storage::Store;
 use clapp_firmware::app::App;
 use clapp_firmware::model::{CLASSES, MOST_WORDS, NETWORK, SETTINGS, Statics};
+use embedded_storage::nor_flash::NorFlash;
 use queues::{Queues, RamFlash};
 
 /// A device and the host's side of the line.
@@ -430,4 +433,36 @@ fn what_was_saved_comes_back_after_a_rollback_and_after_a_restart() {
     assert_eq!(damaged.app.machine().origin(), Origin::Unusable { seed: SETTINGS.seed, problem: Problem::Corrupt });
     let blank = Host::with_flash(Some(RamFlash::new()));
     assert_eq!(blank.app.machine().origin(), Origin::Seed(SETTINGS.seed));
+}
+
+#[test]
+fn weights_come_back_without_a_read_out_of_other_classes() {
+    let (mut host, mut rng) = (Host::with_flash(Some(RamFlash::new())), stream(11, 0));
+    host.hello();
+    learn(&mut host, &mut rng, 6);
+    let [parameters, _, layers, ..] = SECTIONS.map(|section| host.words(section));
+
+    // The same network, with one class or several less in the flash than the device has.
+    for classes in [CLASSES - 1, CLASSES - 4] {
+        let mut flash = RamFlash::new();
+        let contents = host.app.machine().contents();
+        let slot = contents.lengths().slot_len(<RamFlash as NorFlash>::ERASE_SIZE) as u32;
+        let readout = vec![0.5; NETWORK.view().feature_len() * classes];
+        let other = Contents { readout: &readout, counts: &vec![3; classes], ..contents };
+        let mut store = Store::open(&mut flash, 0, slot, architecture(&NETWORK.view())).unwrap();
+        store.save(&other).unwrap();
+        let mut restarted = Host::with_flash(Some(flash));
+        let origin = Origin::SavedInPart { step: 6, older: false, state: true, read_out: false };
+        assert_eq!(restarted.app.machine().origin(), origin);
+        restarted.hello();
+        assert_eq!(restarted.words(Section::Parameters), parameters);
+        assert_eq!(restarted.words(Section::Layers), layers);
+        assert!(restarted.words(Section::Counts).iter().all(|&count| count == 0));
+        assert!(restarted.words(Section::Readout).iter().all(|&mean| mean == 0));
+        // It learns and saves again, with a read-out of its own.
+        learn(&mut restarted, &mut rng, 5);
+        restarted.ask(Command::Save, |answer| assert_eq!(*answer, Answer::Saved { step: 11 }));
+        restarted.done(Command::Rollback);
+        assert_eq!(restarted.app.machine().origin(), Origin::Saved { step: 11, older: false });
+    }
 }

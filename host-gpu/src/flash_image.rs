@@ -3,7 +3,7 @@
 use crate::checkpoint::device::DeviceState;
 use clapp_core::checkpoint::{self, ContentsMut, Lengths, Unit};
 use clapp_core::learner::LayerState;
-use clapp_core::storage::{Error, Loaded, Store};
+use clapp_core::storage::{Error, Found, Store};
 use embedded_storage::nor_flash::{ErrorType, NorFlash, NorFlashErrorKind, ReadNorFlash, check_read};
 
 /// Flash in memory, so that images are made and read by the same code as on the device.
@@ -111,17 +111,21 @@ pub fn encode(held: &DeviceState, architecture: u64, slot_len: Option<usize>) ->
 pub struct Image {
     store: Store<Memory>,
     /// The newest checkpoint.
-    pub found: Loaded,
+    pub found: Found,
+    /// Bytes in front of the store, which are none of it.
+    pub front: usize,
 }
 
 impl Image {
-    /// Opens an image of both slots, or of one, perhaps with blank flash behind them. How long a slot is need not be said
-    /// where both hold a checkpoint, or where the image begins with the first slot and ends with the last byte of what
-    /// it holds.
+    /// Opens an image of both slots, or of one, perhaps with blank flash behind them and with anything in front, such as the
+    /// rest of a chip. How long a slot is need not be said where both hold a checkpoint, or where the image begins with
+    /// the first slot and ends with the last byte of what it holds.
     ///
     /// # Errors
     /// Those of [`Store::newest`]; [`ImageError::TooLong`] and [`ImageError::Beyond`].
     pub fn open(mut image: Vec<u8>, architecture: u64, slot_len: Option<u32>) -> Result<Self, ImageError> {
+        let front = front_of(&image, slot_len.map(|len| len as usize));
+        image.drain(..front);
         let slot_len = slot_len.map_or_else(|| slot_len_of(&image), |len| len as usize).max(LEAST);
         let behind = image.get(2 * slot_len..).unwrap_or_default();
         if !behind.iter().all(|&byte| byte == ERASED) {
@@ -130,7 +134,7 @@ impl Image {
         image.truncate(2 * slot_len);
         let mut store = open(image, slot_len, architecture)?;
         let found = store.newest()?;
-        Ok(Self { store, found })
+        Ok(Self { store, found, front })
     }
 
     /// Reads the newest checkpoint.
@@ -160,12 +164,30 @@ impl Image {
 
 /// Bytes of the checkpoint that begins at `offset`, if one does.
 fn checkpoint_at(image: &[u8], offset: usize) -> Option<usize> {
+    if !image.get(offset..)?.starts_with(&checkpoint::MAGIC) {
+        return None;
+    }
     let source = |index: u32, unit: &mut Unit| {
         let start = offset + index as usize * Unit::LEN;
         unit.bytes_mut().copy_from_slice(image.get(start..start + Unit::LEN).ok_or(())?);
         Ok::<(), ()>(())
     };
     checkpoint::header(source).map(|header| header.stored_len()).ok()
+}
+
+/// Bytes in front of a store that does not begin with the image.
+///
+/// The first header may be that of the second slot, behind a first one that is blank or damaged: then that one is long enough for a
+/// checkpoint, and there is nothing behind the second one.
+fn front_of(image: &[u8], slot_len: Option<usize>) -> usize {
+    let header_from = |from: usize| (from..image.len()).find_map(|at| Some((at, checkpoint_at(image, at)?)));
+    let Some((first, needs)) = header_from(0) else { return 0 };
+    let behind = image.get(2 * first..).unwrap_or_default();
+    let is_second = match slot_len {
+        Some(slot_len) => first == slot_len,
+        None => first >= needs && header_from(first + needs).is_none() && behind.iter().all(|&byte| byte == ERASED),
+    };
+    if is_second { 0 } else { first }
 }
 
 /// From one slot to the next, where both hold a checkpoint; else half of an image that holds two slots, and all of one

@@ -299,6 +299,29 @@ fn a_damaged_header_in_a_whole_chip_is_seen() {
     }
 }
 
+/// A chip with something else in front of the store, which holds one save or several.
+#[test]
+fn a_store_behind_other_bytes_is_found() {
+    let held = |step| clapp_host_gpu::checkpoint::device::DeviceState {
+        step,
+        parameters: vec![0.25 * step as f32; 200],
+        layers: vec![LayerState::NEW; 2],
+        ..Default::default()
+    };
+    for (front, filling) in [(8192, 0), (4096, 0xff), (1024, 7), (512, 0), (100, 1), (64 * 1024, 0)] {
+        let mut cells = Cells::new::<8, 1024>(8 * 1024, false, 1);
+        for step in 1..=4 {
+            let mut store = Store::open(cells.on::<8, 1024>(), 0, 2048, 9).expect("a store");
+            store.save(&held(step).contents()).expect("saved");
+            let image = [vec![filling; front], cells.bytes()].concat();
+            for slot_length in [None, Some(2048)] {
+                let opened = Image::open(image.clone(), 9, slot_length).expect("a checkpoint");
+                assert_eq!(opened.read().expect("whole"), held(step), "{front} {slot_length:?}");
+            }
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 

@@ -1,6 +1,8 @@
 //! From bytes to contents.
 
-use super::{ContentsMut, DATA_TYPE, Error, Header, Lengths, MAGIC, PAYLOAD_AT, Part, Unit, VERSION, payload_units};
+use super::{
+    ContentsMut, DATA_TYPE, Error, Header, Lengths, MAGIC, Misfit, PAYLOAD_AT, Part, Unit, VERSION, payload_units,
+};
 use crate::checksum::Checksum;
 
 /// Why a checkpoint was not read.
@@ -26,8 +28,22 @@ pub fn header<E>(source: impl FnMut(u32, &mut Unit) -> Result<(), E>) -> Result<
     Ok(Reader::open(source)?.1)
 }
 
+/// What was read of a checkpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Decoded {
+    /// What it says about itself.
+    pub header: Header,
+    /// Whether the state of the optimiser was read.
+    pub state: Result<(), Misfit>,
+    /// Whether numbers and counts of the read-out were read.
+    pub read_out: Result<(), Misfit>,
+}
+
 /// Reads a checkpoint of the network that has `architecture`; `source` fills the unit of an index. Commit words are
 /// not looked at.
+///
+/// Layers and parameters must fit. State of the optimiser, and read-out with its counts, are passed over where their
+/// lengths are other ones than those of their buffers, which are then left as they are.
 ///
 /// # Errors
 /// Those of `source`; all of [`Error`]. Only after an error of `source` and [`Error::Corrupt`] may `into` have been
@@ -36,25 +52,35 @@ pub fn decode<E>(
     source: impl FnMut(u32, &mut Unit) -> Result<(), E>,
     architecture: u64,
     into: &mut ContentsMut<'_>,
-) -> Result<Header, DecodeError<E>> {
+) -> Result<Decoded, DecodeError<E>> {
     let (mut reader, header) = Reader::open(source)?;
-    header.check(architecture, &into.lengths())?;
+    let (found, room) = (&header.lengths, into.lengths());
+    header.check(architecture, &room)?;
+    let fits = |part, found, expected| if found == expected { Ok(()) } else { Err(Misfit { part, found, expected }) };
+    let state = fits(Part::State, found.state, room.state);
+    let read_out =
+        fits(Part::Readout, found.readout, room.readout).and_then(|()| fits(Part::Counts, found.counts, room.counts));
     let failed = DecodeError::Source;
     for layer in into.layers.iter_mut() {
         layer.frozen = reader.word().map_err(failed)? & 1 == 1;
         layer.steps = reader.word().map_err(failed)?;
         layer.refused = reader.word().map_err(failed)?;
     }
-    for values in [&mut *into.parameters, &mut *into.state, &mut *into.readout] {
-        for value in values.iter_mut() {
-            *value = f32::from_bits(reader.word().map_err(failed)?);
+    reader.floats(into.parameters).map_err(failed)?;
+    if state.is_ok() {
+        reader.floats(into.state).map_err(failed)?;
+    } else {
+        reader.skip(found.state).map_err(failed)?;
+    }
+    // The read-out is the last part: what is not read of it is summed up when the reader is closed.
+    if read_out.is_ok() {
+        reader.floats(into.readout).map_err(failed)?;
+        for count in into.counts.iter_mut() {
+            *count = reader.word().map_err(failed)?;
         }
     }
-    for count in into.counts.iter_mut() {
-        *count = reader.word().map_err(failed)?;
-    }
     reader.close().map_err(failed)?.ok_or(Error::Corrupt)?;
-    Ok(header)
+    Ok(Decoded { header, state, read_out })
 }
 
 impl Header {
@@ -88,7 +114,7 @@ impl Header {
         })
     }
 
-    /// Whether the checkpoint is of this network and fits into these buffers.
+    /// Whether the checkpoint is of this network, and its layers and parameters fit into these buffers.
     fn check(&self, architecture: u64, room: &Lengths) -> Result<(), Error> {
         if self.data_type != DATA_TYPE {
             return Err(Error::OtherDataType { found: self.data_type });
@@ -100,15 +126,11 @@ impl Header {
             return Err(Error::OtherArchitecture { found: self.architecture, expected: architecture });
         }
         let found = &self.lengths;
-        for (part, found, expected) in [
-            (Part::Layers, found.layers, room.layers),
-            (Part::Parameters, found.parameters, room.parameters),
-            (Part::State, found.state, room.state),
-            (Part::Readout, found.readout, room.readout),
-            (Part::Counts, found.counts, room.counts),
-        ] {
+        for (part, found, expected) in
+            [(Part::Layers, found.layers, room.layers), (Part::Parameters, found.parameters, room.parameters)]
+        {
             if found != expected {
-                return Err(Error::Length { part, found, expected });
+                return Err(Error::Length(Misfit { part, found, expected }));
             }
         }
         Ok(())
@@ -145,6 +167,22 @@ impl<E, R: FnMut(u32, &mut Unit) -> Result<(), E>> Reader<R> {
         let word = self.unit.0.get(self.place).copied().unwrap_or_default();
         self.place += 1;
         Ok(u32::from_le_bytes(word))
+    }
+
+    fn floats(&mut self, values: &mut [f32]) -> Result<(), E> {
+        for value in values {
+            *value = f32::from_bits(self.word()?);
+        }
+        Ok(())
+    }
+
+    /// Passes over words, as many as there are.
+    fn skip(&mut self, words: usize) -> Result<(), E> {
+        for _ in 0..words {
+            // A length beyond the payload was refused, so this ends with it.
+            self.word()?;
+        }
+        Ok(())
     }
 
     fn advance(&mut self) -> Result<(), E> {

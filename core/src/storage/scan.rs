@@ -1,39 +1,85 @@
-//! What the two slots hold, and which of them is the newest.
+//! What the two slots hold, and what follows from it.
 
-use super::{Error, Loaded};
-use crate::checkpoint::{self, COMMIT_AT, COMMIT_UNITS, CommitWord, DecodeError, Header, Reader, Unit};
+use super::{Error, Found};
+use crate::checkpoint::{self, COMMIT_AT, COMMIT_UNITS, DecodeError, Header, LAST_SEQUENCE, Reader, Unit, Word};
+use crate::checkpoint::{number_of, sequence_of};
+
+/// The unit behind the last one for words.
+pub(super) const WORDS_END: u32 = COMMIT_AT + COMMIT_UNITS;
+
+/// How far contents can be relied on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// Nothing whole, or nothing that counts.
+    Nothing,
+    /// Whole contents without a commit word.
+    Bare,
+    /// Whole contents with commit words, all of which may be torn.
+    Committed,
+    /// Whole contents with commit words of which one at least is complete.
+    Proven,
+    /// The flash refuses to read what may be a save that was acknowledged.
+    Refused,
+}
+
+/// What a void word says.
+#[derive(Debug, Clone, Copy)]
+struct Voided {
+    contents: u32,
+    sequence: u64,
+    /// Whether it is a second word.
+    second: bool,
+}
 
 /// What a slot holds.
-pub(super) struct Slot<E> {
+#[derive(Debug)]
+pub(super) struct Slot {
     header: Result<Header, checkpoint::Error>,
     /// Checksum of the contents, if they are whole.
     contents: Option<u32>,
-    /// Highest number of a commit word for these contents.
+    /// Whether the flash refused to read header or payload.
+    refused: bool,
+    /// Whether a first word commits these contents.
+    first: bool,
+    /// Whether a second word commits these contents.
+    second: bool,
+    /// Highest number of a word that commits these contents.
     top: Option<u64>,
-    /// Highest number of a commit word for these contents that a second one proves to be complete.
-    proven: Option<u64>,
-    /// Highest number of any commit word.
-    committed: Option<u64>,
-    /// The first unit for commit words behind all that are not blank.
+    /// Highest number of any first word, whatever it commits.
+    any_first: Option<u64>,
+    /// Highest number of any second word, whatever it commits.
+    any_second: Option<u64>,
+    /// Contents of the other slot that are void.
+    voided: [Option<Voided>; COMMIT_UNITS as usize],
+    /// Whether the flash refuses to read the first and the second unit for words: those of the save itself.
+    unread: [bool; 2],
+    /// The first unit for words behind all that are not blank.
     free: u32,
     /// Whether any unit could be read.
     readable: bool,
-    /// The last refusal of the flash.
-    failure: Option<E>,
 }
 
-impl<E> Slot<E> {
-    /// Looks at a slot of `slot_len` bytes through `source`, which fills the unit of an index.
-    pub fn read(slot_len: usize, mut source: impl FnMut(u32, &mut Unit) -> Result<(), E>) -> Self {
+impl Slot {
+    /// Looks at a slot of `slot_len` bytes through `source`, which fills the unit of an index; `failure` becomes its last
+    /// refusal.
+    pub fn read<E>(
+        slot_len: usize,
+        mut source: impl FnMut(u32, &mut Unit) -> Result<(), E>,
+        failure: &mut Option<E>,
+    ) -> Self {
         let mut slot = Self {
             header: Err(checkpoint::Error::Corrupt),
             contents: None,
+            refused: false,
+            first: false,
+            second: false,
             top: None,
-            proven: None,
-            committed: None,
+            any_first: None,
+            any_second: None,
+            voided: [None; COMMIT_UNITS as usize],
+            unread: [false; 2],
             free: COMMIT_AT,
             readable: false,
-            failure: None,
         };
         match Reader::open(&mut source) {
             Ok((reader, header)) => {
@@ -43,120 +89,307 @@ impl<E> Slot<E> {
                 if header.stored_len() <= slot_len {
                     match reader.close() {
                         Ok(contents) => slot.contents = contents,
-                        Err(error) => slot.failure = Some(error),
+                        Err(error) => (slot.refused, *failure) = (true, Some(error)),
                     }
                 }
             }
-            Err(DecodeError::Checkpoint(error)) => {
-                slot.readable = true;
-                slot.header = Err(error);
-            }
-            Err(DecodeError::Source(error)) => slot.failure = Some(error),
+            Err(DecodeError::Checkpoint(error)) => (slot.readable, slot.header) = (true, Err(error)),
+            Err(DecodeError::Source(error)) => (slot.refused, *failure) = (true, Some(error)),
         }
-        for index in COMMIT_AT..COMMIT_AT + COMMIT_UNITS {
-            slot.read_commit(index, &mut source);
+        for index in COMMIT_AT..WORDS_END {
+            slot.read_word(index, &mut source, failure);
         }
         slot
     }
 
-    fn read_commit(&mut self, index: u32, source: &mut impl FnMut(u32, &mut Unit) -> Result<(), E>) {
+    fn read_word<E>(
+        &mut self,
+        index: u32,
+        source: &mut impl FnMut(u32, &mut Unit) -> Result<(), E>,
+        failure: &mut Option<E>,
+    ) {
         let mut unit = Unit::BLANK;
-        match source(index, &mut unit) {
-            Err(error) => self.failure = Some(error),
-            Ok(()) => {
-                self.readable = true;
-                if unit == Unit::BLANK {
-                    return;
+        if let Err(error) = source(index, &mut unit) {
+            *failure = Some(error);
+            let [first, second] = self.unread;
+            self.unread = [first || index == COMMIT_AT, second || index == COMMIT_AT + 1];
+            self.free = index + 1;
+            return;
+        }
+        self.readable = true;
+        if unit == Unit::BLANK {
+            return;
+        }
+        self.free = index + 1;
+        match Word::from_unit(&unit) {
+            None => {}
+            Some(Word::First { contents, number }) => {
+                self.any_first = self.any_first.max(Some(number));
+                if self.contents == Some(contents) {
+                    self.first = true;
+                    self.top = self.top.max(Some(number));
+                }
+            }
+            Some(Word::Second { contents, number }) => {
+                self.any_second = self.any_second.max(Some(number));
+                if self.contents == Some(contents) {
+                    self.second = true;
+                    self.top = self.top.max(Some(number));
+                }
+            }
+            Some(Word::Void { contents, sequence, voided, second }) => {
+                let mine = self.contents.is_none_or(|own| own == contents);
+                if let Some(free) = self.voided.iter_mut().find(|place| mine && place.is_none()) {
+                    *free = Some(Voided { contents: voided, sequence, second });
                 }
             }
         }
-        self.free = index + 1;
-        let Some(word) = CommitWord::from_unit(&unit) else { return };
-        self.committed = self.committed.max(Some(word.number));
-        if self.contents == Some(word.contents) {
-            self.top = self.top.max(Some(word.number));
-            self.proven = self.proven.max(word.proves());
+    }
+
+    fn standing(&self) -> Standing {
+        if self.contents.is_some() {
+            if self.second {
+                Standing::Proven
+            } else if self.first {
+                Standing::Committed
+            } else if self.unread == [true; 2] {
+                // A save that was acknowledged has a word in either unit.
+                Standing::Refused
+            } else {
+                Standing::Bare
+            }
+        } else if self.refused && self.any_first.max(self.any_second).is_some() {
+            Standing::Refused
+        } else {
+            Standing::Nothing
         }
     }
 
-    /// The highest commit number that can be read here, or belongs to what is saved here.
+    /// The highest sequence that is known of here: a number that was given to contents once is never given again.
     fn highest(&self) -> u64 {
-        let saved = self.header.as_ref().map_or(0, |header| checkpoint::number_of(header.sequence));
-        saved.max(self.committed.unwrap_or(0))
+        let words = self.any_first.max(self.any_second).filter(|_| self.contents.is_none());
+        let void = self.voided.iter().flatten().map(|word| word.sequence).max();
+        self.sequence().max(sequence_of(self.top.max(words).unwrap_or(0))).max(void.unwrap_or(0))
     }
 
-    /// The highest number that these contents may read as another time; none where they are not whole, because nothing
-    /// is committed before it is whole.
-    fn claim(&self) -> Option<u64> {
-        self.contents.map(|_| self.highest())
+    /// The sequence of what lies here, as far as it can be read.
+    fn sequence(&self) -> u64 {
+        match self.header {
+            Ok(header) => header.sequence,
+            Err(_) => sequence_of(self.any_first.max(self.any_second).unwrap_or(0)),
+        }
     }
+
+    /// Whether words here say that the contents of `upper` are void, and whether a second one does.
+    ///
+    /// Until version 0.1 of this library the lower contents were committed anew with a higher number instead.
+    fn voids(&self, upper: &Self) -> [bool; 2] {
+        let outnumbered = self.top.is_some_and(|top| top >= number_of(upper.sequence()));
+        let names = |word: &&Voided| match upper.contents {
+            Some(contents) => word.contents == contents,
+            // What cannot be read is known by the number of its words.
+            None => word.sequence == upper.sequence(),
+        };
+        let words = self.voided.iter().flatten().filter(names);
+        words.fold([outnumbered; 2], |[_, known], word| [true, known || word.second])
+    }
+
+    /// Whether there is no room for two more words.
+    fn is_full(&self) -> bool {
+        WORDS_END.saturating_sub(self.free) < 2
+    }
+
+    /// Whether a save that was complete has been damaged here, and has a number above `number`.
+    fn damaged_above(&self, number: u64) -> bool {
+        self.contents.is_none() && self.any_second.is_some_and(|second| second > number)
+    }
+}
+
+/// Words to be added to a slot, so that it can be told later that the first ones are complete.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Missing {
+    /// The slot.
+    pub slot: u32,
+    /// Its first free unit.
+    pub free: u32,
+    /// The word that comes first, and how often: one of the units may have been torn before and read as blank.
+    pub first: Word,
+    /// How often that one comes.
+    pub firsts: u32,
+    /// The word that comes last.
+    pub last: Word,
+}
+
+/// What is to happen before a slot may be erased.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Next {
+    /// Nothing: this one may be.
+    Erase(u32),
+    /// The contents of this one are to be proven; then the other one may be.
+    Prove(u32),
+    /// The contents of this one are to be void; then it may be.
+    Void(u32),
+    /// None may be: the flash refuses to read what may be the newest.
+    Refused,
 }
 
 /// What both slots hold.
+#[derive(Debug)]
 pub(super) struct Scan<E> {
-    slots: [Slot<E>; 2],
+    slots: [Slot; 2],
     /// The slot of the newest checkpoint.
     newest: Option<u32>,
+    next: Next,
+    /// The last refusal of the flash.
+    failure: Option<E>,
 }
 
 impl<E> Scan<E> {
-    pub fn new(slots: [Slot<E>; 2]) -> Self {
-        let newest = match slots.each_ref().map(|slot| slot.top) {
-            [None, None] => None,
-            [first, second] => Some(u32::from(second > first)),
+    /// `despite_refusals` takes what the flash refuses to read for damaged.
+    pub fn new(slots: [Slot; 2], failure: Option<E>, despite_refusals: bool) -> Self {
+        let [first, second] = &slots;
+        let standings = [first, second].map(|slot| match slot.standing() {
+            Standing::Refused if !despite_refusals => Standing::Refused,
+            Standing::Refused if slot.contents.is_some() => Standing::Bare,
+            Standing::Refused => Standing::Nothing,
+            standing => standing,
+        });
+        // The one with the higher sequence, and the other; without contents, the one that is to be kept, and the other.
+        let proven = standings.map(|standing| standing == Standing::Proven);
+        let [upper, lower] = match standings {
+            [Standing::Nothing, Standing::Nothing] if second.refused => [0, 1],
+            [Standing::Nothing, _] => [1, 0],
+            [_, Standing::Nothing] => [0, 1],
+            _ if (second.sequence(), proven[1]) > (first.sequence(), proven[0]) => [1, 0],
+            _ => [0, 1],
         };
-        Self { slots, newest }
-    }
-
-    /// The newest checkpoint's slot and the other one.
-    fn by_age(&self) -> Option<(u32, &Slot<E>, &Slot<E>)> {
-        let [first, second] = &self.slots;
-        self.newest.map(|slot| if slot == 0 { (slot, first, second) } else { (slot, second, first) })
-    }
-
-    /// The newest checkpoint with its checksum and free unit, if it is to be committed once more.
-    pub fn unsettled(&self) -> Option<(u32, u32, u32)> {
-        let (slot, newest, other) = self.by_age()?;
-        let settled = newest.proven.is_some() && newest.proven > other.claim();
-        newest.contents.filter(|_| !settled).map(|contents| (slot, contents, newest.free))
-    }
-
-    /// The highest commit number on the flash; every later one must be higher.
-    pub fn highest(&self) -> u64 {
-        let [first, second] = &self.slots;
-        first.highest().max(second.highest())
-    }
-
-    /// The slot for the next save.
-    pub fn spare(&self) -> u32 {
-        let [first, second] = &self.slots;
-        match self.newest {
-            Some(slot) => 1 - slot,
-            // Rather not one that a save may have been about to commit, or that may only be hard to read.
-            None => {
-                let doubtful = |slot: &Slot<E>| slot.contents.is_some() || slot.failure.is_some();
-                u32::from(doubtful(first) && !doubtful(second))
+        let [on_top, below] = if upper == 0 { standings } else { [standings[1], standings[0]] };
+        let (up, low) = if upper == 0 { (first, second) } else { (second, first) };
+        let [void, void_for_good] = low.voids(up);
+        let (newest, next) = match (on_top, below) {
+            // What cannot be read has a number that is not known: it is erased, not kept beside another save.
+            (Standing::Nothing, _) if up.refused => {
+                (None, if despite_refusals { Next::Erase(lower) } else { Next::Refused })
             }
+            (Standing::Nothing, _) => (None, Next::Erase(lower)),
+            // What is void, or was erased without void words for want of room, may read like this, too.
+            (Standing::Refused, Standing::Proven) if void_for_good || (up.any_second.is_none() && low.is_full()) => {
+                (Some(lower), Next::Erase(upper))
+            }
+            (Standing::Refused, _) => (None, Next::Refused),
+            (Standing::Proven, _) => (Some(upper), Next::Erase(lower)),
+            (Standing::Bare, Standing::Nothing | Standing::Bare) => (None, Next::Erase(lower)),
+            (Standing::Bare, Standing::Refused) => (None, Next::Refused),
+            (Standing::Bare, _) => (Some(lower), Next::Void(upper)),
+            (Standing::Committed, _) if !void => (Some(upper), Next::Prove(upper)),
+            (Standing::Committed, Standing::Nothing | Standing::Bare) => (Some(upper), Next::Prove(upper)),
+            (Standing::Committed, Standing::Refused) => (None, Next::Refused),
+            (Standing::Committed, _) => (Some(lower), Next::Void(upper)),
+        };
+        Self { slots, newest, next, failure }
+    }
+
+    fn slot(&self, slot: u32) -> &Slot {
+        let [first, second] = &self.slots;
+        if slot == 0 { first } else { second }
+    }
+
+    /// What is to happen before a slot may be erased.
+    pub fn next(&self) -> Next {
+        self.next
+    }
+
+    /// The slot of the newest checkpoint.
+    pub fn newest_slot(&self) -> Option<u32> {
+        self.newest
+    }
+
+    /// Gives up what is not proven: the other slot holds the newest checkpoint.
+    pub fn give_up(&mut self, slot: u32) {
+        self.newest = Some(1 - slot);
+    }
+
+    /// Whether a slot holds nothing that may have been acknowledged.
+    pub fn is_vacant(&self, slot: u32) -> bool {
+        matches!(self.slot(slot).standing(), Standing::Nothing | Standing::Bare)
+    }
+
+    /// Whether a slot holds contents that are proven.
+    pub fn is_proven(&self, slot: u32) -> bool {
+        self.slot(slot).standing() == Standing::Proven
+    }
+
+    /// The words that prove the contents of a slot.
+    pub fn proof(&self, slot: u32) -> Option<Missing> {
+        let of = self.slot(slot);
+        let [first, last] = Word::pair(of.contents?, of.sequence());
+        Some(Missing { slot, free: of.free, first, firsts: 2, last })
+    }
+
+    /// The words that make the contents of a slot void; they lie in the other one.
+    pub fn void(&self, slot: u32) -> Option<Missing> {
+        let (of, other) = (self.slot(slot), self.slot(1 - slot));
+        let (contents, sequence, voided) = (other.contents?, of.sequence(), of.contents?);
+        let [first, last] = [false, true].map(|second| Word::Void { contents, sequence, voided, second });
+        Some(Missing { slot: 1 - slot, free: other.free, first, firsts: 1, last })
+    }
+
+    /// Whether the contents of a slot are known to be void.
+    pub fn is_void(&self, slot: u32) -> bool {
+        let [_, known] = self.slot(1 - slot).voids(self.slot(slot));
+        known
+    }
+
+    /// Notes the first free unit of a slot after words were added.
+    pub fn set_free(&mut self, slot: u32, free: u32) {
+        let [first, second] = &mut self.slots;
+        (if slot == 0 { first } else { second }).free = free;
+    }
+
+    /// The sequence of the next save into `slot`.
+    ///
+    /// It is higher than all that can be read, except that a number beyond all that a save can have is passed over in the
+    /// slot that is to be erased.
+    pub fn next_sequence(&self, slot: u32) -> Option<u64> {
+        let kept = self.slot(1 - slot).highest();
+        let erased = Some(self.slot(slot).highest()).filter(|&highest| highest < LAST_SEQUENCE);
+        kept.max(erased.unwrap_or(0)).checked_add(1).filter(|&next| next <= LAST_SEQUENCE)
+    }
+
+    /// The refusal of the flash, where nothing can be done for it.
+    pub fn refusal(&mut self) -> Option<Error<E>> {
+        if self.slots.iter().all(|slot| !slot.readable) {
+            self.failure.take().map(Error::Flash)
+        } else if self.next == Next::Refused {
+            self.failure.take().map(Error::Unreadable)
+        } else {
+            None
         }
     }
 
-    pub fn newest(self) -> Result<Loaded, Error<E>> {
-        if let Some((slot, newest, other)) = self.by_age() {
-            let fell_back = other.committed > newest.top;
-            return Ok(Loaded { header: newest.header?, slot, fell_back });
+    /// The newest checkpoint.
+    pub fn newest(mut self) -> Result<Found, Error<E>> {
+        if let Some(refusal) = self.refusal() {
+            return Err(refusal);
         }
-        let [first, second] = self.slots;
-        for slot in [&first, &second] {
+        if let Some(slot) = self.newest {
+            let (newest, other) = (self.slot(slot), self.slot(1 - slot));
+            let header = newest.header?;
+            return Ok(Found { header, slot, fell_back: other.damaged_above(number_of(header.sequence)) });
+        }
+        for slot in &self.slots {
             if let Err(error @ checkpoint::Error::OtherVersion { .. }) = slot.header {
                 return Err(error.into());
             }
         }
-        if first.committed.is_some() || second.committed.is_some() {
+        let damaged = |slot: &Slot| slot.contents.is_none() && slot.any_first.max(slot.any_second).is_some();
+        if self.slots.iter().any(damaged) {
             return Err(checkpoint::Error::Corrupt.into());
         }
-        match first.failure.or(second.failure) {
-            Some(failure) if !first.readable && !second.readable => Err(Error::Flash(failure)),
-            _ => Err(checkpoint::Error::Empty.into()),
+        let whole = self.slots.iter().filter(|slot| slot.contents.is_some());
+        if let Some(Ok(header)) = whole.map(|slot| slot.header).next() {
+            return Err(Error::Unproven { step: header.step });
         }
+        Err(checkpoint::Error::Empty.into())
     }
 }

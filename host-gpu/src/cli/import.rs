@@ -12,7 +12,7 @@ use std::path::PathBuf;
 /// Arguments of `clapp import`.
 #[derive(Debug, Args)]
 pub struct ImportArguments {
-    /// Image of the device's store: one slot or both, from the first byte of the first.
+    /// Image of the device's store, one slot or both, or of the chip with the store in it.
     pub image: PathBuf,
     /// The device's network: a preset, a configuration file, or the checkpoint (or folder of the run) that it began
     /// with.
@@ -51,7 +51,7 @@ pub fn run(arguments: &ImportArguments) -> Result<u8, Error> {
     let architecture = named::architecture_of(&config)?;
     let refused = |error: ImageError| wrong(format!("{error}; expected an image of a device's store"));
     let image = Image::open(bytes, architecture, arguments.slot_length).map_err(refused)?;
-    let found = image.found;
+    let (found, front) = (image.found, image.front);
     if found.header.architecture != architecture {
         let (layers, parameters) = (found.header.lengths.layers, found.header.lengths.parameters);
         return Err(wrong(format!(
@@ -61,6 +61,9 @@ pub fn run(arguments: &ImportArguments) -> Result<u8, Error> {
             spec.layers().len(),
             spec.view().parameter_len()
         )));
+    }
+    if front > 0 {
+        eprintln!("note: {}: the store begins after {front} bytes of something else", path.display());
     }
     let held = image.read().map_err(|error| wrong(error.to_string()))?;
     if found.fell_back {

@@ -332,6 +332,7 @@ fn refusal(problem: Problem, place: String, met: bool) -> Error {
             format!("the device does not know command {command} of the link; flash the firmware of this version")
         }
         Problem::Malformed => "the device cannot read a command of that form; flash the firmware of this version".into(),
+        Problem::Unproven => "the device's flash holds whole contents, but power cuts left no proof that they were saved".into(),
         Problem::Missing => "the device has no flash for its weights (QEMU: name a file with --flash), or no sensor".into(),
     };
     if met { Error::Device { place, message } } else { Error::NoDevice { place, message } }

@@ -119,6 +119,17 @@ impl std::fmt::Display for Description {
             Origin::Unusable { seed, problem } => format!("drawn from seed {seed}, since {}", unusable(problem)),
             Origin::Reset(seed) => format!("drawn from seed {seed} on request"),
             Origin::Host => "written by a host".into(),
+            Origin::SavedInPart { step, older, state, read_out } => {
+                let parts = match (state, read_out) {
+                    (true, _) => "without the read-out",
+                    (false, true) => "without the optimiser's state",
+                    (false, false) => "without the read-out and the optimiser's state",
+                };
+                let newer = if older { "; those that were saved later are damaged" } else { "" };
+                format!(
+                    "saved at step {step}, {parts}: what was saved of them has another length, they begin anew{newer}"
+                )
+            }
         };
         write!(f, "step {}, weights {origin}", self.step)
     }
@@ -128,6 +139,7 @@ impl std::fmt::Display for Description {
 pub fn unusable(problem: Problem) -> &'static str {
     match problem {
         Problem::Corrupt => "what it has saved is damaged",
+        Problem::Unproven => "whole contents lie in its flash, but nothing proves that their save was complete",
         Problem::Other => "what it has saved is of another network, optimiser, read-out, or version of the format",
         _ => "its flash reports an error",
     }
