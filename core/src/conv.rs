@@ -28,7 +28,7 @@ const NARROW: usize = 4;
 /// * `argmax`: positions of the maxima, as long as `output`, or empty (inference).
 /// * `scratch`: [`FILTERS_AT_A_TIME`] maps before the max-pool, or empty without one.
 ///
-/// Returns whether every value before the activation was finite. Each weight takes part in some of them
+/// Returns whether every value before the activation was finite; where not, all of `output` is NaN. Each weight takes part in some of them
 /// even where its input is zero, so this also says that the weights are finite (but for weights that only
 /// ever meet padding).
 pub fn forward(
@@ -68,7 +68,11 @@ pub fn forward(
         pool::max_pool(first_map, width, window, first_out, out_width, first_positions);
         pool::max_pool(second_map, width, window, second_out, out_width, second_positions);
     }
-    probe == 0.0
+    let finite = probe == 0.0;
+    if !finite {
+        output.fill(f32::NAN);
+    }
+    finite
 }
 
 /// Two filters `[in, kh, kw]` and their biases.
@@ -157,18 +161,12 @@ impl Pair<'_> {
         let mut probe = 0.0;
         for ((out, sums), bias) in [first, second].into_iter().zip(sums).zip(self.bias) {
             let sums = sums.map(|sum| sum + bias);
-            let values = if relu { sums.map(rectified) } else { sums };
-            match out.first_chunk_mut::<P>() {
-                Some(out) => {
-                    *out = values;
-                    probe += zero_if_finite(&sums);
-                }
-                // On a map narrower than the tile, the rest of the tile is of no output, and must not count.
-                None => {
-                    probe += zero_if_finite(sums.get(..out.len()).unwrap_or_default());
-                    out.iter_mut().zip(values).for_each(|(out, value)| *out = value);
-                }
-            }
+            let Some(out) = out.first_chunk_mut::<P>() else {
+                probe += narrow(&sums, relu, out);
+                continue;
+            };
+            probe += zero_if_finite(&sums);
+            *out = if relu { sums.map(rectified) } else { sums };
         }
         probe
     }
@@ -261,9 +259,23 @@ impl Pair<'_> {
     }
 }
 
-/// `max(value, 0)`, and 0 for every NaN: which sign a NaN has differs from platform to platform, so none may count.
+/// Puts the first sums of a tile into a map that is narrower than it. What is left of the tile belongs to no output and
+/// counts for nothing. Returns as [`Pair::forward`].
+#[inline(never)]
+fn narrow(sums: &[f32], relu: bool, out: &mut [f32]) -> f32 {
+    let mut probe = 0.0;
+    for (out, sum) in out.iter_mut().zip(sums) {
+        *out = if relu { rectified(*sum) } else { *sum };
+        probe += sum * 0.0;
+    }
+    probe
+}
+
+/// `max(value, 0)` by its bits, which takes no comparison. A NaN's sign would decide, and that differs from platform to
+/// platform: [`forward`] leaves nothing of it.
 fn rectified(value: f32) -> f32 {
-    if value > 0.0 { value } else { 0.0 }
+    let bits = value.to_bits();
+    f32::from_bits(bits & !((bits.cast_signed() >> 31).cast_unsigned()))
 }
 
 /// Adds one kernel row of both filters to a tile.

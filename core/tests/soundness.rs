@@ -94,14 +94,16 @@ fn neither_the_sign_of_a_nan_nor_an_infinity_behind_a_relu_lets_the_layer_above_
 }
 
 #[test]
-fn a_relu_makes_the_same_of_every_nan() {
+fn the_kernel_makes_the_same_of_every_nan_and_infinity() {
     let view = TINY.view();
     let layer = view.layer(0).unwrap();
-    for bits in [0x7fc0_0000, 0xffc0_0000, 0x7f80_0001, 0xff80_0001, 0xffff_ffff, 0x7fff_ffff_u32] {
+    for bits in
+        [0x7fc0_0000, 0xffc0_0000, 0x7f80_0001, 0xff80_0001, 0xffff_ffff, 0x7fff_ffff, 0x7f80_0000, 0xff80_0000_u32]
+    {
         let mut output = [9.0];
         let bad = f32::from_bits(bits);
         assert!(!conv::forward(&layer, &[bad, 1.0], &[0.0], &[1.0, 1.0], &mut output, &mut [], &mut []));
-        assert_eq!(output[0].to_bits(), 0, "{bits:x}");
+        assert_eq!(output[0].to_bits(), f32::NAN.to_bits(), "{bits:x}");
     }
 }
 
