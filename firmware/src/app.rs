@@ -136,8 +136,10 @@ impl Device<'_> {
                 Err(problem) => Answer::Problem(problem),
             },
             Command::Rollback => {
-                self.waiting = false;
-                done(self.saving.load(machine, board).map(|_| ()))
+                let loaded = self.saving.load(machine, board);
+                // A save that is due stays due where nothing was loaded.
+                self.waiting &= loaded.is_err();
+                done(loaded.map(|_| ()))
             }
             Command::Sensor(on) => {
                 self.sensing = on;
