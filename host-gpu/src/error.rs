@@ -152,6 +152,12 @@ pub enum Error {
         /// Epoch, from 0.
         epoch: u64,
     },
+    /// The weights of a probe have left the numbers.
+    #[error("the probe has diverged: tensor {tensor} is not finite, nothing is kept; train with a smaller probe.lr")]
+    ProbeDiverged {
+        /// Name of the tensor.
+        tensor: String,
+    },
     /// Parameters have left the numbers.
     #[error("tensor {tensor} is not finite after step {step}: training has diverged; try a smaller learning rate")]
     NotFinite {
@@ -171,7 +177,7 @@ impl Error {
     /// 1 where the input was right but the work failed, 2 where the input was wrong, 130 after a signal.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Diverged { .. } | Self::NotFinite { .. } | Self::Device { .. } => 1,
+            Self::Diverged { .. } | Self::NotFinite { .. } | Self::ProbeDiverged { .. } | Self::Device { .. } => 1,
             Self::Optimum(_) => 1,
             Self::Gpu(GpuError::Memory { .. } | GpuError::Failed { .. }) => 1,
             Self::Stopped => 130,

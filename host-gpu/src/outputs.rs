@@ -7,7 +7,7 @@ use crate::alignment::ALIGNMENT;
 use crate::error::Error;
 use crate::events::EVENTS;
 use crate::files::check_writable;
-use crate::probe::FILES as OF_PROBE;
+use crate::probe;
 use crate::run::{CHECKPOINT, CONFIG, METRICS};
 use crate::run_info::{FAILURE, RUN};
 use std::ffi::OsString;
@@ -35,7 +35,7 @@ pub struct Mark {
     pub what: &'static str,
     /// The first bytes.
     pub start: &'static [u8],
-    /// A text behind them.
+    /// A text behind them; of safetensors files, which begin with a length, the text at byte 8.
     pub within: &'static [u8],
 }
 
@@ -98,7 +98,12 @@ impl Mark {
         let mut head = Vec::new();
         let read = File::open(path).and_then(|file| file.take(HEAD).read_to_end(&mut head));
         read.map_err(Error::file("read", path))?;
-        let within = self.within.is_empty() || head.windows(self.within.len()).any(|part| part == self.within);
+        let within = match (self.start, self.within) {
+            (_, b"") => true,
+            // Anywhere else it may be of a file that is packed into this one.
+            (b"", within) => head.get(8..).is_some_and(|rest| rest.starts_with(within)),
+            (_, within) => head.windows(within.len()).any(|part| part == within),
+        };
         Ok(head.is_empty() || (self != Self::NONE && head.starts_with(self.start) && within))
     }
 }
@@ -131,11 +136,6 @@ impl Guard {
         self.keep(paths)
     }
 
-    /// Whether a file that clapp did not write may be replaced.
-    pub fn is_forced(&self) -> bool {
-        self.force
-    }
-
     /// Refuses to write `path`, as `option` asks, over an input, a file of a run, or a file without the mark.
     ///
     /// # Errors
@@ -159,7 +159,11 @@ impl Guard {
         let is_ours = is_there && mark.is_on(path)?;
         let is_input = self.kept.iter().any(|kept| same(kept, path));
         if is_input || (is_there && !is_ours && self.kept.iter().any(|kept| kept.is_dir() && is_below(kept, path))) {
-            return refused(option, path, "is what is to be read, or another output; name another file for the result");
+            return refused(
+                option,
+                path,
+                "is an input or another output of this command; name another file for the result",
+            );
         }
         if !may_be_of_run && is_of_run(path) {
             return refused(option, path, "is a file of a run; name another file");
@@ -193,7 +197,7 @@ impl Guard {
             return refused(option, folder, "is not a folder; name a folder, which may be a new one");
         }
         if self.kept.iter().any(|kept| same(kept, folder)) {
-            return refused(option, folder, "is what is to be read; name another folder");
+            return refused(option, folder, "is an input; name another folder");
         }
         Ok(())
     }
@@ -266,7 +270,11 @@ impl OutputFile {
     pub fn check_held(&self, option: &str, guard: &Guard) -> Result<&Path, Error> {
         let Self(path) = self;
         if guard.keeps(path) || is_of_run(path) {
-            return refused(option, path, "is what is to be read, or a file of a run; name another file");
+            return refused(
+                option,
+                path,
+                "is an input, another output of this command, or a file of a run; name another file",
+            );
         }
         Ok(path)
     }
@@ -313,7 +321,13 @@ impl fmt::Display for OutputFolder {
 
 /// The files of a run that is in a folder, for [`Guard::keep`]: they may have other names.
 pub fn files_of_run(folder: &Path) -> Vec<PathBuf> {
-    OF_RUN.iter().chain(&OF_PROBE).map(|name| folder.join(name)).filter(|path| path.is_file()).collect()
+    OF_RUN
+        .map(String::from)
+        .into_iter()
+        .chain(probe::files())
+        .map(|name| folder.join(name))
+        .filter(|path| path.is_file())
+        .collect()
 }
 
 /// The error of an output.
@@ -326,7 +340,8 @@ pub fn is_of_run(path: &Path) -> bool {
     let path = resolved(path);
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let folder = path.parent().unwrap_or(Path::new("."));
-    let has_name = OF_RUN.iter().chain(&OF_PROBE).any(|of_run| name == *of_run) || name.starts_with(EVENTS);
+    let has_name =
+        OF_RUN.contains(&name.as_str()) || probe::files().any(|of_probe| name == of_probe) || name.starts_with(EVENTS);
     has_name && [CHECKPOINT, RUN].iter().any(|name| folder.join(name).is_file())
 }
 

@@ -403,7 +403,9 @@ impl Run<'_> {
         // In this order, a run that is killed in between never leaves a configuration, or results, beside another's
         // checkpoint.
         let files = [CONFIG, RUN, FAILURE, ALIGNMENT];
-        let is_old = |name: &str| files.contains(&name) || probe::FILES.contains(&name) || name.starts_with(EVENTS);
+        let is_old = |name: &str| {
+            files.contains(&name) || probe::files().any(|of_probe| name == of_probe) || name.starts_with(EVENTS)
+        };
         remove_files(self.folder, is_old)?;
         self.save(trainer, path, 0, &state, &Metrics::default())?;
         self.write_config()?;

@@ -200,7 +200,7 @@ fn what_does_not_fit_is_refused_and_named() {
     refuses(path, &image, &["image.bin", "exists already", "--overwrite"]);
     succeeds(path, &[&image[..], &["--overwrite"]].concat());
     let itself = ["export", "run", "-o", "run/checkpoint.safetensors", "--overwrite"];
-    refuses(path, &itself, &["run/checkpoint.safetensors", "is what is to be read"]);
+    refuses(path, &itself, &["run/checkpoint.safetensors", "is an input"]);
     refuses(path, &["export", "run", "--network", "global.toml"], &["global.toml", "no device can learn by it"]);
     refuses(path, &["export", "run", "--network", "nowhere"], &["nowhere", "neither a file", "cifar10"]);
     refuses(path, &["export", "nowhere.safetensors"], &["nowhere.safetensors", "cannot read"]);
@@ -224,7 +224,7 @@ fn what_does_not_fit_is_refused_and_named() {
     let long = ["import", "image.bin", "--network", "run", "-o", "new.safetensors", "--slot-length", "512"];
     refuses(path, &long, &["image.bin", "more than two slots of 512"]);
     let there = ["import", "image.bin", "--network", "run", "-o", "run/checkpoint.safetensors"];
-    refuses(path, &there, &["run/checkpoint.safetensors", "is what is to be read"]);
+    refuses(path, &there, &["run/checkpoint.safetensors", "is an input"]);
     succeeds(path, &["import", "image.bin", "--network", "run", "-o", "new.safetensors"]);
     let there = ["import", "image.bin", "--network", "run", "-o", "new.safetensors"];
     refuses(path, &there, &["new.safetensors", "exists already", "--overwrite"]);

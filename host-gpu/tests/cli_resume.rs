@@ -62,6 +62,10 @@ fn a_finished_run_says_so_and_more_epochs_go_on() {
         let text = succeeds(place.path(), arguments);
         assert!(text.contains("finished already") && text.contains("2 epochs"), "{text}");
     }
+    // Nor a folder that is free.
+    let lock = clapp_host_gpu::files::lock_folder(&place.path().join("run")).expect("a lock");
+    assert!(succeeds(place.path(), &RESUME).contains("finished already"));
+    drop(lock);
     assert!(bytes(place.path()) == first);
     succeeds(place.path(), &["train", "--config", "tiny.toml", "--data", "data", "--out", "long", "--epochs", "4"]);
     succeeds(place.path(), &with(&RESUME, &["--epochs", "3"]));

@@ -262,6 +262,10 @@ fn a_slurm_script_trains_in_each_task_the_run_of_its_index() {
             assert!(script.contains(&format!("#SBATCH {}={value}\n", option.replace("slurm-", ""))), "{script}");
         }
     }
+    // All runs are tested on the same images.
+    succeeds(place.path(), &[&fixed[..], &["--slurm", "other.sh", "--split", "0.8", "--seeds", "1-3"]].concat());
+    let config = fs::read_to_string(place.path().join(out).join("sweep.toml")).expect("a file");
+    assert!(config.contains("\nsplit-seed = 3\n"), "{config}");
     let said = succeeds(place.path(), &[&fixed[..], &AXES, &slurm, &rest].concat());
     assert!(said.contains("my job.sh (4 tasks)"), "{said}");
     let script = fs::read_to_string(place.path().join("my job.sh")).expect("a script");

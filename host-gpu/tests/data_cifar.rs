@@ -7,7 +7,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clapp_core::shape::Shape;
-use clapp_host_gpu::data::{self, DataError, cifar};
+use clapp_host_gpu::data::{self, DataError, Dataset, Opening, cifar};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use proptest::prelude::*;
@@ -155,6 +155,11 @@ fn without(names: &[&str]) -> Vec<(String, Vec<u8>)> {
     files().into_iter().filter(|(name, _)| !names.contains(&name.as_str())).collect()
 }
 
+/// Opens what is there of a set.
+fn open_part(path: &Path) -> Result<Dataset, DataError> {
+    data::open_as(path, Opening { want: cifar::Want::Part, ..Opening::default() })
+}
+
 #[test]
 fn a_part_of_the_set_is_read_where_that_is_asked_for() {
     let gone = ["data_batch_2.bin", "data_batch_4.bin", "data_batch_5.bin"];
@@ -171,7 +176,7 @@ fn a_part_of_the_set_is_read_where_that_is_asked_for() {
     }
     writer.finish().unwrap();
     for path in [&folder, &archive, &zip] {
-        let set = data::open_part(path, None).unwrap();
+        let set = open_part(path).unwrap();
         assert_eq!((set.name.as_str(), set.set()), ("cifar10 batches 1,3", "cifar10"));
         assert_eq!(set.train.labels(), [0, 1, 2, 6, 7, 8]);
         assert_eq!(set.train.image(5).unwrap(), &batch(8, 1)[1..]);
@@ -182,8 +187,8 @@ fn a_part_of_the_set_is_read_where_that_is_asked_for() {
     }
     // A whole set is no part.
     write_folder(&folder, &files());
-    check(&data::open_part(&folder, None).unwrap());
-    assert_eq!(data::open_part(&folder, None).unwrap().name, "cifar10");
+    check(&open_part(&folder).unwrap());
+    assert_eq!(open_part(&folder).unwrap().name, "cifar10");
 }
 
 #[test]
@@ -191,7 +196,7 @@ fn a_part_needs_the_test_batch_a_training_batch_and_batches_of_one_length() {
     let said = |files: &[(String, Vec<u8>)]| {
         let place = tempfile::tempdir().unwrap();
         write_folder(place.path(), files);
-        data::open_part(place.path(), None).unwrap_err().to_string()
+        open_part(place.path()).unwrap_err().to_string()
     };
     assert_all_in(&said(&without(&["test_batch.bin"])), &["lacks test_batch.bin", cifar::WHERE]);
     let only_test: Vec<_> = files().into_iter().filter(|(name, _)| name == "test_batch.bin").collect();

@@ -194,6 +194,16 @@ fn runs_that_differ_in_the_seed_only_have_a_mean_and_a_deviation() {
     let table = between(&page, "data-table=\"seeds\"", "</table>")[0];
     assert!(table.contains("20.71 % ± 0.33"), "{table}");
     assert!(!place.page(&["a", "wide"]).contains("data-table=\"seeds\""));
+    // So are other test images of a set that is divided.
+    for (seeds, grouped) in [([1, 2], false), ([2, 2], true)] {
+        for (name, seed) in ["a", "b"].into_iter().zip(seeds) {
+            let path = place.run(name, &Made { seed: 1 + u64::from(name == "b"), ..Made::default() }).join("run.json");
+            let text = fs::read_to_string(&path).expect("text");
+            let division = format!("\"test_images\": 10, \"split\": 0.8, \"split_seed\": {seed}");
+            fs::write(&path, text.replace("\"test_images\": 10", &division)).expect("a file");
+        }
+        assert_eq!(place.page(&["a", "b"]).contains("data-table=\"seeds\""), grouped, "{seeds:?}");
+    }
 }
 
 #[test]

@@ -61,9 +61,13 @@ pub struct CacheArguments {
     /// rest, by the names of the files: the same files on every machine. A run keeps it for its evaluation.
     #[arg(long, value_name = "SHARE")]
     pub split: Option<f64>,
-    /// Seed of --split [default: the run's seed].
+    /// Seed of --split [default: the run's seed; the configuration's for all runs of a sweep; 2 in data check, device
+    /// and paper].
     #[arg(long, value_name = "SEED")]
     pub split_seed: Option<u64>,
+    /// Whether the split is of a run's configuration, and not of the command line.
+    #[arg(skip)]
+    split_of_run: bool,
 }
 
 impl CacheArguments {
@@ -94,6 +98,11 @@ impl CacheArguments {
         config.skip_bad |= self.skip_bad;
     }
 
+    /// What an error about the division names: the option where it is given, else the configuration.
+    pub fn origin<'a>(&self, configuration: &'a str) -> &'a str {
+        if self.split.is_some() || self.split_seed.is_some() { "--split" } else { configuration }
+    }
+
     /// The arguments for images of a run of `config`: its own division of a set holds.
     ///
     /// # Errors
@@ -101,7 +110,7 @@ impl CacheArguments {
     pub fn of_run(&self, config: &Config) -> Result<Self, Error> {
         let mut own = config.clone();
         self.configure(&mut own);
-        check_division(own.split, own.split_seed, "arguments")?;
+        check_division(own.split, own.split_seed, self.origin(&config.name))?;
         let seed = own.split_seed.unwrap_or(config.seed);
         if let Some(split) = config.split {
             let known = (split, config.split_seed.unwrap_or(config.seed));
@@ -120,12 +129,14 @@ impl CacheArguments {
             skip_bad: own.skip_bad,
             split: own.split,
             split_seed: own.split.map(|_| seed),
+            split_of_run: self.split.is_none() && own.split.is_some(),
         })
     }
 
     fn opening(&self, once: bool) -> Result<Opening<'_>, Error> {
-        check_division(self.split, self.split_seed, "arguments")?;
-        let holdout = self.split.map(|share| Holdout { share, seed: self.split_seed.unwrap_or(SEED) });
+        check_division(self.split, self.split_seed, "--split")?;
+        let holdout =
+            self.split.map(|share| Holdout { share, seed: self.split_seed.unwrap_or(SEED), of_run: self.split_of_run });
         let want = if self.partial { Want::Part } else { Want::Whole };
         Ok(Opening { cache: self.folder()?, once, want, holdout })
     }
@@ -224,7 +235,7 @@ pub fn run(arguments: &DataArguments) -> Result<u8, Error> {
         write_atomically(path, &contact_sheet(&data, &views(&data), SEED)?)?;
         say(format!("wrote {}", path.display()))?;
     }
-    let warnings = data.left_out.iter().filter(|entry| entry.lost).count() + data.warnings().len();
+    let warnings = data.left_out.warnings() + data.warnings().len();
     if warnings == 0 {
         say(match data.skipped.len() {
             0 => "ok".into(),

@@ -69,6 +69,14 @@ pub(crate) fn read_file(path: &Path, channels: usize, pixels: &mut Vec<u8>) -> R
 /// # Errors
 /// [`Error::Config`] with all files that are no usable images: the first ten by name, and how many there are.
 pub(crate) fn frames(files: &[PathBuf], inputs: &Inputs) -> Result<Vec<f32>, Error> {
+    frames_or_bad(files, inputs).map_err(|bad| unusable(&bad, files.len()))
+}
+
+/// As [`frames`].
+///
+/// # Errors
+/// A line for each file that is no usable image.
+pub(crate) fn frames_or_bad(files: &[PathBuf], inputs: &Inputs) -> Result<Vec<f32>, Vec<String>> {
     let len = inputs.shape.len();
     let mut x = vec![0.0; files.len() * len];
     let read = |(x, file): (&mut [f32], &PathBuf)| -> Result<(), String> {
@@ -77,13 +85,15 @@ pub(crate) fn frames(files: &[PathBuf], inputs: &Inputs) -> Result<Vec<f32>, Err
         inputs.prepare(&mut pixels, shape, x).map_err(|error| format!("{}: {error}", file.display()))
     };
     let bad: Vec<String> = x.par_chunks_exact_mut(len).zip(files).filter_map(|frame| read(frame).err()).collect();
-    if bad.is_empty() {
-        return Ok(x);
-    }
+    if bad.is_empty() { Ok(x) } else { Err(bad) }
+}
+
+/// The error of `bad` files out of so many: the first ten, and how many more there are.
+pub(crate) fn unusable(bad: &[String], files: usize) -> Error {
     let more = bad.len().saturating_sub(NAMED);
     let more = if more > 0 { format!("; and {more} more") } else { String::new() };
-    Err(Error::Config {
-        origin: format!("{} of {} images cannot be used", bad.len(), files.len()),
+    Error::Config {
+        origin: format!("{} of {files} images cannot be used", bad.len()),
         message: bad[..bad.len().min(NAMED)].join("; ") + &more,
-    })
+    }
 }

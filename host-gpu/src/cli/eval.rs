@@ -149,11 +149,16 @@ pub fn run(arguments: &EvalArguments) -> Result<u8, Error> {
     say(format!("{}, {} epochs, on {}", config.rule.name(), checkpoint.epoch, data.source))?;
     say(table(&report, &data.classes))?;
     let stopped = report.is_stopped();
-    if stopped && is_finished(path, checkpoint.epoch) {
+    let dimensions: Vec<usize> = pooled.layers().iter().map(|layer| layer.pooled.len()).collect();
+    let is_better = || {
+        let of_encoder = |old: ProbeWeights| old.encoder_checksum == checkpoint.checksum;
+        is_finished(path, checkpoint.epoch, report.epochs)
+            && ProbeWeights::read(&weights, &dimensions).is_ok_and(of_encoder)
+    };
+    if stopped && is_better() {
         say(format!("stopped; {} holds a finished probe of this encoder and stays", path.display()))?;
         return Ok(INTERRUPTED);
     }
-    let dimensions: Vec<usize> = pooled.layers().iter().map(|layer| layer.pooled.len()).collect();
     let kept = report.protocol.clone().map(|protocol| ProbeWeights {
         encoder_epochs: checkpoint.epoch,
         encoder_checksum: checkpoint.checksum.clone(),
@@ -200,9 +205,11 @@ fn transform(arguments: &EvalArguments, configured: TestTransform, crop: usize) 
     Ok(transform)
 }
 
-/// Whether a finished probe of the encoder after so many epochs lies there.
-fn is_finished(path: &Path, encoder_epochs: u64) -> bool {
-    ProbeRecord::read(path).is_ok_and(|record| record.encoder_epochs == encoder_epochs && !record.report.is_stopped())
+/// Whether a finished probe of no fewer epochs than `epochs`, of an encoder after `encoder_epochs`, lies there.
+fn is_finished(path: &Path, encoder_epochs: u64, epochs: u64) -> bool {
+    ProbeRecord::read(path).is_ok_and(|ProbeRecord { encoder_epochs: of, report, .. }| {
+        of == encoder_epochs && report.epochs >= epochs && !report.is_stopped()
+    })
 }
 
 /// What the estimates at the beginning are made of.

@@ -14,18 +14,14 @@ use crate::error::Error;
 use crate::files::{write_atomically, write_with};
 use crate::npy;
 use crate::outputs::{Force, Guard, Mark, OutputFile};
-use crate::probe::Inputs;
+use crate::probe::{Inputs, ROWS, frames_of};
 use crate::tensor_file::{Item, write_header_of};
 use clap::{Args, ValueEnum};
 use indicatif::ProgressBar;
-use rayon::prelude::*;
 use serde::Serialize;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-
-/// Images whose features are computed at a time.
-const ROWS: usize = 64;
 
 /// A part of a data set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -332,15 +328,7 @@ impl Source<'_> {
         match (self, images) {
             (Self::Files(files), [first, ..]) => frames(&files[*first..first + images.len()], inputs),
             (Self::Files(_), []) => Ok(Vec::new()),
-            (Self::Split(split), _) => {
-                let len = inputs.shape.len();
-                let mut x = vec![0.0; images.len() * len];
-                x.par_chunks_exact_mut(len).zip(images).try_for_each_init(Vec::new, |pixels, (x, image)| {
-                    let shape = split.read(*image, pixels)?;
-                    inputs.prepare(pixels, shape, x)
-                })?;
-                Ok(x)
-            }
+            (Self::Split(split), _) => frames_of(split, inputs, images),
         }
     }
 }

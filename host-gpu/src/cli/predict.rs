@@ -1,18 +1,15 @@
 //! `clapp predict`: the likeliest classes of image files, by an encoder and the probe that `clapp eval` made of it.
 
 use super::computes::BackendArguments;
-use super::encoder::{dimensions, encoder, frames};
+use super::encoder::{dimensions, encoder, frames_or_bad, unusable};
 use super::eval::checkpoint_file;
 use super::output::say;
 use crate::checkpoint::Checkpoint;
 use crate::error::Error;
-use crate::probe::{Inputs, Kind, ProbeWeights, Protocol, beside, beside_record};
+use crate::probe::{Inputs, Kind, ProbeWeights, Protocol, ROWS, beside, beside_record};
 use clap::Args;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
-
-/// Images whose features are computed at a time.
-const ROWS: usize = 64;
 
 /// Arguments of `clapp predict`.
 #[derive(Debug, Args)]
@@ -82,17 +79,28 @@ pub fn run(arguments: &PredictArguments) -> Result<u8, Error> {
         return Err(Error::Config { origin: "--layer".into(), message });
     };
     let inputs = Inputs::of_run(&checkpoint.config, weights.protocol.transform());
-    let x = frames(&arguments.images, &inputs)?;
     let mut encoder = encoder(arguments.backend, &checkpoint)?;
-    let mut images = Vec::new();
-    for (files, x) in arguments.images.chunks(ROWS).zip(x.chunks(ROWS * inputs.shape.len())) {
+    let (mut images, mut bad) = (Vec::new(), Vec::new());
+    for files in arguments.images.chunks(ROWS) {
+        let x = match frames_or_bad(files, &inputs) {
+            // The others are read to the end, for the message.
+            Ok(_) if !bad.is_empty() => continue,
+            Ok(x) => x,
+            Err(more) => {
+                bad.extend(more);
+                continue;
+            }
+        };
         let rows: Vec<usize> = (0..files.len()).collect();
-        let features = encoder(x, rows.len()).rows(head.layers(), &rows);
+        let features = encoder(&x, rows.len()).rows(head.layers(), &rows);
         let logits = head.logits(&features, rows.len());
         for (file, logits) in files.iter().zip(logits.chunks_exact(weights.class_names.len())) {
             let classes = likeliest(logits, &weights.class_names, usize::from(arguments.top));
             images.push(Prediction { image: file.to_string_lossy().into_owned(), classes });
         }
+    }
+    if !bad.is_empty() {
+        return Err(unusable(&bad, arguments.images.len()));
     }
     if arguments.json {
         let probe = path.display().to_string();

@@ -81,7 +81,11 @@ pub fn run(arguments: &SweepArguments) -> Result<u8, Error> {
     base.probe.epochs = arguments.probe_epochs.unwrap_or(base.probe.epochs);
     base.data = if arguments.data.is_some() { DataSource::Files } else { base.data };
     arguments.cache.configure(&mut base);
-    base.check(&arguments.configuration.origin())?;
+    // One division for all seeds: else their accuracies would be of different test images.
+    if base.split.is_some() {
+        base.split_seed.get_or_insert(base.seed);
+    }
+    base.check(arguments.cache.origin(&arguments.configuration.origin()))?;
     let seeds = arguments.seeds.iter().cloned().flatten().collect();
     let axes = Axes { rules: arguments.rules.clone(), widths: arguments.widths.clone(), seeds };
     let cells = axes.cells(&base)?;

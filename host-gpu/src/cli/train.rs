@@ -248,7 +248,8 @@ fn run_on(arguments: &TrainArguments, ranks: &Ranks) -> Result<u8, Error> {
     let (mut config, out) = ranks.agree(configuration(arguments))?;
     config.data = if arguments.data.is_some() { DataSource::Files } else { config.data };
     arguments.cache.configure(&mut config);
-    ranks.agree(check_division(config.split, config.split_seed, &arguments.configuration.origin()))?;
+    let origin = arguments.configuration.origin();
+    ranks.agree(check_division(config.split, config.split_seed, arguments.cache.origin(&origin)))?;
     if arguments.print_config {
         say(printed(&config)?.trim_end().into())?;
         return Ok(0);
@@ -256,8 +257,8 @@ fn run_on(arguments: &TrainArguments, ranks: &Ranks) -> Result<u8, Error> {
     let path = out.join(CHECKPOINT);
     ranks.agree(arguments.backend.check())?;
     let begin = ranks.agree(begin(arguments, &config, &out))?;
-    // Found out now rather than after the images have been read.
-    ranks.agree(if ranks.is_root() { check_free(&out) } else { Ok(()) })?;
+    // Found out now rather than after the images have been read; a run that is done needs no free folder.
+    ranks.agree(if ranks.is_root() && begin.is_some() { check_free(&out) } else { Ok(()) })?;
     let text = config.to_toml()?;
     ranks.same("the configuration", |hasher| hasher.write(text.as_bytes()))?;
     ranks.same("what lies in the folder of the run", |hasher| begin.hash(hasher))?;
@@ -288,7 +289,6 @@ fn run_on(arguments: &TrainArguments, ranks: &Ranks) -> Result<u8, Error> {
     // An archive is unpacked once, for all.
     let data = ranks.first(|| open_data(arguments.data.as_deref(), &arguments.cache, &config))?;
     // What would make the run impossible to evaluate is found out now, not after days of training.
-    let origin = arguments.configuration.origin();
     let labelled = config.images.map_or_else(|| data.train.clone(), |count| data.train.take(count));
     let check = || evaluable::check(Work::Training, &data, &labelled, &config, config.probe.test, &origin);
     for text in ranks.agree(check())?.iter().filter(|_| ranks.is_root()) {
@@ -515,7 +515,7 @@ fn check_inputs(arguments: &TrainArguments, out: &Path) -> Result<(), Error> {
         None => Ok(()),
         Some(path) => Err(Error::Run {
             path,
-            message: "is what is to be read, and a run would write over it; name another folder with --out".into(),
+            message: "is an input, and the run would write over it; name another folder with --out".into(),
         }),
     }
 }
@@ -526,7 +526,8 @@ fn check_empty(out: &Path) -> Result<(), Error> {
     let has_rows = |path: &Path| std::fs::read_to_string(path).map_or(path.exists(), |text| text.lines().count() > 1);
     let files = [CONFIG, RUN, ALIGNMENT]
         .into_iter()
-        .chain(probe::FILES)
+        .map(String::from)
+        .chain(probe::files())
         .map(|name| out.join(name))
         .filter(|path| path.exists());
     let metrics = Some(out.join(METRICS)).filter(|path| has_rows(path));
@@ -534,8 +535,8 @@ fn check_empty(out: &Path) -> Result<(), Error> {
         None => Ok(()),
         Some(path) => Err(Error::Run {
             path,
-            message: "exists already, without a run of clapp, and a run would write over it; name another folder with \
-                      --out, or replace it with --force"
+            message: "exists already, without a checkpoint, and a run would write over it; name another folder with \
+                      --out, or begin anew with --overwrite (with --force where clapp did not write these files)"
                 .into(),
         }),
     }

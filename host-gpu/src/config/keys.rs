@@ -187,7 +187,7 @@ pub const KEYS: &[Key] = &[
     must(
         "optimizer.kind",
         Form::OneOf(&["sgd", "adamw", "lars"]),
-        "optimiser of all tensors; another kind keeps the keys that it has, too",
+        "optimiser of all tensors; if it changes, the keys that the new kind also has keep their values",
     ),
     must("optimizer.lr", Form::Above(0.0, ANY), "learning rate"),
     may("optimizer.momentum", Form::BelowOne, "0 (sgd), 0.9 (lars)", "momentum (sgd, lars)"),
@@ -319,12 +319,12 @@ pub fn page() -> String {
          `clapp config` prints this page; docs/config.md is kept the same by a test.\n\n\
          A configuration is a TOML file for `--config`. It is complete, or it names a preset, whose keys it replaces:\n\n\
          ```toml\npreset = \"cifar10\"\nepochs = 20\n\n[optimizer]\nlr = 0.001\n```\n\n\
-         `--preset NAME --config FILE` does the same without the first line. `--set KEY=VALUE` replaces one key more, as in \
-         `--set optimizer.lr=0.001 --set 'negatives={{ uniform = 4 }}' --set blocks[2].channels=64`. Options such as `--rule` \
-         and `--width` come before `--set`, and after the file. `clapp train --preset NAME --print-config` prints the complete \
+         `--preset NAME --config FILE` does the same without the first line. `--set KEY=VALUE` replaces one key, as in \
+         `--set optimizer.lr=0.001 --set 'negatives={{ uniform = 4 }}' --set blocks[2].channels=64`. clapp applies the \
+         file first, then options such as `--rule` and `--width`, then `--set`. `clapp train --preset NAME --print-config` prints the complete \
          configuration, for `--config`.\n\n\
-         Tables are merged key by key. Lists are replaced as a whole, `[[blocks]]` too. Another `optimizer.kind` keeps the keys \
-         that it has, too. Another `rule` over a preset changes the optimiser as `--rule` does.\n\n\
+         Tables are merged key by key. Lists are replaced as a whole, `[[blocks]]` too. If `optimizer.kind` \
+         changes, the keys that the new kind also has keep their values. Another `rule` over a preset changes the optimiser as `--rule` does.\n\n\
          Presets: {}.\n\n\
          | key | takes | default | meaning |\n| --- | --- | --- | --- |\n",
         PRESETS.map(|name| format!("`{name}`")).join(", ")

@@ -74,13 +74,8 @@ pub(super) fn read(
             (train, val, vec![prefix], format!("; {holdout}"))
         }
         Layout::Parts { prefix, train, test } => {
-            if holdout.is_some() {
-                return Err(DataError::Malformed {
-                    file: shown(&prefix),
-                    found: format!("images to test on in {test}, and --split"),
-                    expected: "--split for class folders without train and val only".into(),
-                    hint: WHERE.into(),
-                });
+            if let Some(holdout) = holdout {
+                return Err(holdout.refused(shown(&prefix), &format!("images to test on in {test}"), WHERE));
             }
             let used = [&train, &test].map(|part| format!("{prefix}{part}/"));
             let learnt = groups(&mut store, &used[0], true)?;

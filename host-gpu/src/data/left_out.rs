@@ -73,9 +73,9 @@ impl LeftOuts {
         self.0.is_empty()
     }
 
-    /// Whether images may be lost.
-    pub fn loses_images(&self) -> bool {
-        self.0.iter().any(|entry| entry.lost)
+    /// Reasons for which images may be lost.
+    pub fn warnings(&self) -> usize {
+        self.0.iter().filter(|entry| entry.lost).count()
     }
 }
 

@@ -39,7 +39,7 @@ pub use checked::{Bad, Checked};
 pub use encoded::Seen;
 pub use error::DataError;
 pub use left_out::{LeftOut, LeftOuts, some_of};
-pub use open::{Opening, open, open_as, open_once, open_part, open_with};
+pub use open::{Opening, open, open_as, open_with};
 pub use picture::read_image;
 pub use sheet::contact_sheet;
 pub use split::Split;
@@ -79,6 +79,24 @@ pub struct Holdout {
     pub share: f64,
     /// With the names of the files, it decides which.
     pub seed: u64,
+    /// Whether a run's configuration asks for it, and not the command line.
+    pub of_run: bool,
+}
+
+impl Holdout {
+    /// The error of a set that has a part to test on.
+    fn refused(self, file: String, found: &str, hint: &str) -> DataError {
+        let (given, what) = match self.of_run {
+            true => (format!("a split of {} in the run's configuration", self.share), "such a split"),
+            false => ("--split".to_owned(), "--split"),
+        };
+        DataError::Malformed {
+            file,
+            found: format!("{found}, and {given}"),
+            expected: format!("{what} for class folders without train and val only"),
+            hint: hint.into(),
+        }
+    }
 }
 
 impl std::fmt::Display for Holdout {

@@ -56,38 +56,19 @@ pub fn open_with(path: &Path, cache: Option<&Path>) -> Result<Dataset, DataError
     open_as(path, Opening { cache, ..Opening::default() })
 }
 
-/// As [`open_with`], but of CIFAR-10 the test batch and the training batches that are there are enough. The set's name
-/// then lists them. Other sets must be whole, as ever.
-///
-/// # Errors
-/// As [`open_with`].
-pub fn open_part(path: &Path, cache: Option<&Path>) -> Result<Dataset, DataError> {
-    open_as(path, Opening { cache, want: Want::Part, ..Opening::default() })
-}
-
-/// As [`open_with`], but where an archive has to be unpacked, and no copy is there yet, none is left behind.
-///
-/// # Errors
-/// As [`open_with`].
-pub fn open_once(path: &Path) -> Result<Dataset, DataError> {
-    open_as(path, Opening { once: true, ..Opening::default() })
-}
-
 /// As [`open_with`], as `opening` says. A set that has a part to test on, and a [`Holdout`] for it, are refused together.
 ///
 /// # Errors
 /// As [`open_with`].
 pub fn open_as(path: &Path, opening: Opening<'_>) -> Result<Dataset, DataError> {
     let set = open_any(path, opening)?;
-    if opening.holdout.is_some() && set.set() != "class-folders" {
-        return Err(DataError::Malformed {
-            file: path.display().to_string(),
-            found: format!("{}, which has images to test on, and --split", set.name),
-            expected: "--split for class folders without train and val only".into(),
-            hint: String::new(),
-        });
+    match opening.holdout.filter(|_| set.set() != "class-folders") {
+        None => Ok(set),
+        Some(holdout) => {
+            let found = format!("{}, which has images to test on", set.name);
+            Err(holdout.refused(path.display().to_string(), &found, ""))
+        }
     }
-    Ok(set)
 }
 
 fn open_any(path: &Path, opening: Opening<'_>) -> Result<Dataset, DataError> {

@@ -18,7 +18,7 @@ pub use head::Head;
 pub use inputs::Inputs;
 pub use measure::{Speed, measure};
 pub use protocol::{Kind, Protocol, QUICK_EPOCHS, evenly, quick_images};
-pub use record::{FILES, ProbeRecord, beside};
+pub use record::{ProbeRecord, beside, files};
 pub use weights::{ProbeWeights, beside_record};
 
 use crate::backend::Backend;
@@ -321,13 +321,19 @@ pub(crate) fn features_of<B: Backend>(
     inputs: &Inputs,
     images: &[usize],
 ) -> Result<Features, Error> {
+    let x = frames_of(split, inputs, images)?;
+    Ok(features(backend, model, pooled, backend.upload_frames(inputs.shape, &x), images.len()))
+}
+
+/// The images with these indices as they are tested: frames `[images, C, H, W]`.
+pub(crate) fn frames_of(split: &Split, inputs: &Inputs, images: &[usize]) -> Result<Vec<f32>, Error> {
     let len = inputs.shape.len();
     let mut x = vec![0.0; images.len() * len];
     x.par_chunks_exact_mut(len).zip(images).try_for_each_init(Vec::new, |pixels, (x, image)| {
         let shape = split.read(*image, pixels)?;
         inputs.prepare(pixels, shape, x)
     })?;
-    Ok(features(backend, model, pooled, backend.upload_frames(inputs.shape, &x), images.len()))
+    Ok(x)
 }
 
 /// The class that a head gives each of so many images.

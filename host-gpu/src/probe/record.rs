@@ -37,14 +37,10 @@ struct Head {
 }
 
 /// Names of what probes leave in a run's folder: their outcomes, and the weights of their heads.
-pub const FILES: [&str; 6] = [
-    "probe.json",
-    "probe-cached.json",
-    "probe-quick.json",
-    "probe.safetensors",
-    "probe-cached.safetensors",
-    "probe-quick.safetensors",
-];
+pub fn files() -> impl Iterator<Item = String> {
+    let of = |kind: Kind| ["json", "safetensors"].map(|ending| format!("{}.{ending}", kind.stem()));
+    Kind::ALL.into_iter().flat_map(of)
+}
 
 /// Where the probe of a checkpoint is kept: `probe.json` beside it, `probe-cached.json` or `probe-quick.json`.
 pub fn beside(checkpoint: &Path, kind: Kind) -> PathBuf {

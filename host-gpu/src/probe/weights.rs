@@ -79,7 +79,7 @@ impl ProbeWeights {
     /// Writes the file, whole or not at all; `dimensions` are the features of each layer.
     ///
     /// # Errors
-    /// [`Error::File`] where it cannot be written, [`Error::Run`] where a weight is not finite.
+    /// [`Error::File`] where it cannot be written, [`Error::ProbeDiverged`] where a weight is not finite.
     pub fn write(&self, path: &Path, dimensions: &[usize]) -> Result<(), Error> {
         let classes = self.class_names.len();
         let mut tensors = Vec::new();
@@ -108,10 +108,7 @@ impl ProbeWeights {
             let values = if at % 2 == 1 { head.bias().to_vec() } else { side_by_side(head, dimensions, classes) };
             match values.iter().all(|value| value.is_finite()) {
                 true => Ok(values),
-                false => {
-                    let message = format!("{} is not finite: the probe has diverged; nothing is kept", tensors[at].0);
-                    Err(Error::Run { path: path.into(), message })
-                }
+                false => Err(Error::ProbeDiverged { tensor: tensors[at].0.clone() }),
             }
         })
     }
@@ -152,11 +149,6 @@ impl ProbeWeights {
             protocol,
             heads,
         })
-    }
-
-    /// Whether a file that is there may be replaced by weights: only other weights may.
-    pub fn may_replace(path: &Path) -> bool {
-        !path.exists() || TensorFile::open(path).is_ok_and(|file| file.entry(ENTRY).is_some())
     }
 
     /// The probe in words.

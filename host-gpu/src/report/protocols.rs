@@ -3,12 +3,12 @@
 use super::run::Run;
 use crate::probe::{Kind, ProbeRecord, Protocol};
 
-/// Runs with one kind of probe, made by one protocol on one data set.
+/// Runs with one kind of probe, made by one protocol on one data set and one division of it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Group {
     /// Which probe.
     pub kind: Kind,
-    /// The data set.
+    /// The data set, and its division where it had to be divided.
     pub data: String,
     /// Protocol and numbers of images in words, without the seed.
     pub protocol: String,
@@ -20,6 +20,7 @@ pub struct Group {
 #[derive(PartialEq)]
 struct Key<'a> {
     data: [&'a str; 2],
+    division: (Option<f64>, Option<u64>),
     images: [usize; 3],
     epochs: u64,
     protocol: Protocol,
@@ -65,6 +66,7 @@ pub fn groups(runs: &[Run], kind: Kind) -> Vec<Group> {
         let (data, report) = (&run.info.data, &record.report);
         let key = Key {
             data: [&data.name, &record.data],
+            division: (data.split, data.split_seed),
             images: [data.test_images, report.train_images, report.test_images],
             epochs: report.epochs,
             protocol: run.protocol(kind, record).without_seed(),
@@ -73,7 +75,11 @@ pub fn groups(runs: &[Run], kind: Kind) -> Vec<Group> {
             Some((_, group)) => group.runs.push(index),
             None => {
                 let protocol = run.protocol_words(kind, record);
-                known.push((key, Group { kind, data: data.name.clone(), protocol, runs: vec![index] }));
+                let name = match key.division {
+                    (Some(share), Some(seed)) => format!("{} (split {share} with seed {seed})", data.name),
+                    _ => data.name.clone(),
+                };
+                known.push((key, Group { kind, data: name, protocol, runs: vec![index] }));
             }
         }
     }

@@ -62,7 +62,7 @@ fn both_formats_hold_the_same_features_labels_and_indices() {
     refuses(folder, &["features", "run", "--data", "data", "--out", "f.npy"], &["f.npy", "--overwrite"]);
     succeeds(folder, &["features", "run", "--data", "data", "--out", "f.npy", "--overwrite"]);
     let onto = ["features", "run", "--data", "data", "--overwrite", "--out", "run/checkpoint.safetensors"];
-    refuses(folder, &onto, &["run/checkpoint.safetensors", "is what is to be read"]);
+    refuses(folder, &onto, &["run/checkpoint.safetensors", "is an input"]);
     refuses(folder, &["features", "run", "--data", "data", "--out", "f.csv"], &["--out", ".safetensors or .npy"]);
     refuses(folder, &["features", "run", "--data", "data", "--layer", "2", "--out", "k.npy"], &["--layer", "is 2"]);
 }
@@ -102,7 +102,7 @@ fn class_folders_and_image_files_have_names() {
     assert_eq!(entry["test"], serde_json::json!({ "resize": 32, "crop": 32 }));
 }
 
-/// The example of `docs/host-checkpoint.md`, run by PyTorch 1.12.1 on the checkpoint of this test, has given the numbers of
+/// The example of `docs/host-checkpoint.md`, run by PyTorch on the checkpoint of this test, has given the numbers of
 /// the fixture (`fixtures/features.py` writes it).
 #[test]
 fn features_are_those_of_the_documented_example_in_pytorch() {

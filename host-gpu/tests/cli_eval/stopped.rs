@@ -68,10 +68,29 @@ fn a_finished_probe_is_not_replaced_by_a_stopped_one() {
     let folder = place.path();
     super::succeeds(folder, &["eval", "run", "--data", "data", "--cached", "--epochs", "2"]);
     let files = ["run/probe-cached.json", "run/probe-cached.safetensors"].map(|file| folder.join(file));
+    // It has more epochs than the other one will have.
+    let of_epochs = |epochs: u32| {
+        let text = fs::read_to_string(&files[0]).unwrap();
+        let (at, rest) = text.split_once("\n  \"epochs\": ").unwrap();
+        let rest = &rest[rest.find(',').unwrap()..];
+        fs::write(&files[0], format!("{at}\n  \"epochs\": {epochs}{rest}")).unwrap();
+    };
+    of_epochs(999_999);
     let before = files.each_ref().map(|file| fs::read(file).unwrap());
     let (status, said) = stop(folder, &["eval", "run", "--data", "data", "--cached", "--epochs", LONG], Signal::INT);
     assert_eq!(status.code(), Some(130));
     assert!(said.contains("run/probe-cached.json holds a finished probe of this encoder and stays"), "{said}");
     assert_eq!(files.each_ref().map(|file| fs::read(file).unwrap()), before);
     assert!(ProbeRecord::read(&files[0]).is_ok());
+    // Nor does it stay for the same epochs of another encoder.
+    super::succeeds(folder, &["train", "--config", "tiny.toml", "--data", "data", "--seed", "9", "--out", "other"]);
+    for file in &files {
+        fs::copy(file, folder.join("other").join(file.file_name().unwrap())).unwrap();
+    }
+    stop(folder, &["eval", "other", "--data", "data", "--cached", "--epochs", LONG], Signal::INT);
+    assert!(record(folder, "other/probe-cached.json").report.is_stopped());
+    // A short one does not make hours of a longer one go.
+    of_epochs(0);
+    stop(folder, &["eval", "run", "--data", "data", "--cached", "--epochs", LONG], Signal::INT);
+    assert!(record(folder, "run/probe-cached.json").report.is_stopped());
 }
