@@ -63,7 +63,7 @@ pub fn run(arguments: &ImportArguments) -> Result<u8, Error> {
         )));
     }
     if front > 0 {
-        eprintln!("note: {}: the store begins after {front} bytes of something else", path.display());
+        note(format!("note: {}: the store begins after {front} bytes of something else", path.display()));
     }
     let held = image.read().map_err(|error| wrong(error.to_string()))?;
     if found.fell_back {
