@@ -104,4 +104,21 @@ fn bad_images_are_all_named_and_nothing_is_printed() {
     }
     let many = vec!["text.png"; 13];
     refuses(folder, &[&["predict", "run"][..], &many].concat(), &["13 of 13 images", "and 3 more"]);
+    // More images than are computed at a time.
+    let (first, last) = (["text.png"], ["missing.png"]);
+    let many = [&["predict", "run"][..], &first, &["photos/val/cat/00.png"; 130], &last].concat();
+    refuses(folder, &many, &["2 of 132 images cannot be used", "text.png", "missing.png"]);
+}
+
+#[test]
+fn a_probe_that_diverges_is_a_failure_and_leaves_nothing() {
+    let place = place(&["--cached"]);
+    let folder = place.path();
+    let train = ["train", "--config", "tiny.toml", "--data", "photos", "--set", "probe.lr=1e38", "--out", "wild"];
+    succeeds(folder, &train);
+    let output = clapp(folder, &["eval", "wild", "--data", "photos", "--cached", "--epochs", "1"]);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{errors}");
+    assert!(errors.contains("the probe has diverged: tensor all.weight") && errors.contains("probe.lr"), "{errors}");
+    assert!(!folder.join("wild/probe-cached.json").exists() && !folder.join("wild/probe-cached.safetensors").exists());
 }
