@@ -50,9 +50,11 @@ pub enum Begin {
     Resume,
 }
 
-/// When checkpoints are written inside an epoch; one is written at the end of each in any case.
+/// When checkpoints are written; one is written at the end of the run in any case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Interval {
+    /// At the end of each of these many epochs; `None` for no epoch but the last.
+    pub epochs: Option<u64>,
     /// After so many steps, counted over all epochs.
     pub steps: Option<u64>,
     /// After so much time.
@@ -306,7 +308,10 @@ impl Run<'_> {
                     self.compare_parameters(trainer, state)?;
                 }
                 let due = self.interval.steps.is_some_and(|steps| step.step.is_multiple_of(steps.max(1))) || waited;
-                if step.ends_epoch() || due || stopped {
+                let done = step.epoch + u64::from(step.ends_epoch());
+                let last = done == self.config.epochs;
+                let of_epoch = last || self.interval.epochs.is_some_and(|epochs| done.is_multiple_of(epochs.max(1)));
+                if (step.ends_epoch() && of_epoch) || due || stopped {
                     if let Some(row) = metrics.end_row() {
                         events.row(row)?;
                     }
@@ -316,7 +321,7 @@ impl Run<'_> {
                     if let Some(watch) = &watch {
                         watch.write()?;
                     }
-                    self.save(trainer, &path, step.epoch + u64::from(step.ends_epoch()), state, &metrics)?;
+                    self.save(trainer, &path, done, state, &metrics)?;
                     saved = Instant::now();
                 }
                 Ok(if stopped { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })

@@ -2,7 +2,7 @@
 
 mod cli_common;
 
-use clapp_host_gpu::checkpoint::DataIdentity;
+use clapp_host_gpu::checkpoint::{DataIdentity, Header};
 use clapp_host_gpu::config::Config;
 use clapp_host_gpu::data::{Split, generated};
 use clapp_host_gpu::distributed::Ranks;
@@ -22,8 +22,16 @@ fn images() -> Arc<Split> {
     Arc::new(generated::shapes(1, 18, 0).pretrain)
 }
 
-/// Runs in `folder`; the run is asked to stop while step `stop_at` is under way.
-fn run(config: &Config, folder: &Path, begin: Begin, interval: Interval, stop_at: Option<u64>) -> Outcome<Vec<f32>> {
+/// Runs in `folder`; the run is asked to stop while step `stop_at` is under way. `hear` hears of each step done, before
+/// a checkpoint is written after it.
+fn run_heard(
+    config: &Config,
+    folder: &Path,
+    begin: Begin,
+    interval: Interval,
+    stop_at: Option<u64>,
+    mut hear: impl FnMut(u64),
+) -> Outcome<Vec<f32>> {
     let (images, stop) = (images(), AtomicBool::new(false));
     let info = RunInfo::collect(
         config,
@@ -42,10 +50,19 @@ fn run(config: &Config, folder: &Path, begin: Begin, interval: Interval, stop_at
         stop: &stop,
         ranks: &Ranks::alone(),
     };
-    run.train(|step| stop.store(Some(step.step) == stop_at, Ordering::Relaxed)).expect("training")
+    run.train(|step| {
+        stop.store(Some(step.step) == stop_at, Ordering::Relaxed);
+        hear(step.step);
+    })
+    .expect("training")
 }
 
-const EPOCHS_ONLY: Interval = Interval { steps: None, time: None };
+/// As [`run_heard`], where nobody hears of the steps.
+fn run(config: &Config, folder: &Path, begin: Begin, interval: Interval, stop_at: Option<u64>) -> Outcome<Vec<f32>> {
+    run_heard(config, folder, begin, interval, stop_at, |_| {})
+}
+
+const EPOCHS_ONLY: Interval = Interval { epochs: Some(1), steps: None, time: None };
 
 fn bytes(folder: &Path) -> Vec<u8> {
     fs::read(folder.join(CHECKPOINT)).expect("a checkpoint")
@@ -121,9 +138,9 @@ fn checkpoints_inside_an_epoch_change_no_bit_and_metrics_agree_to_the_last_digit
     let place = tempfile::tempdir().expect("a folder");
     let folder = |name: &str| place.path().join(name);
     let expected = run(&config, &folder("whole"), Begin::New, EPOCHS_ONLY, None);
-    let each = Interval { steps: Some(1), time: None };
+    let each = Interval { epochs: Some(1), steps: Some(1), time: None };
     let whole = run(&config, &folder("each"), Begin::New, each, None);
-    let always = Interval { steps: None, time: Some(Duration::ZERO) };
+    let always = Interval { epochs: Some(1), steps: None, time: Some(Duration::ZERO) };
     run(&config, &folder("always"), Begin::New, always, None);
     for name in ["each", "always"] {
         assert!(bytes(&folder(name)) == bytes(&folder("whole")), "{name}");
@@ -145,6 +162,29 @@ fn checkpoints_inside_an_epoch_change_no_bit_and_metrics_agree_to_the_last_digit
         assert_eq!((text(&row.u_pos), text(&row.u_neg)), (text(&same.u_pos), text(&same.u_neg)));
         assert!(row.u_pos.iter().chain(&row.u_neg).all(Option::is_some), "{row:?}");
     }
+}
+
+#[test]
+fn checkpoints_are_written_after_the_epochs_asked_for_and_after_the_last() {
+    let config = config(&[("epochs = 2", "epochs = 4")]);
+    let place = tempfile::tempdir().expect("a folder");
+    let mut all = Vec::new();
+    for (name, epochs, expected) in
+        [("each", Some(1), [0, 1, 2, 3]), ("second", Some(2), [0, 0, 2, 2]), ("none", None, [0; 4])]
+    {
+        let folder = place.path().join(name);
+        // Of the checkpoint that is there during the first step of each epoch.
+        let mut found = Vec::new();
+        let outcome = run_heard(&config, &folder, Begin::New, Interval { epochs, ..EPOCHS_ONLY }, None, |step| {
+            if step % 5 == 1 {
+                found.push(Header::read(&folder.join(CHECKPOINT)).expect("a checkpoint").epoch);
+            }
+        });
+        assert_eq!(found, expected, "{name}");
+        assert_eq!(outcome.metrics.rows().len(), 4, "{name}");
+        all.push(bytes(&folder));
+    }
+    assert!(all.iter().all(|bytes| *bytes == all[0]));
 }
 
 #[test]

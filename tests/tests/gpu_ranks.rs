@@ -386,7 +386,7 @@ fn run<E: Executor + 'static>(
         info: &info,
         folder,
         begin,
-        interval: Interval { steps: Some(1), time: None },
+        interval: Interval { epochs: Some(1), steps: Some(1), time: None },
         stop: &stop,
         align_every: None,
         ranks: &Ranks::alone(),

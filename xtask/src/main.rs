@@ -75,7 +75,8 @@ const HELP: &str = "cargo xtask COMMAND
   peers     the CPU step beside PyTorch's in one run (installs it from PyPI into target/), benches/results/pytorch.md
   cost      speed and memory over depth and batch, benches/results/cost.md and cost.svg
   gpu       all that needs a GPU, in ten minutes: checks, speed and memory beside PyTorch, CIFAR-10; writes
-            benches/results/gpu-*.json and gpu.md; --help says more, --dry-run needs no GPU
+            benches/results/gpu-*.json and gpu.md; --help says more, --dry-run needs no GPU; --pack for a
+            machine without cargo and network, --rehearse tries that without a GPU
   table NAME DATA  trains and probes rules on a data set (what out/tables already holds is kept) and writes
             benches/results/NAME.md; names: cifar10 (an hour or more on two cores), cifar10-short, stl10-short,
             tiny-imagenet-short";
@@ -194,7 +195,7 @@ fn test(without: &[Tool]) -> Result<(), Failed> {
         size::size(true)?;
     }
     golden(!without.contains(&Tool::Kernels))?;
-    gpu::dry_run()?;
+    gpu::rehearse()?;
     for tool in without {
         println!("\nNOT RUN, as asked: the tests that need {}", tool.name());
     }

@@ -4,7 +4,8 @@ Prints one line of JSON for each combination of rule, size, batch, variant and m
 not fit into memory is a line that says so.
 
 variants   as-is: NCHW, float32 with PyTorch's defaults (TF32 in convolutions)
-           best:  channels-last, autocast to bfloat16, torch.compile, cuDNN's search, fused AdamW
+           best:  channels-last, autocast to bfloat16, torch.compile, cuDNN's search, fused AdamW, and the whole step as
+                  one CUDA graph; where the graph cannot be captured, the row says why and is of the steps without it
 modes      step:       one batch that lies on the device
            end-to-end: with views made by torchvision in a DataLoader's workers, copied to the device
 """
@@ -79,7 +80,10 @@ class Training:
         self.network = Network(vgg6.describe(rule, size), tensors, self.best, saving == "checkpoint")
         self.count = args.parts if saving == "accumulate" else 1
         self.loss = torch.compile(self.total, dynamic=False) if self.best else self.total
-        fused = {"fused": True} if self.best else {}
+        # As part of a graph, the optimiser must count its steps on the device.
+        graphs = self.best and device.type == "cuda"
+        fused = ({"fused": True} if self.best else {}) | ({"capturable": True} if graphs else {})
+        self.graph, self.input, self.graph_loss = None, None, None
         parameters = list(self.network.parameters.values())
         self.optimizer = torch.optim.AdamW(
             parameters, lr=vgg6.LEARNING_RATE, weight_decay=vgg6.WEIGHT_DECAY[size], **fused
@@ -96,7 +100,38 @@ class Training:
         first, second = x.chunk(2)
         return [torch.cat(pair) for pair in zip(first.chunk(self.count), second.chunk(self.count))]
 
+    def capture(self, x):
+        """Makes the steps on batches of this size one graph; says why where that cannot be."""
+        if not self.best or self.device.type != "cuda":
+            return None
+        self.input = x.clone()
+        try:
+            # Everything that is compiled, searched or allocated lazily happens beside the capture, on a stream of its own.
+            beside = torch.cuda.Stream()
+            beside.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(beside):
+                for _ in range(3):
+                    self.eager_step(self.input)
+            torch.cuda.current_stream().wait_stream(beside)
+            torch.cuda.synchronize()
+            self.optimizer.zero_grad(set_to_none=True)
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph):
+                self.graph_loss = self.eager_step(self.input)
+            self.graph = graph
+        except RuntimeError as error:
+            torch.cuda.synchronize()
+            return str(error).strip().split("\n")[0] or type(error).__name__
+        return None
+
     def step(self, x):
+        if self.graph is None:
+            return self.eager_step(x)
+        self.input.copy_(x)
+        self.graph.replay()
+        return self.graph_loss
+
+    def eager_step(self, x):
         self.optimizer.zero_grad(set_to_none=True)
         parts = self.parts(x)
         for part in parts:
@@ -117,19 +152,29 @@ def on_device(host, device):
 def measure(training, source, args, mode):
     device = training.device
     for _ in range(args.warm_up):
-        training.step(next(source))
+        training.eager_step(next(source))
+    result = {}
+    if device.type == "cuda":
+        # Of steps without a graph: the memory of a graph is not counted while it runs.
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+        training.eager_step(next(source))
+        torch.cuda.synchronize()
+        result["peak_bytes"] = torch.cuda.max_memory_allocated()
+    without = training.capture(next(source))
     clock = Clock(device)
     if device.type == "cuda":
         torch.cuda.synchronize()
-        torch.cuda.reset_peak_memory_stats()
     clock.mark()
     for _ in range(args.steps):
         loss = training.step(next(source))
         clock.mark()
     seconds = clock.seconds()
     # Batches come in bursts of as many as there are workers: the median of single steps would hide the waiting.
-    result = {"seconds_per_step": statistics.median(seconds) if mode == "step" else sum(seconds) / len(seconds)}
+    result["seconds_per_step"] = statistics.median(seconds) if mode == "step" else sum(seconds) / len(seconds)
     result["last_loss"] = loss.item()
+    if without is not None:
+        result["without_graph"] = without
     return result
 
 
@@ -154,7 +199,6 @@ def row(rule, size, batch, variant, mode, args, images):
     result["images_per_second"] = batch / result["seconds_per_step"]
     result["parameters"] = sum(p.numel() for p in training.network.parameters.values())
     if cuda:
-        result["peak_bytes"] = torch.cuda.max_memory_allocated()
         result["reserved_bytes"] = torch.cuda.max_memory_reserved()
     return result
 

@@ -88,7 +88,7 @@ fn entry(name: &'static str, config: Config, data: &Dataset) -> Result<Entry, Er
         info: &info,
         folder: &folder,
         begin: Begin::Overwrite,
-        interval: Interval { steps: None, time: None },
+        interval: Interval { epochs: Some(1), steps: None, time: None },
         align_every: None,
         stop: &AtomicBool::new(false),
     };

@@ -103,7 +103,10 @@ pub struct TrainArguments {
     overwrite: bool,
     #[command(flatten)]
     force: Force,
-    /// Write a checkpoint after each of these many steps, besides those at the end of each epoch.
+    /// Write a checkpoint at the end of each of these many epochs; 0 for the last epoch only.
+    #[arg(long, value_name = "EPOCHS", default_value_t = 1)]
+    checkpoint_epochs: u64,
+    /// Write a checkpoint after each of these many steps, besides those at the end of epochs.
     #[arg(long, value_name = "STEPS", value_parser = clap::value_parser!(u64).range(1..))]
     checkpoint_every: Option<u64>,
     /// Write a checkpoint after this many minutes without one; 0 for never.
@@ -329,6 +332,7 @@ fn run_on(arguments: &TrainArguments, ranks: &Ranks) -> Result<u8, Error> {
         folder: &out,
         begin,
         interval: Interval {
+            epochs: Some(arguments.checkpoint_epochs).filter(|epochs| *epochs > 0),
             steps: arguments.checkpoint_every,
             time: (arguments.checkpoint_minutes > 0).then(|| Duration::from_secs(60 * arguments.checkpoint_minutes)),
         },

@@ -74,7 +74,7 @@ pub fn train_on(
         info: &info,
         folder: &folder,
         begin,
-        interval: Interval { steps: None, time: Some(Duration::from_secs(60)) },
+        interval: Interval { epochs: Some(1), steps: None, time: Some(Duration::from_secs(60)) },
         align_every: None,
         stop: &setting.stop,
     };

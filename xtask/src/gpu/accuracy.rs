@@ -1,10 +1,11 @@
 //! CIFAR-10: an encoder trained for as long as there is time, probed now and then, gone on with in the next run.
 
 use super::Bench;
-use super::programs::watch;
+use super::programs::{Ended, watch};
 use crate::{Failed, root};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// A run, and what the paper has for it after 300 epochs of training and 300 of the probe.
@@ -61,6 +62,20 @@ pub struct Probe {
     pub layers: Vec<f64>,
 }
 
+impl Trained {
+    fn new(rule: &str, published: f64) -> Self {
+        Self {
+            rule: rule.into(),
+            published,
+            commands: Vec::new(),
+            probes: Vec::new(),
+            losses: Vec::new(),
+            images_per_second: None,
+            failures: Vec::new(),
+        }
+    }
+}
+
 /// Trains and probes; writes `gpu-accuracy.json` after each step.
 pub fn run(bench: &Bench, deadline: Instant) -> Result<(), Failed> {
     if bench.arguments.data.is_none() && !bench.arguments.dry_run {
@@ -72,15 +87,7 @@ pub fn run(bench: &Bench, deadline: Instant) -> Result<(), Failed> {
     for plan in &PLANS {
         share += plan.share;
         let until = begin + deadline.saturating_duration_since(begin).mul_f64(share);
-        let mut trained = Trained {
-            rule: plan.rule.into(),
-            published: plan.published,
-            commands: Vec::new(),
-            probes: Vec::new(),
-            losses: Vec::new(),
-            images_per_second: None,
-            failures: Vec::new(),
-        };
+        let mut trained = Trained::new(plan.rule, plan.published);
         let outcome = train(bench, plan.rule, until, &mut trained, |trained| {
             let so_far: Vec<&Trained> = all.iter().chain([trained]).collect();
             bench.keep("accuracy", &so_far)
@@ -103,32 +110,13 @@ fn train(
     keep: impl Fn(&Trained) -> Result<(), Failed>,
 ) -> Result<(), Failed> {
     let small = bench.arguments.dry_run;
-    let out = format!("{}/{rule}", if small { "target/gpu-dry-run/runs" } else { "out/gpu" });
-    let epochs = if small { "2".to_string() } else { bench.arguments.epochs.to_string() };
+    let out = folder(bench, rule);
     let rounds = if small { 1 } else { ROUNDS };
     for round in 0..rounds {
         let left = until.saturating_duration_since(Instant::now()) / (rounds - round);
         let stop = Instant::now() + left.mul_f64(TRAINING);
         let end = Instant::now() + left;
-        let mut arguments = vec!["train", "--rule", rule, "--backend", &bench.backend, "--epochs", &epochs];
-        let data = bench.arguments.data.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
-        arguments.extend(["--out", &out]);
-        if small {
-            arguments.extend(["--preset", "demo", "--images", "64", "--width", "0.25", "--overwrite"]);
-        } else {
-            arguments.extend(["--preset", "cifar10", "--data", &data, "--resume"]);
-        }
-        let ended = watch(&mut bench.clapp(&arguments), stop, |_| {})?;
-        // Interrupted by us, it ends with a checkpoint.
-        if !ended.succeeded() && !ended.stopped {
-            return Err(Failed(ended.failure()));
-        }
-        if !trained.commands.contains(&ended.command) {
-            trained.commands.push(ended.command.clone());
-        }
-        let metrics = read_metrics(&root().join(&out).join("metrics.csv"))?;
-        trained.losses = thinned(&metrics.losses, 60);
-        trained.images_per_second = metrics.images_per_second;
+        let ended = train_until(bench, rule, &out, stop, trained)?;
         keep(trained)?;
         let last = round + 1 == rounds || ended.succeeded();
         probe(bench, &out, true, end, trained)?;
@@ -144,6 +132,95 @@ fn train(
     Ok(())
 }
 
+/// The folder of a rule's run. On a borrowed machine it is in memory where there is room: a checkpoint has gigabytes.
+fn folder(bench: &Bench, rule: &str) -> String {
+    let disk = match &bench.arguments.runs {
+        Some(folder) => folder.clone(),
+        None if bench.arguments.dry_run => root().join("target/gpu-dry-run/runs"),
+        None => root().join("out/gpu"),
+    };
+    let memory = Path::new("/dev/shm");
+    let begun = |folder: &Path| folder.join(rule).join("checkpoint.safetensors").exists();
+    let in_memory = memory.join("clapp-runs");
+    // A run is gone on with where it lies.
+    let borrowed = bench.arguments.step.is_some() && !bench.arguments.dry_run;
+    let roomy = borrowed && (begun(&in_memory) || room(memory) >= ROOM);
+    let chosen = if roomy && !begun(&disk) { in_memory } else { disk };
+    chosen.join(rule).display().to_string()
+}
+
+/// Bytes that a run needs: a checkpoint of VGG-6 with its moments, and the one that replaces it.
+const ROOM: u64 = 8 << 30;
+
+/// Bytes that are free in a folder; 0 where there is no telling.
+fn room(folder: &Path) -> u64 {
+    let output = Command::new("df").arg("-Pk").arg(folder).output();
+    let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+    let kib =
+        text.lines().nth(1).and_then(|line| line.split_whitespace().nth(3)).and_then(|kib| kib.parse::<u64>().ok());
+    kib.map_or(0, |kib| 1024 * kib)
+}
+
+/// Trains, or goes on, until `stop`; then it is interrupted and ends with a checkpoint.
+fn train_until(bench: &Bench, rule: &str, out: &str, stop: Instant, trained: &mut Trained) -> Result<Ended, Failed> {
+    let small = bench.arguments.dry_run;
+    let epochs = if small { "2".to_string() } else { bench.arguments.epochs.to_string() };
+    let data = bench.data();
+    let mut arguments = vec!["train", "--rule", rule, "--backend", &bench.backend, "--epochs", &epochs, "--out", out];
+    match (small, data.is_empty()) {
+        (true, true) => arguments.extend(["--preset", "demo", "--images", "64", "--width", "0.25"]),
+        (true, false) => arguments.extend(["--preset", "cifar10", "--images", "64", "--width", "0.03125"]),
+        (false, _) => arguments.extend(["--preset", "cifar10"]),
+    }
+    arguments.extend(data.iter().map(String::as_str));
+    // A dry run begins anew; one of its steps goes on.
+    let anew = small && bench.arguments.step.is_none();
+    arguments.push(if anew { "--overwrite" } else { "--resume" });
+    // Each takes seconds.
+    arguments.extend(["--checkpoint-minutes", MINUTES, "--checkpoint-epochs", "0"]);
+    let ended = watch(&mut bench.clapp(&arguments), stop, |_| {})?;
+    // Interrupted by us, it ends with a checkpoint.
+    if !ended.succeeded() && !ended.stopped {
+        return Err(Failed(ended.failure()));
+    }
+    if !trained.commands.contains(&ended.command) {
+        trained.commands.push(ended.command.clone());
+    }
+    let metrics = read_metrics(&root().join(out).join("metrics.csv"))?;
+    trained.losses = thinned(&metrics.losses, 60);
+    trained.images_per_second = metrics.images_per_second;
+    Ok(ended)
+}
+
+/// Minutes between checkpoints.
+const MINUTES: &str = "3";
+
+/// What was trained so far of the first rule.
+fn first(bench: &Bench) -> (Trained, String) {
+    let Plan { rule, published, .. } = &PLANS[0];
+    let kept: Vec<Trained> = bench.kept("accuracy").unwrap_or_default();
+    let trained = kept.into_iter().next().unwrap_or_else(|| Trained::new(rule, *published));
+    (trained, folder(bench, rule))
+}
+
+/// Trains the first rule until the deadline, as a step of the plan for a borrowed machine.
+pub fn train_once(bench: &Bench, deadline: Instant) -> Result<(), Failed> {
+    let (mut trained, out) = first(bench);
+    let outcome = train_until(bench, PLANS[0].rule, &out, deadline, &mut trained);
+    bench.keep("accuracy", &[&trained])?;
+    outcome.map(drop)
+}
+
+/// Probes what [`train_once`] has trained, on cached features.
+pub fn probe_once(bench: &Bench, deadline: Instant) -> Result<(), Failed> {
+    let (mut trained, out) = first(bench);
+    let before = trained.probes.len();
+    let outcome = probe(bench, &out, true, deadline, &mut trained);
+    bench.keep("accuracy", &[&trained])?;
+    outcome?;
+    if trained.probes.len() > before { Ok(()) } else { Err(Failed(trained.failures.join("; "))) }
+}
+
 fn probe(bench: &Bench, out: &str, cached: bool, deadline: Instant, trained: &mut Trained) -> Result<(), Failed> {
     let epochs = match (bench.arguments.dry_run, cached) {
         (true, _) => "1",
@@ -154,10 +231,8 @@ fn probe(bench: &Bench, out: &str, cached: bool, deadline: Instant, trained: &mu
     if cached {
         arguments.push("--cached");
     }
-    let data = bench.arguments.data.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
-    if !bench.arguments.dry_run {
-        arguments.extend(["--data", &data]);
-    }
+    let data = bench.data();
+    arguments.extend(data.iter().map(String::as_str));
     let ended = watch(&mut bench.clapp(&arguments), deadline, |_| {})?;
     if ended.stopped {
         trained.failures.push(format!("{}: the time was over", ended.command));

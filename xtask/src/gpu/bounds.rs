@@ -184,6 +184,7 @@ pub mod tests {
             peak_bytes: seconds.map(|_| peak),
             reserved_bytes: seconds.map(|_| 2 * peak),
             workers: (mode == "end-to-end").then_some(16),
+            without_graph: None,
             error: seconds.is_none().then(|| "out of memory".into()),
         }
     }

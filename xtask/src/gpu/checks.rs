@@ -33,11 +33,19 @@ struct Plan {
     required: bool,
     /// Under a tool of compute-sanitizer.
     sanitizer: Option<&'static str>,
+    /// The step of the plan for a borrowed machine that it belongs to.
+    step: Option<&'static str>,
 }
 
 impl Plan {
     fn new(name: &'static str, arguments: &str, required: bool) -> Self {
-        Self { name, arguments: arguments.split(' ').map(String::from).collect(), required, sanitizer: None }
+        let arguments = arguments.split(' ').map(String::from).collect();
+        Self { name, arguments, required, sanitizer: None, step: None }
+    }
+
+    fn of(mut self, step: &'static str) -> Self {
+        self.step = Some(step);
+        self
     }
 }
 
@@ -64,24 +72,99 @@ fn plans(bench: &Bench) -> Vec<Plan> {
         (200, "VGG-6, cpu and the GPU", large)
     };
     let mut large = Plan::new(name, &large, true);
-    if let Some(data) = bench.arguments.data.as_ref().filter(|_| !bench.arguments.dry_run) {
-        large.arguments.extend(["--data".into(), data.display().to_string()]);
+    if !bench.arguments.dry_run {
+        large.arguments.extend(bench.data());
     }
     let small = format!("parity --backends core,cpu,{backend} --steps {steps} --preset demo {CALM} {exact}");
     let sanitized = |name, tool| Plan {
         sanitizer: Some(tool),
         ..Plan::new(name, &format!("parity --backends cpu,{backend} --steps 1 --preset demo --width 0.5 {exact}"), true)
     };
-    vec![
-        golden_of("golden vectors, f32, deterministic", exact, true),
-        golden_of("golden vectors, f32", "--precision f32", true),
+    let mut all = brief(bench);
+    all.extend([
+        golden_of("golden vectors, f32, deterministic", exact, true).of("golden"),
+        golden_of("golden vectors, f32", "--precision f32", true).of("golden"),
         Plan::new("small network, core, cpu and the GPU", &small, true),
         large,
         golden_of("golden vectors, TF32 (errors told)", "--precision tf32", false),
         golden_of("golden vectors, bf16 (errors told)", "--precision bf16", false),
-        sanitized("memory errors (compute-sanitizer)", "memcheck"),
+        sanitized("memory errors (compute-sanitizer)", "memcheck").of("memory"),
         sanitized("races (compute-sanitizer)", "racecheck"),
-    ]
+    ]);
+    all
+}
+
+/// A step in each precision, and few steps beside the CPU's.
+fn brief(bench: &Bench) -> Vec<Plan> {
+    let (backend, small) = (&bench.backend, bench.arguments.dry_run);
+    let one = |name, precision| {
+        let network = if small { "--preset demo --width 0.25" } else { "--preset cifar10" };
+        let command = format!("speed --backend {backend} --precision {precision} --steps 1 --warm-up 0 {network}");
+        Plan::new(name, &command, true).of("one")
+    };
+    // VGG-6 needs images.
+    let data = if small { Vec::new() } else { bench.data() };
+    let network = match data.is_empty() {
+        true if small => "--preset demo --width 0.5 --steps 2",
+        true => "--preset demo --steps 5",
+        false => "--preset cifar10 --steps 5",
+    };
+    let few = format!("parity --backends cpu,{backend} {CALM} --deterministic --precision f32 {network}");
+    let mut few = Plan::new(FEW, &few, true).of("parity");
+    few.arguments.extend(data);
+    vec![one("one step in f32", "f32"), one("one step in TF32", "tf32"), one("one step in bf16", "bf16"), few]
+}
+
+/// The check of few steps.
+const FEW: &str = "five steps, cpu and the GPU";
+
+/// The names of the own kernels, as the memory checker takes them: what libraries launch is theirs, and takes minutes.
+fn kernel_names() -> Result<String, Failed> {
+    let folder = root().join("host-gpu/src/backend/gpu/kernels");
+    let failed = |error: std::io::Error| Failed(format!("{}: {error}", folder.display()));
+    let mut source = String::new();
+    for entry in folder.read_dir().map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        if path.extension().is_some_and(|extension| extension == "cu") {
+            source += &std::fs::read_to_string(path).map_err(failed)?;
+        }
+    }
+    let names = names_of(&source);
+    if names.is_empty() {
+        return Err(Failed(format!("{}: no kernels", folder.display())));
+    }
+    Ok(names.iter().map(|name| format!("kne={name}")).collect::<Vec<_>>().join(","))
+}
+
+/// The names after `__global__ void`, with or without bounds of the launch between.
+fn names_of(source: &str) -> Vec<String> {
+    let name = |rest: &str| {
+        let rest = rest.trim_start().strip_prefix("void")?.trim_start();
+        let rest = match rest.strip_prefix("__launch_bounds__") {
+            Some(rest) => rest.split_once(')')?.1.trim_start(),
+            None => rest,
+        };
+        let (name, _) = rest.split_once('(')?;
+        Some(name.trim().to_string())
+    };
+    source.split("__global__").skip(1).filter_map(name).collect()
+}
+
+/// Runs the checks of one step and writes them into `gpu-parity.json` beside those of others. Fails where one fails or
+/// cannot run.
+pub fn some(bench: &Bench, deadline: Instant, step: &str) -> Result<(), Failed> {
+    let mut checks: Vec<Check> = bench.kept("parity").unwrap_or_default();
+    let mut wrong = Vec::new();
+    for plan in plans(bench).iter().filter(|plan| plan.step == Some(step)) {
+        let check = check(bench, plan, deadline)?;
+        if check.passed != Some(true) {
+            wrong.push(format!("{}: {}", check.name, check.summary));
+        }
+        checks.retain(|other| other.name != check.name);
+        checks.push(check);
+        bench.keep("parity", &checks)?;
+    }
+    if wrong.is_empty() { Ok(()) } else { Err(Failed(wrong.join("; "))) }
 }
 
 /// Runs all checks and writes `gpu-parity.json` after each. Fails where one that must pass does not.
@@ -113,7 +196,7 @@ fn check(bench: &Bench, plan: &Plan, deadline: Instant) -> Result<Check, Failed>
     if arguments.first() == Some(&"golden") && !root().join(&bench.arguments.golden).is_dir() {
         return Ok(not_run(&format!("no folder {}", bench.arguments.golden.display())));
     }
-    if arguments.contains(&"cifar10") && bench.arguments.data.is_none() {
+    if arguments.first() == Some(&"parity") && arguments.contains(&"cifar10") && bench.arguments.data.is_none() {
         return Ok(not_run("--data names no CIFAR-10"));
     }
     let mut command = match plan.sanitizer {
@@ -123,7 +206,8 @@ fn check(bench: &Bench, plan: &Plan, deadline: Instant) -> Result<Check, Failed>
             None => return Ok(not_run("compute-sanitizer is not in the search path")),
             Some(sanitizer) => {
                 let mut command = Command::new(sanitizer);
-                command.args(["--tool", tool, "--error-exitcode", "9"]).arg(&bench.clapp);
+                command.args(["--tool", tool, "--error-exitcode", "9", "--kernel-name", &kernel_names()?]);
+                command.arg(&bench.clapp);
                 bench.libraries(command, &arguments)
             }
         },
@@ -149,5 +233,19 @@ fn outcome(plan: &Plan, ended: &Ended) -> Check {
         summary,
         seconds: ended.seconds,
         output: ended.tail(60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kernels_are_named_to_the_checker() {
+        let source =
+            "extern \"C\" __global__ void a(float* x) {}\n__global__ void __launch_bounds__(256) b_c(int n) {}";
+        assert_eq!(names_of(source), ["a", "b_c"]);
+        let names = kernel_names().unwrap_or_else(|Failed(why)| panic!("{why}"));
+        assert!(names.contains("kne=adamw4,") && names.contains("kne=scores") && !names.contains(' '), "{names}");
     }
 }

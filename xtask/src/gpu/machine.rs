@@ -24,19 +24,24 @@ pub struct Machine {
     pub doctor: String,
 }
 
-/// Writes `gpu-machine.json`. Fails where the program finds no GPU and one is asked for.
+/// What Python says of its PyTorch: three lines.
+const TORCH: &str = "import torch
+print(torch.__version__)
+print(torch.version.cuda)
+print(torch.backends.cudnn.version())";
+
+/// Writes `gpu-machine.json`. Fails where something is missing for the GPU that is asked for.
 pub fn run(bench: &Bench, deadline: Instant) -> Result<(), Failed> {
-    let doctor = watch(&mut bench.clapp(&["doctor", "--require-gpu"]), deadline, |_| {})?;
-    let torch = |expression: &str| {
-        let script = format!("import torch; print({expression})");
-        bench.python.as_ref().and_then(|python| first_line(Command::new(python).args(["-c", &script])))
-    };
+    let doctor = watch(&mut bench.clapp(&["doctor", "--deep", "--limit", "10"]), deadline, |_| {})?;
+    let torch = bench.python.as_ref().and_then(|python| printed(Command::new(python).args(["-c", TORCH])));
+    let mut torch = torch.iter().flat_map(|text| text.lines()).map(|line| line.trim().to_string());
+    let [version, cuda, cudnn] = [(); 3].map(|()| torch.next());
     let machine = Machine {
         driver: ask_driver("driver_version"),
         memory: ask_driver("memory.total"),
-        torch_cuda: torch("torch.version.cuda"),
-        torch_cudnn: torch("torch.backends.cudnn.version()"),
-        torch: torch("torch.__version__"),
+        torch_cuda: cuda,
+        torch_cudnn: cudnn,
+        torch: version,
         doctor: doctor.output.clone(),
     };
     bench.keep("machine", &machine)?;
@@ -53,7 +58,12 @@ pub fn ask_driver(field: &str) -> Option<String> {
 
 /// What a program prints first, where it is there and succeeds.
 fn first_line(command: &mut Command) -> Option<String> {
-    let run = command.output().ok().filter(|run| run.status.success())?;
-    let text = String::from_utf8_lossy(&run.stdout).lines().next()?.trim().to_string();
+    let text = printed(command)?.lines().next()?.trim().to_string();
     (!text.is_empty()).then_some(text)
+}
+
+/// What a program prints, where it is there and succeeds.
+fn printed(command: &mut Command) -> Option<String> {
+    let run = command.output().ok().filter(|run| run.status.success())?;
+    Some(String::from_utf8_lossy(&run.stdout).into_owned())
 }

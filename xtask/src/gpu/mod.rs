@@ -7,14 +7,20 @@ mod bounds;
 mod checks;
 mod machine;
 mod pack;
+mod packed;
 mod programs;
+mod rehearsal;
 mod rows;
 mod speed;
+mod steps;
 mod table;
+
+pub use rehearsal::rehearse;
 
 use crate::results::{commit, date, write};
 use crate::{Failed, cargo, root, venv};
 use clap::{Parser, ValueEnum};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -56,9 +62,28 @@ pub struct Arguments {
     /// Folder for the results [default: benches/results, or target/gpu-dry-run].
     #[arg(long, value_name = "FOLDER")]
     results: Option<PathBuf>,
-    /// Collects in this folder what a machine with a GPU needs that has neither cargo nor a network, and does nothing else.
+    /// The data is a part of CIFAR-10: the batches that are there.
+    #[arg(long)]
+    partial: bool,
+    /// Folder for runs, where there is no room for them in memory (/dev/shm) [default: out/gpu].
+    #[arg(long, value_name = "FOLDER")]
+    runs: Option<PathBuf>,
+    /// Collects in this folder what a machine with a GPU needs that has neither cargo nor a network, in a folder for each of
+    /// three calls, and does nothing else; docs/gpu.md says more.
     #[arg(long, value_name = "FOLDER")]
     pack: Option<PathBuf>,
+    /// Tries the pack on a stand-in for a borrowed machine: three calls, one with a failure; needs no GPU.
+    #[arg(long)]
+    rehearse: bool,
+    /// Does one step of the pack's plan; results are added to those in the folder.
+    #[arg(long, value_name = "NAME", conflicts_with = "only")]
+    step: Option<String>,
+    /// Unpacks the files of this folder of a pack, and does nothing else.
+    #[arg(long, value_name = "FOLDER", requires = "into")]
+    unpack: Option<PathBuf>,
+    /// Where they go.
+    #[arg(long, value_name = "FOLDER")]
+    into: Option<PathBuf>,
 }
 
 /// A part of the command.
@@ -156,6 +181,24 @@ impl Bench {
         let text = serde_json::to_string_pretty(&kept).map_err(|error| Failed(format!("{name}: {error}")))?;
         write(&self.results.join(format!("gpu-{name}.json")), &(text + "\n"))
     }
+
+    /// What an earlier step of the same commit, backend and kind has kept; nothing where there is none.
+    fn kept<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
+        let text = std::fs::read_to_string(self.results.join(format!("gpu-{name}.json"))).ok()?;
+        let Kept { made, results } = serde_json::from_str(&text).ok()?;
+        let of = |made: &Made| (made.dry_run, made.backend.clone(), made.commit.clone(), made.gpu.clone());
+        (of(&made) == of(&self.made)).then_some(results)
+    }
+
+    /// The options of the data, where there is some.
+    fn data(&self) -> Vec<String> {
+        let mut options = Vec::new();
+        if let Some(path) = &self.arguments.data {
+            options.extend(["--data".into(), path.display().to_string()]);
+            options.extend(self.arguments.partial.then(|| "--partial".into()));
+        }
+        options
+    }
 }
 
 /// Where CIFAR-10 may lie.
@@ -172,21 +215,26 @@ fn packages(python: &Path) -> Option<String> {
     (run.status.success() && !folder.is_empty()).then_some(folder)
 }
 
-/// Everything in small, without a GPU, with the program that the tests have built: the command works.
-pub fn dry_run() -> Result<(), Failed> {
-    let clapp = root().join("target/debug/clapp").display().to_string();
-    run(Arguments::parse_from(["cargo xtask gpu", "--dry-run", "--minutes", "5", "--clapp", &clapp]))
-}
-
 /// Runs the parts that are asked for; fails at the end where one has failed or a bound is missed.
 pub fn run(mut arguments: Arguments) -> Result<(), Failed> {
-    if arguments.data.is_none() {
+    if let (Some(from), Some(into)) = (&arguments.unpack, &arguments.into) {
+        return packed::unpack(from, into);
+    }
+    if arguments.rehearse {
+        return rehearse();
+    }
+    if arguments.data.is_none() && arguments.step.is_none() {
         arguments.data = DATA.iter().map(PathBuf::from).find(|path| root().join(path).exists());
     }
     if let Some(folder) = &arguments.pack {
-        return pack::pack(folder, &arguments.golden, arguments.data.as_deref());
+        return pack::pack(folder, &arguments.golden, arguments.data.as_deref(), arguments.clapp.as_deref());
     }
     let bench = prepare(arguments)?;
+    if let Some(name) = bench.arguments.step.clone() {
+        let outcome = steps::run(&bench, &name);
+        write(&bench.results.join("gpu.md"), &table::document(&bench.results)?)?;
+        return outcome;
+    }
     let end = Instant::now() + Duration::from_secs_f64(60.0 * bench.arguments.minutes);
     let parts = &bench.arguments.only;
     let mut failures = Vec::new();
@@ -248,6 +296,10 @@ fn absolute(path: &Path) -> Result<PathBuf, Failed> {
 
 /// A Python with PyTorch.
 fn python(arguments: &Arguments) -> Result<Option<PathBuf>, Failed> {
+    // Whoever asks for a step has found out before: it takes PyTorch seconds to start.
+    if arguments.step.is_some() {
+        return arguments.python.as_deref().map(absolute).transpose();
+    }
     if let Some(path) = &arguments.python {
         let there = programs::has_torch(path);
         return if there {

@@ -60,6 +60,8 @@ pub struct Theirs {
     pub workers: Option<usize>,
     /// `out of memory`.
     pub error: Option<String>,
+    /// Why the step could not be captured as a CUDA graph, where it should have been.
+    pub without_graph: Option<String>,
 }
 
 /// What the device can do at most, from `benches/peers/gpu/ceilings.py`.

@@ -17,6 +17,11 @@ const RULES: [(&str, &[&str]); 6] = [
     ("bp-clapp++checkpoint", &["--rule", "bp-clapp++", "--backward", "checkpointed"]),
 ];
 
+/// Of these, so many first ones are measured on a borrowed machine, at these sizes of frames.
+const BRIEF_RULES: usize = 3;
+const BRIEF_SIZES: [usize; 2] = [32, 96];
+const BRIEF_BATCH: usize = 32;
+
 /// Parts of a batch where gradients are accumulated, on both sides.
 const PARTS: &str = "4";
 
@@ -37,8 +42,19 @@ const STEPS: [&str; 2] = ["20", "5"];
 enum Job {
     /// One row of ours.
     Ours { size: usize, batch: usize, rule: &'static str, precision: &'static str },
-    /// Rows of PyTorch's: all rules.
-    Theirs { size: usize, batch: usize, variant: &'static str, mode: &'static str },
+    /// Rows of PyTorch's: the first so many rules.
+    Theirs { size: usize, batch: usize, variant: &'static str, mode: &'static str, rules: usize },
+}
+
+/// What a step of the plan for a borrowed machine measures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// Ours.
+    Ours,
+    /// PyTorch as the paper's code has it, and what the device can do at most.
+    AsIs,
+    /// PyTorch at its best.
+    Best,
 }
 
 impl Job {
@@ -47,7 +63,7 @@ impl Job {
             Self::Ours { size, batch, rule, precision } => {
                 format!("clapp, {rule}, {size}x{size}, batch {batch}, {precision}")
             }
-            Self::Theirs { size, batch, variant, mode } => {
+            Self::Theirs { size, batch, variant, mode, .. } => {
                 format!("PyTorch, {variant}, {mode}, {size}x{size}, batch {batch}")
             }
         }
@@ -57,7 +73,7 @@ impl Job {
 /// All that is to be measured, in order: as long as the time suffices.
 fn jobs(dry_run: bool) -> Vec<Job> {
     let ours = |size, batch, precision| RULES.map(|(rule, _)| Job::Ours { size, batch, rule, precision });
-    let theirs = |size, batch, variant, mode| Job::Theirs { size, batch, variant, mode };
+    let theirs = |size, batch, variant, mode| Job::Theirs { size, batch, variant, mode, rules: RULES.len() };
     if dry_run {
         let mut jobs = ours(32, 32, "f32").to_vec();
         jobs.extend([theirs(32, 32, "as-is", "step"), theirs(32, 32, "as-is", "end-to-end")]);
@@ -74,20 +90,91 @@ fn jobs(dry_run: bool) -> Vec<Job> {
     jobs
 }
 
+/// What one step on a borrowed machine measures.
+fn brief(side: Side, dry_run: bool) -> Vec<Job> {
+    let batch = BRIEF_BATCH;
+    let sizes = if dry_run { &BRIEF_SIZES[..1] } else { &BRIEF_SIZES[..] };
+    let precisions = if dry_run { &["f32"][..] } else { &PRECISIONS[..] };
+    let of_size = |&size: &usize| -> Vec<Job> {
+        let theirs = |variant| vec![Job::Theirs { size, batch, variant, mode: "step", rules: BRIEF_RULES }];
+        match side {
+            Side::Ours => {
+                let of = |(rule, _): &(&'static str, _)| {
+                    let rule = *rule;
+                    precisions.iter().map(move |&precision| Job::Ours { size, batch, rule, precision })
+                };
+                RULES[..BRIEF_RULES].iter().flat_map(of).collect()
+            }
+            Side::AsIs => theirs("as-is"),
+            Side::Best => theirs("best"),
+        }
+    };
+    sizes.iter().flat_map(of_size).collect()
+}
+
+/// Measures for one step of the plan for a borrowed machine what is not in `gpu-speed.json` yet, and adds it there. Fails
+/// where a program failed or the time did not suffice; a bound that is missed is a result.
+pub fn some(bench: &Bench, deadline: Instant, side: Side) -> Result<(), Failed> {
+    let mut speed: Speed = bench.kept("speed").unwrap_or_default();
+    if side == Side::AsIs && speed.ceilings.is_none() {
+        ceilings(bench, deadline, &mut speed)?;
+    }
+    let jobs = brief(side, bench.arguments.dry_run);
+    // What was told of these in an earlier try.
+    for told in [&mut speed.failures, &mut speed.not_measured] {
+        told.retain(|line| !jobs.iter().any(|job| line.starts_with(&job.name())));
+    }
+    for job in jobs.iter().filter(|job| !is_measured(job, &speed)).cloned().collect::<Vec<_>>() {
+        measure_or_tell(bench, deadline, &job, &mut speed)?;
+    }
+    bench.keep("bounds", &bounds(&speed))?;
+    let of_these = |line: &&String| jobs.iter().any(|job| line.starts_with(&job.name()));
+    let told: Vec<String> = speed.failures.iter().chain(&speed.not_measured).filter(of_these).cloned().collect();
+    if told.is_empty() { Ok(()) } else { Err(Failed(told.join("\n"))) }
+}
+
+/// Whether all rows of a job are there.
+fn is_measured(job: &Job, speed: &Speed) -> bool {
+    match job {
+        Job::Ours { size, batch, rule, precision } => speed
+            .ours
+            .iter()
+            .any(|row| (row.input[1], row.batch, &*row.rule, &*row.precision) == (*size, *batch, rule, precision)),
+        Job::Theirs { .. } => missing_rules(job, speed).is_empty(),
+    }
+}
+
+/// The rules of a job of PyTorch's that have no row yet.
+fn missing_rules(job: &Job, speed: &Speed) -> Vec<&'static str> {
+    let Job::Theirs { size, batch, variant, mode, rules } = job else { return Vec::new() };
+    let is_there = |rule: &str| {
+        let same = |row: &Theirs| {
+            (row.size, row.batch, &*row.variant, &*row.mode, &*row.rule) == (*size, *batch, variant, mode, rule)
+        };
+        speed.theirs.iter().any(same)
+    };
+    RULES[..*rules].iter().map(|(rule, _)| *rule).filter(|rule| !is_there(rule)).collect()
+}
+
+/// Measures, or keeps why not.
+fn measure_or_tell(bench: &Bench, deadline: Instant, job: &Job, speed: &mut Speed) -> Result<(), Failed> {
+    if matches!(job, Job::Theirs { .. }) && bench.python.is_none() {
+        speed.not_measured.push(format!("{}: no Python with PyTorch", job.name()));
+    } else if Instant::now() >= deadline {
+        speed.not_measured.push(job.name());
+    } else if let Err(Failed(reason)) = measure(bench, deadline, job, speed) {
+        speed.failures.push(format!("{}: {reason}", job.name()));
+    }
+    bench.keep("speed", speed)
+}
+
 /// Measures and writes `gpu-speed.json` after each row, then `gpu-bounds.json`. Fails where a program failed or a bound is
 /// missed; in a dry run bounds are worked out, but mean nothing.
 pub fn run(bench: &Bench, deadline: Instant) -> Result<(), Failed> {
     let mut speed = Speed::default();
     ceilings(bench, deadline, &mut speed)?;
     for job in jobs(bench.arguments.dry_run) {
-        if matches!(job, Job::Theirs { .. }) && bench.python.is_none() {
-            speed.not_measured.push(format!("{}: no Python with PyTorch", job.name()));
-        } else if Instant::now() >= deadline {
-            speed.not_measured.push(job.name());
-        } else if let Err(Failed(reason)) = measure(bench, deadline, &job, &mut speed) {
-            speed.failures.push(format!("{}: {reason}", job.name()));
-        }
-        bench.keep("speed", &speed)?;
+        measure_or_tell(bench, deadline, &job, &mut speed)?;
     }
     let bounds = bounds(&speed);
     bench.keep("bounds", &bounds)?;
@@ -120,8 +207,9 @@ fn measure(bench: &Bench, deadline: Instant, job: &Job, speed: &mut Speed) -> Re
             speed.ours.push(ours);
             Ok(())
         }
-        Job::Theirs { size, batch, variant, mode } => {
-            let rules = RULES.map(|(rule, _)| rule).join(",");
+        Job::Theirs { size, batch, variant, mode, .. } => {
+            let wanted = missing_rules(job, speed);
+            let rules = wanted.join(",");
             let seconds = deadline.saturating_duration_since(Instant::now()).as_secs_f64().to_string();
             let [size, batch] = [size, batch].map(ToString::to_string);
             let mut arguments = vec!["--rules", &rules, "--sizes", &size, "--batches", &batch];
@@ -147,8 +235,8 @@ fn measure(bench: &Bench, deadline: Instant, job: &Job, speed: &mut Speed) -> Re
             if let Some(reason) = wrong {
                 return Err(Failed(reason));
             }
-            if measured < RULES.len() && (ended.stopped || ended.succeeded()) {
-                speed.not_measured.push(format!("{}: {measured} of {} rules measured", job.name(), RULES.len()));
+            if measured < wanted.len() && (ended.stopped || ended.succeeded()) {
+                speed.not_measured.push(format!("{}: {measured} of {} rules measured", job.name(), wanted.len()));
                 return Ok(());
             }
             if ended.succeeded() { Ok(()) } else { Err(Failed(ended.failure())) }
@@ -207,5 +295,23 @@ mod tests {
         let first = jobs.iter().position(|job| matches!(job, Job::Theirs { size: 96, batch: 256, .. }));
         let other = jobs.iter().position(|job| matches!(job, Job::Theirs { size: 32, batch: 256, .. }));
         assert!(first < other);
+    }
+
+    #[test]
+    fn a_borrowed_machine_measures_three_rules_at_two_sizes_and_goes_on_where_it_was() {
+        let ours = brief(Side::Ours, false);
+        assert_eq!(ours.len(), 3 * 2 * 2);
+        let mut speed = Speed::default();
+        assert!(!is_measured(&ours[0], &speed));
+        let row = super::super::bounds::tests::ours("clapp++", "tf32", 1.0, 1);
+        speed.ours.push(Ours { input: [3, 32, 32], ..row });
+        assert!(is_measured(&ours[0], &speed) && !is_measured(&ours[1], &speed));
+        let best = brief(Side::Best, false);
+        assert_eq!(best.len(), 2);
+        let row = super::super::bounds::tests::theirs("bp-clapp++", "best", "step", Some(0.1), 1);
+        speed.theirs.push(Theirs { size: 96, ..row });
+        assert_eq!(missing_rules(&best[0], &speed), ["clapp++", "bp-clapp++", "clapp++dfb"]);
+        assert_eq!(missing_rules(&best[1], &speed), ["clapp++", "clapp++dfb"]);
+        assert!(!is_measured(&best[1], &speed));
     }
 }

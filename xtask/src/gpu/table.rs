@@ -180,10 +180,14 @@ fn theirs(speed: &Speed) -> String {
     for row in &speed.theirs {
         let workers = row.workers.map_or_else(String::new, |workers| format!(", {workers} workers"));
         let seconds = row.error.clone().unwrap_or_else(|| milliseconds(row.seconds_per_step));
+        let graph = row
+            .without_graph
+            .as_ref()
+            .map_or_else(String::new, |why| format!(" (no graph: {})", why.replace('|', "\\|")));
         let [peak, reserved] = [row.peak_bytes, row.reserved_bytes].map(mebibytes);
         let _ = writeln!(
             text,
-            "| {} | {} | {} | {} | {}{workers} | {seconds} | {peak} | {reserved} |",
+            "| {} | {} | {} | {}{graph} | {}{workers} | {seconds} | {peak} | {reserved} |",
             row.size, row.batch, row.rule, row.variant, row.mode
         );
     }

@@ -8,6 +8,7 @@ use crate::compile::Variant;
 use crate::usage::Usage;
 use clap::Parser;
 use clapp_host_gpu::backend::gpu::cuda::libraries::Library;
+use clapp_host_gpu::backend::gpu::cuda::ready;
 use clapp_host_gpu::backend::gpu::kernels;
 use clapp_host_gpu::backend::gpu::op::MapType;
 use rayon::prelude::*;
@@ -19,11 +20,14 @@ use std::process::ExitCode;
 #[derive(Parser)]
 struct Arguments {
     /// The assembler.
-    #[arg(long)]
-    ptxas: PathBuf,
+    #[arg(long, required_unless_present = "cubins")]
+    ptxas: Option<PathBuf>,
     /// Folder for what is made.
-    #[arg(long)]
-    folder: PathBuf,
+    #[arg(long, required_unless_present = "cubins")]
+    folder: Option<PathBuf>,
+    /// Only compiles all kernels for Hopper GPUs into this folder, as the program keeps them in CLAPP_CACHE.
+    #[arg(long, value_name = "FOLDER")]
+    cubins: Option<PathBuf>,
 }
 
 /// Compute capabilities: Turing, Ampere, Hopper.
@@ -69,7 +73,13 @@ extern "C" __global__ void broken(float* x) { x[0] = unknown; }
 type Built = (Variant, BTreeMap<String, Usage>);
 
 fn main() -> ExitCode {
-    match check(&Arguments::parse()) {
+    let arguments = Arguments::parse();
+    let outcome = match (&arguments.cubins, &arguments.ptxas, &arguments.folder) {
+        (Some(folder), ..) => cubins(folder),
+        (None, Some(ptxas), Some(folder)) => check(ptxas, folder),
+        (None, ..) => Err("expected --cubins, or --ptxas and --folder".into()),
+    };
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
             eprintln!("{message}");
@@ -78,7 +88,13 @@ fn main() -> ExitCode {
     }
 }
 
-fn check(Arguments { ptxas, folder }: &Arguments) -> Result<(), String> {
+fn cubins(folder: &Path) -> Result<(), String> {
+    let sizes = ready::write(folder, [9, 0]).map_err(|error| error.to_string())?;
+    println!("{}: kernels for sm_90, {sizes:?} bytes", folder.display());
+    Ok(())
+}
+
+fn check(ptxas: &Path, folder: &Path) -> Result<(), String> {
     Library::Nvrtc.require().map_err(|error| error.to_string())?;
     std::fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     proves_something(ptxas, folder)?;

@@ -18,6 +18,7 @@ mod memory;
 mod multiply;
 mod nccl;
 pub mod nvrtc;
+pub mod ready;
 mod staging;
 mod trial;
 
