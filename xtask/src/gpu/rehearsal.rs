@@ -178,8 +178,10 @@ impl Machine {
     /// `start.sh` of a call, in a bare environment.
     fn command(&self, call: usize) -> Command {
         let sh = self.place.join("bin/sh");
-        let mut command = if self.apart { Command::new("unshare") } else { Command::new(&sh) };
-        if self.apart {
+        // By its path: the stand-in's own search path has no such program.
+        let apart = if self.apart { in_path("unshare") } else { None };
+        let mut command = Command::new(apart.as_ref().unwrap_or(&sh));
+        if apart.is_some() {
             command.arg("-rn").arg(&sh);
         }
         command.arg(format!("target/pack/call-{call}/start.sh"));
