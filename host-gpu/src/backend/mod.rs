@@ -363,6 +363,39 @@ pub trait Backend: Sized {
         ranges: &[Range<usize>],
     ) -> Self::PooledGradient;
 
+    /// Whether the heads of a probe should learn here, with so many values of features kept on the device.
+    fn teaches_heads(&self, _values: usize) -> bool {
+        false
+    }
+
+    /// The rows with these indices, in that order, of each matrix `[_, dimension]`.
+    fn rows_at(&self, matrices: &[(&Self::Tensor, usize)], rows: &[usize]) -> Vec<Self::Tensor> {
+        let of = |(matrix, dimension): &(&Self::Tensor, usize)| {
+            let values = self.download(matrix);
+            let row = |row: &usize| values[row * dimension..(row + 1) * dimension].iter().copied();
+            self.upload(&rows.iter().flat_map(row).collect::<Vec<f32>>())
+        };
+        matrices.iter().map(of).collect()
+    }
+
+    /// Gradient of the mean cross-entropy over all rows, after a softmax: with respect to the scores, `[rows, classes]`, of
+    /// `logits` with `bias` `[classes]` added to each row; and with respect to the bias. One label a row.
+    fn softmax(&self, logits: &Self::Tensor, bias: &Self::Tensor, labels: &[usize]) -> [Self::Tensor; 2] {
+        let (mut errors, bias) = (self.download(logits), self.download(bias));
+        let mut sums = vec![0.0; bias.len()];
+        for (row, label) in errors.chunks_exact_mut(bias.len().max(1)).zip(labels) {
+            row.iter_mut().zip(&bias).for_each(|(score, bias)| *score += bias);
+            let most = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            let sum: f32 = row.iter().map(|score| (score - most).exp()).sum();
+            for (class, (error, total)) in row.iter_mut().zip(&mut sums).enumerate() {
+                let target = if class == *label { 1.0 } else { 0.0 };
+                *error = ((*error - most).exp() / sum - target) / labels.len() as f32;
+                *total += *error;
+            }
+        }
+        [self.upload(&errors), self.upload(&sums)]
+    }
+
     /// The sum of some tensors of one length, each times its factor.
     fn scaled_sum(&self, terms: &[(f32, &Self::Tensor)]) -> Self::Tensor {
         let mut sum = Vec::new();

@@ -3,11 +3,12 @@
 use crate::backend::Backend;
 use crate::model::NetworkSpec;
 use crate::step::{Model, forward, passed_on};
+use clapp_core::plan::Layer;
 
 /// Features of some images: for each layer a matrix `[images, D]`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Features {
-    layers: Vec<(usize, Vec<f32>)>,
+    pub(super) layers: Vec<(usize, Vec<f32>)>,
 }
 
 impl Features {
@@ -21,6 +22,11 @@ impl Features {
         for ((_, values), (_, more)) in self.layers.iter_mut().zip(more.layers) {
             values.extend(more);
         }
+    }
+
+    /// Values of all layers.
+    pub fn len(&self) -> usize {
+        self.layers.iter().map(|(_, values)| values.len()).sum()
     }
 
     /// The features of one layer, `[images, D]`.
@@ -50,12 +56,25 @@ pub fn features<B: Backend>(
     x: B::Tensor,
     rows: usize,
 ) -> Features {
+    let layers = features_there(backend, model, pooled, x, rows);
+    let of = |(layer, there): (&Layer, B::Tensor)| (layer.pooled.len(), backend.download(&there));
+    Features { layers: pooled.layers().iter().zip(layers).map(of).collect() }
+}
+
+/// As [`features`], left on the backend: a matrix `[rows, D]` a layer.
+pub fn features_there<B: Backend>(
+    backend: &B,
+    model: &Model<B::Tensor>,
+    pooled: &NetworkSpec,
+    x: B::Tensor,
+    rows: usize,
+) -> Vec<B::Tensor> {
     let mut x = x;
     let mut layers = Vec::with_capacity(pooled.layers().len());
     for layer in pooled.layers() {
         let activity = forward(backend, model, layer, &x, rows);
-        layers.push((layer.pooled.len(), backend.download(&backend.pool(layer, &activity))));
+        layers.push(backend.pool(layer, &activity));
         x = passed_on(backend, model, activity);
     }
-    Features { layers }
+    layers
 }

@@ -1,5 +1,6 @@
 //! How long a probe takes on this machine: measured on its first batches, of which nothing is kept.
 
+use super::device::OnDevice;
 use super::{Kind, ProbeTask, QUICK_EPOCHS, ROWS, features_of, quick_images};
 use crate::backend::Backend;
 use crate::error::Error;
@@ -43,15 +44,27 @@ pub fn measure<B: Backend>(backend: &B, model: &Model<B::Tensor>, task: &ProbeTa
     features_of(backend, model, pooled, &data.test, &inputs, &images)?;
     let plain = each(begin, images.len());
     let labels: Vec<usize> = images.iter().map(|image| data.test.label(*image)).collect();
+    let count = images.len();
+    let mut device = OnDevice::new(backend, &heads, (&test, count), Some((&test, count)));
     let begin = Instant::now();
-    heads.par_iter_mut().for_each(|head| drop(head.predict(&test.rows(head.layers(), &images), images.len())));
+    match &device {
+        Some(device) => drop(device.predictions(backend, &mut heads)),
+        None => heads.par_iter_mut().for_each(|head| drop(head.predict(&test.rows(head.layers(), &images), count))),
+    }
     let predict = each(begin, images.len());
     let begin = Instant::now();
-    heads.par_iter_mut().for_each(|head| {
-        for (batch, labels) in images.chunks(config.batch.max(1)).zip(labels.chunks(config.batch.max(1))) {
-            head.learn(&test.rows(head.layers(), batch), labels, config.lr);
+    let parts = || images.chunks(config.batch.max(1)).zip(labels.chunks(config.batch.max(1)));
+    match &mut device {
+        Some(device) => {
+            parts().for_each(|(batch, labels)| device.learn(backend, batch, labels, config.lr));
+            backend.check()?;
         }
-    });
+        None => heads.par_iter_mut().for_each(|head| {
+            for (batch, labels) in parts() {
+                head.learn(&test.rows(head.layers(), batch), labels, config.lr);
+            }
+        }),
+    }
     let learn = each(begin, images.len());
     let batches = (ROWS / config.batch.max(1)).max(1) + 1;
     let train = Arc::new(data.train.take(batches.saturating_mul(config.batch)));
@@ -62,7 +75,7 @@ pub fn measure<B: Backend>(backend: &B, model: &Model<B::Tensor>, task: &ProbeTa
         let images = batch.labels.len();
         // Where there is but one batch, it is all there is to measure.
         let from = *begin.get_or_insert_with(Instant::now);
-        task.learn(backend, model, &mut heads, batch);
+        task.learn(backend, model, &mut heads, device.as_mut(), batch);
         if done == 0 {
             (augmented, begin) = (each(from, images), Some(Instant::now()));
         } else {

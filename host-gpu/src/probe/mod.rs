@@ -5,6 +5,7 @@
 //! augmented images; the cached one computes them once from the images as they are, which is much faster and
 //! another protocol, so a [`ProbeReport`] says which it was.
 
+mod device;
 mod features;
 mod head;
 mod inputs;
@@ -13,6 +14,8 @@ mod protocol;
 mod record;
 mod weights;
 
+use device::OnDevice;
+use features::features_there;
 pub use features::{Features, features};
 pub use head::Head;
 pub use inputs::Inputs;
@@ -190,6 +193,11 @@ pub fn probe<B: Backend>(
     } else {
         Training::Augmented(Arc::new(data.train.clone()))
     };
+    let learnt = match &training {
+        Training::Cached(train) => Some((train, data.train.len())),
+        Training::Augmented(_) => None,
+    };
+    let mut device = OnDevice::new(backend, &heads, (&test, data.test.len()), learnt);
     let batches = data.train.len().div_ceil(batch) as u64;
     let of = batches.saturating_mul(config.epochs);
     let mut counts: Vec<Vec<Vec<usize>>> = vec![Vec::new(); heads.len()];
@@ -203,13 +211,23 @@ pub fn probe<B: Backend>(
                 let mut order: Vec<usize> = (0..data.train.len()).collect();
                 stream(seed, Purpose::ProbeShuffle, epoch, 0).shuffle(&mut order);
                 // A piece of an epoch at a time, between which it can be ended.
+                let labels_of = |images: &[usize]| images.iter().map(|image| data.train.label(*image)).collect();
                 for piece in order.chunks(batch * PIECE) {
-                    heads.par_iter_mut().for_each(|head| {
-                        for batch in piece.chunks(batch) {
-                            let labels: Vec<usize> = batch.iter().map(|image| data.train.label(*image)).collect();
-                            head.learn(&train.rows(head.layers(), batch), &labels, config.lr);
+                    match &mut device {
+                        Some(device) => {
+                            for batch in piece.chunks(batch) {
+                                let labels: Vec<usize> = labels_of(batch);
+                                device.learn(backend, batch, &labels, config.lr);
+                            }
+                            backend.check()?;
                         }
-                    });
+                        None => heads.par_iter_mut().for_each(|head| {
+                            for batch in piece.chunks(batch) {
+                                let labels: Vec<usize> = labels_of(batch);
+                                head.learn(&train.rows(head.layers(), batch), &labels, config.lr);
+                            }
+                        }),
+                    }
                     done += piece.len().div_ceil(batch) as u64;
                     if told(Progress::Batch { done, of }) {
                         stopped = true;
@@ -219,7 +237,7 @@ pub fn probe<B: Backend>(
             }
             Training::Augmented(images) => {
                 for batch in loader::singles(images.clone(), &config.augment, batch, seed, epoch, loader_threads)? {
-                    task.learn(backend, model, &mut heads, batch?);
+                    task.learn(backend, model, &mut heads, device.as_mut(), batch?);
                     done += 1;
                     if told(Progress::Batch { done, of }) {
                         stopped = true;
@@ -228,8 +246,11 @@ pub fn probe<B: Backend>(
                 }
             }
         }
-        let predictions: Vec<Vec<usize>> =
-            heads.par_iter().map(|head| predictions(head, &test, data.test.len())).collect();
+        let predictions: Vec<Vec<usize>> = match &device {
+            Some(device) => device.predictions(backend, &mut heads),
+            None => heads.par_iter().map(|head| predictions(head, &test, data.test.len())).collect(),
+        };
+        backend.check()?;
         for (counts, predictions) in counts.iter_mut().zip(&predictions) {
             counts.push(right_by_class(predictions, &data.test, classes));
         }
@@ -275,16 +296,21 @@ impl ProbeTask<'_> {
             .collect()
     }
 
-    /// A step of all heads on a batch of augmented images.
+    /// A step of all heads on a batch of augmented images; on the device, where they learn there.
     fn learn<B: Backend>(
         &self,
         backend: &B,
         model: &Model<B::Tensor>,
         heads: &mut [Head],
+        device: Option<&mut OnDevice<B::Tensor>>,
         batch: loader::LabelledBatch,
     ) {
         let labels: Vec<usize> = batch.labels.iter().map(|label| usize::from(*label)).collect();
         let x = backend.upload_frames(self.pooled.input(), &batch.x);
+        if let Some(device) = device {
+            let features = features_there(backend, model, self.pooled, x, labels.len());
+            return device.learn_from(backend, &features, &labels, self.config.lr);
+        }
         let features = features(backend, model, self.pooled, x, labels.len());
         let rows: Vec<usize> = (0..labels.len()).collect();
         heads.par_iter_mut().for_each(|head| {

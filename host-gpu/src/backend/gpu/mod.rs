@@ -375,6 +375,18 @@ impl<E: Executor + 'static> Backend for Gpu<E> {
         self.lower_gather(&pieces)
     }
 
+    fn teaches_heads(&self, values: usize) -> bool {
+        self.has_room(values)
+    }
+
+    fn rows_at(&self, matrices: &[(&Tensor, usize)], rows: &[usize]) -> Vec<Tensor> {
+        self.lower_rows_at(matrices, rows)
+    }
+
+    fn softmax(&self, logits: &Tensor, bias: &Tensor, labels: &[usize]) -> [Tensor; 2] {
+        self.lower_softmax(logits, bias, labels)
+    }
+
     fn add(&self, sum: &mut Tensor, more: &Tensor) {
         self.lower_add(sum, more);
     }

@@ -22,6 +22,7 @@ pub const FILES: &[(&str, &str)] = &[
     ("colour.cu", include_str!("colour.cu")),
     ("resample.cu", include_str!("resample.cu")),
     ("augment.cu", include_str!("augment.cu")),
+    ("probe.cu", include_str!("probe.cu")),
 ];
 
 /// All files as one source.

@@ -4,6 +4,7 @@ mod block;
 mod contrast;
 mod global;
 mod optimizer;
+mod probe;
 
 pub(super) use optimizer::betas;
 

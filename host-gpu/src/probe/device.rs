@@ -1,0 +1,239 @@
+//! The probe's heads on a device: features, weights and moments stay there.
+
+use super::{Features, Head};
+use crate::backend::{Backend, Parameter};
+use crate::optimizer::Optimizer;
+
+/// Test images that are scored at a time.
+const ROWS: usize = 512;
+
+/// Heads that learn on a device, with what they learn from and are tested on.
+#[derive(Debug)]
+pub(super) struct OnDevice<T> {
+    heads: DeviceHeads<T>,
+    test: DeviceFeatures<T>,
+    train: Option<DeviceFeatures<T>>,
+}
+
+impl<T> OnDevice<T> {
+    /// With copies of features, each of so many images; nothing where the backend leaves heads to the host, or has no room.
+    pub fn new<B: Backend<Tensor = T>>(
+        backend: &B,
+        heads: &[Head],
+        test: (&Features, usize),
+        train: Option<(&Features, usize)>,
+    ) -> Option<Self> {
+        let values = test.0.len() + train.map_or(0, |(features, _)| features.len());
+        let upload = |(features, images)| DeviceFeatures::upload(backend, features, images);
+        backend.teaches_heads(values).then(|| Self {
+            heads: DeviceHeads::upload(backend, heads),
+            test: upload(test),
+            train: train.map(upload),
+        })
+    }
+
+    /// A step on the chosen images of those to learn from.
+    pub fn learn<B: Backend<Tensor = T>>(&mut self, backend: &B, images: &[usize], labels: &[usize], lr: f32) {
+        if let Some(train) = &self.train {
+            self.heads.learn(backend, &train.rows(backend, images), labels, lr);
+        }
+    }
+
+    /// A step on features that were computed for it, a matrix `[rows, D]` a layer.
+    pub fn learn_from<B: Backend<Tensor = T>>(&mut self, backend: &B, features: &[T], labels: &[usize], lr: f32) {
+        self.heads.learn(backend, features, labels, lr);
+    }
+
+    /// The class that each head gives each test image; `heads` become what the device has.
+    pub fn predictions<B: Backend<Tensor = T>>(&self, backend: &B, heads: &mut Vec<Head>) -> Vec<Vec<usize>> {
+        *heads = self.heads.download(backend);
+        self.heads.predictions(backend, &self.test)
+    }
+}
+
+/// The features of some images: for each layer a matrix `[images, D]`.
+#[derive(Debug)]
+struct DeviceFeatures<T> {
+    layers: Vec<(T, usize)>,
+    images: usize,
+}
+
+impl<T> DeviceFeatures<T> {
+    /// Copies the features of so many images.
+    fn upload<B: Backend<Tensor = T>>(backend: &B, features: &Features, images: usize) -> Self {
+        let of = |(dimension, values): &(usize, Vec<f32>)| (backend.upload(values), *dimension);
+        Self { layers: features.layers.iter().map(of).collect(), images }
+    }
+
+    /// The chosen images, in that order; a matrix `[images, D]` a layer.
+    fn rows<B: Backend<Tensor = T>>(&self, backend: &B, images: &[usize]) -> Vec<T> {
+        let all: Vec<(&T, usize)> = self.layers.iter().map(|(matrix, dimension)| (matrix, *dimension)).collect();
+        backend.rows_at(&all, images)
+    }
+}
+
+/// One head's parameters.
+#[derive(Debug)]
+struct Held<T> {
+    layers: Vec<usize>,
+    weights: Vec<Parameter<T>>,
+    bias: Parameter<T>,
+}
+
+/// All heads.
+#[derive(Debug)]
+struct DeviceHeads<T> {
+    heads: Vec<Held<T>>,
+    classes: usize,
+    step: u64,
+}
+
+impl<T> DeviceHeads<T> {
+    /// Copies heads that have not learnt yet.
+    fn upload<B: Backend<Tensor = T>>(backend: &B, heads: &[Head]) -> Self {
+        let parameter = |values: &[f32]| Parameter {
+            value: backend.upload(values),
+            first: backend.upload(&vec![0.0; values.len()]),
+            second: backend.upload(&vec![0.0; values.len()]),
+        };
+        let held = |head: &Head| Held {
+            layers: head.layers().to_vec(),
+            weights: (0..head.layers().len()).map(|part| parameter(head.weight(part))).collect(),
+            bias: parameter(head.bias()),
+        };
+        let classes = heads.first().map_or(0, |head| head.bias().len());
+        Self { heads: heads.iter().map(held).collect(), classes, step: 0 }
+    }
+
+    /// One step of Adam on the mean cross-entropy of a batch, as [`Head::learn`]; `features` are a matrix `[rows, D]` a
+    /// layer.
+    fn learn<B: Backend<Tensor = T>>(&mut self, backend: &B, features: &[T], labels: &[usize], lr: f32) {
+        self.step += 1;
+        let rows = labels.len();
+        let mut gradients = Vec::new();
+        for head in &self.heads {
+            let logits = head.logits(backend, features, rows);
+            let [errors, bias] = backend.softmax(&logits, &head.bias.value, labels);
+            gradients
+                .extend(head.layers.iter().map(|layer| backend.projection_gradient(&errors, &features[*layer], rows)));
+            gradients.push(bias);
+        }
+        let parameters = self.heads.iter_mut().flat_map(|head| head.weights.iter_mut().chain([&mut head.bias]));
+        let mut all: Vec<(&mut Parameter<T>, &T)> = parameters.zip(&gradients).collect();
+        backend.update(&mut all, &Optimizer::adamw(lr), self.step);
+    }
+
+    /// The class that each head gives each image: the likeliest, the first of equals.
+    fn predictions<B: Backend<Tensor = T>>(&self, backend: &B, features: &DeviceFeatures<T>) -> Vec<Vec<usize>> {
+        let mut all = vec![Vec::with_capacity(features.images); self.heads.len()];
+        let biases: Vec<Vec<f32>> = self.heads.iter().map(|head| backend.download(&head.bias.value)).collect();
+        for first in (0..features.images).step_by(ROWS) {
+            let range = first..features.images.min(first + ROWS);
+            let rows = range.len();
+            let of = |(matrix, _): &(T, usize)| backend.gather_rows(&[(matrix, features.images, range.clone())]);
+            let batch: Vec<T> = features.layers.iter().map(of).collect();
+            for ((head, bias), out) in self.heads.iter().zip(&biases).zip(&mut all) {
+                let logits = backend.download(&head.logits(backend, &batch, rows));
+                out.extend(logits.chunks_exact(self.classes).map(|logits| likeliest(logits, bias)));
+            }
+        }
+        all
+    }
+
+    /// Copies weights and biases back.
+    fn download<B: Backend<Tensor = T>>(&self, backend: &B) -> Vec<Head> {
+        let weights = |head: &Held<T>| head.weights.iter().map(|weight| backend.download(&weight.value)).collect();
+        let head =
+            |head: &Held<T>| Head::with_weights(head.layers.clone(), weights(head), backend.download(&head.bias.value));
+        self.heads.iter().map(head).collect()
+    }
+}
+
+impl<T> Held<T> {
+    /// Scores `[rows, classes]` without the bias.
+    fn logits<B: Backend<Tensor = T>>(&self, backend: &B, features: &[T], rows: usize) -> T {
+        let part = |(weight, layer): (&Parameter<T>, &usize)| backend.project(&weight.value, &features[*layer], rows);
+        let mut parts = self.weights.iter().zip(&self.layers).map(part);
+        let Some(mut sum) = parts.next() else { return backend.upload(&[]) };
+        parts.for_each(|part| backend.add(&mut sum, &part));
+        sum
+    }
+}
+
+fn likeliest(logits: &[f32], bias: &[f32]) -> usize {
+    let score = |class: usize| logits[class] + bias[class];
+    let larger = |best: usize, class: usize| if score(class) > score(best) { class } else { best };
+    (1..logits.len()).fold(0, larger)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::cpu::Cpu;
+    use crate::backend::gpu::Gpu;
+    use crate::backend::gpu::emulated::{Emulated, Settings};
+    use crate::backend::gpu::op::MapType;
+    use crate::rng::{Purpose, stream};
+
+    const CLASSES: usize = 5;
+    const DIMENSIONS: [usize; 2] = [12, 7];
+    const IMAGES: usize = 40;
+
+    fn heads() -> Vec<Head> {
+        let layers = [vec![0, 1], vec![0], vec![1]];
+        let head =
+            |(index, layers): (usize, &Vec<usize>)| Head::new(&DIMENSIONS, layers.clone(), CLASSES, 3, index as u64);
+        layers.iter().enumerate().map(head).collect()
+    }
+
+    fn features() -> Features {
+        let mut rng = stream(1, Purpose::Other(9), 0, 0);
+        let mut layer = |dimension: usize| {
+            (dimension, (0..IMAGES * dimension).map(|_| rng.uniform(-1.0, 2.0)).collect::<Vec<f32>>())
+        };
+        Features { layers: DIMENSIONS.iter().map(|dimension| layer(*dimension)).collect() }
+    }
+
+    /// Learns on a backend and on the host, in batches of a shuffled order with a short one at the end.
+    fn compare<B: Backend>(backend: &B) {
+        let features = features();
+        let there = DeviceFeatures::upload(backend, &features, IMAGES);
+        let (mut host, mut device) = (heads(), DeviceHeads::upload(backend, &heads()));
+        let label = |image: usize| (image * 3 + image / 7) % CLASSES;
+        for epoch in 0..4 {
+            let mut order: Vec<usize> = (0..IMAGES).collect();
+            stream(5, Purpose::ProbeShuffle, epoch, 0).shuffle(&mut order);
+            for batch in order.chunks(16) {
+                let labels: Vec<usize> = batch.iter().map(|image| label(*image)).collect();
+                for head in &mut host {
+                    head.learn(&features.rows(head.layers(), batch), &labels, 0.01);
+                }
+                device.learn(backend, &there.rows(backend, batch), &labels, 0.01);
+            }
+        }
+        let all: Vec<usize> = (0..IMAGES).collect();
+        let expected: Vec<Vec<usize>> =
+            host.iter().map(|head| head.predict(&features.rows(head.layers(), &all), IMAGES)).collect();
+        assert_eq!(device.predictions(backend, &there), expected);
+        for (found, expected) in device.download(backend).iter().zip(&host) {
+            assert_eq!(found.layers(), expected.layers());
+            let parts = (0..expected.layers().len()).map(|part| (found.weight(part), expected.weight(part)));
+            for (found, expected) in parts.chain([(found.bias(), expected.bias())]) {
+                let most = expected.iter().fold(0.0_f32, |most, value| most.max(value.abs()));
+                let far = found.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+                // The limit of `clapp parity`.
+                assert!(found.len() == expected.len() && far <= 1e-4 * most, "{far} of {most}");
+            }
+        }
+    }
+
+    #[test]
+    fn heads_on_a_device_learn_as_those_of_the_host() {
+        compare(&Gpu::new(Emulated::new(MapType::F32, Settings::default()).unwrap()).unwrap());
+    }
+
+    #[test]
+    fn heads_over_the_cpu_s_operations_learn_the_same() {
+        compare(&Cpu);
+    }
+}
