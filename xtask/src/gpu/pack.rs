@@ -81,12 +81,14 @@ pub fn pack(folder: &Path, golden: &Path, data: Option<&Path>, clapp: Option<&Pa
 pub fn fill(folder: &Path, contents: &Contents<'_>) -> Result<(), Failed> {
     let repository = tracked()?.iter().map(|path| size(&root().join(path))).sum::<Result<u64, Failed>>()?;
     println!("the files of the repository: {}", mebibytes(repository));
+    // One for all calls: what is done is kept under it.
+    let commit = commit();
     for (index, names) in CALLS.iter().enumerate() {
         let call = folder.join(format!("call-{}", index + 1));
         if call.exists() {
             std::fs::remove_dir_all(&call).map_err(|error| failed(&call, &error))?;
         }
-        fill_call(&call, contents, names, index + 1 == CALLS.len())?;
+        fill_call(&call, contents, &commit, names, index + 1 == CALLS.len())?;
         let packed = size(&call)?;
         println!("{}: {}, with the repository {}", call.display(), mebibytes(packed), mebibytes(packed + repository));
         if packed + repository > MOST {
@@ -97,12 +99,12 @@ pub fn fill(folder: &Path, contents: &Contents<'_>) -> Result<(), Failed> {
     Ok(())
 }
 
-fn fill_call(call: &Path, contents: &Contents<'_>, names: &[&str], last: bool) -> Result<(), Failed> {
+fn fill_call(call: &Path, contents: &Contents<'_>, commit: &str, names: &[&str], last: bool) -> Result<(), Failed> {
     let (data, programs) = (call.join("data"), call.join("programs"));
     for folder in [&data, &programs] {
         std::fs::create_dir_all(folder).map_err(|error| failed(folder, &error))?;
     }
-    for (name, text) in [("start.sh", START), ("links.sh", LINKS), ("commit", &commit()), ("plan", &contents.plan)] {
+    for (name, text) in [("start.sh", START), ("links.sh", LINKS), ("commit", commit), ("plan", &contents.plan)] {
         std::fs::write(call.join(name), text).map_err(|error| failed(&call.join(name), &error))?;
     }
     if last {
