@@ -69,7 +69,7 @@ fn assert_all_in(text: &str, parts: &[&str]) {
     }
 }
 
-fn check(set: &data::Dataset) {
+fn check(set: &Dataset) {
     assert_eq!((set.train.len(), set.test.len()), (15, 4));
     assert_eq!(set.shape(), Some(Shape::new(3, 32, 32)));
     assert_eq!(set.classes.len(), 10);
