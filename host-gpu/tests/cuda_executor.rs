@@ -371,12 +371,17 @@ fn the_deep_doctor_goes_on_after_whatever_fails() {
     let products = ["product f32", "product tf32", "product bf16"];
     let captures = ["capture and replay f32", "capture and replay tf32", "capture and replay bf16"];
     let of_products = [&products[..], &captures].concat();
+    // On a busy machine a sound probe, too, may need more than a second.
+    let (code, said, report) = deep(place.path(), &[("STAND_IN_FAULT", "product hangs")], &["--limit", "1"]);
+    assert!(matches!(code, Some(10..=13)), "{said}");
+    let failed = probes(&report, "failed");
+    assert!(of_products.iter().all(|name| failed.iter().any(|failed| failed == name)), "{said}");
+    assert!(said.contains("no answer within 1 s (--limit)"), "{said}");
     for (fault, part) in [
         ("product dies", "the process died (signal: 6 (SIGABRT)"),
-        ("product hangs", "no answer within 1 s (--limit)"),
         ("product lost", "the product of 24x96 and 96x40 (stored transposed) failed"),
     ] {
-        let (code, said, report) = deep(place.path(), &[("STAND_IN_FAULT", fault)], &["--limit", "1"]);
+        let (code, said, report) = deep(place.path(), &[("STAND_IN_FAULT", fault)], &[]);
         assert_eq!(code, Some(13), "{said}");
         assert_eq!(probes(&report, "failed"), of_products, "{fault}: {said}");
         assert_eq!(probes(&report, "ok").len(), 34 - 6, "{fault}: {said}");
