@@ -141,8 +141,8 @@ impl CacheArguments {
         Ok(Opening { cache: self.folder()?, once, want, holdout })
     }
 
-    /// Opens the set at `path`. Images that have to be decoded are, all of them, where they are to be skipped when bad
-    /// or are no more than [`CHECKED`]: then nothing ends the work in its midst.
+    /// Opens the set at `path`. All images that need decoding are decoded first if bad ones are to be skipped, or if the
+    /// set has at most 20,000 images: a bad image then cannot end the work half-way.
     ///
     /// # Errors
     /// Where the set cannot be read, or has bad images that are not skipped.

@@ -14,7 +14,7 @@ pub struct LeftOut {
     pub lost: bool,
     /// How many.
     pub count: usize,
-    /// The first [`NAMED`] of them.
+    /// Its first ten names.
     pub names: Vec<String>,
 }
 
@@ -86,7 +86,7 @@ impl LeftOut {
     }
 }
 
-/// Up to [`NAMED`] names of `count`, and how many more there are.
+/// Up to ten names of `count`, and how many more there are.
 pub fn some_of(names: &[String], count: usize) -> String {
     let shown = &names[..names.len().min(NAMED)];
     let mut text = shown.join(", ");

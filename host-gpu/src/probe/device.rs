@@ -23,7 +23,7 @@ impl<T> OnDevice<T> {
         test: (&Features, usize),
         train: Option<(&Features, usize)>,
     ) -> Option<Self> {
-        let values = test.0.len() + train.map_or(0, |(features, _)| features.len());
+        let values = test.0.value_count() + train.map_or(0, |(features, _)| features.value_count());
         let upload = |(features, images)| DeviceFeatures::upload(backend, features, images);
         backend.teaches_heads(values).then(|| Self {
             heads: DeviceHeads::upload(backend, heads),

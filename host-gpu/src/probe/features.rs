@@ -25,7 +25,7 @@ impl Features {
     }
 
     /// Values of all layers.
-    pub fn len(&self) -> usize {
+    pub fn value_count(&self) -> usize {
         self.layers.iter().map(|(_, values)| values.len()).sum()
     }
 
