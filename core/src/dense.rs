@@ -12,11 +12,14 @@ pub fn dot(a: &[f32], b: &[f32]) -> f32 {
 }
 
 /// `sum_i a_i^2`, in pieces, so that a long sum does not swallow its last terms.
+// Called for a few long slices a layer: copies of it would fill the flash.
+#[inline(never)]
 pub fn squares(a: &[f32]) -> f32 {
     a.chunks(256).fold(0.0, |sum, piece| sum + dot(piece, piece))
 }
 
 /// `sqrt(sum_i a_i^2)`, also where the squares are too small for an `f32`. Infinite where they are too large.
+#[inline(never)]
 pub fn norm(a: &[f32]) -> f32 {
     let sum = squares(a);
     // Squares that were rounded to nothing, below 2^-149 each, are nothing beside this. A NaN stays one.

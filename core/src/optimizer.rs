@@ -157,6 +157,7 @@ impl Step {
     }
 
     /// What the bound of an update has to know of a tensor's parameters and state.
+    #[inline(never)]
     pub fn scan(&self, scan: &mut Scan, parameters: &[f32], first: &[f32], second: &[f32]) {
         scan.parameters += squares(parameters);
         scan.first += squares(first);
@@ -170,6 +171,7 @@ impl Step {
     }
 
     /// Lets the state decay as a gradient of zero would, and sets to zero what is not finite of it.
+    #[inline(never)]
     pub fn decay(&self, first: &mut [f32], second: &mut [f32]) {
         let share = |share: f32| if (0.0..1.0).contains(&share) { share } else { 0.0 };
         let [first_share, second_share] = match self.kind {
@@ -191,6 +193,7 @@ impl Step {
 
     /// An upper bound of the norm of the update of parameters with a gradient of norm `gradient` (after
     /// LARS's scaling); also bounds every intermediate result. Not finite where there is no useful bound.
+    #[inline(never)]
     pub fn bound(&self, gradient: f32, scan: &Scan) -> f32 {
         let decay = self.weight_decay.abs();
         let parameters = if decay == 0.0 { 0.0 } else { decay * (sqrt(scan.parameters) + TINY) };
