@@ -53,9 +53,7 @@ fn peak_of_a_step(spec: &NetworkSpec) -> f64 {
 }
 
 /// By how many maps the peak grows with each layer, between neighbouring depths.
-fn maps_per_layer(rule: Rule, learning: Learning) -> Vec<f64> {
-    // One thread: with several, how many of them hold a scratch buffer at once is a matter of chance.
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a pool");
+fn maps_per_layer(pool: &rayon::ThreadPool, rule: Rule, learning: Learning) -> Vec<f64> {
     let peaks = DEPTHS.map(|depth| pool.install(|| peak_of_a_step(&network(depth, rule, learning))));
     println!("{:?} {learning:?}: {peaks:?} bytes at depths {DEPTHS:?}, one map has {MAP_BYTES}", rule.context);
     let measured: Vec<(usize, f64)> = DEPTHS.into_iter().zip(peaks).collect();
@@ -65,13 +63,16 @@ fn maps_per_layer(rule: Rule, learning: Learning) -> Vec<f64> {
 /// One test alone in its program: a test beside it would be counted, too.
 #[test]
 fn activation_memory_does_not_grow_with_depth_for_local_rules_and_does_for_back_propagation() {
+    // One thread: with several, how many of them hold a scratch buffer at once is a matter of chance. And one pool: what
+    // the threads of a pool keep is freed some time after the pool is dropped, perhaps while the next one is measured.
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a pool");
     for rule in [Rule::clapp_pp(), Rule::clapp_pp_dfb(), Rule::clapp_pp_both()] {
-        for maps in maps_per_layer(rule, Learning::Local) {
+        for maps in maps_per_layer(&pool, rule, Learning::Local) {
             // Each layer's scores are reported and its shapes listed: about a kilobyte against a map's 256.
             assert!(maps.abs() < 0.02, "{rule:?}: a layer adds {maps} maps");
         }
     }
-    for maps in maps_per_layer(Rule::clapp_pp(), Learning::Global) {
+    for maps in maps_per_layer(&pool, Rule::clapp_pp(), Learning::Global) {
         assert!((maps - 1.0).abs() < 0.02, "back-propagation: a layer adds {maps} maps");
     }
 }

@@ -147,7 +147,10 @@ mod tests {
 
     fn shell(script: &str, seconds: f64) -> Ended {
         let deadline = Instant::now() + Duration::from_secs_f64(seconds);
-        watch(Command::new("sh").args(["-c", script]), deadline, |_| {}).unwrap_or_else(|Failed(why)| panic!("{why}"))
+        // A shell cannot trap a signal that was ignored when it began, as the tests are where they run in the background.
+        let mut command = Command::new("env");
+        command.args(["--default-signal=INT", "sh", "-c", script]);
+        watch(&mut command, deadline, |_| {}).unwrap_or_else(|Failed(why)| panic!("{why}"))
     }
 
     #[test]
