@@ -116,10 +116,13 @@ fn fill_call(call: &Path, contents: &Contents<'_>, commit: &str, names: &[&str],
     stripped(clapp, &programs.join("clapp"))?;
     pack_file(&programs.join("clapp"), &programs)?;
     std::fs::remove_file(programs.join("clapp")).map_err(|error| failed(&programs, &error))?;
-    for (from, name) in [(&contents.golden, "golden"), (&contents.cubins, "cubins")] {
-        if let Some(from) = from {
-            copy_folder(from, &call.join(name))?;
-        }
+    if let Some(golden) = &contents.golden {
+        copy_folder(golden, &call.join("golden"))?;
+    }
+    if let Some(from) = &contents.cubins {
+        let cubins = call.join("cubins");
+        std::fs::create_dir_all(&cubins).map_err(|error| failed(&cubins, &error))?;
+        entries(from)?.iter().try_for_each(|path| pack_file(path, &cubins))?;
     }
     for (name, bytes) in contents.batches.iter().filter(|(name, _)| names.contains(name)) {
         pack_batch(name, bytes, &data)?;

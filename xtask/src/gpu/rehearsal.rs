@@ -25,6 +25,8 @@ const BROUGHT: u64 = 64 << 20;
 const TAKEN: usize = 8;
 /// Records of each batch of the stand-in for CIFAR-10.
 const RECORDS: usize = 24;
+/// A file of compiled kernels.
+const READY: &str = "rehearsal.kernels";
 /// Golden vectors that are tried.
 const GOLDEN: [&str; 2] = ["bp_infonce.safetensors", "stream_same.safetensors"];
 
@@ -45,7 +47,7 @@ pub fn rehearse() -> Result<(), Failed> {
     let contents = Contents {
         programs: [program()?, this()?],
         golden: golden.clone(),
-        cubins: None,
+        cubins: Some(machine.cubins()?),
         batches: CALLS.iter().flatten().enumerate().map(|(index, name)| (*name, batch(index))).collect(),
         plan: plan(SLOW),
     };
@@ -138,6 +140,16 @@ impl Machine {
             copy(&from.join(name), &to.join(name))?;
         }
         Ok(Some(to))
+    }
+
+    /// A stand-in for kernels that were compiled here.
+    fn cubins(&self) -> Result<PathBuf, Failed> {
+        let folder = self.place.join("cubins");
+        let failed = |error: std::io::Error| Failed(format!("{}: {error}", folder.display()));
+        std::fs::create_dir(&folder).and_then(|()| std::fs::write(folder.join(READY), "kernels")).map_err(failed)?;
+        // Of an earlier rehearsal.
+        let _ = std::fs::remove_file(cache().join(READY));
+        Ok(folder)
     }
 
     /// The emulation stands for the GPU: it is made beforehand, with a compiler that the stand-in lacks.
@@ -276,6 +288,9 @@ impl Machine {
         if let Some((name, there)) = wanted.iter().find(|(name, there)| has(name) != *there) {
             let why = if *there { "is missing" } else { "should not be there" };
             return Err(Failed(format!("rehearsal: the log {name} {why}")));
+        }
+        if std::fs::read(cache().join(READY)).ok().as_deref() != Some(b"kernels") {
+            return Err(Failed("rehearsal: compiled kernels did not come to where they are kept".into()));
         }
         let all = self.logs(CALLS.len())?;
         expect(&all, &["CIFAR-10 batches 1,3,4,5"])?;

@@ -45,9 +45,9 @@ unpack() {
     cp "$here/xtask" "$work/xtask.new" && chmod +x "$work/xtask.new" && mv "$work/xtask.new" "$work/xtask" || return 1
     timeout -k 5 60 "$work/xtask" gpu --unpack "$here/programs" --into "$work" && chmod +x "$work/clapp"
     timeout -k 5 60 "$work/xtask" gpu --unpack "$here/data" --into "$keep/data"
-    for folder in golden cubins; do
-        [ ! -d "$here/$folder" ] || { rm -rf "${work:?}/$folder" && cp -R "$here/$folder" "$work/$folder"; }
-    done
+    # Kernels that are compiled already need no compiler here.
+    [ ! -d "$here/cubins" ] || timeout -k 5 60 "$work/xtask" gpu --unpack "$here/cubins" --into "$CLAPP_CACHE"
+    [ ! -d "$here/golden" ] || { rm -rf "${work:?}/golden" && cp -R "$here/golden" "$work/golden"; }
 }
 unpack >"$logs/unpack.log" 2>&1
 
@@ -60,8 +60,6 @@ if [ -n "$libraries" ]; then
     done
     export LD_LIBRARY_PATH="$work/links:$LD_LIBRARY_PATH"
 fi
-# Kernels that are compiled already need no compiler here.
-if [ -d "$work/cubins" ]; then mkdir -p "$CLAPP_CACHE" && cp "$work"/cubins/* "$CLAPP_CACHE/" 2>>"$logs/unpack.log"; fi
 
 # Asked once on each machine: PyTorch takes seconds to start.
 torch=no
