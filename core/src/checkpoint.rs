@@ -90,7 +90,7 @@ impl Contents<'_> {
     }
 }
 
-/// Where [`decode`] puts what was saved. Layers and parameters must have exactly the lengths that were saved; state and
+/// Buffers that [`decode`] fills. Layers and parameters must have exactly the lengths that were saved; state and
 /// read-out are left alone where theirs differ.
 #[derive(Debug, PartialEq)]
 pub struct ContentsMut<'a> {
@@ -273,7 +273,7 @@ impl core::error::Error for Error {}
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Misfit {
-    /// Which part.
+    /// The part that does not fit.
     pub part: Part,
     /// Elements that were saved.
     pub found: usize,

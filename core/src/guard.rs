@@ -79,7 +79,7 @@ impl Guard {
         bound < UNMEASURED && self.max_update_norm.is_none_or(|cap| bound <= cap && cap >= SHORTEST)
     }
 
-    /// What a measured update of a layer with so many refusals is multiplied with.
+    /// The factor of a measured update of a layer with so many refusals: 1, or less where it is scaled down.
     pub(crate) fn admits(&self, norm: f32, finite: bool, refusals: u32) -> Result<f32, Refusal> {
         if !(finite && norm.is_finite()) {
             return Err(Refusal::NotFinite);

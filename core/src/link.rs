@@ -249,7 +249,7 @@ pub enum Origin {
     Saved {
         /// The step at which they were saved.
         step: u64,
-        /// Whether newer ones were saved and are damaged.
+        /// True if newer ones were saved and are damaged.
         older: bool,
     },
     /// Drawn from a seed, since what was saved could not be used.
@@ -267,11 +267,11 @@ pub enum Origin {
     SavedInPart {
         /// The step at which they were saved.
         step: u64,
-        /// Whether newer ones were saved and are damaged.
+        /// True if newer ones were saved and are damaged.
         older: bool,
-        /// Whether the state of the optimiser was read.
+        /// True if the state of the optimiser was read.
         state: bool,
-        /// Whether the read-out was read.
+        /// True if the read-out was read.
         read_out: bool,
     },
 }

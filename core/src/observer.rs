@@ -88,7 +88,7 @@ pub struct LayerReport {
 }
 
 impl LayerReport {
-    /// Whether loss and scores are finite: all that is said of a layer that learns.
+    /// True if loss and mean scores are finite.
     pub(crate) fn is_finite(&self) -> bool {
         [Some(self.loss), self.mean_positive, self.mean_negative].into_iter().flatten().all(f32::is_finite)
     }

@@ -156,7 +156,7 @@ impl Step {
         (kept < 1.0 && c2 > 0.0).then(|| 1.01 * (c1 * c1 / c2) / (1.0 - kept))
     }
 
-    /// What the bound of an update has to know of a tensor's parameters and state.
+    /// Adds to `scan` the norms and checks of a tensor's parameters and state that the bound needs.
     #[inline(never)]
     pub fn scan(&self, scan: &mut Scan, parameters: &[f32], first: &[f32], second: &[f32]) {
         scan.parameters += squares(parameters);

@@ -180,7 +180,8 @@ impl Pass<'_, '_> {
             sum_up(&mut report, &losses);
             let mut spare = LayerState::NEW;
             let state = buffers.layers.get_mut(layer.index).unwrap_or(&mut spare);
-            report.outcome = if !(losses.iter().flatten().all(Loss::is_finite) && report.is_finite()) {
+            // A score that is not finite leaves no finite mean.
+            report.outcome = if !report.is_finite() {
                 Outcome::Refused(Refusal::Score)
             } else if state.frozen {
                 Outcome::Frozen

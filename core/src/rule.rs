@@ -243,11 +243,6 @@ impl Loss<'_> {
         }
     }
 
-    /// Whether all scores are finite, which they are not unless activity, prediction and projection are.
-    pub fn is_finite(&self) -> bool {
-        self.positive.iter().chain(self.negative.iter()).all(|score| score.is_finite())
-    }
-
     /// Number of rows all of whose gating factors are zero.
     pub fn satisfied(&self) -> usize {
         let rows = self.positive_factor.len().max(1);
@@ -358,7 +353,7 @@ impl Lesson<'_, '_> {
         Ok(Learnt { norm: crate::math::sqrt(update.totals.squares), scaled })
     }
 
-    /// What the update is to be multiplied with: 1, unless it is too long and made all the same. Changes nothing.
+    /// The factor of the update: 1, or less where it is too long and scaled down. Changes nothing.
     fn factor(
         &self,
         optimizer: &Optimizer,

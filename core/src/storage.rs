@@ -133,7 +133,7 @@ const READS: u32 = 4;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Found {
-    /// What it says about itself, such as its step.
+    /// The checkpoint's header, with its step.
     pub header: Header,
     /// Its slot, 0 or 1.
     pub slot: u32,
@@ -145,15 +145,15 @@ pub struct Found {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Loaded {
-    /// What it says about itself, such as its step.
+    /// The checkpoint's header, with its step.
     pub header: Header,
     /// Its slot, 0 or 1.
     pub slot: u32,
     /// A newer one had been saved, but is damaged: this is the one before.
     pub fell_back: bool,
-    /// Whether the state of the optimiser was read; where it does not fit, its buffer is what it was.
+    /// `Ok` if the state of the optimiser was read; where it does not fit, its buffer is what it was.
     pub state: Result<(), Misfit>,
-    /// Whether numbers and counts of the read-out were read; where one does not fit, both buffers are what they were.
+    /// `Ok` if numbers and counts of the read-out were read; where one does not fit, both buffers are what they were.
     pub read_out: Result<(), Misfit>,
 }
 

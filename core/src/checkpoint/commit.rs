@@ -48,7 +48,7 @@ pub(crate) enum Word {
         sequence: u64,
         /// Checksum of the contents that are void.
         voided: u32,
-        /// Whether it was begun only after another one was complete.
+        /// True if it was begun only after another one was complete.
         second: bool,
     },
 }

@@ -28,14 +28,14 @@ pub fn header<E>(source: impl FnMut(u32, &mut Unit) -> Result<(), E>) -> Result<
     Ok(Reader::open(source)?.1)
 }
 
-/// What was read of a checkpoint.
+/// The parts of a checkpoint that were read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Decoded {
-    /// What it says about itself.
+    /// The checkpoint's header.
     pub header: Header,
-    /// Whether the state of the optimiser was read.
+    /// `Ok` if the state of the optimiser was read.
     pub state: Result<(), Misfit>,
-    /// Whether numbers and counts of the read-out were read.
+    /// `Ok` if numbers and counts of the read-out were read.
     pub read_out: Result<(), Misfit>,
 }
 
@@ -114,7 +114,7 @@ impl Header {
         })
     }
 
-    /// Whether the checkpoint is of this network, and its layers and parameters fit into these buffers.
+    /// Checks that the checkpoint is of this network, and that its layers and parameters fit into these buffers.
     fn check(&self, architecture: u64, room: &Lengths) -> Result<(), Error> {
         if self.data_type != DATA_TYPE {
             return Err(Error::OtherDataType { found: self.data_type });
