@@ -1,6 +1,6 @@
 //! Training over epochs, on any backend.
 
-use crate::backend::Backend;
+use crate::backend::{Backend, Scores};
 use crate::config::Config;
 use crate::data::Split;
 use crate::distributed::{Ranks, Shared, images_of_ranks, steps_per_epoch};
@@ -10,7 +10,7 @@ use crate::loader::{self, Start};
 use crate::model::{LayerValues, Learning, Uncontrasted};
 use crate::rng::{Purpose, stream};
 use crate::rules::soft_hebb::SoftHebb;
-use crate::step::{LayerReport, Mode, Model, Scores, StepReport, mirror, read, step};
+use crate::step::{LayerReport, Mode, Model, StepReport, mirror, read, step};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};

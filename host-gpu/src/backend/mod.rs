@@ -6,12 +6,14 @@
 
 pub mod cpu;
 pub mod gpu;
+mod scores;
+
+pub use scores::{Mismatch, Scores};
 
 use crate::error::Error;
 use crate::model::TensorRole;
 use crate::optimizer::Optimizer;
 use crate::rules::{lpl::Lpl, soft_hebb::SoftHebb};
-use crate::step::{Mismatch, Scores};
 use clapp_core::network::Rule;
 use clapp_core::plan::Layer;
 use clapp_core::shape::Shape;

@@ -8,14 +8,13 @@
 
 use super::Ranks;
 use crate::backend::{
-    ActivityOf, Backend, BlockGradient, Competition, FactorsOf, InfoNce, Matching, OwnLoss, PairedLosses, Pairing,
-    Parameter, RowsOf,
+    ActivityOf, Backend, BlockGradient, Competition, FactorsOf, InfoNce, Matching, Mismatch, OwnLoss, PairedLosses,
+    Pairing, Parameter, RowsOf, Scores,
 };
 use crate::error::Error;
 use crate::model::TensorRole;
 use crate::optimizer::Optimizer;
 use crate::rules::{lpl::Lpl, soft_hebb::SoftHebb};
-use crate::step::{Mismatch, Scores};
 use clapp_core::network::Rule;
 use clapp_core::plan::Layer;
 use clapp_core::shape::Shape;

@@ -8,8 +8,7 @@
 use super::RowScores;
 use super::contrast::curvature;
 use super::pool::Spreader;
-use crate::backend::{Factors, Matching, Pairing};
-use crate::step::Mismatch;
+use crate::backend::{Factors, Matching, Mismatch, Pairing};
 use clapp_core::network::Rule;
 use clapp_core::plan::Layer;
 use rayon::prelude::*;

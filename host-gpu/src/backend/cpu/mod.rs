@@ -19,13 +19,12 @@ pub use conv::scratch_len;
 pub use soft_hebb::competition_len;
 
 use super::{
-    ActivityOf, Backend, BlockGradient, Competition, FactorsOf, InfoNce, Matching, OwnLoss, PairedLosses, Pairing,
-    Parameter, RowsOf,
+    ActivityOf, Backend, BlockGradient, Competition, FactorsOf, InfoNce, Matching, Mismatch, OwnLoss, PairedLosses,
+    Pairing, Parameter, RowsOf, Scores,
 };
 use crate::model::TensorRole;
 use crate::optimizer::{self, Optimizer};
 use crate::rules::{lpl::Lpl, soft_hebb::SoftHebb};
-use crate::step::{Mismatch, Scores};
 use clapp_core::network::Rule;
 use clapp_core::plan::Layer;
 use clapp_core::shape::Shape;

@@ -28,15 +28,14 @@ pub mod verify;
 pub mod views;
 
 use super::{
-    ActivityOf, Backend, BlockGradient, Competition, FactorsOf, InfoNce, Matching, OwnLoss, PairedLosses, Pairing,
-    Parameter, Partner, RowsOf,
+    ActivityOf, Backend, BlockGradient, Competition, FactorsOf, InfoNce, Matching, Mismatch, OwnLoss, PairedLosses,
+    Pairing, Parameter, Partner, RowsOf, Scores,
 };
 use crate::distributed::Part;
 use crate::error::Error;
 use crate::model::TensorRole;
 use crate::optimizer::Optimizer;
 use crate::rules::{RuleName, lpl::Lpl, soft_hebb::SoftHebb};
-use crate::step::{Mismatch, Scores};
 use clapp_core::network::Rule;
 use clapp_core::plan::Layer;
 use clapp_core::shape::Shape;

@@ -1,0 +1,48 @@
+//! The scores and losses that a backend hands to the host.
+
+use super::{Pairing, Partner};
+use crate::model::TensorRole;
+
+/// Scores and loss of one layer under one context.
+#[derive(Debug, Clone)]
+pub struct Scores {
+    /// Which projection: the same layer's context, the top layer's, or the head of InfoNCE.
+    pub role: TensorRole,
+    /// Scores of the positives, `[rows]`; the cosine of each pair under InfoNCE, `[N]`.
+    pub u_pos: Vec<f32>,
+    /// Scores of the negatives, `[K][rows]` flattened; the mean cosine with the other images under InfoNCE, `[N]`.
+    pub u_neg: Vec<f32>,
+    /// Mean loss over the rows.
+    pub loss: f64,
+}
+
+impl Scores {
+    /// Scores of all rows, of which those are kept that count.
+    pub fn new(pairing: Pairing<'_>, role: TensorRole, u_pos: Vec<f32>, u_neg: Vec<f32>, loss: f64) -> Self {
+        // Where a row is a positive or a negative by itself, it has one score.
+        let (Partner::Itself, Some(keep)) = (pairing.partner, pairing.keep_positive) else {
+            return Self { role, u_pos, u_neg, loss };
+        };
+        let counting = |scores: Vec<f32>, which: bool| {
+            let kept = scores.into_iter().zip(keep).filter(|(_, keep)| **keep == which);
+            kept.map(|(score, _)| score).collect()
+        };
+        Self { role, u_pos: counting(u_pos, true), u_neg: counting(u_neg, false), loss }
+    }
+}
+
+/// How far the error that a layer's own losses make is from the one that back-propagation brings (spec 3).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Mismatch {
+    /// `F = ||G_ideal - G||^2`, summed over rows and elements of the layer's output.
+    pub distance: f64,
+    /// `||G_ideal||^2`.
+    pub ideal: f64,
+}
+
+impl Mismatch {
+    /// `F / ||G_ideal||^2`: 0 where the error is back-propagation's, 1 where there is none. 0 without an ideal.
+    pub fn relative(&self) -> f64 {
+        if self.ideal > 0.0 { self.distance / self.ideal } else { 0.0 }
+    }
+}
