@@ -1,4 +1,4 @@
-//! Batches of pairs, and who is whose negative (spec 1.3).
+//! Batches of pairs, and the negatives of each row (docs/paper.md 1.3).
 
 /// A batch of pairs.
 #[derive(Debug, Clone, Copy)]
@@ -13,7 +13,7 @@ pub struct Batch<'a> {
 }
 
 /// Fills `[K, 2N]` with the paper's ring of negatives: every row takes the next row's positive, or, for
-/// further negatives, the one after that (spec 1.3). `rows` is `2N`.
+/// further negatives, the one after that (docs/paper.md 1.3). `rows` is `2N`.
 pub fn ring_negatives(negatives: &mut [u32], rows: usize) {
     let rows = rows.max(1);
     for (k, list) in negatives.chunks_mut(rows).enumerate() {
@@ -24,7 +24,7 @@ pub fn ring_negatives(negatives: &mut [u32], rows: usize) {
 }
 
 /// Fills `[K, 2N]` with negatives drawn uniformly and independently from all rows by `random`, a source of
-/// uniform `u32` (spec 1.3). `rows` is `2N`.
+/// uniform `u32` (docs/paper.md 1.3). `rows` is `2N`.
 pub fn uniform_negatives(negatives: &mut [u32], rows: usize, mut random: impl FnMut() -> u32) {
     for negative in negatives {
         // The high word of the product: uniform up to rows / 2^32.

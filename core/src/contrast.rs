@@ -1,4 +1,4 @@
-//! The contrast functions and their derivatives (spec 1.2, 2.1): value and gating factors from scores.
+//! The contrast functions and their derivatives (docs/paper.md 1.2, 2.1): value and gating factors from scores.
 
 use crate::math::{sigmoid, softplus};
 use crate::network::{Contrast, Rule};

@@ -1,5 +1,5 @@
 //! Convolution (cross-correlation, as everywhere in deep learning) of one layer: forward with activation
-//! and max-pool, and the gradient of its weights (spec 2.5).
+//! and max-pool, and the gradient of its weights (docs/paper.md 2.5).
 //!
 //! Both are written for cores with 32 floating-point registers and nothing else: the forward pass holds a
 //! tile of the output of two filters in registers over the whole fan-in; the gradient holds that of a kernel

@@ -69,7 +69,7 @@ pub fn matrix_vector(matrix: &[f32], x: &[f32], out: &mut [f32]) {
 }
 
 /// The gradient of a matrix, `Q^T C`, handed to `sink` in pieces `(offset, piece)` of one row each,
-/// every piece summed over all rows of `q` and `c` in order (spec 2.2).
+/// every piece summed over all rows of `q` and `c` in order (docs/paper.md 2.2).
 ///
 /// `q` is `[rows, q_len]`, `c` is `[rows, c_len]`, the matrix `[q_len, c_len]`. Only a piece exists at a time.
 pub fn outer_products(q: &[f32], q_len: usize, c: &[f32], c_len: usize, sink: &mut dyn FnMut(usize, &[f32])) {

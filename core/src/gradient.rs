@@ -1,4 +1,5 @@
-//! The gradient of a convolution's weights (spec 2.5): which errors there are, and where they go. See [`crate::conv`].
+//! The gradient of a convolution's weights (docs/paper.md 2.5): lists a layer's errors and adds up their products with
+//! the input. See [`crate::conv`].
 
 use crate::accumulate::{List, accumulate, accumulate_dense};
 use crate::infer::cut;

@@ -26,7 +26,7 @@ impl core::fmt::Display for ParameterLength {
 
 impl core::error::Error for ParameterLength {}
 
-/// Draws all parameters as PyTorch does by default (spec 4): weights and biases uniform within
+/// Draws all parameters as PyTorch does by default (docs/paper.md 4): weights and biases uniform within
 /// `1 / sqrt(fan_in)` of 0, projections uniform within `1 / sqrt(length of the context)` of 0.
 ///
 /// `parameters` has the layout of [`crate::plan`].
@@ -44,7 +44,7 @@ pub fn uniform(net: &NetworkView<'_>, seed: u64, parameters: &mut [f32]) -> Resu
     })
 }
 
-/// Draws orthogonal weights and zero biases (spec 6.3); projections as in [`uniform`], with the same values.
+/// Draws orthogonal weights and zero biases (docs/paper.md 6.3); projections as in [`uniform`], with the same values.
 ///
 /// The weights of a layer are seen as a matrix `[out, fan_in]`. Where it has no more rows than columns its
 /// rows are orthonormal (`W W^T = 1`: the layer passes on an orthogonal projection of its input); where it

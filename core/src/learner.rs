@@ -238,7 +238,7 @@ impl<'a> Learner<'a> {
         Ok(self.begin_frame(frame, phase, modulator)?.finish(observer))
     }
 
-    /// Learns from a batch of pairs: the paper's rule (spec 1.2), layer by layer (spec 3.1).
+    /// Learns from a batch of pairs: the paper's rule (docs/paper.md 1.2), layer by layer (docs/paper.md 3.1).
     ///
     /// `modulator` multiplies the update; at 0 nothing is learnt. The pass stops at the first layer whose activity is not
     /// finite ([`Summary::unsound`]); where the top layer is a context, no layer learns then. The frames of a

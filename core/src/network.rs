@@ -41,7 +41,7 @@ pub enum Activation {
     Identity,
 }
 
-/// How the output map of a block becomes the vector on which its loss acts (spec 2.4).
+/// How the output map of a block becomes the vector on which its loss acts (docs/paper.md 2.4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[cfg_attr(feature = "link", derive(serde::Serialize, serde::Deserialize))]
@@ -130,7 +130,7 @@ impl Block {
     }
 }
 
-/// The contrast function: what the scores of the positive and the negatives cost (spec 1.2).
+/// The contrast function: the loss of the scores of the positive and the negatives (docs/paper.md 1.2).
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[cfg_attr(feature = "link", derive(serde::Serialize, serde::Deserialize))]
@@ -154,7 +154,7 @@ pub enum Contrast {
     },
 }
 
-/// Whose activity is the context of a layer (spec 1.4).
+/// The layer whose activity is a layer's context (docs/paper.md 1.4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[cfg_attr(feature = "link", derive(serde::Serialize, serde::Deserialize))]

@@ -2,7 +2,7 @@
 
 use crate::guard::Refusal;
 
-/// Which activity a score's context is (spec 1.4).
+/// The activity that serves as a score's context (docs/paper.md 1.4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Source {
@@ -25,7 +25,7 @@ pub struct Activity<'a> {
     pub pooled: &'a [f32],
 }
 
-/// Scores of a layer and its gating factors, the third factor of the rule (spec 2.1, 2.6), for one context.
+/// Scores of a layer and its gating factors, the third factor of the rule (docs/paper.md 2.1, 2.6), for one context.
 ///
 /// In a stream there is one score, positive at a fixation and negative at a saccade; the other list is empty.
 #[derive(Debug, Clone, Copy)]

@@ -1,4 +1,4 @@
-//! Optimisers (spec 5.1): what a gradient does to parameters and to the optimiser's state.
+//! Optimisers (docs/paper.md 5.1): from a gradient to new parameters and a new optimiser state.
 
 use crate::dense::squares;
 use crate::math::sqrt;

@@ -1,5 +1,5 @@
-//! One frame's or one batch's way through the layers: what [`Learner::observe`] and [`Learner::step`] do,
-//! a layer at a time (spec 3.1).
+//! The pass of one frame or one batch through the layers, one layer at a time (docs/paper.md 3.1): the work of
+//! [`Learner::observe`] and [`Learner::step`].
 
 use crate::contrast::Phase;
 use crate::guard::Refusal;

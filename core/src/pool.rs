@@ -1,4 +1,4 @@
-//! Max-pooling, and the mean pooling of a layer's output on which its loss acts (spec 2.4, 2.5).
+//! Max-pooling, and the mean pooling of a layer's output on which its loss acts (docs/paper.md 2.4, 2.5).
 
 use crate::network::LossPool;
 use crate::rows::{each_row, each_row_mut};

@@ -2,8 +2,8 @@
 //!
 //! Both keep their numbers in slices that the caller owns, refuse what is not finite, and leave everything
 //! as it was where they refuse. [`Linear`] learns by the delta rule on its softmax, and
-//! [`cross_entropy_gradient`] with [`descend`] does the same over a batch under any optimiser (spec 5.3). [`NearestMean`]
-//! needs no learning rate: it keeps each class's mean, over its last examples.
+//! [`cross_entropy_gradient`] with [`descend`] does the same over a batch under any optimiser (docs/paper.md 5.3).
+//! [`NearestMean`] needs no learning rate: it keeps each class's mean, over its last examples.
 
 use crate::dense::squares;
 use crate::math;
@@ -541,7 +541,7 @@ mod tests {
         assert_eq!((weight, bias, means, counts), ([0.5; 6], [0.25; 2], [0.5; 6], [1; 2]));
     }
 
-    /// Steps written out from the optimisers' definitions (spec 5.1), in double precision.
+    /// Steps written out from the optimisers' definitions (docs/paper.md 5.1), in double precision.
     #[test]
     fn every_optimiser_descends_by_its_definition() {
         let (lr, momentum, weight_decay, trust) = (0.05, 0.9, 0.01, 0.001);

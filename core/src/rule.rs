@@ -1,13 +1,13 @@
 //! The local learning rule of one layer.
 //!
-//! A layer learns from its input `x`, its pooled activity `p` and a context `c` (spec 1.2, 2):
+//! A layer learns from its input `x`, its pooled activity `p` and a context `c` (docs/paper.md 1.2, 2):
 //!
 //! ```text
 //! s = B c                    prediction of the dendrites
 //! u = p . s                  score
 //! g = df/du                  gating factor: one number for all neurons of the layer
 //! dL/dp = g s                spread over the pooling cells, routed to the maxima, cut where the neuron is silent
-//! dL/dW = g s rho'(a) x      third factor, prediction, Hebbian pair (spec 2.6)
+//! dL/dW = g s rho'(a) x      third factor, prediction, Hebbian pair (docs/paper.md 2.6)
 //! dL/dB = g p c^T
 //! ```
 //!
@@ -211,7 +211,7 @@ impl Loss<'_> {
     }
 
     /// What stands beside the context in the projection's gradient, divided by the number of rows:
-    /// `g p` in a stream, `g+ z+ + sum_k g- z-` in a batch (spec 2.2); `[rows, len]`.
+    /// `g p` in a stream, `g+ z+ + sum_k g- z-` in a batch (docs/paper.md 2.2); `[rows, len]`.
     fn counterpart(&self, pairing: Pairing<'_>, len: usize, pooled: &[f32], out: &mut [f32]) {
         out.fill(0.0);
         match pairing {
@@ -449,7 +449,7 @@ impl Lesson<'_, '_> {
         }
     }
 
-    /// Sets the scales of LARS (spec 5.1) and returns the norm of the scaled gradient.
+    /// Sets the scales of LARS (docs/paper.md 5.1) and returns the norm of the scaled gradient.
     fn scale_to_trust(
         &self,
         trust: f32,

@@ -1,4 +1,4 @@
-//! The worked example of the specification (2.9), by hand: two layers of one pixel, hinge, ring negatives.
+//! The worked example of docs/paper.md 2.9, by hand: two layers of one pixel, hinge, ring negatives.
 
 #![allow(clippy::unwrap_used, reason = "a test that fails here has found something")]
 

@@ -53,8 +53,8 @@ impl Draws {
     }
 }
 
-/// The indices of the negatives of a batch of `rows` rows (spec 1.3), `[K][rows]` flattened: the list that all losses
-/// share.
+/// The indices of the negatives of a batch of `rows` rows (docs/paper.md 1.3), `[K][rows]` flattened: the list that all
+/// losses share.
 pub fn draw_negatives(negatives: Negatives, rows: usize, seed: u64, step: u64) -> Vec<usize> {
     draw_list(negatives, rows, seed, step, 0)
 }

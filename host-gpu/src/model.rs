@@ -95,7 +95,7 @@ impl Default for Relaxation {
     }
 }
 
-/// The linear head of InfoNCE on the top's pooled activity (spec 2.8).
+/// The linear head of InfoNCE on the top's pooled activity (docs/paper.md 2.8).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Head {
     /// Rows of its matrix `[outputs, D_top]`; there is no bias.
@@ -104,7 +104,8 @@ pub struct Head {
     pub temperature: f32,
 }
 
-/// What the projections below the top learn from, in local rules with trainable projections (spec 3).
+/// Source of the gradient of the projections below the top, in local rules with trainable projections
+/// (docs/paper.md 3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Feedback {

@@ -1,4 +1,4 @@
-//! Optimisers over slices (spec 5.1), in the order of operations of the paper's reference.
+//! Optimisers over slices (docs/paper.md 5.1), in the order of operations of the paper's reference.
 
 use crate::matmul::vectorised;
 use serde::{Deserialize, Serialize};

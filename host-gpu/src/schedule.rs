@@ -1,4 +1,4 @@
-//! Learning-rate schedules (spec 5.1).
+//! Learning-rate schedules (docs/paper.md 5.1).
 
 use serde::{Deserialize, Serialize};
 

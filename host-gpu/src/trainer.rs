@@ -32,8 +32,8 @@ pub struct StepMetrics {
     pub u_pos: Vec<Option<f64>>,
     /// Mean score of the negatives of each layer, likewise.
     pub u_neg: Vec<Option<f64>>,
-    /// How far each layer's error is from back-propagation's, `F / ||G_ideal||^2` (spec 3); only below the top, and
-    /// only where the feedback is matched.
+    /// Distance of each layer's error from the back-propagated one, `F / ||G_ideal||^2` (docs/paper.md 3). Only layers
+    /// below the top have it, and only with matched feedback.
     pub mismatch: Vec<Option<f64>>,
     /// Learning rate of this step.
     pub learning_rate: f32,
@@ -48,8 +48,8 @@ impl StepMetrics {
     }
 }
 
-/// First values of all parameters: uniform, `1 / sqrt(fan_in)` (spec 4). Those of SoftHebb's weights are scaled to the
-/// length that it starts from, without biases.
+/// First values of all parameters: uniform, `1 / sqrt(fan_in)` (docs/paper.md 4). Those of SoftHebb's weights are
+/// scaled to the length that it starts from, without biases.
 ///
 /// # Errors
 /// [`Error::Network`] where the configuration does not fit together.

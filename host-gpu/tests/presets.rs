@@ -1,4 +1,4 @@
-//! The paper's networks by preset: sizes as its specification gives them (sections 4 and 5).
+//! The paper's networks by preset: sizes as in docs/paper.md 4 and 5.
 
 use clapp_host_gpu::augment::TestTransform;
 use clapp_host_gpu::config::{Config, PRESETS, RuleName, preset};

@@ -1,4 +1,4 @@
-//! Learning rates against the specification's formula (5.1), worked out by another program, and LARS against the same
+//! Learning rates against the formula of docs/paper.md 5.1, worked out by another program, and LARS against the same
 //! step in double precision.
 
 use clap::ValueEnum;
@@ -78,7 +78,7 @@ fn presets_have_the_schedule_and_the_decay_of_their_rule_and_fit_every_rule() {
             preset.clone().with_rule(*rule).check(name).unwrap_or_else(|error| panic!("{name}, {rule:?}: {error}"));
         }
     }
-    // Weight decay on Tiny ImageNet is not for BP-InfoNCE (spec 5.1).
+    // Weight decay on Tiny ImageNet is not for BP-InfoNCE (docs/paper.md 5.1).
     let decay = |rule| match preset("tiny-imagenet").expect("a preset").with_rule(rule).optimizer {
         Optimizer::AdamW { weight_decay, .. } => weight_decay,
         other => panic!("{other:?}"),

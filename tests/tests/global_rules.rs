@@ -1,5 +1,6 @@
 //! Rules that walk back through the network, against finite differences of a second implementation in double
-//! precision: feedback matching (spec 3) for every contrast, and InfoNCE (spec 2.8) with both views live.
+//! precision: feedback matching (docs/paper.md 3) for every contrast, and InfoNCE (docs/paper.md 2.8) with both views
+//! live.
 
 mod plain;
 

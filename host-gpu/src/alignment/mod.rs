@@ -1,4 +1,4 @@
-//! Gradient alignment (spec section 7): how far what a layer learns from points to where back-propagation would go.
+//! Gradient alignment (docs/paper.md 7): cosine between each layer's local gradient and the back-propagated one.
 //!
 //! For each layer, the cosine between the gradient of its weights that a rule gives and that of the top layer's loss,
 //! back-propagated through the whole network: the same parameters, views and negatives, biases left out. The

@@ -1,4 +1,4 @@
-//! The batches that alignment is measured on: a set's first images in their order, augmented (spec section 7).
+//! Batches for measuring alignment: the first images of a set, in their order, augmented (docs/paper.md 7).
 
 use crate::config::Config;
 use crate::data::Split;

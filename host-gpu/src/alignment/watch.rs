@@ -9,7 +9,7 @@ use crate::trainer::State;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Batches that alignment is measured on, where nothing else is said (spec section 7).
+/// Default number of batches for measuring alignment (docs/paper.md 7).
 pub const BATCHES: usize = 10;
 
 /// What measures a run every few steps, and keeps the rows.

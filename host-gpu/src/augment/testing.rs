@@ -9,7 +9,7 @@ use super::{AugmentError, Crop, resized_crop};
 /// Most pixels of a resized image, so that one that is long and thin cannot fill the memory.
 const MOST_PIXELS: usize = 1 << 26;
 
-/// How images are made ready for testing (spec 5.3). In a configuration file `"as-is"`, or
+/// Preparation of test images (docs/paper.md 5.3). In a configuration file `"as-is"`, or
 /// `{ resize = 105, crop = 96 }`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(try_from = "Written", into = "Written")]

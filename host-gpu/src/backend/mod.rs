@@ -47,7 +47,7 @@ pub struct Parameter<T> {
 /// Whose activity is a row's positive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Partner {
-    /// That of the other view of the same image (spec 1.3).
+    /// That of the other view of the same image (docs/paper.md 1.3).
     OtherView,
     /// Its own, so that its score is its goodness, the mean square of its activity: the projection is the identity over
     /// `D`, and as activity and context are the same, both are live and the gradient is twice as large.
@@ -59,7 +59,7 @@ pub enum Partner {
 pub struct Pairing<'a> {
     /// Whose activity is the positive of each row.
     pub partner: Partner,
-    /// Index `n_k(j)` into the list of positives, `[lists][K][rows]` flattened (spec 1.3).
+    /// Index `n_k(j)` into the list of positives, `[lists][K][rows]` flattened (docs/paper.md 1.3).
     pub negatives: &'a [usize],
     /// Number of lists of negatives: 1, which all losses share, or two a layer, the first for the loss whose context is
     /// the same layer, the second for the one whose context is the top.
@@ -119,7 +119,7 @@ pub struct BlockGradient<T> {
     pub bias: T,
 }
 
-/// What InfoNCE gives on the top's pooled activity (spec 2.8).
+/// Result of InfoNCE on the top's pooled activity (docs/paper.md 2.8).
 #[derive(Debug)]
 pub struct InfoNce<T, G, S> {
     /// As scores: the cosine of each image's two views, `[N]`, for positives, and the mean cosine of each first view with
@@ -152,7 +152,8 @@ pub struct Competition<T, S> {
     pub scores: S,
 }
 
-/// How far a layer's error is from the ideal one, and what its projections learn from that (spec 3).
+/// Distance of a layer's error from the ideal one, and the gradient of that distance for its projections
+/// (docs/paper.md 3).
 #[derive(Debug)]
 pub struct Matching<T, D> {
     /// `F = ||G_ideal - G||^2`, and `||G_ideal||^2`.
@@ -173,7 +174,7 @@ pub trait Backend: Sized {
     type PooledGradient;
     /// Positions of maxima.
     type Argmax;
-    /// Scores `u`, third factors `d loss / d u` (spec 2.1) and losses of all rows under one context.
+    /// Scores `u`, third factors `d loss / d u` (docs/paper.md 2.1) and losses of all rows under one context.
     type Scores;
     /// `F` and `||G_ideal||^2` of one layer.
     type Distance;
@@ -203,7 +204,7 @@ pub trait Backend: Sized {
     /// Copies weights back as `[out, in, kh, kw]`.
     fn download_weights(&self, layer: &Layer, weights: &Self::Tensor) -> Vec<f32>;
 
-    /// Convolution, activation and max-pool of `rows` frames (spec 2.5).
+    /// Convolution, activation and max-pool of `rows` frames (docs/paper.md 2.5).
     fn forward(
         &self,
         layer: &Layer,
@@ -213,11 +214,11 @@ pub trait Backend: Sized {
         rows: usize,
     ) -> ActivityOf<Self>;
 
-    /// Loss pooling: `p`, `[rows, D]`, channel-major (spec 2.4).
+    /// Loss pooling: `p`, `[rows, D]`, channel-major (docs/paper.md 2.4).
     fn pool(&self, layer: &Layer, activity: &ActivityOf<Self>) -> Self::Tensor;
 
     /// Scores, third factors and loss of pooled activity `p` `[rows, D]` under context `c` `[rows, D_src]`
-    /// (spec 1.2 and 2.1). Without a projection it is the identity.
+    /// (docs/paper.md 1.2 and 2.1). Without a projection it is the identity.
     fn contrast(
         &self,
         rule: &Rule,
@@ -231,15 +232,15 @@ pub trait Backend: Sized {
     /// Rows `c` `[rows, D_src]` through a matrix `[D, D_src]`: `B c`, `[rows, D]`.
     fn project(&self, matrix: &Self::Tensor, c: &Self::Tensor, rows: usize) -> Self::Tensor;
 
-    /// Gradient of `losses` with respect to `p`, summed over them (spec 2.3), `[rows, D]`.
+    /// Gradient of `losses` with respect to `p`, summed over them (docs/paper.md 2.3), `[rows, D]`.
     fn pooled_gradient(&self, losses: &PairedLosses<'_, Self>, rows: usize) -> Self::PooledGradient;
 
     /// Maps whose elements have a mean square of 1 in each of `rows` rows: what the next layer sees where lengths must
     /// not tell it what this layer's goodness was. A silent row stays silent.
     fn normalise(&self, z: &Self::Tensor, rows: usize) -> Self::Tensor;
 
-    /// The rows `Q` of the projection's gradient `Q^T C` (spec 2.2), `[rows, D]`: that gradient is a sum of outer
-    /// products, one a row, and its rows are much smaller than it.
+    /// The rows `Q` of the projection's gradient `Q^T C` (docs/paper.md 2.2), `[rows, D]`: that gradient is a sum of
+    /// outer products, one a row, and its rows are much smaller than it.
     fn projection_errors(
         &self,
         pairing: Pairing<'_>,
@@ -269,7 +270,7 @@ pub trait Backend: Sized {
     );
 
     /// InfoNCE of pooled activity `p` `[rows, D]` through a head `[outputs, D]`: cosines of each first view with all
-    /// second views over `temperature`, cross-entropy with its own (spec 2.8). Both views are live.
+    /// second views over `temperature`, cross-entropy with its own (docs/paper.md 2.8). Both views are live.
     fn info_nce(
         &self,
         p: &Self::Tensor,
@@ -311,7 +312,7 @@ pub trait Backend: Sized {
     );
 
     /// The distance of the error `pooled`, spread over the output maps, from the error `ideal` of those maps, and its
-    /// gradient with respect to the predictions of each of the `losses` (spec 3).
+    /// gradient with respect to the predictions of each of the `losses` (docs/paper.md 3).
     #[expect(clippy::too_many_arguments, reason = "one layer's losses and both of its errors")]
     fn matching(
         &self,
@@ -324,10 +325,10 @@ pub trait Backend: Sized {
         rows: usize,
     ) -> Matching<Self::Tensor, Self::Distance>;
 
-    /// Spreads a pooled gradient `[rows, D]` over the output maps (spec 2.4).
+    /// Spreads a pooled gradient `[rows, D]` over the output maps (docs/paper.md 2.4).
     fn spread(&self, layer: &Layer, pooled: &Self::PooledGradient, rows: usize) -> Self::Tensor;
 
-    /// Gradients of a block from the gradient of its pooled activity (spec 2.4 and 2.5).
+    /// Gradients of a block from the gradient of its pooled activity (docs/paper.md 2.4 and 2.5).
     fn local_gradient(
         &self,
         layer: &Layer,

@@ -31,7 +31,7 @@ impl Scores {
     }
 }
 
-/// How far the error that a layer's own losses make is from the one that back-propagation brings (spec 3).
+/// Distance between the error of a layer's own losses and the back-propagated error (docs/paper.md 3).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Mismatch {
     /// `F = ||G_ideal - G||^2`, summed over rows and elements of the layer's output.

@@ -1,4 +1,4 @@
-//! `clapp align`: how far an encoder's local gradients agree with back-propagation (spec section 7).
+//! `clapp align`: agreement of an encoder's local gradients with back-propagation (docs/paper.md 7).
 
 use super::computes::{BackendArguments, Computes};
 use super::data::CacheArguments;

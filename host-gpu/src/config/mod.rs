@@ -139,7 +139,7 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 
-/// The head of BP-InfoNCE (spec 2.8).
+/// The head of BP-InfoNCE (docs/paper.md 2.8).
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct HeadConfig {
@@ -166,7 +166,7 @@ pub enum DataSource {
     Generated,
 }
 
-/// How negatives are drawn (spec 1.3).
+/// How negatives are drawn (docs/paper.md 1.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Negatives {
@@ -306,7 +306,7 @@ fn yes() -> bool {
     true
 }
 
-/// The linear evaluation (spec 5.3).
+/// The linear evaluation (docs/paper.md 5.3).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct ProbeConfig {
@@ -485,7 +485,7 @@ impl Config {
         self.projection.unwrap_or(self.rule.choices().projection)
     }
 
-    /// The same with a top whose loss sees the map as a whole, as the paper's analysis of gradients has it (spec 7).
+    /// The same with a global mean at the top, as in the paper's analysis of gradients (docs/paper.md 7).
     pub fn with_top_pooled(mut self) -> Self {
         if let Some(top) = self.blocks.last_mut() {
             top.loss_pool = Pool::Global;

@@ -42,7 +42,7 @@ fn block(channels: usize, halves: bool, cell: usize) -> BlockConfig {
     }
 }
 
-/// VGG-6 on CIFAR-10, as spec sections 4 and 5.
+/// VGG-6 on CIFAR-10 (docs/paper.md 4, 5).
 fn cifar10() -> Config {
     let augment = ViewAugment::cifar10();
     let probe = probe(300, 32, &augment, TestTransform::AsIs);
@@ -80,7 +80,7 @@ fn cifar10() -> Config {
     }
 }
 
-/// VGG-6 (spec 4.1) with cells of these sizes for loss and probe.
+/// VGG-6 (docs/paper.md 4.1) with cells of these sizes for loss and probe.
 fn vgg6(cells: [usize; 6]) -> Vec<BlockConfig> {
     let blocks = [(128, false), (256, true), (256, false), (512, true), (1024, true), (1024, true)];
     blocks.into_iter().zip(cells).map(|((channels, halves), cell)| block(channels, halves, cell)).collect()
@@ -93,7 +93,7 @@ fn cifar100() -> Config {
     Config { name: "cifar100".into(), augment, probe, ..cifar10() }
 }
 
-/// VGG-6 on STL-10: pre-training on the unlabelled images (spec 4.2, 5).
+/// VGG-6 on STL-10: pre-training on the unlabelled images (docs/paper.md 4.2, 5).
 fn stl10() -> Config {
     let augment = ViewAugment::stl10();
     let probe = probe(300, 32, &augment, TestTransform::ResizeCrop { resize: 105, crop: 96 });
@@ -101,7 +101,7 @@ fn stl10() -> Config {
     Config { name: "stl10".into(), input: [3, 96, 96], augment, probe, blocks, ..cifar10() }
 }
 
-/// VGG-6 on Tiny ImageNet (spec 4.2, 5), with weight decay on all parameters.
+/// VGG-6 on Tiny ImageNet (docs/paper.md 4.2, 5), with weight decay on all parameters.
 fn tiny_imagenet() -> Config {
     let augment = ViewAugment::tiny_imagenet();
     let probe = probe(300, 32, &augment, TestTransform::AsIs);
@@ -116,7 +116,7 @@ fn tiny_imagenet() -> Config {
     }
 }
 
-/// VGG-8 on ImageNet by the newer of the paper's two recipes (spec 4.3, 5.1, 5.3: S').
+/// VGG-8 on ImageNet, by the newer of the paper's two recipes (S' in docs/paper.md 4.3, 5.1, 5.3).
 fn imagenet() -> Config {
     let augment = ViewAugment::imagenet();
     let probe = probe(100, 128, &augment, TestTransform::ResizeCrop { resize: 246, crop: 224 });

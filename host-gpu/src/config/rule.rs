@@ -132,8 +132,8 @@ fn check_mirror(config: &Config) -> Result<(), String> {
 
 impl Config {
     /// The configuration with another rule than its own, by the paper's protocol: BP-InfoNCE is trained without the
-    /// weight decay that the other rules have on Tiny ImageNet (spec 5.1). SoftHebb, which has an update of its own, gets
-    /// that and its own learning rate.
+    /// weight decay that the other rules have on Tiny ImageNet (docs/paper.md 5.1). SoftHebb, which has an update of
+    /// its own, gets that and its own learning rate.
     pub fn with_rule(self, rule: RuleName) -> Self {
         let optimizer = match self.optimizer {
             Optimizer::AdamW { lr, beta1, beta2, eps, .. }

@@ -293,7 +293,7 @@ mod tests {
         logits.iter().map(|logit| logit.exp()).sum::<f64>().ln() - logits[label]
     }
 
-    /// Means over the cells of the loss pooling (spec 2.4).
+    /// Means over the cells of the loss pooling (docs/paper.md 2.4).
     fn mean_pool(map: &[f64], layer: &Layer) -> Vec<f64> {
         let Layer { output, pooled, block, .. } = *layer;
         let cell = |at: usize, count: usize, size: usize, axis: usize| match block.loss_pool {

@@ -64,7 +64,7 @@ pub const FILES: [&str; 6] = [
 /// Where the official archive of CIFAR-10 is.
 pub const WHERE: &str = CIFAR10.hint;
 
-/// CIFAR-10, with mean and deviation as the paper's code has them (spec 5.2).
+/// CIFAR-10, with the mean and deviation of the paper's code (docs/paper.md 5.2).
 pub const CIFAR10: Layout = Layout {
     name: "cifar10",
     title: "CIFAR-10",

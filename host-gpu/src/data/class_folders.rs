@@ -24,7 +24,7 @@ pub const WHERE: &str = "";
 /// The files that a class holds, for messages.
 const FILES: &str = "*.jpg|jpeg|png|webp|bmp|gif|tiff|ppm";
 
-/// Mean and deviation of each channel as the paper's code has them for ImageNet (spec 5.2).
+/// Mean and deviation of each channel in the paper's code for ImageNet (docs/paper.md 5.2).
 pub const MEAN: [f32; 3] = [0.485, 0.456, 0.406];
 /// See [`MEAN`].
 pub const STD: [f32; 3] = [0.229, 0.224, 0.225];

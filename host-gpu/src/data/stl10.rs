@@ -35,7 +35,7 @@ const SHAPE: Shape = Shape::new(3, 96, 96);
 /// Images of the official set: unlabelled, to train on, to test on.
 const OFFICIAL: [usize; 3] = [100_000, 5_000, 8_000];
 
-/// Mean and deviation of each channel as the paper's code has them (spec 5.2).
+/// Mean and deviation of each channel in the paper's code (docs/paper.md 5.2).
 pub const MEAN: [f32; 3] = [0.4313, 0.4156, 0.3663];
 /// See [`MEAN`].
 pub const STD: [f32; 3] = [0.2683, 0.2610, 0.2687];

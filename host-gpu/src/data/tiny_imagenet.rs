@@ -32,7 +32,7 @@ pub const ANNOTATIONS: &str = "val/val_annotations.txt";
 /// What the set is made of.
 pub(super) const TOPS: [&str; 5] = [CLASSES, WORDS, "train", "val", "test"];
 
-/// Mean and deviation of each channel as the paper's code has them (spec 5.2).
+/// Mean and deviation of each channel in the paper's code (docs/paper.md 5.2).
 pub const MEAN: [f32; 3] = [0.4802, 0.4481, 0.3975];
 /// See [`MEAN`].
 pub const STD: [f32; 3] = [0.2302, 0.2265, 0.2262];

@@ -1,6 +1,6 @@
 //! Data-parallel training over processes (MPI, feature `mpi`): every rank learns from its own part of each global
-//! batch, and all ranks take the same optimiser step (spec 5.1: the loss and the negatives are a device's own, the
-//! gradients are averaged).
+//! batch, and all ranks take the same optimiser step (docs/paper.md 5.1: the loss and the negatives are a device's own,
+//! the gradients are averaged).
 //!
 //! Nothing here reorders a rule: [`Shared`] is a backend that averages what the backend below it computes, so that
 //! [`crate::step`] stays as it is, layer by layer. Without the feature, or in a process of its own, a program is

@@ -1,10 +1,11 @@
 //! A backend whose gradients are those of all ranks.
 //!
 //! The gradient of a block's weights and biases is averaged, tensor by tensor, as soon as it is made. A projection's
-//! gradient is never sent: it is `Q^T C` with a row for each row of the batch (spec 2.2), so the ranks exchange `Q` and
-//! `C`, and each makes the product over the rows of all in its fused update. At width 1.0 with 64 rows that is 4 MB
-//! instead of 268 MB for the largest projection, and the gradient is still not written out. The price is that a
-//! rank's product grows with the number of ranks; it stays below the update's own cost (memory traffic) for several.
+//! gradient is never sent: it is `Q^T C` with a row for each row of the batch (docs/paper.md 2.2), so the ranks
+//! exchange `Q` and `C`, and each makes the product over the rows of all in its fused update. At width 1.0 with 64 rows
+//! that is 4 MB instead of 268 MB for the largest projection, and the gradient is still not written out. The price is
+//! that a rank's product grows with the number of ranks; it stays below the update's own cost (memory traffic) for
+//! several.
 
 use super::Ranks;
 use crate::backend::{

@@ -43,7 +43,7 @@ pub struct Case {
 pub enum Task {
     /// One batch of pairs under the network's rule (kind `batch`), and several steps on it by optimisers.
     Batch {
-        /// Index `n_k(j)` into the list of positives, `[K][rows]` flattened (spec 1.3).
+        /// Index `n_k(j)` into the list of positives, `[K][rows]` flattened (docs/paper.md 1.3).
         negatives: Vec<usize>,
         /// For each row, whether its positive (`true`) or its negative term counts alone; `None`: both count.
         keep_positive: Option<Vec<bool>>,
@@ -57,14 +57,15 @@ pub enum Task {
         /// Learning rate.
         lr: f32,
     },
-    /// The InfoNCE baseline on one batch of pairs (kind `infonce`, spec 2.8).
+    /// The InfoNCE baseline on one batch of pairs (kind `infonce`, docs/paper.md 2.8).
     InfoNce {
         /// Head `[outputs, D_top]`, without bias.
         head: Vec<f32>,
         /// Temperature of the softmax.
         temperature: f32,
     },
-    /// Adam on a linear probe of all layers' pooled activity, always on the same batch (kind `probe`, spec 5.3).
+    /// Adam on a linear probe of all layers' pooled activity, always on the same batch (kind `probe`,
+    /// docs/paper.md 5.3).
     Probe {
         /// Weights `[classes, features]`.
         weight: Vec<f32>,

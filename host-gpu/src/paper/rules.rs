@@ -38,7 +38,7 @@ fn seeds(rule: Option<RuleName>) -> u64 {
     }
 }
 
-/// What the paper's main table has for CIFAR-10, in percent (spec 8).
+/// Accuracies of the paper's main table for CIFAR-10, in percent (docs/paper.md 8).
 fn published(rule: RuleName) -> Option<f64> {
     match rule {
         RuleName::ClappPpPooled => Some(73.21),

@@ -1,4 +1,4 @@
-//! The linear probe (spec 5.3): how well the classes can be read from the frozen encoder by one linear layer.
+//! The linear probe (docs/paper.md 5.3): accuracy of one linear layer on the frozen encoder's features.
 //!
 //! Features are the block-pooled outputs of all layers. One head reads all of them; one more head a layer
 //! shows what that layer alone offers. The paper's protocol computes the features of every epoch anew from

@@ -1,5 +1,6 @@
-//! BP-InfoNCE, as SimCLR (Chen et al. 2020; spec 2.8): cosines of both views' top channel means through a linear head, over
-//! a temperature, with the second views of all images; back-propagated through both views. The stronger global baseline.
+//! BP-InfoNCE, as SimCLR (Chen et al. 2020; docs/paper.md 2.8): cosines of both views' top channel means through a
+//! linear head, over a temperature, with the second views of all images; back-propagated through both views. The
+//! stronger global baseline.
 //!
 //! Source: the CLAPP++ code, which has one head without bias for both views and one direction. SimCLR's non-linear head,
 //! its batch normalisation and its second direction are left out, as there.

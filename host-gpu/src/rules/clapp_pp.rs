@@ -1,4 +1,4 @@
-//! CLAPP++ with spatial dependence (spec 1.2, 1.4): each layer's cells predict those of the other view.
+//! CLAPP++ with spatial dependence (docs/paper.md 1.2, 1.4): each layer's cells predict those of the other view.
 //!
 //! `L = f(<p_pos, B c>) + f(-<p_neg, B c>)` with `f(x) = max(0, 1 - x)`, a trainable `B` of `D x D`, and the layer's own
 //! activity in the other view as context `c`. The positive is the other view, the negative another image.

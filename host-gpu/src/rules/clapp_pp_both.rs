@@ -1,5 +1,5 @@
-//! CLAPP++both (spec 1.4, 3): the sum of the losses of CLAPP++ and CLAPP++DFB, with a projection each and the same
-//! negatives.
+//! CLAPP++both (docs/paper.md 1.4, 3): the sum of the losses of CLAPP++ and CLAPP++DFB, with a projection each and the
+//! same negatives.
 //!
 //! `feedback` in the configuration is as in CLAPP++DFB.
 //!

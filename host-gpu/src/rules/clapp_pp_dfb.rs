@@ -1,4 +1,5 @@
-//! CLAPP++DFB (spec 1.4, 3): CLAPP++ whose context is the top layer, broadcast to all layers (direct feedback).
+//! CLAPP++DFB (docs/paper.md 1.4, 3): CLAPP++ whose context is the top layer, broadcast to all layers (direct
+//! feedback).
 //!
 //! `L = f(<p_pos, B c>) + f(-<p_neg, B c>)` with a trainable `B` of `D x D_top` and the top's activity in the other view as
 //! context. `feedback` in the configuration says what the projections below the top learn from: `trained`, `frozen`

@@ -1,4 +1,4 @@
-//! Forward-Forward (Hinton 2022, "The forward-forward algorithm: some preliminary investigations"; spec 1.4).
+//! Forward-Forward (Hinton 2022, "The forward-forward algorithm: some preliminary investigations"; docs/paper.md 1.4).
 //!
 //! The goodness of a row is the mean of its squared activities, `u = <p, c>` with `c = p` and `B = 1 / D`. Positives cost
 //! `-log sigma(u - theta)`, negatives `-log sigma(theta - u)`; `theta` is 2 by default. The mean makes one threshold serve

@@ -1,5 +1,5 @@
 //! LPL, latent predictive learning (Halvagal and Zenke 2023, "The combination of Hebbian and predictive plasticity learns
-//! invariant object representations in deep sensory networks"; spec 1.4, 8).
+//! invariant object representations in deep sensory networks"; docs/paper.md 1.4, 8).
 //!
 //! No negatives and no projection: on the `M` channel means `z` of each layer, over a batch of `B` images,
 //!

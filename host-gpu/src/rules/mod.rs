@@ -1,12 +1,13 @@
 //! The learning rules by name, one file each: where a rule comes from, its formula, what is taken of it and what is left
 //! out, and its [`Choices`].
 //!
-//! Most rules are one loss (spec 1.1) and one training step; what makes the rule is the contrast `f`, the projection `B`,
-//! the context `c`, what counts as a positive and a negative, over which cells the loss pools, and how far the gradient
-//! reaches. A new rule of this kind is one file here, its name in [`RuleName`], and its line in [`RuleName::choices`].
+//! Most rules are one loss (docs/paper.md 1.1) and one training step; what makes the rule is the contrast `f`, the
+//! projection `B`, the context `c`, what counts as a positive and a negative, over which cells the loss pools, and how
+//! far the gradient reaches. A new rule of this kind is one file here, its name in [`RuleName`], and its line in
+//! [`RuleName::choices`].
 //!
-//! The specification marks the paper's entries for Forward-Forward, SCFF and PhyLL as not confirmed: whether the CLAPP++
-//! paper ran them as they are here is not known.
+//! The paper's entries for Forward-Forward, SCFF and PhyLL are not confirmed (docs/paper.md 1.4): the CLAPP++ paper may
+//! have run them differently.
 
 mod bp_clapp_pp;
 mod bp_info_nce;
@@ -59,7 +60,7 @@ pub struct Choices {
 pub enum Loss {
     /// A contrast of scores; this one where the configuration names none.
     Contrast(ContrastName),
-    /// InfoNCE through a head (spec 2.8), in place of contrast and projection.
+    /// InfoNCE through a head (docs/paper.md 2.8), in place of contrast and projection.
     InfoNce,
     /// Distances of views, variances and covariances ([`lpl`]), in place of a contrast.
     Lpl,

@@ -1,4 +1,4 @@
-//! PhyLL (Momeni et al. 2023, "Backpropagation-free training of deep physical neural networks"; spec 1.4).
+//! PhyLL (Momeni et al. 2023, "Backpropagation-free training of deep physical neural networks"; docs/paper.md 1.4).
 //!
 //! `L = log(1 + exp(theta (u_neg - u_pos)))` of the scores `u = <p, c>`: the context is the row's own activity, the
 //! projection the identity (`projection = "trainable"` is allowed). `theta` is 1 by default, as in the CLAPP++ code,

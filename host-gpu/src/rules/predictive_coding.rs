@@ -5,8 +5,9 @@
 //! pass's, as it is detached elsewhere. `relaxation` in the configuration has by what it descends, the number of
 //! iterations, the rate, and the weight of a row's loss; with a small weight the gradients are those of back-propagation.
 //!
-//! Source: the primary literature; the paper reports the rule as a baseline (spec 3), its code has it not. Whether the
-//! paper's has free activities or fixed predictions, how many iterations and what weights is not known.
+//! Source: the primary literature; the paper reports the rule as a baseline, but its code does not contain it
+//! (docs/paper.md 3). It is not known whether the paper's form has free activities or fixed predictions, nor its number
+//! of iterations and weights.
 
 use super::{Choices, bp_clapp_pp};
 use crate::model::Learning;

@@ -1,4 +1,5 @@
-//! Self-Contrastive Forward-Forward (Chen et al. 2025, "Self-contrastive forward-forward algorithm"; spec 1.4).
+//! Self-Contrastive Forward-Forward (Chen et al. 2025, "Self-contrastive forward-forward algorithm";
+//! docs/paper.md 1.4).
 //!
 //! The goodness of Forward-Forward, on cells. Of a pair, both images go through the same weights and are added up
 //! ([`crate::draws::mix`]): an image with itself is a positive, with another one a negative. Every layer pairs anew what

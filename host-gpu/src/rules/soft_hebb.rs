@@ -1,5 +1,5 @@
 //! SoftHebb (Moraitis et al. 2022, "SoftHebb: Bayesian inference in unsupervised Hebbian soft winner-take-all networks";
-//! Journé et al. 2023, "Hebbian deep learning without feedback"; spec 8).
+//! Journé et al. 2023, "Hebbian deep learning without feedback"; docs/paper.md 8).
 //!
 //! No loss and no gradient: at each position of a map the channels compete, and what each has won moves its weights
 //! `w_k` (with `x` the window, `u_k = w_k x`):

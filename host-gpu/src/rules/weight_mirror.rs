@@ -7,9 +7,10 @@
 //! random do harm. No error sees a forward weight. `mirror` in the configuration has the noise's rows and
 //! amplitude, the rate, the decay and the phases ahead; the defaults have the weights for their fixed point.
 //!
-//! Source: the primary literature; spec 3 knows of legacy code only. Akrout et al. use Gaussian noise, here it is even; they
-//! centre activities that their biases keep off the ReLU's kink, here the phase leaves ReLU and bias out, to the same end.
-//! Their whole phases of mirroring between epochs are one small phase a step here.
+//! Source: the primary literature; the released code has unused legacy code only (docs/paper.md 3). Akrout et al. use
+//! Gaussian noise, here it is even; they centre activities that their biases keep off the ReLU's kink, here the phase
+//! leaves ReLU and bias out, to the same end. Their whole phases of mirroring between epochs are one small phase a step
+//! here.
 
 use super::{Choices, bp_clapp_pp};
 use crate::model::Learning;

@@ -6,11 +6,12 @@ use super::{LayerOutcome, LayerTensors, Mode, Model, OutcomeOf, forward, passed_
 use crate::backend::{Backend, Pairing, Parameter};
 
 /// The top learns from its own loss. Every layer below learns from the error of that loss by the top's pooled activity,
-/// `e = dL/dp^L` (spec 2.3), through its fixed matrix: `dp^l = F^l e`, spread over its cells (spec 2.4) and taken through
-/// its own block (spec 2.5). No layer's weights are read by another, and no maps are kept: as under direct feedback, a
-/// first forward pass gives the top's activity, and in a second one each layer learns before the next is computed.
+/// `e = dL/dp^L` (docs/paper.md 2.3), through its fixed matrix: `dp^l = F^l e`, spread over its cells
+/// (docs/paper.md 2.4) and taken through its own block (docs/paper.md 2.5). No layer's weights are read by another, and
+/// no maps are kept: as under direct feedback, a first forward pass gives the top's activity, and in a second one each
+/// layer learns before the next is computed.
 ///
-/// `e` is a sum of predictions (spec 2.3), so `F e` is the same sum of projected predictions: that keeps its
+/// `e` is a sum of predictions (docs/paper.md 2.3), so `F e` is the same sum of projected predictions: that keeps its
 /// cancellations in double precision.
 pub fn broadcast_step<B: Backend>(
     backend: &B,

@@ -109,8 +109,8 @@ fn learn_head<B: Backend>(
 }
 
 /// Local learning in which the projections below the top learn to send the error that back-propagation of the top's
-/// loss would bring (spec 3). The encoder and the top's projections learn as in [`super::local_step`], all from the
-/// same forward pass.
+/// loss would bring (docs/paper.md 3). The encoder and the top's projections learn as in [`super::local_step`], all
+/// from the same forward pass.
 pub fn matched_step<B: Backend>(
     backend: &B,
     model: &mut Model<B::Tensor>,

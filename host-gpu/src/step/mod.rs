@@ -1,7 +1,8 @@
-//! One training step over any backend: the layer-by-layer schedule of the local rules ([`local_step`], spec 3.1),
-//! back-propagation of the top loss for the global baselines ([`global_step`]), feedback matching, which needs both
-//! ([`matched_step`], spec 3), direct feedback alignment ([`broadcast_step`]), the weight mirror ([`mirrored_step`]),
-//! predictive coding ([`relaxed_step`]) and its hybrid with direct feedback ([`relaxed_top_step`]).
+//! One training step over any backend: the layer-by-layer schedule of the local rules ([`local_step`],
+//! docs/paper.md 3.1), back-propagation of the top loss for the global baselines ([`global_step`]), feedback matching,
+//! which needs both ([`matched_step`], docs/paper.md 3), direct feedback alignment ([`broadcast_step`]), the weight
+//! mirror ([`mirrored_step`]), predictive coding ([`relaxed_step`]) and its hybrid with direct feedback
+//! ([`relaxed_top_step`]).
 
 mod backprop;
 mod broadcast;

@@ -1,4 +1,5 @@
-//! How well the gradient of a layer's own loss agrees with that of the loss at the top, back-propagated (spec 6.1, 6.2).
+//! How well the gradient of a layer's own loss agrees with that of the loss at the top, back-propagated
+//! (docs/paper.md 6.1, 6.2).
 
 use super::contrast::Contrast;
 use super::loss::{Loss, Negatives, Projections, references};
@@ -105,7 +106,7 @@ impl<'a> Seen<'a> {
     }
 
     /// The projections of the existence lemma: `P^l = M_l^T P^L M_l`, with direct feedback `P^L M_l`; with pooling at the
-    /// top, `M_l` includes it (spec 6.1).
+    /// top, `M_l` includes it (docs/paper.md 6.1).
     ///
     /// # Panics
     /// Where layer `at` is pooled and not the top.

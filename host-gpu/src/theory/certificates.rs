@@ -1,4 +1,4 @@
-//! Numeric certificates of the paper's statements, each on one random network and batch (spec 6.1, 6.7).
+//! Numeric certificates of the paper's statements, each on one random network and batch (docs/paper.md 6.1, 6.7).
 //!
 //! Tests hold them against their tolerances on a few networks, `clapp paper theorem` on many.
 

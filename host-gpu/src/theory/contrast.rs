@@ -1,4 +1,4 @@
-//! The contrast functions of the theory with their first and second derivatives (spec 1.2, 2.1, 6.2).
+//! The contrast functions of the theory with their first and second derivatives (docs/paper.md 1.2, 2.1, 6.2).
 
 use nalgebra::DMatrix;
 

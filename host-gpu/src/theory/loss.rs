@@ -1,4 +1,5 @@
-//! The local loss as the theory's code has it (spec 6.2): two projections that act on `z`, contexts that are given.
+//! The local loss as the theory's code has it (docs/paper.md 6.2): two projections that act on `z`, contexts that are
+//! given.
 //!
 //! A batch is two halves; row `j`'s partner is the row half a batch further. `P` projects the rows of the first half, `Q`
 //! those of the second. The context of row `j` is its partner's, `ref_j = c_{pi(j)}`, and
@@ -193,8 +194,9 @@ impl Loss {
         gradient
     }
 
-    /// Feedback matching (spec 3): `F = ||ideal - dL/dz||^2` where `ideal` is the back-propagated gradient by the rows, and
-    /// its gradient by the projections. What the projections do to the scores, and these to their slopes, is included.
+    /// Feedback matching (docs/paper.md 3): `F = ||ideal - dL/dz||^2` where `ideal` is the back-propagated gradient by
+    /// the rows, and its gradient by the projections. What the projections do to the scores, and these to their slopes,
+    /// is included.
     pub fn mismatch(
         &self,
         projections: &Projections,

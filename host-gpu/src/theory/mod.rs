@@ -1,4 +1,5 @@
-//! The paper's theory in numbers (spec section 6): when is the gradient of a layer's own loss that of the loss at the top?
+//! The paper's theory in numbers (docs/paper.md 6): when does a layer's own loss have the gradient of the loss at the
+//! top?
 //!
 //! A small world of its own, in `f64`: networks of dense or convolutional layers ([`net`]), the theory's losses with two
 //! projections ([`loss`]), their optimum ([`optimum`]), and how well local gradients agree with back-propagated ones

@@ -67,8 +67,8 @@ impl Net {
         self.layers[at].gradient(&values[at], &self.before_activation(&values[at + 1], error)).0
     }
 
-    /// `M_l`, the product of all weights above layer `at` (from 0), as a matrix on flattened maps (spec 6.1); what ReLUs
-    /// do is left out.
+    /// `M_l`, the product of all weights above layer `at` (from 0), as a matrix on flattened maps (docs/paper.md 6.1);
+    /// what ReLUs do is left out.
     pub fn map_above(&self, at: usize) -> DMatrix<f64> {
         let outputs = self.layers[at].outputs();
         let linear = |x: DMatrix<f64>, layer: &Layer| Layer { biases: None, ..layer.clone() }.forward(&x);

@@ -1,5 +1,5 @@
-//! The existence lemma in the program's own conventions (spec 1.2: one projection, which acts on the context) and in `f32`,
-//! on the backend that trains: test TH1 of spec 6.7.
+//! The existence lemma in the program's own conventions (docs/paper.md 1.2: one projection, which acts on the context)
+//! and in `f32`, on the backend that trains: test TH1 of docs/paper.md 6.7.
 
 use super::net::Net;
 use super::weights::{gaussian, uniform};

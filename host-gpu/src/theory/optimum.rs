@@ -1,4 +1,4 @@
-//! The optimum `P*`, `Q*` of the projections of a layer, its activities given (spec 6.2).
+//! The optimum `P*`, `Q*` of the projections of a layer, its activities given (docs/paper.md 6.2).
 //!
 //! For a linear contrast it is a formula. For any other smooth one it is found by L-BFGS. The gradient without the ridge
 //! lies in the span of the matrices `ref_b z_a^T` of the loss's scores, so L-BFGS never leaves the span of these and of

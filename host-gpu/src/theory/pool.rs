@@ -1,4 +1,4 @@
-//! Average pooling of maps before the loss (spec 2.4).
+//! Average pooling of maps before the loss (docs/paper.md 2.4).
 
 use nalgebra::DMatrix;
 

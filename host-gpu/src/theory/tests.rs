@@ -1,4 +1,4 @@
-//! The tests TH1 to TH7, TH11 and TH12 of spec 6.7, and what the theory stands on: gradients and optima.
+//! The tests TH1 to TH7, TH11 and TH12 of docs/paper.md 6.7, and what the theory stands on: gradients and optima.
 
 use super::align::{Context, Losses, Seen, distance};
 use super::certificates::{
@@ -201,7 +201,7 @@ fn closed_form_and_minimiser_agree() {
         let loss = Loss { contrast: Contrast::Linear, negatives: Negatives::ring(20), ridge: RIDGE };
         let expected = closed_form(&loss, &z, &references);
         assert!(loss.projection_gradient(&expected, &z, &references).largest() < 1e-14);
-        // Spec 6.2, word by word.
+        // docs/paper.md 6.2, word by word.
         let mut first = DMatrix::zeros(4, 6);
         for row in 0..10 {
             let difference = references.column(row) - references.column((row + 19) % 20);

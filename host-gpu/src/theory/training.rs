@@ -1,4 +1,4 @@
-//! Training of a network of the theory by local losses, all weights and projections at once (spec 6.6).
+//! Training of a network of the theory by local losses, all weights and projections at once (docs/paper.md 6.6).
 
 use super::align::{Agreement, Context, Losses, Seen};
 use super::layer::Layer;
@@ -15,7 +15,8 @@ pub enum Feedback {
     Lateral,
     /// The context is the top's activity; projections follow their gradient.
     Direct,
-    /// As direct, but the projections learn to make the local error the back-propagated one (spec 3, feedback matching).
+    /// As direct, but the projections learn to make the local error the back-propagated one (docs/paper.md 3, feedback
+    /// matching).
     Matched,
     /// As direct, but the projections stay as they begin.
     Frozen,

@@ -1,6 +1,6 @@
-//! Forward pass, loss pooling and loss (spec 1.2, 2.4, 2.5) once more, in double precision and in the plainest
-//! loops. Tests take gradients of it by finite differences; only the errors that feedback matching compares (spec 2.3
-//! and 3) are written out.
+//! Forward pass, loss pooling and loss (docs/paper.md 1.2, 2.4, 2.5) once more, in double precision and in the plainest
+//! loops. Tests take gradients of it by finite differences; only the errors that feedback matching compares
+//! (docs/paper.md 2.3 and 3) are written out.
 #![allow(dead_code, reason = "every test file uses its own part")]
 
 use clapp_core::network::{Activation, Contrast, LossPool, Rule};
@@ -175,7 +175,7 @@ fn loss_under(
     sum / count as f64
 }
 
-/// The table of spec 1.2.
+/// The table of docs/paper.md 1.2.
 fn cost(rule: &Rule, positive: f64, negatives: &[f64], keep: Option<bool>) -> f64 {
     let mean = |f: &dyn Fn(f64) -> f64| negatives.iter().map(|u| f(*u)).sum::<f64>() / negatives.len() as f64;
     let softplus = |x: f64| x.exp().ln_1p();
@@ -210,7 +210,7 @@ impl Task<'_> {
         loss(&self.rule, values, p, same, top, self.negatives, self.keep)
     }
 
-    /// The gradient of [`loss`] by `p` (spec 2.3).
+    /// The gradient of [`loss`] by `p` (docs/paper.md 2.3).
     pub fn error(&self, values: &Values, p: &Rows, same: &Rows, top: &Rows) -> Rows {
         let mut sum = zeros(p);
         let context = self.rule.context;
@@ -243,7 +243,7 @@ impl Task<'_> {
     }
 }
 
-/// The table of spec 2.1.
+/// The table of docs/paper.md 2.1.
 fn slopes(rule: &Rule, positive: f64, negatives: &[f64], keep: Option<bool>) -> (f64, Vec<f64>) {
     let count = negatives.len() as f64;
     let sigma = |x: f64| 1.0 / (1.0 + (-x).exp());
@@ -298,7 +298,7 @@ pub fn distance(a: &Rows, b: &Rows) -> f64 {
     a.iter().flatten().zip(b.iter().flatten()).map(|(a, b)| (a - b) * (a - b)).sum()
 }
 
-/// InfoNCE of first views (the first half of `p`) with second views through a head (spec 2.8).
+/// InfoNCE of first views (the first half of `p`) with second views through a head (docs/paper.md 2.8).
 pub fn info_nce(head: &[f64], p: &Rows, temperature: f64) -> f64 {
     let embed = |p: &Vec<f64>| -> Vec<f64> { head.chunks(p.len()).map(|row| dot(row, p)).collect() };
     let embedded: Vec<Vec<f64>> = p.iter().map(embed).collect();

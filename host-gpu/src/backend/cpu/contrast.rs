@@ -1,4 +1,5 @@
-//! Scores, third factors and losses, and the gradient that they send to the pooled activity (spec 1.2, 2.1, 2.3).
+//! Scores, third factors and losses, and the gradient that they send to the pooled activity (docs/paper.md 1.2, 2.1,
+//! 2.3).
 
 use super::RowScores;
 use crate::backend::{Factors, Pairing, Partner};

@@ -1,5 +1,5 @@
 //! Convolution as a product with the windows of the input (im2col), its fused activation and max-pool,
-//! and its gradients (spec 2.5).
+//! and its gradients (docs/paper.md 2.5).
 
 use super::pool::{Spreader, mask};
 use super::winograd::{self, Tiling};

@@ -1,4 +1,4 @@
-//! InfoNCE on pooled activity (spec 2.8), in double precision: features of rectified units all point into one
+//! InfoNCE on pooled activity (docs/paper.md 2.8), in double precision: features of rectified units all point into one
 //! corner, so their cosines are close to 1 and the gradient is what is left of their differences.
 
 use super::RowScores;

@@ -1,4 +1,4 @@
-//! Feedback matching (spec 3): how far a layer's error is from the ideal one, and the gradient of that by the
+//! Feedback matching (docs/paper.md 3): distance of a layer's error from the ideal one, and its gradient by the
 //! predictions, for all contrasts.
 //!
 //! `F = ||G - U q||^2` with the unpooling `U` and the pooled error `q`, which is made of third factors `g` and

@@ -45,7 +45,7 @@ pub struct RowScores {
     pub u_pos: Vec<f32>,
     /// Scores of the negatives, `[K][rows]` flattened.
     pub u_neg: Vec<f32>,
-    /// Third factors of the positives, `d loss_j / d u+_j` (spec 2.1), `[rows]`.
+    /// Third factors of the positives, `d loss_j / d u+_j` (docs/paper.md 2.1), `[rows]`.
     pub g_pos: Vec<f64>,
     /// Third factors of the negatives, `[K][rows]` flattened.
     pub g_neg: Vec<f64>,

@@ -1,4 +1,4 @@
-//! Loss pooling of maps `[row, y, x, channel]` to vectors `[row, channel, cell]`, and the way back (spec 2.4).
+//! Loss pooling of maps `[row, y, x, channel]` to vectors `[row, channel, cell]`, and the way back (docs/paper.md 2.4).
 
 use crate::matmul::vectorised;
 use clapp_core::network::LossPool;
@@ -112,8 +112,8 @@ impl Spreader {
         vectorised(Spread { spreader: self, by_cell: &by_cell, z, dz });
     }
 
-    /// One row of the distance between an error `dz` of the output map and the spread error `dp` (spec 3): its square,
-    /// the square of `dz`, and its gradient by `dp` `[channel, cell]` in `slope`.
+    /// One row of the distance between an error `dz` of the output map and the spread error `dp` (docs/paper.md 3): its
+    /// square, the square of `dz`, and its gradient by `dp` `[channel, cell]` in `slope`.
     pub fn distance(&self, dz: &[f32], dp: &[f64], slope: &mut [f64]) -> [f64; 2] {
         let (mut distance, mut ideal) = (0.0, 0.0);
         slope.fill(0.0);

@@ -1,4 +1,4 @@
-//! The projection's gradient (spec 2.2), and its update that never writes the gradient out: the outer
+//! The projection's gradient (docs/paper.md 2.2), and its update that never writes the gradient out: the outer
 //! product of a few rows is made in a small buffer and stepped at once.
 
 use super::{RowScores, state_chunks};

@@ -147,13 +147,14 @@ fn claims(initial: &[Measured], trained: &[Measured], seeds: &[u64]) -> Vec<Clai
     let [pooled, spatial, dfb, matched, frozen] = trained else { return Vec::new() };
     let mut claims = vec![top_is_one(initial, trained)];
     for (statement, high, low) in [
-        ("Spatial dependence aligns gradients better than pooling does (spec 7)", spatial, pooled),
+        ("Spatial dependence aligns gradients better than pooling does (docs/paper.md, section 7)", spatial, pooled),
         (
-            "Direct feedback from the top aligns at least as well as the context of the same layer (spec 7)",
+            "Direct feedback from the top aligns at least as well as the context of the same layer \
+             (docs/paper.md, section 7)",
             dfb,
             spatial,
         ),
-        ("Matched feedback aligns at least as well as trained feedback (spec 7)", matched, dfb),
+        ("Matched feedback aligns at least as well as trained feedback (docs/paper.md, section 7)", matched, dfb),
         ("Trained feedback aligns better than frozen random feedback (the control of this project)", dfb, frozen),
     ] {
         let (verdict, evidence) = difference(high, low, seeds);
@@ -175,7 +176,7 @@ fn top_is_one(initial: &[Measured], trained: &[Measured]) -> Claim {
     let far = if worst == 0.0 { "exactly 1 in all of them".into() } else { format!("at most {worst:.1e} from 1") };
     let evidence = format!("{count} batches: {far}; {without} more in which the top's gradient is zero");
     let verdict = if count == 0 { Verdict::Open } else { Verdict::of(worst <= ROUNDING) };
-    Claim::new("The top layer's cosine is 1 (spec 7, by construction).", verdict, evidence)
+    Claim::new("The top layer's cosine is 1 (docs/paper.md, section 7: by construction).", verdict, evidence)
 }
 
 /// Whether `high` is aligned better than `low`, by the mean over the layers below the top of each batch. Both see the

@@ -1,4 +1,4 @@
-//! Gradient alignment (spec section 7): by layer ([`by_layer`]), and against the accuracy of the probe ([`accuracy`]).
+//! Gradient alignment (docs/paper.md 7): by layer ([`by_layer`]), and against the accuracy of the probe ([`accuracy`]).
 //!
 //! Both take the same encoders: those of the paper's analysis, whose top layer is pooled as a whole, so that the top's
 //! loss is the same function of its map under every rule.

@@ -22,7 +22,7 @@ pub fn run(setting: &Setting) -> Result<Finding, Error> {
     let mut finding = Finding::new(
         "feedback",
         "Ways for the top's error to reach the layers below",
-        "section 3",
+        "direct feedback and feedback matching",
         "The same network is trained with every way that this project has for layers below the top to hear of it, with \
          local learning without one, and with back-propagation. Of each: the accuracy of a linear probe on all layers, \
          and the alignment of its weights' gradients with those of its own top's loss, back-propagated, after training.",
@@ -109,7 +109,7 @@ fn claims(all: &[Measured]) -> Vec<Claim> {
     };
     let all = [
         order(all),
-        pair(reaches, "clapp++dfb", "bp-clapp++", "CLAPP++DFB reaches BP-CLAPP++ (table 2)"),
+        pair(reaches, "clapp++dfb", "bp-clapp++", "CLAPP++DFB reaches BP-CLAPP++ (docs/paper.md, section 8)"),
         pair(above, "clapp++dfb", "clapp++dfb, frozen", "Trained direct feedback beats frozen random feedback"),
         pair(above, "dfa", "untrained", "Direct feedback alignment on this loss learns more than nothing"),
         pair(reaches, "dfa", "bp-clapp++", "Direct feedback alignment reaches back-propagation"),

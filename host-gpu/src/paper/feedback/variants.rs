@@ -28,7 +28,7 @@ pub struct Variant {
     trained: bool,
     /// Training seeds: one where another would cost more time than it is worth.
     seeds: u64,
-    /// Published accuracy on CIFAR-10, in per cent (spec 8).
+    /// Published accuracy on CIFAR-10, in per cent (docs/paper.md 8).
     published: Option<f64>,
 }
 

@@ -30,7 +30,7 @@ pub fn run(setting: &Setting) -> Result<Finding, Error> {
     let mut finding = Finding::new(
         "predictive-coding",
         "Predictive coding on the self-supervised loss",
-        "section 3",
+        "the comparison with predictive coding",
         "Predictive coding as this project has it is held against back-propagation in three ways: by its gradients where the \
          loss weighs little, by a supervised task, and on the loss of BP-CLAPP++, where the paper reports that it fails to \
          learn useful representations. Its activities relax on the energy either by descent on the prediction errors \

@@ -101,7 +101,7 @@ impl Task {
         Ok(self.accuracy(&model))
     }
 
-    /// First values: uniform, `1 / sqrt(fan_in)` (spec 4).
+    /// First values: uniform, `1 / sqrt(fan_in)` (docs/paper.md 4).
     fn first_values(&self, seed: u64) -> Vec<LayerValues> {
         let layer = |layer: &clapp_core::plan::Layer| {
             let mut rng = stream(seed, Purpose::Init, u64::MAX, layer.index as u64);

@@ -70,7 +70,7 @@ impl Spread {
         Self { mean, deviation, count }
     }
 
-    /// Half the length of the paper's error bar: `1.97 deviation / sqrt(batches)` (spec 6.2).
+    /// Half the length of the paper's error bar: `1.97 deviation / sqrt(batches)` (docs/paper.md 6.2).
     pub fn error(&self) -> f64 {
         self.error_of(1.97)
     }

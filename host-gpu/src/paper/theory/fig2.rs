@@ -1,4 +1,4 @@
-//! Figure 2: which assumption of Theorem 3.1 matters (spec 6.3).
+//! Figure 2: which assumption of Theorem 3.1 matters (docs/paper.md 6.3).
 
 use super::conditions::{self, COLUMNS, Condition, Measured, NETWORK, Networks, Spread, listed, measure};
 use super::grey::{Grey, PATCH_VALUES, Part};
@@ -26,8 +26,8 @@ const RANDOM: &str = "random B";
 const DEFAULT: &str = "default W";
 const RELU: &str = "ReLU";
 const BOTH: &str = "ReLU, default W";
-/// The paper's numbers (its tutorial's printed output on MNIST, spec 6.3): mean and standard deviation of each layer over 32
-/// batches.
+/// The paper's numbers (its tutorial's printed output on MNIST, docs/paper.md 6.3): mean and standard deviation of each
+/// layer over 32 batches.
 const PUBLISHED: [(&str, [(f64, f64); 6]); 3] = [
     (
         ALL,
@@ -118,7 +118,7 @@ pub fn run(setting: &Setting) -> Result<Finding, Error> {
     finding.notes.push(why_random_turns_back(&networks));
     finding.notes.push(
         "Random B is drawn anew for every batch. In the paper's code the network is kept from batch to batch, so that its \
-         random B is, from the second batch on, the optimum of the batch before (spec 9.5)."
+         random B is, from the second batch on, the optimum of the batch before (docs/paper.md, item 9.5)."
             .into(),
     );
     Ok(finding)

@@ -1,4 +1,4 @@
-//! Figure 3a: direct feedback where the layers get narrower (spec 6.4).
+//! Figure 3a: direct feedback where the layers get narrower (docs/paper.md 6.4).
 
 use super::conditions::{self, COLUMNS, Condition, Measured, NETWORK, Networks, Spread, listed, measure};
 use super::fig2::{BATCH, BATCHES, RIDGE, batches};

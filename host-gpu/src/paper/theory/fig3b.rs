@@ -1,4 +1,4 @@
-//! Figure 3b: how local losses agree with back-propagation in a trained network with ReLUs (spec 6.6).
+//! Figure 3b: agreement of local losses with back-propagation in a trained network with ReLUs (docs/paper.md 6.6).
 
 use super::conditions::{self, COLUMNS, Measured, NETWORK, Networks, Spread, listed};
 use super::fig2::{BATCH, RIDGE};
@@ -21,7 +21,7 @@ const PROJECTIONS: u64 = 0x280;
 const ORDER: u64 = 0x281;
 /// Networks that are trained, each in all ways; the figure is of the first.
 const NETWORKS: u64 = 3;
-/// Standard deviations of an error bar (spec 6.2).
+/// Standard deviations of an error bar (docs/paper.md 6.2).
 const DEVIATIONS: f64 = 1.96;
 /// Ways to learn, from the one that is to agree best.
 const WAYS: [(&str, Feedback); 4] = [

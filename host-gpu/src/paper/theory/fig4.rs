@@ -1,4 +1,4 @@
-//! Figure 4: does the loss need to see where in the map? (spec 6.5)
+//! Figure 4: spatial dependence of the loss (docs/paper.md 6.5).
 
 use super::conditions::{self, COLUMNS, Condition, Measured, NETWORK, Networks, listed, measure};
 use super::fig2::{BATCH, BATCHES};

@@ -19,9 +19,9 @@ pub const PATCH_VALUES: usize = PATCH * PATCH;
 pub const VIEW: usize = 16;
 /// Mean and standard deviation by which the paper's code normalises MNIST.
 const MNIST: (f64, f64) = (0.1307, 0.3081);
-/// Areas and aspects of crops (spec 6.5; aspects as torchvision has them).
+/// Areas and aspects of crops (docs/paper.md 6.5; aspects as torchvision has them).
 const CROPS: CropRange = CropRange { area: [0.15, 1.0], aspect: [3.0 / 4.0, 4.0 / 3.0] };
-/// Areas of what is erased, as a part of the view's (spec 6.5), and its height : width as torchvision has it.
+/// Areas of what is erased, as a part of the view's (docs/paper.md 6.5), and its height : width as torchvision has it.
 const ERASED: ([f64; 2], [f64; 2]) = ([0.04, 0.16], [0.3, 3.3]);
 /// How often an area to erase is drawn before nothing is.
 const ATTEMPTS: usize = 10;
@@ -143,8 +143,8 @@ impl Images {
     }
 
     /// The four patches of these images, `[196, 4 x images]`: ordered by row of patches, column of patches, image, so that
-    /// the two halves are the upper and the lower patches and partners lie in the same column of the same image (spec
-    /// 6.3).
+    /// the two halves are the upper and the lower patches and partners lie in the same column of the same image
+    /// (docs/paper.md 6.3).
     pub fn patches(&self, images: &[usize]) -> DMatrix<f64> {
         DMatrix::from_fn(PATCH_VALUES, 4 * images.len(), |pixel, row| {
             let (patch, image) = (row / images.len(), images[row % images.len()]);
@@ -155,7 +155,7 @@ impl Images {
     }
 
     /// Two views of these images, `[256, 2 x images]`, the first views first: a random crop resized to 16x16, normalised,
-    /// and with a probability of a half a rectangle set to 0 (spec 6.5).
+    /// and with a probability of a half a rectangle set to 0 (docs/paper.md 6.5).
     ///
     /// # Errors
     /// None on images of this kind.

@@ -1,4 +1,4 @@
-//! The paper's theory as experiments (spec section 6): over `crate::theory`, on grey images.
+//! The paper's theory as experiments on grey images (docs/paper.md 6), over `crate::theory`.
 
 mod conditions;
 pub mod fig2;

@@ -1,4 +1,4 @@
-//! The theory's statements as numeric certificates over random networks (spec 6.1).
+//! The theory's statements as numeric certificates over random networks (docs/paper.md 6.1).
 
 use crate::error::Error;
 use crate::paper::table::{Cell, Column, Table};

@@ -1,5 +1,5 @@
-// What surrounds a block's convolution (spec 2.4 and 2.5): bias, activation, max-pool, loss pooling, and the ways back.
-// Maps are [row, y, x, channel]; a thread has one channel, or four where they may be read at once.
+// The parts of a block around its convolution (docs/paper.md 2.4, 2.5): bias, activation, max-pool, loss pooling, and
+// their gradients. Maps are [row, y, x, channel]; a thread has one channel, or four where they may be read at once.
 
 // `max(a, 0)` that lets a NaN through, so that a diverged network cannot look like a silent one.
 __device__ inline float activate(float a, const float* bias, int channel, int relu) {

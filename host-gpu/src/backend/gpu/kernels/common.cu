@@ -167,7 +167,7 @@ __device__ inline pair_t block_sum_pair(u64 count, Term term) {
     return sum;
 }
 
-// Loss pooling (spec 2.4) along one axis: `size` positions make `pooled` cells.
+// Loss pooling (docs/paper.md 2.4) along one axis: `size` positions make `pooled` cells.
 enum { BLOCK = 0, ADAPTIVE = 1, GLOBAL = 2 };
 
 struct range_t {

@@ -1,4 +1,5 @@
-// Scores, third factors and losses (spec 1.2 and 2.1), and the gradients that follow from them (spec 2.2 and 2.3).
+// Scores, third factors and losses (docs/paper.md 1.2 and 2.1), and the gradients that follow from them
+// (docs/paper.md 2.2 and 2.3).
 
 enum { HINGE = 0, SOFT_HINGE = 1, GOODNESS = 2, LINEAR = 3, PHYLL = 4 };
 
@@ -137,8 +138,8 @@ extern "C" __global__ void pooled_gradient(const float* s, const int* negatives,
     }
 }
 
-// Rows of the projection's gradient (spec 2.2): the difference of two similar activities is taken before anything is
-// rounded. Blocks of `gridDim.y` share a row.
+// Rows of the projection's gradient (docs/paper.md 2.2): the difference of two similar activities is taken before
+// anything is rounded. Blocks of `gridDim.y` share a row.
 extern "C" __global__ void projection_errors(const float* p, const int* negatives, const double* g_pos,
                                              const double* g_neg, float* q, int rows, int dimension, int count,
                                              int partner) {

@@ -1,5 +1,5 @@
-// InfoNCE on pooled activity (spec 2.8), in double precision: features of rectified units all point into one corner, so
-// their cosines are close to 1 and the gradient is what is left of their differences.
+// InfoNCE on pooled activity (docs/paper.md 2.8), in double precision: features of rectified units all point into one
+// corner, so their cosines are close to 1 and the gradient is what is left of their differences.
 //
 // The rows are the first views of all images, then the second ones.
 

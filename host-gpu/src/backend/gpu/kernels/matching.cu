@@ -1,4 +1,5 @@
-// Feedback matching (spec 3): how far a layer's error is from the ideal one, and the gradient of that by the predictions.
+// Feedback matching (docs/paper.md 3): distance of a layer's error from the ideal one, and its gradient by the
+// predictions.
 
 // Negatives of a row, at most.
 #define MOST_NEGATIVES 64

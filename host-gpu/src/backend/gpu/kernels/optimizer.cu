@@ -1,5 +1,5 @@
-// Steps of the optimisers (spec 5.1), four tensors a launch, in the order of operations of `optimizer.rs`. After a loss
-// that was not finite nothing is touched any more.
+// Steps of the optimisers (docs/paper.md 5.1), four tensors a launch, in the order of operations of `optimizer.rs`.
+// After a loss that was not finite nothing is touched any more.
 
 __device__ inline float sgd_step(float p, float g, float lr, float weight_decay) {
     return p - lr * (g + weight_decay * p);

@@ -1,5 +1,5 @@
-// The projection's gradient Q^T C (spec 2.2) and its step in one: a block makes a tile of the gradient in registers and
-// steps it at once, so that the gradient, as large as the projection, is never written out.
+// The projection's gradient Q^T C (docs/paper.md 2.2) and its step in one: a block makes a tile of the gradient in
+// registers and steps it at once, so that the gradient, as large as the projection, is never written out.
 //
 // 256 threads have 4x4 elements each of a tile of 64x64: rows of the tile are units (columns of q), its columns are
 // sources (columns of c). Rows of the batch are staged in shared memory, 16 at a time.
