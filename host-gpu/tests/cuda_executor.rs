@@ -4,7 +4,7 @@
 
 #![cfg(unix)]
 
-use clapp_host_gpu::backend::gpu::cuda::Cuda;
+use clapp_host_gpu::backend::gpu::cuda::{Cuda, ready};
 use clapp_host_gpu::backend::gpu::executor::{Executor, GpuError};
 use clapp_host_gpu::backend::gpu::op::{Arg, Collective, Convolution, Op, Pass, Product};
 use clapp_host_gpu::backend::gpu::precision::Precision;
@@ -604,4 +604,57 @@ fn images_that_are_not_whole_are_not_kept() {
     // What is kept needs no compiler.
     std::fs::remove_file(place.path().join("libnvrtc.so.12")).expect("removed");
     in_own_process(place.path(), "a_device_starts", &[]);
+}
+
+#[test]
+#[ignore = "run by kernels_that_were_compiled_elsewhere_need_no_compiler in a process with the libraries"]
+fn all_kernels_are_written() {
+    let folder = std::path::PathBuf::from(std::env::var_os("CLAPP_CACHE").expect("a folder"));
+    let kept = || std::fs::read_dir(&folder).into_iter().flatten().count();
+    if std::env::var("STAND_IN_IMAGE").is_ok() {
+        let error = ready::write(&folder, [8, 0]).expect_err("images that are not whole").to_string();
+        assert!(error.contains("sm_80"), "{error}");
+        assert_eq!(kept(), 0);
+        return;
+    }
+    // This compiler knows no such GPU.
+    assert!(ready::write(&folder, [9, 0]).is_err());
+    assert_eq!(kept(), 0);
+    let sizes = ready::write(&folder, [8, 0]).expect("kernels");
+    assert_eq!((sizes.len(), kept()), (4, 4));
+    assert!(sizes.iter().all(|bytes| *bytes > 1000), "{sizes:?}");
+    assert_eq!(ready::write(&folder, [8, 0]).expect("the same kernels"), sizes);
+}
+
+#[test]
+#[ignore = "run by kernels_that_were_compiled_elsewhere_need_no_compiler in a process with the libraries"]
+fn a_device_starts_in_each_precision() {
+    for precision in [Precision::F32, Precision::Tf32, Precision::Bf16] {
+        for deterministic in [false, true] {
+            Cuda::new(0, precision, deterministic).expect("a device");
+        }
+    }
+}
+
+/// Two types of maps, deterministic or not: what `ready::write` leaves in a folder serves every precision.
+#[test]
+fn kernels_that_were_compiled_elsewhere_need_no_compiler() {
+    let place = tempfile::tempdir().expect("a folder");
+    stand_in(place.path());
+    for image in ["empty", "text", "cut"] {
+        in_own_process(place.path(), "all_kernels_are_written", &[("STAND_IN_IMAGE", image)]);
+    }
+    in_own_process(place.path(), "all_kernels_are_written", &[]);
+    std::fs::remove_file(place.path().join("libnvrtc.so.12")).expect("removed");
+    in_own_process(place.path(), "a_device_starts_in_each_precision", &[]);
+    // Without them, the compiler is missed.
+    std::fs::remove_dir_all(place.path().join("cache")).expect("removed");
+    in_own_process(place.path(), "no_device_starts", &[]);
+}
+
+#[test]
+#[ignore = "run by kernels_that_were_compiled_elsewhere_need_no_compiler in a process with the libraries"]
+fn no_device_starts() {
+    let error = Cuda::new(0, Precision::F32, false).expect_err("no compiler").to_string();
+    assert!(error.contains("NVRTC (libnvrtc) was not found"), "{error}");
 }

@@ -11,7 +11,7 @@ use super::super::executor::GpuError;
 use super::super::op::{Convolution, MapType, Pass};
 use super::super::precision::Precision;
 use super::algorithms::{self, Trial};
-use super::calls::Status;
+use super::calls::{Status, check};
 use super::choice::{self, WORKSPACE};
 use super::cudnn::{Cudnn, Handle};
 use super::descriptors::{Descriptors, Layout, Sizes, Tensor, lengths};
@@ -85,12 +85,12 @@ impl Convolutions {
         let cudnn = Cudnn::get()?;
         let mut handle = std::ptr::null_mut();
         // SAFETY: it writes one pointer.
-        cudnn.check("starting cuDNN", unsafe { (cudnn.cudnnCreate)(&raw mut handle) })?;
+        check("starting cuDNN", unsafe { (cudnn.cudnnCreate)(&raw mut handle) }, |status| cudnn.words(status))?;
         let (plans, dropped, stream) = (RefCell::default(), RefCell::default(), Arc::clone(stream));
         let all = Self { plans, dropped, cudnn, handle, precision, deterministic, stream };
         // SAFETY: the stream lives as long as the handle.
         let set = unsafe { (cudnn.cudnnSetStream)(handle, all.stream.cu_stream().cast()) };
-        cudnn.check("starting cuDNN", set)?;
+        check("starting cuDNN", set, |status| cudnn.words(status))?;
         Ok(all)
     }
 

@@ -1,11 +1,7 @@
 //! cuBLASLt's functions that are used, with the numbers of its headers.
 
-use super::calls::{Status, table};
-use super::errors::failed;
-use super::libraries::Library;
-use crate::backend::gpu::executor::GpuError;
-use std::ffi::{CStr, c_char, c_int, c_void};
-use std::sync::OnceLock;
+use super::calls::{self, Status, table};
+use std::ffi::{c_char, c_int, c_void};
 
 /// A handle, and the descriptions of a matrix, a product, wishes.
 pub type Handle = *mut c_void;
@@ -52,7 +48,7 @@ type Out = *mut c_void;
 
 table! {
     /// The functions.
-    CublasLt {
+    CublasLt of CublasLt {
         cublasLtCreate: fn(*mut Handle) -> Status;
         cublasLtDestroy: fn(Handle) -> Status;
         cublasLtMatrixLayoutCreate: fn(*mut Handle, c_int, u64, u64, i64) -> Status;
@@ -75,17 +71,6 @@ table! {
 }
 
 impl CublasLt {
-    /// cuBLASLt as it was found.
-    ///
-    /// # Errors
-    /// [`GpuError::Missing`] without it.
-    pub fn get() -> Result<&'static Self, GpuError> {
-        static TABLE: OnceLock<Result<CublasLt, String>> = OnceLock::new();
-        let open = Library::CublasLt.require()?;
-        let table = TABLE.get_or_init(|| Self::of(&open.functions)).as_ref();
-        table.map_err(|reason| failed(open.name.clone(), reason.clone()))
-    }
-
     /// Whether descriptions can be made, which needs no GPU.
     ///
     /// # Errors
@@ -102,20 +87,8 @@ impl CublasLt {
         if status == 0 { Ok(()) } else { Err(format!("it makes no description of a matrix: status {status}")) }
     }
 
-    /// An error that names the operation, where the status is one.
-    ///
-    /// # Errors
-    /// [`GpuError::Failed`].
-    pub fn check(&self, what: &str, status: Status) -> Result<(), GpuError> {
-        if status == 0 { Ok(()) } else { Err(failed(what, self.words(status))) }
-    }
-
     /// What a status says.
     pub fn words(&self, status: Status) -> String {
-        // SAFETY: it gives a text that lives as long as the program.
-        let said = self.cublasLtGetStatusString.map(|said| unsafe { said(status) }).filter(|said| !said.is_null());
-        // SAFETY: as above.
-        let said = said.map(|said| unsafe { CStr::from_ptr(said) }.to_string_lossy().into_owned());
-        said.unwrap_or_else(|| format!("status {status}"))
+        calls::words(self.cublasLtGetStatusString, status)
     }
 }

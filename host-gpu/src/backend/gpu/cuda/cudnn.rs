@@ -1,11 +1,7 @@
 //! cuDNN's functions that are used, with the numbers of its headers.
 
-use super::calls::{Status, table};
-use super::errors::failed;
-use super::libraries::Library;
-use crate::backend::gpu::executor::GpuError;
+use super::calls::{self, Status, table};
 use std::ffi::{CStr, c_char, c_int, c_void};
-use std::sync::OnceLock;
 
 /// A handle, and the descriptors of a tensor, a filter, a convolution.
 pub type Handle = *mut c_void;
@@ -54,7 +50,7 @@ pub type Run = unsafe extern "C" fn(Handle, In, D, In, D, In, D, c_int, Out, usi
 
 table! {
     /// The functions.
-    Cudnn {
+    Cudnn of Cudnn {
         cudnnCreate: fn(*mut Handle) -> Status;
         cudnnDestroy: fn(Handle) -> Status;
         cudnnSetStream: fn(Handle, Out) -> Status;
@@ -100,17 +96,6 @@ table! {
 }
 
 impl Cudnn {
-    /// cuDNN as it was found.
-    ///
-    /// # Errors
-    /// [`GpuError::Missing`] without it.
-    pub fn get() -> Result<&'static Self, GpuError> {
-        static TABLE: OnceLock<Result<Cudnn, String>> = OnceLock::new();
-        let open = Library::Cudnn.require()?;
-        let table = TABLE.get_or_init(|| Self::of(&open.functions)).as_ref();
-        table.map_err(|reason| failed(open.name.clone(), reason.clone()))
-    }
-
     /// Whether descriptors can be made, which needs no GPU.
     ///
     /// # Errors
@@ -129,22 +114,12 @@ impl Cudnn {
         if statuses == [0, 0] { Ok(()) } else { Err(format!("its descriptors do not work: status {statuses:?}")) }
     }
 
-    /// An error that names the operation, where the status is one.
-    ///
-    /// # Errors
-    /// [`GpuError::Failed`].
-    pub fn check(&self, what: &str, status: Status) -> Result<(), GpuError> {
-        if status == 0 { Ok(()) } else { Err(failed(what, self.words(status))) }
-    }
-
     /// What a status says.
     pub fn words(&self, status: Status) -> String {
         let mut last: [c_char; 512] = [0; 512];
-        // SAFETY: it writes at most so many characters, and gives a text that lives as long as the program.
+        let name = calls::words(self.cudnnGetErrorString, status);
+        // SAFETY: it writes at most so many characters, and the last one is set to the end of a text.
         unsafe {
-            let name = self.cudnnGetErrorString.map(|name| name(status)).filter(|name| !name.is_null());
-            let name =
-                name.map_or(format!("status {status}"), |name| CStr::from_ptr(name).to_string_lossy().into_owned());
             if let Some(said) = self.cudnnGetLastErrorString {
                 said(last.as_mut_ptr(), last.len());
             }

@@ -1,7 +1,7 @@
 //! What cuDNN is told about the operands of a convolution.
 
 use super::super::op::{Convolution, MapType, Pass};
-use super::calls::Status;
+use super::calls::{Owned, Status, done};
 use super::cudnn::{self, Cudnn, Descriptor};
 use std::ffi::c_int;
 
@@ -61,38 +61,6 @@ impl Sizes {
     }
 }
 
-/// A descriptor, given back when it is no longer needed.
-#[derive(Debug)]
-struct Owned {
-    raw: Descriptor,
-    destroy: unsafe extern "C" fn(Descriptor) -> Status,
-}
-
-impl Owned {
-    fn new(
-        create: unsafe extern "C" fn(*mut Descriptor) -> Status,
-        destroy: unsafe extern "C" fn(Descriptor) -> Status,
-    ) -> Result<Self, Status> {
-        let mut raw = std::ptr::null_mut();
-        // SAFETY: it writes one pointer.
-        match unsafe { create(&raw mut raw) } {
-            0 => Ok(Self { raw, destroy }),
-            status => Err(status),
-        }
-    }
-}
-
-impl Drop for Owned {
-    fn drop(&mut self) {
-        // SAFETY: it was made above and is given back once. Nobody can do anything about a failure.
-        let _ = unsafe { (self.destroy)(self.raw) };
-    }
-}
-
-fn done(status: Status) -> Result<(), Status> {
-    if status == 0 { Ok(()) } else { Err(status) }
-}
-
 /// A map as cuDNN sees it.
 #[derive(Debug)]
 pub struct Tensor(Owned);
@@ -100,7 +68,9 @@ pub struct Tensor(Owned);
 impl Tensor {
     /// Of sizes `[rows, channels, height, width]`.
     pub fn new(cudnn: &Cudnn, maps: MapType, layout: Layout, sizes: [c_int; 4]) -> Result<Self, Status> {
-        let tensor = Owned::new(cudnn.cudnnCreateTensorDescriptor, cudnn.cudnnDestroyTensorDescriptor)?;
+        // SAFETY: it writes one pointer.
+        let create = |raw| unsafe { (cudnn.cudnnCreateTensorDescriptor)(raw) };
+        let tensor = Owned::new(create, cudnn.cudnnDestroyTensorDescriptor)?;
         let [n, c, h, w] = sizes;
         // SAFETY: it has just been made.
         done(unsafe { (cudnn.cudnnSetTensor4dDescriptor)(tensor.raw, layout.format(), data_type(maps), n, c, h, w) })?;
@@ -119,7 +89,9 @@ pub struct Filter(Owned);
 
 impl Filter {
     fn new(cudnn: &Cudnn, maps: MapType, layout: Layout, sizes: [c_int; 4]) -> Result<Self, Status> {
-        let filter = Owned::new(cudnn.cudnnCreateFilterDescriptor, cudnn.cudnnDestroyFilterDescriptor)?;
+        // SAFETY: it writes one pointer.
+        let create = |raw| unsafe { (cudnn.cudnnCreateFilterDescriptor)(raw) };
+        let filter = Owned::new(create, cudnn.cudnnDestroyFilterDescriptor)?;
         let [k, c, h, w] = sizes;
         // SAFETY: it has just been made.
         done(unsafe { (cudnn.cudnnSetFilter4dDescriptor)(filter.raw, data_type(maps), layout.format(), k, c, h, w) })?;
@@ -138,7 +110,9 @@ pub struct Geometry(Owned);
 
 impl Geometry {
     fn new(cudnn: &Cudnn, shape: &Convolution) -> Result<Self, Status> {
-        let geometry = Owned::new(cudnn.cudnnCreateConvolutionDescriptor, cudnn.cudnnDestroyConvolutionDescriptor)?;
+        // SAFETY: it writes one pointer.
+        let create = |raw| unsafe { (cudnn.cudnnCreateConvolutionDescriptor)(raw) };
+        let geometry = Owned::new(create, cudnn.cudnnDestroyConvolutionDescriptor)?;
         // A step or a padding beyond the integers has no map that fits.
         let int = |size: usize| c_int::try_from(size).unwrap_or(c_int::MAX);
         let ([ph, pw], [sh, sw]) = (shape.padding.map(int), shape.stride.map(int));

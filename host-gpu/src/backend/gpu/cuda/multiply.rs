@@ -4,7 +4,7 @@ use super::super::executor::GpuError;
 use super::super::op::MapType;
 use super::super::op::Product;
 use super::super::precision::Precision;
-use super::calls::Status;
+use super::calls::{Owned, Status, check, done};
 use super::cublaslt::{self, Algorithm, CublasLt, Found, Handle};
 use super::errors::failed;
 use super::trial::{self, Tried};
@@ -46,35 +46,6 @@ fn by_columns(product: &Product) -> [Columns; 3] {
         if transposed { Columns::of_rows(columns, rows, true) } else { Columns::of_rows(rows, columns, false) }
     };
     [stored(k, n, b_transposed), stored(m, k, a_transposed), Columns::of_rows(m, n, false)]
-}
-
-/// A description, given back when it is no longer needed.
-#[derive(Debug)]
-struct Owned {
-    raw: Handle,
-    destroy: unsafe extern "C" fn(Handle) -> Status,
-}
-
-impl Owned {
-    fn new(
-        create: impl FnOnce(*mut Handle) -> Status,
-        destroy: unsafe extern "C" fn(Handle) -> Status,
-    ) -> Result<Self, Status> {
-        let mut raw = std::ptr::null_mut();
-        done(create(&raw mut raw))?;
-        Ok(Self { raw, destroy })
-    }
-}
-
-impl Drop for Owned {
-    fn drop(&mut self) {
-        // SAFETY: it was made above and is given back once. Nobody can do anything about a failure.
-        let _ = unsafe { (self.destroy)(self.raw) };
-    }
-}
-
-fn done(status: Status) -> Result<(), Status> {
-    if status == 0 { Ok(()) } else { Err(status) }
 }
 
 /// A matrix's description.
@@ -167,7 +138,7 @@ impl Products {
         let lt = CublasLt::get()?;
         let mut handle = std::ptr::null_mut();
         // SAFETY: it writes one pointer.
-        lt.check("starting cuBLASLt", unsafe { (lt.cublasLtCreate)(&raw mut handle) })?;
+        check("starting cuBLASLt", unsafe { (lt.cublasLtCreate)(&raw mut handle) }, |status| lt.words(status))?;
         let (plans, dropped, stream) = (RefCell::default(), RefCell::default(), Arc::clone(stream));
         Ok(Self { plans, dropped, lt, handle, compute, deterministic, stream })
     }
@@ -206,7 +177,7 @@ impl Products {
         // SAFETY: the caller's promise.
         match unsafe { self.execute(&plan, operands, scratch.0) } {
             0 => Ok(()),
-            status => self.lt.check(&name(product), status),
+            status => check(&name(product), status, |status| self.lt.words(status)),
         }
     }
 

@@ -1,17 +1,14 @@
 //! NVRTC: the functions that are used, and compiling a source with them.
 
-use super::calls::{Status, table};
-use super::libraries::Library;
-use crate::backend::gpu::executor::GpuError;
-use std::ffi::{CStr, CString, c_char, c_int, c_void};
-use std::sync::OnceLock;
+use super::calls::{Status, done, table, words};
+use std::ffi::{CString, c_char, c_int, c_void};
 
 /// A program of NVRTC.
 type Handle = *mut c_void;
 
 table! {
     /// The functions.
-    Nvrtc {
+    Nvrtc of Nvrtc {
         nvrtcGetNumSupportedArchs: fn(*mut c_int) -> Status;
         nvrtcGetSupportedArchs: fn(*mut c_int) -> Status;
         nvrtcCreateProgram: fn(
@@ -40,17 +37,6 @@ pub enum Output {
 }
 
 impl Nvrtc {
-    /// NVRTC as it was found.
-    ///
-    /// # Errors
-    /// [`GpuError::Missing`] without it.
-    pub fn get() -> Result<&'static Self, GpuError> {
-        static TABLE: OnceLock<Result<Nvrtc, String>> = OnceLock::new();
-        let open = Library::Nvrtc.require()?;
-        let table = TABLE.get_or_init(|| Self::of(&open.functions)).as_ref();
-        table.map_err(|reason| GpuError::Failed { what: open.name.clone(), reason: reason.clone() })
-    }
-
     /// The machines that it knows: 90 is `sm_90`.
     ///
     /// # Errors
@@ -100,14 +86,7 @@ impl Nvrtc {
     }
 
     fn check(&self, status: Status) -> Result<(), String> {
-        if status == 0 {
-            return Ok(());
-        }
-        // SAFETY: it gives a text that lives as long as the program, or nothing.
-        let said = self.nvrtcGetErrorString.map(|said| unsafe { said(status) }).filter(|said| !said.is_null());
-        // SAFETY: as above.
-        Err(said
-            .map_or(format!("status {status}"), |said| unsafe { CStr::from_ptr(said) }.to_string_lossy().into_owned()))
+        done(status).map_err(|status| words(self.nvrtcGetErrorString, status))
     }
 }
 
