@@ -45,4 +45,5 @@ pub mod sweep;
 pub mod tensor_file;
 pub mod theory;
 pub mod trainer;
+pub mod words;
 pub mod work;

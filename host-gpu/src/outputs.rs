@@ -14,7 +14,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::fs::File;
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 /// Names of the files that a run keeps in its folder, beside those of its probes; names of event files begin with
 /// [`EVENTS`].
@@ -115,19 +115,28 @@ pub const WRITTEN: &str = "# Written by `clapp";
 #[derive(Debug, Clone, Default)]
 pub struct Guard {
     kept: Vec<PathBuf>,
+    data: Vec<PathBuf>,
     force: bool,
 }
 
 impl Guard {
     /// With nothing to read yet.
     pub fn new(force: Force) -> Self {
-        Self { kept: Vec::new(), force: force.force }
+        Self { force: force.force, ..Self::default() }
     }
 
     /// The same with more inputs, files or folders.
     pub fn keep<'a>(mut self, paths: impl IntoIterator<Item = &'a Path>) -> Self {
         self.kept.extend(paths.into_iter().map(Path::to_path_buf));
         self
+    }
+
+    /// The same with more data sets: nothing is written into the folder of one, where it would be taken for a part of the
+    /// set the next time.
+    pub fn keep_data<'a>(mut self, sets: impl IntoIterator<Item = &'a Path>) -> Self {
+        self.data.extend(sets.into_iter().map(Path::to_path_buf));
+        let sets = self.data.clone();
+        self.keep(sets.iter().map(PathBuf::as_path))
     }
 
     /// The same with other outputs of the command: two outputs are never one file.
@@ -165,8 +174,11 @@ impl Guard {
                 "is an input or another output of this command; name another file for the result",
             );
         }
-        if !may_be_of_run && is_of_run(path) {
-            return refused(option, path, "is a file of a run; name another file");
+        if !may_be_of_run {
+            if is_of_run(path) {
+                return refused(option, path, "is a file of a run; name another file");
+            }
+            self.check_outside(option, path)?;
         }
         if is_there && !is_ours && !self.force {
             let message =
@@ -199,7 +211,25 @@ impl Guard {
         if self.kept.iter().any(|kept| same(kept, folder)) {
             return refused(option, folder, "is an input; name another folder");
         }
-        Ok(())
+        self.check_outside(option, folder)
+    }
+
+    /// Refuses a place in the folder of a data set, or below it.
+    fn check_outside(&self, option: &str, path: &Path) -> Result<(), Error> {
+        let place = resolved(path);
+        let around = |set: &&PathBuf| set.is_dir() && set.canonicalize().is_ok_and(|set| place.starts_with(set));
+        match self.data.iter().find(around) {
+            None => Ok(()),
+            Some(set) => refused(
+                option,
+                path,
+                &format!(
+                    "lies in the folder of the data set ({}), where it could be taken for a part of the set the next time; \
+                     name a place outside of it",
+                    set.display()
+                ),
+            ),
+        }
     }
 
     /// Whether a path is one of the inputs.
@@ -276,11 +306,17 @@ impl OutputFile {
                 "is an input, another output of this command, or a file of a run; name another file",
             );
         }
+        guard.check_outside(option, path)?;
         Ok(path)
     }
 }
 
 impl OutputFolder {
+    /// Whether a run is in it already.
+    pub fn is_run(&self) -> bool {
+        self.0.join(CHECKPOINT).is_file()
+    }
+
     /// As it was given, for a command that checks it itself.
     pub fn to_os_string(&self) -> OsString {
         self.0.clone().into_os_string()
@@ -373,11 +409,18 @@ fn resolved(path: &Path) -> PathBuf {
         return path;
     }
     // A link to nowhere is replaced itself.
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    match (folder.canonicalize(), path.file_name()) {
-        (Ok(folder), Some(name)) => folder.join(name),
-        _ => std::path::absolute(path).unwrap_or_else(|_| path.into()),
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.into());
+    let known = |folder: &Path| folder.canonicalize().ok().map(|known| (folder.to_path_buf(), known));
+    let Some((folder, known)) = path.ancestors().skip(1).find_map(known) else { return path };
+    // What is not there yet has no links.
+    let mut found = known;
+    for part in path.strip_prefix(&folder).unwrap_or(&path).components() {
+        match part {
+            Component::ParentDir => drop(found.pop()),
+            part => found.push(part),
+        }
     }
+    found
 }
 
 /// Whether a file lies in a folder, or below it, by its own name or another one.

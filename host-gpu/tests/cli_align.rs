@@ -41,7 +41,7 @@ fn a_checkpoint_is_measured_layer_by_layer() {
     let place = place.path();
     train(place, &["--rule", "clapp++dfb", "--epochs", "1", "--out", "run"]);
     let said = succeeds(place, &["align", "run", "--data", "data", "--json", "align.json"]);
-    for part in ["clapp++dfb, 1 epochs", "5 batches of 4 images", "layer 0", "layer 1    1.0000 ± 0.0000   (top)"] {
+    for part in ["clapp++dfb, 1 epoch,", "5 batches of 4 images", "layer 0", "layer 1    1.0000 ± 0.0000   (top)"] {
         assert!(said.contains(part), "no `{part}` in {said}");
     }
     assert!(said.contains("--batches asks for 10, 20 images give 5") && !said.contains("--pool-top"), "{said}");

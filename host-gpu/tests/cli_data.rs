@@ -391,23 +391,27 @@ fn train_and_eval(folder: &Path, config: &str, data: &[&str]) -> String {
 #[test]
 fn stl_10_trains_on_its_unlabelled_images_and_is_probed_on_the_others() {
     let place = tempfile::tempdir().unwrap();
-    fs::write(place.path().join("stl10_binary.tar.gz"), gz(&tar(&stl_files()))).unwrap();
+    fs::create_dir(place.path().join("set")).unwrap();
+    fs::write(place.path().join("set/stl10_binary.tar.gz"), gz(&tar(&stl_files()))).unwrap();
     let config = CONFIG.replace("lr = 0.01\n", "lr = 0.01\ntest = { resize = 36, crop = 32 }\n");
-    let said = train_and_eval(place.path(), &config, &["--data", "stl10_binary.tar.gz", "--cache", "copies"]);
+    let said = train_and_eval(place.path(), &config, &["--data", "set/stl10_binary.tar.gz", "--cache", "copies"]);
     assert!(said.contains("7 unlabelled, 6 training and 4 test images"), "{said}");
     assert!(said.contains("2 epochs on 6 images") && said.contains("plane"), "{said}");
     // Seven images in batches of 4: two steps an epoch.
     let metrics = fs::read_to_string(place.path().join("run/metrics.csv")).unwrap();
     let last = metrics.lines().last().unwrap();
     assert!(last.starts_with("1,4,") || last.starts_with("2,4,"), "{metrics}");
-    let eval = ["eval", "run/checkpoint.safetensors", "--data", ".", "--cache", "copies", "--fold"];
+    let eval = ["eval", "run/checkpoint.safetensors", "--data", "set", "--cache", "copies", "--fold"];
     let said = succeeds(place.path(), &[&eval[..], &["1"]].concat());
     assert!(said.contains("2 epochs on 3 images"), "{said}");
     refuses(place.path(), &[&eval[..], &["2"]].concat(), &["--fold", "is 2", "stl10 has 2 folds"]);
     // As they are, they do not fit, and are made to.
     fs::write(place.path().join("plain.toml"), CONFIG).unwrap();
-    succeeds(place.path(), &["train", "--config", "plain.toml", "--data", ".", "--cache", "copies", "--out", "plain"]);
-    let said = succeeds(place.path(), &["eval", "plain/checkpoint.safetensors", "--data", ".", "--cache", "copies"]);
+    succeeds(
+        place.path(),
+        &["train", "--config", "plain.toml", "--data", "set", "--cache", "copies", "--out", "plain"],
+    );
+    let said = succeeds(place.path(), &["eval", "plain/checkpoint.safetensors", "--data", "set", "--cache", "copies"]);
     assert!(said.contains("4 test images resized to 32, the middle 32 cut out"), "{said}");
 }
 

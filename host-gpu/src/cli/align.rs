@@ -16,6 +16,7 @@ use crate::model::{LayerValues, Learning, NetworkSpec};
 use crate::outputs::{Force, Guard, Mark, OutputFile};
 use crate::run::{data_differences, loader_threads};
 use crate::step::Model;
+use crate::words::counted;
 use clap::Args;
 use indicatif::ProgressBar;
 use serde::Serialize;
@@ -98,7 +99,7 @@ pub fn run(arguments: &AlignArguments) -> Result<u8, Error> {
         check_rule(&config)?;
     }
     // Found out now rather than after all the work.
-    let guard = Guard::new(arguments.force).keep([file.as_path()]).keep(arguments.data.as_deref());
+    let guard = Guard::new(arguments.force).keep([file.as_path()]).keep_data(arguments.data.as_deref());
     let json = arguments.json.as_ref();
     let json = json.map(|path| path.check("--json", Mark::ALIGNMENT, &guard)).transpose()?;
     let data = open_data(arguments.data.as_deref(), &arguments.cache, &config)?;
@@ -119,10 +120,10 @@ pub fn run(arguments: &AlignArguments) -> Result<u8, Error> {
         .inspect(|views| sizes.extend(views.as_ref().map(|views| views.rows / 2)));
     let found = measure_by(arguments.backend, spec, &checkpoint.layers, views, arguments.batches)?;
     let layers = over_batches(&found);
-    say(format!("{}, {} epochs, on {}", config.rule.name(), checkpoint.epoch, data.source))?;
+    say(format!("{}, {}, on {}", config.rule.name(), counted(checkpoint.epoch, "epoch"), data.source))?;
     if found.len() < arguments.batches {
         let asked = arguments.batches;
-        say(format!("note: --batches asks for {asked}, {} images give {}", images.len(), found.len()))?;
+        say(format!("note: --batches asks for {asked}, {} give {}", counted(images.len(), "image"), found.len()))?;
     }
     say(table(&layers, &sizes))?;
     if relaxes {
@@ -197,13 +198,13 @@ fn measure_on<B: Backend>(
 }
 
 /// How many batches of how many images; all but the last are alike.
-fn counted(sizes: &[usize]) -> String {
-    let batches = |count: usize| if count == 1 { "1 batch".into() } else { format!("{count} batches") };
+fn batches_of(sizes: &[usize]) -> String {
+    let of = |count: usize, images: usize| format!("{} of {}", counted(count, "batch"), counted(images, "image"));
     match sizes {
         [first, .., last] if first != last => {
-            format!("{} of {first} images and 1 of {last}", batches(sizes.len() - 1))
+            format!("{} and 1 of {last}", of(sizes.len() - 1, *first))
         }
-        [first, ..] => format!("{} of {first} images", batches(sizes.len())),
+        [first, ..] => of(sizes.len(), *first),
         [] => "no batch".into(),
     }
 }
@@ -213,7 +214,7 @@ fn table(layers: &[LayerAlignment], sizes: &[usize]) -> String {
     let mut lines = vec![format!(
         "cosine of the weights' gradient with that of the top's loss through the whole network, {}: mean and standard \
          deviation",
-        counted(sizes)
+        batches_of(sizes)
     )];
     for (index, layer) in layers.iter().enumerate() {
         let number = match (layer.mean(), layer.std()) {
@@ -223,7 +224,7 @@ fn table(layers: &[LayerAlignment], sizes: &[usize]) -> String {
         };
         let without = match layer.without() {
             0 => String::new(),
-            count => format!("   (a gradient is zero in {count} of {batches} batches)"),
+            count => format!("   (a gradient is zero in {count} of {})", counted(batches, "batch")),
         };
         let top = if index + 1 == layers.len() { "   (top)" } else { "" };
         lines.push(format!("  layer {index}   {number}{top}{without}"));

@@ -8,6 +8,7 @@ use crate::data::{Checked, Dataset, Holdout, Opening, contact_sheet, open_as, pu
 use crate::error::Error;
 use crate::files::write_atomically;
 use crate::outputs::{Force, Guard, Mark, OutputFile, OutputFolder};
+use crate::words::counted;
 use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::ffi::OsString;
@@ -26,6 +27,10 @@ pub struct DataArguments {
 #[derive(Debug, Subcommand)]
 enum DataCommand {
     /// Recognise a data set, count its images, verify sizes and checksums, decode every image.
+    #[command(
+        after_help = "Exit codes: 0 the set is whole (the last line begins with `ok`); 1 the set can be used, but images are left \
+                            out, or a class cannot be learnt or tested (the last line begins with `usable`); 2 the set cannot be used."
+    )]
     Check(CheckArguments),
 }
 
@@ -204,7 +209,7 @@ fn mark(warning: bool) -> &'static str {
 /// Where the set cannot be used or the contact sheet cannot be written.
 pub fn run(arguments: &DataArguments) -> Result<u8, Error> {
     let DataCommand::Check(check) = &arguments.command;
-    let guard = Guard::new(check.force).keep([check.path.as_path()]);
+    let guard = Guard::new(check.force).keep_data([check.path.as_path()]);
     let sheet = check.contact_sheet.as_ref();
     let sheet = sheet.map(|sheet| sheet.check("--contact-sheet", Mark::SHEET, &guard)).transpose()?;
     let data = open_as(&check.path, check.cache.opening(check.cache.cache.is_none())?)?;
@@ -239,11 +244,11 @@ pub fn run(arguments: &DataArguments) -> Result<u8, Error> {
     if warnings == 0 {
         say(match data.skipped.len() {
             0 => "ok".into(),
-            skipped => format!("ok without the {skipped} bad images"),
+            skipped => format!("ok without the {}", counted(skipped, "bad image")),
         })?;
         return Ok(0);
     }
-    say(format!("usable, with {warnings} warning{}", if warnings == 1 { "" } else { "s" }))?;
+    say(format!("usable, with {}", counted(warnings, "warning")))?;
     Ok(1)
 }
 
@@ -270,12 +275,13 @@ fn table(data: &Dataset, checked: Option<&Checked>) -> String {
         (Some(least), Some(most)) => format!("{least} to {most}"),
         _ => "0".into(),
     };
-    let folds = if data.folds.is_empty() { String::new() } else { format!("; {} folds", data.folds.len()) };
+    let folds = if data.folds.is_empty() { String::new() } else { format!("; {}", counted(data.folds.len(), "fold")) };
     let mut lines = vec![format!(
-        "{} classes, each with {} training and {} test images{folds}",
-        data.classes.len(),
+        "{}, {}with {} training and {}{folds}",
+        counted(data.classes.len(), "class"),
+        if data.classes.len() == 1 { "" } else { "each " },
         range(&train),
-        range(&test)
+        counted(range(&test), "test image")
     )];
     let shown = data.classes.len().min(MOST_ROWS);
     let width = data.classes[..shown].iter().map(|name| name.chars().count()).max().unwrap_or(0).clamp(5, 40);
@@ -284,15 +290,15 @@ fn table(data: &Dataset, checked: Option<&Checked>) -> String {
         lines.push(format!("  {name:<width$}  {:>8}  {:>8}", counts.0, counts.1));
     }
     if data.classes.len() > shown {
-        lines.push(format!("  and {} more classes", data.classes.len() - shown));
+        lines.push(format!("  and {}", counted(data.classes.len() - shown, "more class")));
     }
     lines.push(format!("  {:<width$}  {:>8}  {:>8}", "all", data.train.len(), data.test.len()));
     match checked {
         Some(checked) => {
             let formats: Vec<String> = checked.formats.iter().map(|(name, count)| format!("{count} {name}")).collect();
             let good = data.train.len() + data.test.len();
-            lines.push(format!("decoded all {} images: {}", checked.all, checked.size()));
-            lines.push(format!("formats of {good} images: {}", formats.join(", ")));
+            lines.push(format!("decoded all {}: {}", counted(checked.all, "image"), checked.size()));
+            lines.push(format!("formats of {}: {}", counted(good, "image"), formats.join(", ")));
         }
         None => lines.extend(data.shape().map(|shape| {
             let kind = if shape.channels == 1 { "grey" } else { "colour" };

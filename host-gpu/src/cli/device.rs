@@ -20,6 +20,7 @@ use crate::device::replay::Replay;
 use crate::device::transport::Transport;
 use crate::error::Error;
 use crate::outputs::{Force, Guard, Mark, OutputFile};
+use crate::words::counted;
 use clap::Args;
 use clapp_core::link::{Answer, Command, Origin};
 use std::path::{Path, PathBuf};
@@ -162,7 +163,7 @@ impl<'a> Outputs<'a> {
         let DeviceArguments { fetch, overwrite, force, data, .. } = arguments;
         let EmulationArguments { firmware, flash, log, .. } = &arguments.emulation;
         let port = arguments.port.as_deref().map(Path::new);
-        let inputs = || Guard::new(*force).keep([data.as_path()]).keep(firmware.as_deref()).keep(port);
+        let inputs = || Guard::new(*force).keep_data([data.as_path()]).keep(firmware.as_deref()).keep(port);
         let fetch = fetch.as_ref().map(|path| {
             let guard = inputs().keep_outputs(flash.iter().chain(log));
             path.check_new("--fetch", Mark::CHECKPOINT, &guard, *overwrite)
@@ -316,10 +317,11 @@ fn lesson(course: &mut Course<'_, '_>, plan: &Plan) -> Result<(), Error> {
 
 fn learnt(learnt: &Learnt, took: Duration) -> String {
     let losses: Vec<String> = learnt.losses.iter().map(|[first, last]| format!("{first:.2} -> {last:.2}")).collect();
-    let refused = if learnt.refused > 0 { format!("; {} updates refused", learnt.refused) } else { String::new() };
+    let refused =
+        if learnt.refused > 0 { format!("; {} refused", counted(learnt.refused, "update")) } else { String::new() };
     format!(
-        "learnt without labels from {} frames in {:.1} s, loss of each layer {}{refused}",
-        learnt.frames,
+        "learnt without labels from {} in {:.1} s, loss of each layer {}{refused}",
+        counted(learnt.frames, "frame"),
         took.as_secs_f32(),
         losses.join(", ")
     )

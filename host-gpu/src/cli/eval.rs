@@ -17,10 +17,11 @@ use crate::model::{LayerValues, NetworkSpec};
 use crate::outputs::{Force, Guard, Mark, OutputFile};
 use crate::probe::{
     Kind, Outcome, ProbeRecord, ProbeReport, ProbeTask, ProbeWeights, QUICK_EPOCHS, beside, beside_record, evenly,
-    measure, probe, quick_images,
+    measure, partial, probe, quick_images,
 };
 use crate::run::{CHECKPOINT, loader_threads};
 use crate::step::Model;
+use crate::words::counted;
 use clap::Args;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -28,6 +29,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Arguments of `clapp eval`.
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Ctrl-C keeps the last whole epoch, marked as stopped (exit code 130). A stopped probe takes no place of a finished \
+                  one of the same encoder: it goes beside it, to probe.partial.json. A second Ctrl-C ends the program at once."
+)]
 pub struct EvalArguments {
     /// Checkpoint that `clapp train` wrote, or the folder of the run.
     pub checkpoint: PathBuf,
@@ -85,13 +90,21 @@ pub fn run(arguments: &EvalArguments) -> Result<u8, Error> {
     let checkpoint = Checkpoint::read(&file)?;
     // Found out now rather than after the whole evaluation.
     let own = beside(&file, kind);
-    let guard = Guard::new(arguments.force).keep([file.as_path()]).keep(arguments.data.as_deref());
+    let guard = Guard::new(arguments.force).keep([file.as_path()]).keep_data(arguments.data.as_deref());
     let path = match &arguments.json {
         Some(path) => path.check_result("--json", Mark::PROBE, &guard, &own)?,
         None => guard.check_result("--json", &own, Mark::PROBE).map(|()| own.as_path())?,
     };
     let weights = beside_record(path);
     check_weights(&weights, path, &own, &guard)?;
+    let pooled = checkpoint.config.probe_network()?;
+    let dimensions: Vec<usize> = pooled.layers().iter().map(|layer| layer.pooled.len()).collect();
+    let standing = standing(path, &dimensions, &checkpoint);
+    let beside_it = partial(path);
+    if standing.is_some() {
+        check_own(&beside_it, &partial(&own), Mark::PROBE, &guard)?;
+        check_own(&beside_record(&beside_it), &beside_record(&partial(&own)), Mark::WEIGHTS, &guard)?;
+    }
     arguments.backend.check()?;
     let mut config = checkpoint.config;
     let origin = file.display().to_string();
@@ -101,7 +114,8 @@ pub fn run(arguments: &EvalArguments) -> Result<u8, Error> {
     check_data(arguments, &file, &data)?;
     if let Some(fold) = arguments.fold {
         let Some(indices) = data.folds.get(fold) else {
-            let message = format!("is {fold}, but {} has {} folds, counted from 0", data.name, data.folds.len());
+            let folds = counted(data.folds.len(), "fold");
+            let message = format!("is {fold}, but {} has {folds}, counted from 0", data.name);
             return Err(Error::Config { origin: "--fold".into(), message });
         };
         data.train = data.train.select(indices);
@@ -129,7 +143,20 @@ pub fn run(arguments: &EvalArguments) -> Result<u8, Error> {
     let images = [data.train.len(), data.test.len()];
     let lower = if kind.caches() { "leave out --cached, or lower --images" } else { "take an encoder of less --width" };
     Needs::of_probe(&config, images, data.classes.len(), kind.caches(), loader_threads())?.check("the probe", lower)?;
-    let pooled = config.probe_network()?;
+    if let Some(old) = &standing
+        && !old.report.is_stopped()
+        && (old.report.epochs > config.probe.epochs || old.report.train_images > images[0])
+    {
+        note(format!(
+            "note: {} holds a finished probe of this encoder, {} on {}; this one, {} on {}, takes its place once it is \
+             finished; --json FILE keeps both",
+            path.display(),
+            counted(old.report.epochs, "epoch"),
+            counted(old.report.train_images as u64, "image"),
+            counted(config.probe.epochs, "epoch"),
+            counted(images[0] as u64, "image"),
+        ));
+    }
     let task = ProbeTask {
         pooled: &pooled,
         config: &config.probe,
@@ -146,18 +173,20 @@ pub fn run(arguments: &EvalArguments) -> Result<u8, Error> {
         note("note: stopped before the first epoch of the probe was done: there is nothing to keep");
     }
     let Outcome { report, heads } = outcome?;
-    say(format!("{}, {} epochs, on {}", config.rule.name(), checkpoint.epoch, data.source))?;
+    say(format!("{}, {}, on {}", config.rule.name(), counted(checkpoint.epoch, "epoch"), data.source))?;
     say(table(&report, &data.classes))?;
     let stopped = report.is_stopped();
-    let dimensions: Vec<usize> = pooled.layers().iter().map(|layer| layer.pooled.len()).collect();
-    let is_better = || {
-        let of_encoder = |old: ProbeWeights| old.encoder_checksum == checkpoint.checksum;
-        is_finished(path, checkpoint.epoch, report.epochs)
-            && ProbeWeights::read(&weights, &dimensions).is_ok_and(of_encoder)
-    };
-    if stopped && is_better() {
-        say(format!("stopped; {} holds a finished probe of this encoder and stays", path.display()))?;
-        return Ok(INTERRUPTED);
+    // What a signal has ended takes no place of what is finished, or has come further.
+    let stays = |old: &ProbeRecord| !old.report.is_stopped() || old.report.epochs > report.epochs;
+    let (mut path, mut weights) = (path, weights);
+    if stopped && let Some(old) = standing.as_ref().filter(|old| stays(old)) {
+        let what = if old.report.is_stopped() { "a probe of more epochs" } else { "a finished probe" };
+        say(format!(
+            "stopped; {} holds {what} of this encoder and stays ({}); this one goes beside it",
+            path.display(),
+            counted(old.report.epochs, "epoch")
+        ))?;
+        (path, weights) = (&beside_it, beside_record(&beside_it));
     }
     let kept = report.protocol.clone().map(|protocol| ProbeWeights {
         encoder_epochs: checkpoint.epoch,
@@ -188,12 +217,12 @@ fn check_weights(weights: &Path, record: &Path, own: &Path, guard: &Guard) -> Re
         );
         return Err(Error::Config { origin: "--json".into(), message });
     }
-    let of_run = beside_record(own);
-    if weights == of_run {
-        guard.check_result("--json", weights, Mark::WEIGHTS)
-    } else {
-        guard.check("--json", weights, Mark::WEIGHTS)
-    }
+    check_own(weights, &beside_record(own), Mark::WEIGHTS, guard)
+}
+
+/// A file beside the result, which may be the run's `own` one for that.
+fn check_own(path: &Path, own: &Path, mark: Mark, guard: &Guard) -> Result<(), Error> {
+    if path == own { guard.check_result("--json", path, mark) } else { guard.check("--json", path, mark) }
 }
 
 /// How the test images are made ready: as the configuration says, or resized as the user says.
@@ -205,11 +234,12 @@ fn transform(arguments: &EvalArguments, configured: TestTransform, crop: usize) 
     Ok(transform)
 }
 
-/// Whether a finished probe of no fewer epochs than `epochs`, of an encoder after `encoder_epochs`, lies there.
-fn is_finished(path: &Path, encoder_epochs: u64, epochs: u64) -> bool {
-    ProbeRecord::read(path).is_ok_and(|ProbeRecord { encoder_epochs: of, report, .. }| {
-        of == encoder_epochs && report.epochs >= epochs && !report.is_stopped()
-    })
+/// The probe at `path`, where it is one of this encoder: by the checksum in its weights, or where they are lost by the
+/// epochs.
+fn standing(path: &Path, dimensions: &[usize], checkpoint: &Checkpoint) -> Option<ProbeRecord> {
+    let of_encoder = |old: ProbeWeights| old.encoder_checksum == checkpoint.checksum;
+    let old = ProbeRecord::read(path).ok().filter(|old| old.encoder_epochs == checkpoint.epoch)?;
+    ProbeWeights::read(&beside_record(path), dimensions).map_or(true, of_encoder).then_some(old)
 }
 
 /// What the estimates at the beginning are made of.

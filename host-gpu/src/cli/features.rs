@@ -16,6 +16,7 @@ use crate::npy;
 use crate::outputs::{Force, Guard, Mark, OutputFile};
 use crate::probe::{Inputs, ROWS, frames_of};
 use crate::tensor_file::{Item, write_header_of};
+use crate::words::counted;
 use clap::{Args, ValueEnum};
 use indicatif::ProgressBar;
 use serde::Serialize;
@@ -127,8 +128,8 @@ pub fn run(arguments: &FeaturesArguments) -> Result<u8, Error> {
         _ => return refuse("--out", format!("is {}, expected .safetensors or .npy", arguments.out)),
     };
     let file = checkpoint_file(&arguments.checkpoint)?;
-    let inputs = [&file].into_iter().chain(&arguments.files).chain(&arguments.data);
-    let guard = Guard::new(arguments.force).keep(inputs.map(PathBuf::as_path));
+    let inputs = [&file].into_iter().chain(&arguments.files);
+    let guard = Guard::new(arguments.force).keep(inputs.map(PathBuf::as_path)).keep_data(arguments.data.as_deref());
     let outputs = checked(&outputs, &guard, arguments.overwrite)?;
     let out = outputs[0];
     let checkpoint = Checkpoint::read(&file)?;
@@ -137,7 +138,8 @@ pub fn run(arguments: &FeaturesArguments) -> Result<u8, Error> {
         None => (0..dimensions.len()).collect(),
         Some(layer) if layer < dimensions.len() => vec![layer],
         Some(layer) => {
-            let message = format!("is {layer}, but the network has {} layers, counted from 0", dimensions.len());
+            let message =
+                format!("is {layer}, but the network has {}, counted from 0", counted(dimensions.len(), "layer"));
             return refuse("--layer", message);
         }
     };
@@ -210,8 +212,9 @@ pub fn run(arguments: &FeaturesArguments) -> Result<u8, Error> {
         };
         write_tensors(out, &entry, &source, &shape, &mut table, &mut encoder)?;
     }
-    let of = if let [layer] = layers[..] { format!("layer {layer}") } else { format!("{} layers", layers.len()) };
-    say(format!("wrote {} ({} images, {width} features of {of})", out.display(), source.len()))?;
+    let of = if let [layer] = layers[..] { format!("layer {layer}") } else { counted(layers.len(), "layer") };
+    let images = counted(source.len(), "image");
+    say(format!("wrote {} ({images}, {} of {of})", out.display(), counted(width, "feature")))?;
     Ok(0)
 }
 

@@ -88,7 +88,7 @@ pub fn run(arguments: &PaperArguments) -> Result<u8, Error> {
         return refuse("--page", format!("is of `clapp paper {ALL}`; leave it out"));
     }
     arguments.backend.check()?;
-    let guard = Guard::new(arguments.force).keep(arguments.data.iter().map(PathBuf::as_path));
+    let guard = Guard::new(arguments.force).keep_data(arguments.data.iter().map(PathBuf::as_path));
     let out = arguments.out.check("--out", &guard)?;
     check_findings(&chosen, out, &guard)?;
     let beside = out.join("results.md");

@@ -7,6 +7,7 @@ use super::output::say;
 use crate::checkpoint::Checkpoint;
 use crate::error::Error;
 use crate::probe::{Inputs, Kind, ProbeWeights, Protocol, ROWS, beside, beside_record};
+use crate::words::counted;
 use clap::Args;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -75,7 +76,8 @@ pub fn run(arguments: &PredictArguments) -> Result<u8, Error> {
     check_encoder(&weights, &checkpoint, &path, &file)?;
     let head = arguments.layer.map_or(0, |layer| layer + 1);
     let Some(head) = weights.heads.get(head) else {
-        let message = format!("is {}, but the network has {} layers, counted from 0", head - 1, dimensions.len());
+        let message =
+            format!("is {}, but the network has {}, counted from 0", head - 1, counted(dimensions.len(), "layer"));
         return Err(Error::Config { origin: "--layer".into(), message });
     };
     let inputs = Inputs::of_run(&checkpoint.config, weights.protocol.transform());
@@ -148,8 +150,8 @@ fn check_encoder(weights: &ProbeWeights, checkpoint: &Checkpoint, path: &Path, f
         return Ok(());
     }
     let message = format!(
-        "the probe was made of another encoder (after {} epochs) than {} now holds (after {}); run `clapp eval` again",
-        weights.encoder_epochs,
+        "the probe was made of another encoder (after {}) than {} now holds (after {}); run `clapp eval` again",
+        counted(weights.encoder_epochs, "epoch"),
         file.display(),
         checkpoint.epoch
     );

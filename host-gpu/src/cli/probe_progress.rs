@@ -2,6 +2,7 @@
 
 use super::output::note;
 use crate::probe::{Kind, ProbeTask, Progress, QUICK_EPOCHS, Speed, quick_images};
+use crate::words::counted;
 use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
 use std::time::{Duration, Instant};
 
@@ -75,7 +76,7 @@ impl ProbeProgress {
             self.accuracy.map_or(String::new(), |share| format!(", {:.2} % of the test images right", 100.0 * share));
         match (self.epoch, self.accuracy) {
             (0, _) => format!("probe: epoch 1 of {}", self.epochs),
-            (done, _) => format!("probe: {done} of {} epochs done{accuracy}", self.epochs),
+            (done, _) => format!("probe: {done} of {} done{accuracy}", counted(self.epochs, "epoch")),
         }
     }
 
@@ -87,7 +88,7 @@ impl ProbeProgress {
         self.told = Instant::now();
         let gone = self.begun.elapsed();
         let left = gone.mul_f64(((1.0 - share) / share.max(1e-9)).clamp(0.0, 1e9));
-        note(format!("{}, {} gone, about {} left", self.text(), readable(gone), readable(left)));
+        note(format!("{}, {} gone, {} left", self.text(), readable(gone), about(left)));
     }
 
     /// Takes the bar away.
@@ -101,17 +102,27 @@ fn readable(time: Duration) -> String {
     if time < Duration::from_secs(1) { "less than a second".into() } else { HumanDuration(time).to_string() }
 }
 
+/// As [`readable`], of a time that is not measured.
+fn about(time: Duration) -> String {
+    if time < Duration::from_secs(1) { readable(time) } else { format!("about {}", readable(time)) }
+}
+
 /// What the probe under way takes, the paper's protocol, which has so many epochs on so many labelled images, and a quick
 /// one; `all` are the labelled and test images that the set has.
 pub fn estimates(speed: &Speed, task: &ProbeTask<'_>, paper: (u64, usize), all: [usize; 2]) -> String {
-    let about = |seconds: f64| readable(Duration::from_secs_f64(seconds.clamp(0.0, 1e9)));
+    let about = |seconds: f64| about(Duration::from_secs_f64(seconds.clamp(0.0, 1e9)));
     let classes = task.data.classes.len();
     let this = speed.seconds(task.kind, task.config.epochs, [task.data.train.len(), task.data.test.len()]);
-    let mut text = format!("estimated from its first batches: this {} takes about {}", task.kind, about(this));
+    let mut text = format!("estimated from its first batches: this {} takes {}", task.kind, about(this));
     let (epochs, images) = paper;
     if task.kind != Kind::Augmented || (task.config.epochs, task.data.train.len()) != paper {
         let whole = speed.seconds(Kind::Augmented, epochs, [images, all[1]]);
-        text += &format!(", the paper's protocol ({epochs} epochs on {images} images, augmented) {}", about(whole));
+        text += &format!(
+            ", the paper's protocol ({} on {}, augmented) {}",
+            counted(epochs, "epoch"),
+            counted(images, "image"),
+            about(whole)
+        );
     } else {
         text += " (the paper's protocol)";
     }
@@ -122,7 +133,7 @@ pub fn estimates(speed: &Speed, task: &ProbeTask<'_>, paper: (u64, usize), all: 
     if task.kind != Kind::Quick {
         let quick = about(speed.quick_seconds(all, classes));
         let [train, _] = quick_images(all[0], all[1], classes);
-        text += &format!(", --quick ({QUICK_EPOCHS} epochs on {train} images, cached) {quick}");
+        text += &format!(", --quick ({QUICK_EPOCHS} epochs on {}, cached) {quick}", counted(train, "image"));
     }
     text
 }

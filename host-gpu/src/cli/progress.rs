@@ -2,6 +2,7 @@
 
 use super::output::note;
 use crate::trainer::StepMetrics;
+use crate::words::counted;
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// Weight of the newest step in the running means that are shown.
@@ -20,9 +21,9 @@ impl Progress {
     /// A bar for a run of `epochs`; its length is known with the first step.
     pub fn new(name: &str, epochs: u64) -> Self {
         let bar = ProgressBar::new(0);
-        let template = format!(
-            "{{prefix}} {{bar:24}} {{pos}}/{{len}} steps, {epochs} epochs, {{elapsed}} ({{eta}} left)  {{msg}}"
-        );
+        let epochs = counted(epochs, "epoch");
+        let template =
+            format!("{{prefix}} {{bar:24}} {{pos}}/{{len}} steps, {epochs}, {{elapsed}} ({{eta}} left)  {{msg}}");
         if let Ok(style) = ProgressStyle::with_template(&template) {
             bar.set_style(style);
         }

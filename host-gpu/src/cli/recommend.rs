@@ -7,6 +7,7 @@ use crate::files::write_atomically;
 use crate::memory::readable;
 use crate::outputs::{Force, Guard, Mark, OutputFile, WRITTEN};
 use crate::recommend::{Candidate, Gain, Learns, MEASURED, Ranking, Row, Wanted, ranked, rows};
+use crate::words::counted;
 use clap::Args;
 use clapp_core::shape::Shape;
 
@@ -132,7 +133,7 @@ pub fn run(arguments: &RecommendArguments) -> Result<u8, Error> {
                      measured)"
                         .to_owned()
                 }
-                Learns::Host => format!("which was measured on {learnt_from} images for {epochs} epochs; `--images` takes as many"),
+                Learns::Host => format!("which was measured on {learnt_from} images for {}; `--images` takes as many", counted(epochs, "epoch")),
             };
             let text = config.to_toml()?;
             say(format!("\nand for `clapp train --config FILE`, {what}:\n\n```toml\n{text}```"))?;
@@ -228,9 +229,9 @@ fn nothing_fits(ranking: &Ranking, wanted: &Wanted, room: &str, frame: &str) -> 
     let missing = ["RAM", "flash"].into_iter().zip(best.missing(wanted)).filter(|(_, bytes)| *bytes > 0);
     let missing: Vec<String> = missing.map(|(name, bytes)| format!("{} more of {name}", readable(bytes))).collect();
     refused(format!(
-        "nothing fits into {room}; what misses least, {} channels and {} layers, wants {} ({} of RAM and {} of flash in all)\n\nwhat was measured:\n{}",
-        nearest.channels,
-        nearest.depth,
+        "nothing fits into {room}; what misses least, {} and {}, wants {} ({} of RAM and {} of flash in all)\n\nwhat was measured:\n{}",
+        counted(nearest.channels, "channel"),
+        counted(nearest.depth, "layer"),
         missing.join(" and "),
         readable(wanted.learns.ram(plan)),
         readable(plan.flash),

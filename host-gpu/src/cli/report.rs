@@ -5,6 +5,7 @@ use crate::error::Error;
 use crate::files::write_atomically;
 use crate::outputs::{Force, Guard, Mark, OutputFile, files_of_run};
 use crate::report::{Run, Skipped, find, render, tell_apart};
+use crate::words::counted;
 use clap::Args;
 use std::path::PathBuf;
 
@@ -44,7 +45,7 @@ pub fn run(arguments: &ReportArguments) -> Result<u8, Error> {
     let unread = skipped.into_iter().map(|(folder, error)| Skipped { folder, reason: error.to_string() });
     let skipped: Vec<Skipped> = unread.chain(found.skipped).collect();
     write_atomically(out, render(&runs, &skipped)?.as_bytes())?;
-    let count = if runs.len() == 1 { "1 run".into() } else { format!("{} runs", runs.len()) };
+    let count = counted(runs.len(), "run");
     say(format!("wrote {} ({count})", out.display()))?;
     for Skipped { folder, reason } in &skipped {
         note(format!("error: left out {}: {reason}", folder.display()));

@@ -15,6 +15,7 @@ use crate::report::{Run, Skipped, groups, render};
 use crate::run_info::RUN;
 use crate::sweep::slurm::{Resources, script};
 use crate::sweep::{Axes, Cell, Done};
+use crate::words::counted;
 pub use child::end_with_sweep;
 use child::{Ended, run_child};
 use clap::Args;
@@ -98,7 +99,7 @@ pub fn run(arguments: &SweepArguments) -> Result<u8, Error> {
         None => {}
     }
     let config = arguments.configuration.config.as_deref();
-    let guard = Guard::new(arguments.force).keep(arguments.data.as_deref()).keep(config);
+    let guard = Guard::new(arguments.force).keep_data(arguments.data.as_deref()).keep(config);
     let out = arguments.out.check("--out", &guard)?;
     if let Some(path) = &arguments.slurm {
         let path = path.check("--slurm", Mark::SCRIPT, &guard.clone().keep([out.join(BASE).as_path()]))?;
@@ -109,7 +110,7 @@ pub fn run(arguments: &SweepArguments) -> Result<u8, Error> {
         None => cells.as_slice(),
         Some(index) => std::slice::from_ref(cells.get(index).ok_or_else(|| Error::Config {
             origin: "--only".into(),
-            message: format!("is {index}, but the sweep has {} runs, counted from 0", cells.len()),
+            message: format!("is {index}, but the sweep has {}, counted from 0", counted(cells.len(), "run")),
         })?),
     };
     guard.check("--out", &out.join("report.html"), Mark::REPORT)?;
@@ -339,9 +340,9 @@ fn write_script(
     write_config(&out.join(BASE), base)?;
     write_atomically(path, script.as_bytes())?;
     say(format!(
-        "wrote {} ({} tasks); submit it with sbatch, and when they are done: clapp report {}",
+        "wrote {} ({}); submit it with sbatch, and when they are done: clapp report {}",
         path.display(),
-        cells.len(),
+        counted(cells.len(), "task"),
         out.display()
     ))?;
     Ok(0)

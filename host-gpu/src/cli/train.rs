@@ -28,6 +28,7 @@ use crate::run::{
 };
 use crate::run_info::{DataInfo, RUN, RunInfo};
 use crate::trainer::StepMetrics;
+use crate::words::counted;
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 use std::hash::{Hash, Hasher};
@@ -126,9 +127,17 @@ pub struct TrainArguments {
 }
 
 impl TrainArguments {
-    /// What is read.
-    fn guard(&self) -> Guard {
-        Guard::new(self.force).keep(self.data.as_deref()).keep(self.configuration.config.as_deref())
+    /// What is read. A run that is in the data set's folder already, by an earlier version, may go on there.
+    fn guard(&self, goes_on: bool) -> Guard {
+        let guard = Guard::new(self.force).keep(self.configuration.config.as_deref());
+        let data = self.data.as_deref();
+        if goes_on { guard.keep(data) } else { guard.keep_data(data) }
+    }
+
+    /// The folder of the run, checked.
+    fn folder(&self, config: &Config) -> Result<PathBuf, Error> {
+        let out = self.out.clone().unwrap_or_else(|| Path::new("out").join(&config.name).into_os_string().into());
+        out.check("--out", &self.guard(self.resume && out.is_run())).map(Path::to_path_buf)
     }
 }
 
@@ -266,7 +275,7 @@ fn run_on(arguments: &TrainArguments, ranks: &Ranks) -> Result<u8, Error> {
     ranks.same("the configuration", |hasher| hasher.write(text.as_bytes()))?;
     ranks.same("what lies in the folder of the run", |hasher| begin.hash(hasher))?;
     let Some(begin) = begin else {
-        say(format!("{}: finished already, {} epochs", path.display(), config.epochs))?;
+        say(format!("{}: finished already, {}", path.display(), counted(config.epochs, "epoch")))?;
         return Ok(0);
     };
     let backend = arguments.backend.backend;
@@ -455,17 +464,14 @@ fn configuration(arguments: &TrainArguments) -> Result<(Config, PathBuf), Error>
     let named = &arguments.configuration;
     if named.is_named() || !arguments.resume {
         let config = named.configuration()?;
-        let out = match &arguments.out {
-            Some(out) => out.check("--out", &arguments.guard())?.to_path_buf(),
-            None => Path::new("out").join(&config.name),
-        };
+        let out = arguments.folder(&config)?;
         return Ok((config, out));
     }
     let Some(out) = &arguments.out else {
         let message = "name the folder of the run with --out, or its configuration with --config or --preset".into();
         return Err(Error::Config { origin: "--resume".into(), message });
     };
-    let out = out.check("--out", &arguments.guard())?.to_path_buf();
+    let out = out.check("--out", &arguments.guard(out.is_run()))?.to_path_buf();
     if !out.join(CHECKPOINT).exists() {
         let message = "holds no run to go on with; name --preset or --config to begin one".into();
         return Err(Error::Config { origin: out.display().to_string(), message });
@@ -514,7 +520,7 @@ fn check_run(arguments: &TrainArguments, out: &Path) -> Result<(), Error> {
 
 /// Refuses to write a run over an input.
 fn check_inputs(arguments: &TrainArguments, out: &Path) -> Result<(), Error> {
-    let guard = arguments.guard();
+    let guard = arguments.guard(true);
     match files_of_run(out).into_iter().find(|path| guard.keeps(path)) {
         None => Ok(()),
         Some(path) => Err(Error::Run {

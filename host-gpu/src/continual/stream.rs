@@ -8,6 +8,7 @@ use crate::data::{Dataset, Split};
 use crate::device::frames::Frames;
 use crate::error::Error;
 use crate::rng::{Purpose, stream};
+use crate::words::counted;
 use clapp_core::shape::Shape;
 
 /// What changes in the course of a stream.
@@ -116,7 +117,9 @@ pub fn draw(split: &Split, classes: &[String], count: usize, seed: u64, purpose:
         }
     }
     match drawn.classes.iter().zip(classes).find(|(images, _)| images.len() < count) {
-        Some((images, name)) => wrong(format!("class {name} has {} images, but {count} are needed", images.len())),
+        Some((images, name)) => {
+            wrong(format!("class {name} has {}, but {count} are needed", counted(images.len(), "image")))
+        }
         None => Ok(drawn),
     }
 }

@@ -8,6 +8,7 @@ use rayon::prelude::*;
 use super::encoded::Seen;
 use super::left_out::NAMED;
 use super::{DataError, Dataset, Split};
+use crate::words::counted;
 
 /// What decoding all images has shown.
 #[derive(Debug, Default)]
@@ -82,8 +83,13 @@ impl Dataset {
         if shared {
             self.pretrain = train.clone();
         }
+        self.source += &format!(
+            "; {} skipped, {} training and {} kept",
+            counted(checked.bad.len(), "bad image"),
+            train.len(),
+            counted(test.len(), "test image")
+        );
         (self.train, self.test) = (train, test);
-        self.source += &format!("; {} bad images skipped", checked.bad.len());
         self.skipped.extend(checked.bad.into_iter().map(|bad| bad.name));
         Ok(self)
     }

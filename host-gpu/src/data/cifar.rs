@@ -18,6 +18,7 @@ use super::images::Images;
 use super::left_out::LeftOuts;
 use super::store::Store;
 use super::{DataError, Dataset, Split};
+use crate::words::counted;
 
 /// What tells the two sets apart.
 #[derive(Debug)]
@@ -331,7 +332,7 @@ impl<'a> Parts<'a> {
         match there.iter().find(|(_, records)| *records != most) {
             Some((number, records)) if self.want == Want::Part => Err(layout.malformed(
                 &place.join(layout.files[number - 1]).display().to_string(),
-                format!("{records} records"),
+                counted(*records, "record"),
                 format!("{most}, as in the longest batch that is there"),
             )),
             _ => Ok(there.into_iter().map(|(number, _)| number).collect()),
@@ -369,11 +370,11 @@ impl<'a> Parts<'a> {
         Ok(Dataset {
             name: format!("{}{part}", layout.name),
             source: format!(
-                "{}{part} from {}: {} training and {} test images{}",
+                "{}{part} from {}: {} training and {}{}",
                 layout.title,
                 place.display(),
                 train.len(),
-                test.len(),
+                counted(test.len(), "test image"),
                 if official { "" } else { " (the official set has 50000 and 10000)" }
             ),
             classes: self.names.unwrap_or_else(given),

@@ -18,6 +18,7 @@ use super::left_out::{FOREIGN, NO_IMAGE, OTHER_PARTS, OUTSIDE, UNREADABLE};
 use super::store::Store;
 use super::text::in_turn;
 use super::{DataError, Dataset, Holdout, Split};
+use crate::words::counted;
 
 /// Where a whole copy is: of images of the user's own nobody knows.
 pub const WHERE: &str = "";
@@ -113,11 +114,11 @@ fn dataset(store: Store, train: Classes, mut val: Classes, place: &Path, how: &s
     Ok(Dataset {
         name: "class-folders".into(),
         source: format!(
-            "class folders of {}: {} training and {} validation images of {} classes{how}",
+            "class folders of {}: {} training and {} of {}{how}",
             place.display(),
             train.len(),
-            test.len(),
-            classes.len()
+            counted(test.len(), "validation image"),
+            counted(classes.len(), "class")
         ),
         classes,
         mean: MEAN.to_vec(),

@@ -16,6 +16,7 @@ use super::left_out::LeftOuts;
 use super::split::statistics;
 use super::store::Store;
 use super::{DataError, Dataset, Split};
+use crate::words::counted;
 
 /// Where the official files are, and a mirror.
 pub const WHERE: &str = "http://yann.lecun.com/exdb/mnist/ or https://ossci-datasets.s3.amazonaws.com/mnist/";
@@ -130,7 +131,12 @@ pub(super) fn read(store: &Store, prefix: &str, place: &Path) -> Result<Dataset,
     let class_name = |class: usize| names.get(class).map_or_else(|| class.to_string(), ToString::to_string);
     Ok(Dataset {
         name: name.into(),
-        source: format!("{title} from {}: {} training and {} test images", place.display(), train.len(), test.len()),
+        source: format!(
+            "{title} from {}: {} training and {}",
+            place.display(),
+            train.len(),
+            counted(test.len(), "test image")
+        ),
         classes: (0..classes).map(class_name).collect(),
         mean,
         std,

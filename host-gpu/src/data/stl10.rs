@@ -15,6 +15,7 @@ use super::records::Records;
 use super::store::Store;
 use super::text::lines;
 use super::{DataError, Dataset, Split};
+use crate::words::counted;
 
 /// Folder in the official archive.
 pub const FOLDER: &str = "stl10_binary";
@@ -68,11 +69,11 @@ pub(super) fn read(store: &Store, prefix: &str, place: &Path) -> Result<Dataset,
     Ok(Dataset {
         name: "stl10".into(),
         source: format!(
-            "STL-10 from {}: {} unlabelled, {} training and {} test images{official}{notes}",
+            "STL-10 from {}: {} unlabelled, {} training and {}{official}{notes}",
             place.display(),
             counts[0],
             counts[1],
-            counts[2],
+            counted(counts[2], "test image"),
         ),
         classes: names.unwrap_or_else(|| CLASSES.map(String::from).to_vec()),
         mean: MEAN.to_vec(),

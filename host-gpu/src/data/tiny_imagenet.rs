@@ -16,6 +16,7 @@ use super::left_out::OTHER_PARTS;
 use super::store::Store;
 use super::text::{in_turn, lines};
 use super::{DataError, Dataset, Split};
+use crate::words::counted;
 
 /// Folder in the official archive.
 pub const FOLDER: &str = "tiny-imagenet-200";
@@ -67,11 +68,11 @@ pub(super) fn read(mut store: Store, prefix: &str, place: &Path) -> Result<Datas
     Ok(Dataset {
         name: "tiny-imagenet".into(),
         source: format!(
-            "Tiny ImageNet from {}: {} training and {} validation images of {} classes{}",
+            "Tiny ImageNet from {}: {} training and {} of {}{}",
             place.display(),
             train.len(),
-            test.len(),
-            names.len(),
+            counted(test.len(), "validation image"),
+            counted(names.len(), "class"),
             if official { "" } else { " (the official set has 100000, 10000 and 200)" }
         ),
         classes: names,

@@ -11,6 +11,7 @@ use super::replay::{Event, Replay, Seen};
 use crate::data::{Dataset, Split};
 use crate::error::Error;
 use crate::rng::{Purpose, stream};
+use crate::words::counted;
 use clapp_core::contrast::Phase;
 use clapp_core::link::{Answer, Command, Observed, Update};
 
@@ -95,14 +96,22 @@ impl<'a, 'b> Course<'a, 'b> {
         if (plan.labels > 0 || plan.test > 0) && classes > device.classes {
             return wrong(
                 "--data",
-                format!("{} has {classes} classes, but the device's read-out has {}", data.name, device.classes),
+                format!(
+                    "{} has {}, but the device's read-out has {}",
+                    data.name,
+                    counted(classes, "class"),
+                    device.classes
+                ),
             );
         }
         if plan.frames > 0 && data.pretrain.is_empty() {
             return wrong("--data", format!("{} has no images to learn from", data.name));
         }
         if plan.test > data.test.len() {
-            return wrong("--test", format!("is {}, but {} has {} test images", plan.test, data.name, data.test.len()));
+            return wrong(
+                "--test",
+                format!("is {}, but {} has {}", plan.test, data.name, counted(data.test.len(), "test image")),
+            );
         }
         let mut order: Vec<usize> = (0..data.train.len()).collect();
         stream(plan.seed, Purpose::Labels, 0, 0).shuffle(&mut order);
@@ -115,7 +124,10 @@ impl<'a, 'b> Course<'a, 'b> {
         });
         if let Some((class, missing)) = left.iter().enumerate().find(|(_, left)| **left > 0) {
             let (name, has) = (&data.classes[class], plan.labels - missing);
-            return wrong("--labels", format!("is {}, but class {name} has {has} training images", plan.labels));
+            return wrong(
+                "--labels",
+                format!("is {}, but class {name} has {}", plan.labels, counted(has, "training image")),
+            );
         }
         let mut held_back: Vec<usize> = (0..data.test.len()).collect();
         stream(plan.seed, Purpose::HeldBack, 0, 0).shuffle(&mut held_back);

@@ -21,7 +21,7 @@ pub use head::Head;
 pub use inputs::Inputs;
 pub use measure::{Speed, measure};
 pub use protocol::{Kind, Protocol, QUICK_EPOCHS, evenly, quick_images};
-pub use record::{ProbeRecord, beside, files};
+pub use record::{ProbeRecord, beside, files, partial};
 pub use weights::{ProbeWeights, beside_record};
 
 use crate::backend::Backend;

@@ -2,6 +2,7 @@
 
 use crate::augment::{Sizes, TestTransform, ViewAugment};
 use crate::config::ProbeConfig;
+use crate::words::counted;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -100,7 +101,7 @@ impl Protocol {
 
     /// In words, with the epochs done, and the numbers of labelled and of test images; without the seed.
     pub fn words(&self, epochs: u64, train_images: usize, test_images: usize) -> String {
-        let count = if epochs == 1 { "1 epoch".into() } else { format!("{epochs} epochs") };
+        let count = counted(epochs, "epoch");
         let count = if self.stopped { format!("stopped after {count} of {}", self.planned_epochs) } else { count };
         let how = match self.kind {
             Kind::Augmented => "augmented anew each epoch",
@@ -113,8 +114,11 @@ impl Protocol {
             Some(Sizes { resize, crop }) => format!("resized to {resize}, the middle {crop} cut out"),
         };
         format!(
-            "{count} on {train_images} images{fold}, {how}, batch {}, learning rate {}; {test_images} test images {test}",
-            self.batch, self.lr
+            "{count} on {}{fold}, {how}, batch {}, learning rate {}; {} {test}",
+            counted(train_images, "image"),
+            self.batch,
+            self.lr,
+            counted(test_images, "test image"),
         )
     }
 }

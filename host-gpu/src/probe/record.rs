@@ -38,13 +38,19 @@ struct Head {
 
 /// Names of what probes leave in a run's folder: their outcomes, and the weights of their heads.
 pub fn files() -> impl Iterator<Item = String> {
-    let of = |kind: Kind| ["json", "safetensors"].map(|ending| format!("{}.{ending}", kind.stem()));
+    let endings = ["json", "safetensors", "partial.json", "partial.safetensors"];
+    let of = move |kind: Kind| endings.map(|ending| format!("{}.{ending}", kind.stem()));
     Kind::ALL.into_iter().flat_map(of)
 }
 
 /// Where the probe of a checkpoint is kept: `probe.json` beside it, `probe-cached.json` or `probe-quick.json`.
 pub fn beside(checkpoint: &Path, kind: Kind) -> PathBuf {
     checkpoint.with_file_name(format!("{}.json", kind.stem()))
+}
+
+/// Where a probe that a signal has ended goes, whose place at `record` is taken by a better one: `probe.partial.json`.
+pub fn partial(record: &Path) -> PathBuf {
+    record.with_extension("partial.json")
 }
 
 impl ProbeRecord {

@@ -11,6 +11,7 @@ use super::sets::images;
 use super::tables::{badge, differing_fields, layer_accuracies, losses, origins, percent, results};
 use crate::error::Error;
 use crate::probe::Kind;
+use crate::words::counted;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 const STYLE: &str = include_str!("style.css");
@@ -23,7 +24,7 @@ const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'";
 /// # Errors
 /// [`Error::Plot`] where a chart cannot be drawn, [`Error::Config`] where a configuration cannot be written as text.
 pub fn render(runs: &[Run], skipped: &[Skipped]) -> Result<String, Error> {
-    let title = if let [run] = runs { run.name() } else { format!("{} runs", runs.len()) };
+    let title = if let [run] = runs { run.name() } else { counted(runs.len(), "run") };
     let page = html! {
         (DOCTYPE)
         html lang="en" {

@@ -1,9 +1,10 @@
 //! What runs learn from, in words.
 
 use super::run::Run;
+use crate::words::counted;
 
 /// The data set of a run.
 pub fn images(run: &Run) -> String {
     let data = &run.info.data;
-    format!("{}: {} training, {} test images", data.name, data.train_images, data.test_images)
+    format!("{}: {} training, {}", data.name, data.train_images, counted(data.test_images, "test image"))
 }

@@ -6,6 +6,7 @@ use super::protocols::{Group, ranked};
 use super::run::{Run, State};
 use super::sets::images;
 use crate::probe::{Accuracy, Kind, ProbeRecord};
+use crate::words::counted;
 use maud::{Markup, html};
 
 /// A column: its heading, its class, and the cell of each run.
@@ -166,7 +167,7 @@ fn state(run: &Run) -> Cell {
         State::Finished if planned == 0 => Cell::text("untrained encoder"),
         State::Finished => Cell::text("finished"),
         State::Unfinished(done) => {
-            let key = format!("{done} of {planned} epochs: still going, or interrupted");
+            let key = format!("{done} of {}: still going, or interrupted", counted(planned, "epoch"));
             Cell { shown: html! { span.warning { (key) } }, key, missing: false }
         }
         State::Failed(reason) => {

@@ -58,7 +58,7 @@ fn a_quick_probe_is_recorded_as_such_and_stands_beside_the_others() {
     let (said, notes) = both(folder, &["eval", "run", "--data", "data", "--quick"]);
     assert!(said.contains("linear probe, 30 epochs on 20 images, quick: cached features"), "{said}");
     assert!(
-        notes.contains("this quick probe takes about") && notes.contains("the paper's protocol (2 epochs on 20"),
+        notes.contains("this quick probe takes ") && notes.contains("the paper's protocol (2 epochs on 20"),
         "{notes}"
     );
     assert!(
@@ -81,7 +81,7 @@ fn estimates_and_progress_are_told_without_a_terminal() {
     let place = place();
     let (_, notes) = both(place.path(), &["eval", "run", "--data", "data", "--epochs", "3"]);
     for part in [
-        "estimated from its first batches: this probe takes about",
+        "estimated from its first batches: this probe takes ",
         "the paper's protocol (2 epochs on 20 images, augmented)",
         "--cached",
         "--quick (30 epochs on 20 images, cached)",

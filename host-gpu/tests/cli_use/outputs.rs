@@ -232,6 +232,39 @@ fn no_folder_of_outputs_is_an_input() {
     }
 }
 
+/// There it would be taken for a part of the set the next time.
+#[test]
+fn no_output_goes_into_the_folder_of_a_data_set() {
+    let place = place();
+    let folder = place.path();
+    std::os::unix::fs::symlink(folder.join("data"), folder.join("link")).expect("a link");
+    let mut tried = 0;
+    for Row { command, option, call: text, .. } in FILES.iter().filter(|row| row.call.contains("data")) {
+        let end = ending(command);
+        for name in ["data/new", "data/a/b/new", "link/new", "./data/../data/new", "run/a/../../data/new"] {
+            let call = [call(text, &format!("{name}{end}")), vec!["--force".into()]].concat();
+            refused(folder, &call, option, "lies in the folder of the data set (data)");
+            tried += 1;
+        }
+    }
+    assert_eq!(tried, 5 * 9);
+    for (command, option, text) in FOLDERS.iter().filter(|(command, ..)| *command != "*") {
+        for name in ["data/new", "link/a/b"] {
+            let text = text.replace("--out data", &format!("--out {name}"));
+            refused(folder, &call(&text, ""), option, "lies in the folder of the data set (data)");
+        }
+        // The folder that is taken where none is named.
+        if *command == "train" {
+            let text = text.replace("--data data --out data", "--data .");
+            refused(folder, &call(&text, ""), option, "out/tiny lies in the folder of the data set (.)");
+        }
+    }
+    // A run that lies in one already goes on and is evaluated.
+    fs::rename(folder.join("run"), folder.join("data/run")).expect("moved");
+    succeeds(folder, &["train", "--resume", "--out", "data/run", "--data", "data", "--epochs", "1"]);
+    succeeds(folder, &["eval", "data/run", "--data", "data", "--cached", "--epochs", "1"]);
+}
+
 #[test]
 fn two_outputs_of_a_command_are_never_one_file() {
     let place = place();
