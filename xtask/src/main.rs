@@ -20,6 +20,7 @@ macro_rules! eprintln {
     }};
 }
 
+mod borders;
 mod compilers;
 mod firmware;
 mod gpu;
@@ -58,6 +59,7 @@ const HELP: &str = "cargo xtask COMMAND
 
   test      format, lints, documentation, embedded builds, no panicking path, all tests, golden vectors
             --without chromium,kernels,mpi,qemu  leaves out the tests that need these tools
+  borders   only: no crate and no room imports upwards (ARCHITECTURE.md)
   tools     installs what the tests need and is not there: Chromium, Python's venv, Open MPI, libclang, QEMU (Debian's
             packages)
   kernels   compiles the GPU's kernels with NVRTC and assembles them with ptxas (from PyPI, into target/), and prints
@@ -87,6 +89,7 @@ struct Failed(String);
 fn main() -> ExitCode {
     let outcome = match std::env::args().nth(1).as_deref() {
         Some("test") => without().and_then(|without| test(&without)),
+        Some("borders") => borders::check(),
         Some("tools") => tools::install(),
         Some("no-panic") => install().and_then(|()| no_panic()),
         Some("firmware") => firmware::build(),
@@ -171,6 +174,7 @@ fn without() -> Result<Vec<Tool>, Failed> {
 
 fn test(without: &[Tool]) -> Result<(), Failed> {
     tools::check(without)?;
+    borders::check()?;
     install()?;
     cargo(&["fmt", "--all", "--check"])?;
     cargo(&["fmt", "--manifest-path", "tests/no-panic/Cargo.toml", "--check"])?;
