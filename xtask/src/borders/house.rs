@@ -35,7 +35,7 @@ pub const HOUSE: House = House {
             uses: &["core"],
             folder: "host-gpu/data",
             package: "clapp-data",
-            rooms: &["error", "rng", "console", "files", "npy", "tensor_file", "augment", "data", "loader"],
+            rooms: &["words", "error", "rng", "console", "files", "npy", "tensor_file", "augment", "data", "loader"],
         },
         Crate {
             name: "engine",
