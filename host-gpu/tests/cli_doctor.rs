@@ -56,3 +56,22 @@ fn a_file_that_is_no_library_is_named() {
         assert!(said.contains("  NVRTC         1"), "{said}");
     }
 }
+
+/// A GPU is what the deep doctor is about: both options together are the deep one.
+#[test]
+fn a_required_gpu_goes_with_the_deep_doctor() {
+    let place = tempfile::tempdir().expect("a folder");
+    let codes = [&["--deep"][..], &["--deep", "--require-gpu"]].map(|options| {
+        let output = Command::new(env!("CARGO_BIN_EXE_clapp"))
+            .arg("doctor")
+            .args(options)
+            .env("CLAPP_CUDA_LIBRARIES", place.path())
+            .output()
+            .expect("the program");
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(said.contains("exit code "), "{said}{}", String::from_utf8_lossy(&output.stderr));
+        output.status.code().expect("a code")
+    });
+    assert_eq!(codes[0], codes[1]);
+    assert!(codes[0] == 0 || (10..=16).contains(&codes[0]), "{codes:?}");
+}

@@ -127,8 +127,22 @@ fn the_configuration_trains() {
         if learns == "host" {
             train.extend(["--epochs", "1", "--batch", "4"]);
         }
-        succeeds(place.path(), &train);
+        let of = |arguments: &[&str]| {
+            let output = clapp(place.path(), arguments);
+            assert_eq!(output.status.code(), Some(0), "{arguments:?}");
+            String::from_utf8(output.stderr).expect("text")
+        };
+        let said = of(&train);
         assert!(place.path().join(out).join("checkpoint.safetensors").exists());
+        // Nobody takes an encoder that has not learnt for one that has.
+        assert_eq!(said.contains("epochs is 0: nothing is trained"), learns == "device", "{said}");
+        let said = of(&["eval", out, "--data", "data", "--cached", "--epochs", "1"]);
+        assert_eq!(said.contains("the encoder has not learnt"), learns == "device", "{said}");
+        list.extend(["--out", "kept.toml"]);
+        succeeds(place.path(), &list);
+        let kept = std::fs::read_to_string(place.path().join("kept.toml")).expect("a file");
+        assert_eq!(kept.contains("# epochs = 0: this network learns on its device"), learns == "device", "{kept}");
+        assert_eq!(text.contains("# epochs = 0: this network learns on its device"), learns == "device", "{text}");
     }
 }
 

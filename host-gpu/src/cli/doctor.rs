@@ -17,8 +17,9 @@ pub struct DoctorArguments {
     /// 10 libraries and GPU, 11 compilation, 12 launch, 13 product, 14 convolution, 15 capture, 16 memory.
     #[arg(long)]
     deep: bool,
-    /// Exit code 1 where something is missing for training on a GPU.
-    #[arg(long, conflicts_with = "deep")]
+    /// Exit code 1 where something is missing for training on a GPU. --deep has exit codes of its own, 10 to 16, with it
+    /// and without it.
+    #[arg(long)]
     require_gpu: bool,
     #[command(flatten)]
     tried: deep::DeepArguments,

@@ -136,6 +136,9 @@ pub fn run(arguments: &EvalArguments) -> Result<u8, Error> {
         let message = "probe.epochs is 0: nothing would be learnt; name a number with --epochs".into();
         return Err(Error::Config { origin, message });
     }
+    if has_not_learnt(&file)? {
+        note("note: the encoder has not learnt (0 epochs): these are the accuracies of its first weights");
+    }
     remarks(&data).iter().for_each(note);
     for text in evaluable::check(Work::Evaluation, &data, &data.train, &config, config.probe.test, &origin)? {
         note(format!("note: {text}"));
@@ -232,6 +235,12 @@ fn transform(arguments: &EvalArguments, configured: TestTransform, crop: usize) 
     let input = clapp_core::shape::Shape::new(1, crop, crop);
     transform.check(input).map_err(|error| Error::Config { origin: "--resize".into(), message: error.to_string() })?;
     Ok(transform)
+}
+
+/// Whether a checkpoint holds the weights that a run begins with.
+fn has_not_learnt(file: &Path) -> Result<bool, Error> {
+    let Header { epoch, place, device, .. } = Header::read(file)?;
+    Ok(epoch == 0 && place.is_none_or(|place| place.step == 0) && device.is_none_or(|device| device.step == 0))
 }
 
 /// The probe at `path`, where it is one of this encoder: by the checksum in its weights, or where they are lost by the

@@ -78,6 +78,10 @@ fn shape(text: &str) -> Result<Shape, String> {
     }
 }
 
+/// What stands above a configuration of a network that learns on its device.
+const UNTRAINED: &str = "# epochs = 0: this network learns on its device, from the stream. `clapp train` with this file trains nothing\n\
+                         # and keeps the encoder as it begins, for `clapp export`; --epochs N would train it by batches instead.\n";
+
 /// Runs `clapp recommend`.
 ///
 /// # Errors
@@ -135,7 +139,10 @@ pub fn run(arguments: &RecommendArguments) -> Result<u8, Error> {
                 }
                 Learns::Host => format!("which was measured on {learnt_from} images for {}; `--images` takes as many", counted(epochs, "epoch")),
             };
-            let text = config.to_toml()?;
+            let text = match learns {
+                Learns::Device => format!("{UNTRAINED}{}", config.to_toml()?),
+                Learns::Host => config.to_toml()?,
+            };
             say(format!("\nand for `clapp train --config FILE`, {what}:\n\n```toml\n{text}```"))?;
             if let Some(path) = out {
                 write_atomically(path, format!("{WRITTEN} recommend`.\n{text}").as_bytes())?;

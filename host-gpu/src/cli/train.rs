@@ -318,6 +318,9 @@ fn run_on(arguments: &TrainArguments, ranks: &Ranks) -> Result<u8, Error> {
         note(text);
     }
     if ranks.is_root() {
+        if config.epochs == 0 {
+            note("note: epochs is 0: nothing is trained, and the encoder is kept as it begins; --epochs N trains it");
+        }
         remarks(&data).iter().for_each(note);
     }
     let used =

@@ -32,7 +32,16 @@ impl Form {
     /// In words, as after "expected".
     pub fn words(self) -> String {
         let up_to = |most: f64| if most.is_finite() { format!(", at most {most}") } else { String::new() };
-        let quoted = |names: &[&str]| names.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ");
+        let quoted = |names: &[&str]| {
+            let names: Vec<String> = names.iter().map(|name| format!("\"{name}\"")).collect();
+            match names.split_last() {
+                Some((last, [rest @ .., before])) => {
+                    let rest: String = rest.iter().map(|name| format!("{name}, ")).collect();
+                    format!("{rest}{before} or {last}")
+                }
+                _ => names.concat(),
+            }
+        };
         match self {
             Self::Text(words) | Self::Words(words) => words.into(),
             Self::Flag => "true or false".into(),
@@ -256,7 +265,7 @@ pub const KEYS: &[Key] = &[
 ];
 
 /// `probe.augment` has the keys of `augment`: the name to look up in [`KEYS`].
-fn listed(name: &str) -> &str {
+pub(super) fn listed(name: &str) -> &str {
     match name.strip_prefix("probe.") {
         Some(rest) if rest == "augment" || rest.starts_with("augment.") => rest,
         _ => name,

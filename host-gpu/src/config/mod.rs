@@ -1,6 +1,7 @@
 //! The configuration of a training run: what a TOML file holds, and what a checkpoint keeps of it.
 
 mod compare;
+mod explained;
 pub mod keys;
 mod over;
 mod presets;
@@ -10,6 +11,8 @@ pub use crate::rules::RuleName;
 pub use compare::{Difference, differences};
 pub use over::{Setting, printed, set};
 pub use presets::{PRESETS, preset};
+
+use explained::explained;
 
 use crate::augment::{TestTransform, ViewAugment};
 use crate::error::Error;
@@ -567,52 +570,6 @@ fn named_preset(text: &str, origin: &str) -> Result<Option<(Config, toml::Table)
 fn no_preset(name: &str, origin: &str) -> Error {
     let message = format!("preset `{name}` is unknown, expected one of {}", PRESETS.join(", "));
     Error::Config { origin: origin.into(), message }
-}
-
-/// What is wrong in a text, with what was expected.
-fn explained(text: &str, error: &toml::de::Error) -> String {
-    let reason = error.message().lines().collect::<Vec<_>>().join(" ");
-    let Some(start) = error.span().map(|span| span.start).filter(|start| text.is_char_boundary(*start)) else {
-        return reason;
-    };
-    let path = path_at(text, start);
-    if let Some(unknown) = reason.strip_prefix("unknown field `").and_then(|rest| rest.split('`').next())
-        && over::expected(&path).is_none()
-    {
-        // The place may be the line of the key, or that of its table.
-        let is_table = path.rsplit('.').next() != Some(unknown);
-        let table = if is_table { path.as_str() } else { path.rsplit_once('.').map_or("", |(table, _)| table) };
-        let full = if table.is_empty() { unknown.to_owned() } else { format!("{table}.{unknown}") };
-        return format!("unknown key `{full}`{}; expected{}", keys::suggestion(&full), after(&reason, "expected"));
-    }
-    match over::expected(&path) {
-        Some((name, form)) if !reason.starts_with("missing field") => format!("{name}: {reason}; {name} is {form}"),
-        _ => reason,
-    }
-}
-
-/// The rest of a text behind a word, or nothing.
-fn after<'a>(text: &'a str, word: &str) -> &'a str {
-    text.split_once(word).map_or("", |(_, rest)| rest)
-}
-
-/// The path of the key on whose line a place in a TOML text is: by the section above it and what stands before `=`.
-fn path_at(text: &str, start: usize) -> String {
-    let end = text[start..].find('\n').map_or(text.len(), |length| start + length);
-    let mut section = String::new();
-    let mut path = String::new();
-    for line in text[..end].lines() {
-        let line = line.trim();
-        if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.split(']').next()) {
-            section = name.trim_start_matches('[').trim().into();
-            section = section.replace("blocks", "blocks[]");
-            path.clone_from(&section);
-        } else if let Some((key, _)) = line.split_once('=').filter(|(key, _)| !key.contains(['#', '{', '"'])) {
-            let key = key.trim();
-            path = if section.is_empty() { key.into() } else { format!("{section}.{key}") };
-        }
-    }
-    path
 }
 
 /// One line that names the file, the line and its text.

@@ -1,7 +1,8 @@
 //! Keys that replace those of another configuration: a file over a preset, `--set KEY=VALUE` over either.
 
-use super::keys::{is_known, key, suggestion};
-use super::{Config, RuleName, explained};
+use super::explained::explained;
+use super::keys::{is_known, suggestion};
+use super::{Config, RuleName};
 use crate::error::Error;
 use std::str::FromStr;
 use toml::{Table, Value};
@@ -225,15 +226,4 @@ pub fn printed(config: &Config) -> Result<String, Error> {
         }
     }
     Ok(text + &config.to_toml()?)
-}
-
-/// What a key takes, where a path is one or lies below one.
-pub(super) fn expected(path: &str) -> Option<(String, String)> {
-    let mut name = path;
-    loop {
-        if let Some(key) = key(name) {
-            return Some((name.into(), key.form.words()));
-        }
-        name = name.rsplit_once('.')?.0;
-    }
 }

@@ -281,6 +281,56 @@ fn a_wrong_schedule_is_told_in_words() {
     }
 }
 
+/// Of every key and every table: the file, the key, what was found and what was expected, and none of the words that the
+/// library has for its types.
+#[test]
+fn a_value_of_the_wrong_kind_is_told_in_words() {
+    let mut names: Vec<String> = KEYS.iter().map(|key| key.name.to_owned()).collect();
+    names.extend(KEYS.iter().filter(|key| key.name.starts_with("augment")).map(|key| format!("probe.{}", key.name)));
+    let ends = |name: &String| name.match_indices('.').map(|(at, _)| name[..at].to_owned()).collect::<Vec<_>>();
+    let tables: Vec<String> = names.iter().flat_map(ends).filter(|name| !name.contains("[]")).collect();
+    names.extend(tables);
+    names.sort();
+    names.dedup();
+    assert!(names.len() > 100, "{names:?}");
+    let theirs = ["invalid", "variant", "struct", "u64", "usize", "f32", "tagged", "sequence", "wanted", "map,"];
+    for name in &names {
+        let base = base_for(name);
+        let setting = name.replace("[]", "[0]");
+        for value in ["\"?\"", "[[1]]", "-0.5", "{ zzz = 1 }"] {
+            let outcome = changed(&base, &[&format!("{setting}={value}")]);
+            let Err(said) = outcome else { continue };
+            assert!(said.starts_with(&format!("--set {setting}={value}: ")) || said.contains("zzz"), "{said}");
+            for word in theirs {
+                assert!(!said.contains(word), "`{word}` in: {said}");
+            }
+            let is_known = said.contains(" is ") || said.contains("unknown key") || said.contains("did you mean");
+            assert!(is_known || said.contains("expected") || said.contains("blocks"), "{said}");
+        }
+    }
+}
+
+#[test]
+fn a_key_that_is_missing_is_named_with_its_table() {
+    let place = place();
+    let hint = "begins with the line preset = \"cifar10\"";
+    let table: [(String, &[&str]); 9] = [
+        (String::new(), &["missing field `name`", hint]),
+        ("epochs = 3\n".into(), &["missing field `name`", hint]),
+        ("[probe]\nbatch = 3\n".into(), &["missing field `probe.epochs`", hint]),
+        (spoilt("seed = 3", ""), &["missing field `seed`, expected a whole number of at least 0", hint]),
+        (spoilt("[probe]\nepochs = 2", "[probe]"), &["missing field `probe.epochs`, expected a whole number"]),
+        (spoilt("kind = \"adamw\"", ""), &["missing field `optimizer.kind`, expected \"sgd\", \"adamw\" or \"lars\""]),
+        (spoilt("loss-pool = \"global\"", ""), &["missing field `blocks[1].loss-pool`, expected \"global\""]),
+        (spoilt("contrast = \"hinge\"", "contrast = { phyll = {} }"), &["missing field `contrast.phyll.theta`"]),
+        ("preset = \"cifar10\"\n[[blocks]]\nchannels = 3\n".into(), &["missing field `blocks[0].kernel`"]),
+    ];
+    for (text, parts) in table {
+        fs::write(place.path().join("bad.toml"), text).expect("a file");
+        refuses(place.path(), &["info", "--config", "bad.toml"], &[&["bad.toml"], parts].concat());
+    }
+}
+
 #[test]
 fn one_key_is_set_or_refused_by_name() {
     let base = preset("cifar10").expect("a preset");
