@@ -43,8 +43,8 @@ pub fn kernels(keep: bool, features: &[&str]) -> Result<(), Failed> {
 const OF_PYTORCH: &str = "benches/kernels/requirements-13.0.txt";
 
 /// Compiles all kernels for Hopper GPUs (sm_90) as the program would do it there, for a machine on which there may be no
-/// compiler; gives their folder.
-pub fn cubins() -> Result<PathBuf, Failed> {
+/// compiler; gives their folder. `program` is the program `kernels`.
+pub fn cubins(program: &str) -> Result<PathBuf, Failed> {
     let environment = venv::make("kernels-13.0", OF_PYTORCH, &["--no-deps"])?;
     let nvidia = venv::packages(&environment)?.join("nvidia");
     let libraries = find(&nvidia, "lib", "libnvrtc.so.13")?;
@@ -52,11 +52,10 @@ pub fn cubins() -> Result<PathBuf, Failed> {
     if folder.exists() {
         std::fs::remove_dir_all(&folder).map_err(|error| Failed(format!("{}: {error}", folder.display())))?;
     }
-    run("cargo", &["build", "--workspace", "--bin", "kernels"], &[])?;
     let shown = folder.display().to_string();
     let libraries = libraries.parent().unwrap_or(&nvidia).display().to_string();
     let found = [("CLAPP_CUDA_LIBRARIES", &*libraries), ("LD_LIBRARY_PATH", &*libraries)];
-    run("target/debug/kernels", &["--cubins", &shown], &found)?;
+    run(program, &["--cubins", &shown], &found)?;
     Ok(folder)
 }
 

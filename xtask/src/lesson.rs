@@ -1,4 +1,4 @@
-//! What learning on the emulated device is worth, through `clapp device`, over several seeds.
+//! The worth of learning on the emulated device, through `clapp device`, over several seeds.
 
 use crate::results::{provenance, write};
 use crate::{Failed, firmware, root};

@@ -1,4 +1,4 @@
-//! Which panicking paths a program for a microcontroller has, and whose they are.
+//! The panicking paths of a program for a microcontroller, and their origin.
 //!
 //! `tests/no-panic` shows that `clapp-core` by itself has none. This looks at the very program that is flashed: the linker
 //! leaves its relocations in the file (`--emit-relocs`), so every place that calls a function, or takes its address, is
@@ -9,7 +9,7 @@
 //! Panics that say the same are one to the compiler, wherever they came from; such a place has no line. Each panic brings
 //! the name of its file with it, though, as a text in flash, so a file whose name is not there has none of them.
 //!
-//! What a function reaches through a pointer is not followed: the standard library panics through none.
+//! Calls through a pointer are not followed: the standard library panics through none.
 
 use crate::Failed;
 use addr2line::gimli::{Dwarf, EndianSlice, LittleEndian, SectionId};
@@ -31,7 +31,7 @@ struct Function {
 }
 
 impl Function {
-    /// Whether it is the standard library's, by its name or because nothing of another source is in it.
+    /// True if it is the standard library's, by its name or because nothing of another source is in it.
     fn is_standard(&self, lines: &Lines<'_>) -> Result<bool, String> {
         let name = self.name.trim_start_matches('<');
         let named = ["core::", "alloc::", "compiler_builtins::"].iter().any(|part| name.starts_with(part));
@@ -39,13 +39,13 @@ impl Function {
     }
 }
 
-/// What is found in a program.
+/// The findings in a program.
 pub struct Found {
     /// Files with a panicking path, each with what it calls.
     pub panicking: BTreeMap<PathBuf, BTreeSet<String>>,
     /// All files from which some place was inlined that calls anything.
     pub calling: BTreeSet<PathBuf>,
-    /// What lies in flash, without its code.
+    /// Data in flash, without the code.
     flash: Vec<u8>,
 }
 
@@ -64,7 +64,7 @@ impl Found {
         all
     }
 
-    /// Whether a file of the workspace is named in flash. Files of the standard library may have the same names in a
+    /// True if a file of the workspace is named in flash. Files of the standard library may have the same names in a
     /// folder `library`.
     fn names(&self, file: &str) -> bool {
         let starts = self.flash.windows(file.len()).enumerate().filter(|(_, window)| *window == file.as_bytes());
@@ -133,7 +133,7 @@ fn lines<'a>(file: &File<'a>) -> Result<Lines<'a>, addr2line::gimli::Error> {
     Lines::from_dwarf(Dwarf::load(load)?)
 }
 
-/// What lies in flash besides code.
+/// Data in flash besides code.
 fn data(file: &File<'_>) -> Vec<u8> {
     let kinds = [SectionKind::ReadOnlyData, SectionKind::ReadOnlyString, SectionKind::Data];
     let sections = file.sections().filter(|section| kinds.contains(&section.kind()));

@@ -1,4 +1,4 @@
-//! What the program prints, kept in `benches/results/` with the machine, the date and the commit.
+//! Output of the program, kept in `benches/results/` with the machine, the date and the commit.
 
 use crate::{Failed, root};
 use std::path::Path;
@@ -55,7 +55,7 @@ pub fn write(path: &Path, text: &str) -> Result<(), Failed> {
         .map_err(|error| Failed(format!("write {}: {error}", path.display())))
 }
 
-/// What a program prints, or that it is unknown.
+/// The output of a program, or that it is unknown.
 fn output(program: &str, arguments: &[&str]) -> String {
     let output = Command::new(program).args(arguments).current_dir(root()).output();
     let text = output.ok().filter(|output| output.status.success());

@@ -1,4 +1,4 @@
-//! What networks and kernels cost on a microcontroller, measured in QEMU, kept and gated.
+//! The cost of networks and kernels on a microcontroller, measured in QEMU, kept and gated.
 
 use crate::firmware::{BOARDS, Board};
 use crate::results::write;
@@ -113,7 +113,7 @@ fn number(all: &All, board: &Board, program: &str, name: &str) -> Result<u64, Fa
     value.copied().ok_or_else(|| Failed(format!("{program} on {} has not measured {name}", board.name)))
 }
 
-/// What is not as it must be, whatever is kept.
+/// The bounds that are broken, whatever numbers are kept.
 fn broken_bounds(all: &All) -> Result<Vec<String>, Failed> {
     let mut wrong = Vec::new();
     for board in &BOARDS {

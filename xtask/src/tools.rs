@@ -1,4 +1,4 @@
-//! What the tests need beyond rustup and a C linker, and how Debian's packages bring it.
+//! Tools that the tests need beyond rustup and a C linker, and the Debian packages that bring them.
 
 use crate::venv::entries;
 use crate::{Failed, run};
@@ -46,7 +46,7 @@ impl Tool {
         }
     }
 
-    /// Whether it is installed, from whatever source.
+    /// True if it is installed, from whatever source.
     fn is_there(self) -> bool {
         match self {
             Self::Chromium => BROWSERS.iter().any(|program| in_path(program)),
@@ -68,7 +68,7 @@ fn has_venv() -> bool {
     output.is_ok_and(|output| output.status.success())
 }
 
-/// Whether the library is where the crate that loads it looks.
+/// True if the library is in a folder that the crate looks into which loads it.
 fn libclang() -> bool {
     let is_library = |path: &PathBuf| {
         let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();

@@ -28,7 +28,7 @@ pub fn packages(folder: &str) -> Result<PathBuf, Failed> {
     found.ok_or_else(|| Failed(format!("{} has no folder pythonX/site-packages", library.display())))
 }
 
-/// What lies in a folder, by name.
+/// The entries of a folder, by name.
 pub fn entries(folder: &Path) -> Vec<PathBuf> {
     let mut paths: Vec<PathBuf> = folder.read_dir().into_iter().flatten().flatten().map(|entry| entry.path()).collect();
     paths.sort();

@@ -1,11 +1,12 @@
 """Seconds and bytes of training steps of VGG-6 as the paper's code does them: autograd with detached blocks, AdamW.
 
-Prints one line of JSON for each combination of rule, size, batch, variant and mode, as soon as it is measured. What does
-not fit into memory is a line that says so.
+Prints one line of JSON for each combination of rule, size, batch, variant and mode, as soon as it is measured. A
+combination that does not fit into memory, or fails, gives a line with the reason; the next one follows.
 
 variants   as-is: NCHW, float32 with PyTorch's defaults (TF32 in convolutions)
            best:  channels-last, autocast to bfloat16, torch.compile, cuDNN's search, fused AdamW, and the whole step as
-                  one CUDA graph; where the graph cannot be captured, the row says why and is of the steps without it
+                  one CUDA graph; if the compiler fails or the graph cannot be captured, the row says why and is of the
+                  steps without it
 modes      step:       one batch that lies on the device
            end-to-end: with views made by torchvision in a DataLoader's workers, copied to the device
 """
@@ -100,10 +101,26 @@ class Training:
         first, second = x.chunk(2)
         return [torch.cat(pair) for pair in zip(first.chunk(self.count), second.chunk(self.count))]
 
+    def first_step(self, x):
+        """A step that compiles the loss. If the compiler fails: a step without it, and the reason."""
+        try:
+            self.eager_step(x)
+        except torch.cuda.OutOfMemoryError:
+            raise
+        except Exception as error:
+            if not self.best:
+                raise
+            self.loss = self.total
+            self.eager_step(x)
+            return reason(error)
+        return None
+
     def capture(self, x):
-        """Makes the steps on batches of this size one graph; says why where that cannot be."""
-        if not self.best or self.device.type != "cuda":
+        """Makes the steps on batches of this size one graph; returns the reason if that fails."""
+        if not self.best:
             return None
+        if self.device.type != "cuda":
+            return "needs a GPU"
         self.input = x.clone()
         try:
             # Everything that is compiled, searched or allocated lazily happens beside the capture, on a stream of its own.
@@ -121,7 +138,7 @@ class Training:
             self.graph = graph
         except RuntimeError as error:
             torch.cuda.synchronize()
-            return str(error).strip().split("\n")[0] or type(error).__name__
+            return reason(error)
         return None
 
     def step(self, x):
@@ -144,6 +161,11 @@ class Training:
         return loss.detach()
 
 
+def reason(error):
+    """The first line of an error, with its kind."""
+    return f"{type(error).__name__}: {error}".strip().split("\n")[0]
+
+
 def on_device(host, device):
     """The next batch there; the copy is queued."""
     return (x.to(device, non_blocking=True) for x in host)
@@ -151,9 +173,10 @@ def on_device(host, device):
 
 def measure(training, source, args, mode):
     device = training.device
-    for _ in range(args.warm_up):
+    without_compiler = training.first_step(next(source))
+    for _ in range(args.warm_up - 1):
         training.eager_step(next(source))
-    result = {}
+    result = {} if without_compiler is None else {"without_compiler": without_compiler}
     if device.type == "cuda":
         # Of steps without a graph: the memory of a graph is not counted while it runs.
         torch.cuda.synchronize()
@@ -228,6 +251,8 @@ def main():
             line |= row(rule, size, batch, variant, mode, args, images)
         except torch.cuda.OutOfMemoryError:
             line["error"] = "out of memory"
+        except Exception as error:
+            line["error"] = f"failed: {reason(error)}"
         torch._dynamo.reset()
         print(json.dumps(line), flush=True)
 

@@ -33,9 +33,9 @@ const TRAINING: f64 = 0.75;
 pub struct Trained {
     /// The rule.
     pub rule: String,
-    /// What the paper has after 300 epochs, in per cent.
+    /// The paper's accuracy after 300 epochs, in per cent.
     pub published: f64,
-    /// How it was trained and probed.
+    /// The commands that trained and probed it.
     pub commands: Vec<String>,
     /// Accuracy over epochs.
     pub probes: Vec<Probe>,
@@ -43,7 +43,7 @@ pub struct Trained {
     pub losses: Vec<(f64, f64)>,
     /// Images a second in the last row of the metrics.
     pub images_per_second: Option<f64>,
-    /// What failed.
+    /// Steps that failed.
     pub failures: Vec<String>,
 }
 
@@ -195,7 +195,7 @@ fn train_until(bench: &Bench, rule: &str, out: &str, stop: Instant, trained: &mu
 /// Minutes between checkpoints.
 const MINUTES: &str = "3";
 
-/// What was trained so far of the first rule.
+/// The results of the first rule so far, and the folder of its run.
 fn first(bench: &Bench) -> (Trained, String) {
     let Plan { rule, published, .. } = &PLANS[0];
     let kept: Vec<Trained> = bench.kept("accuracy").unwrap_or_default();
@@ -262,7 +262,7 @@ fn read_probe(path: &Path, epochs: &str, cached: bool) -> Result<Probe, Failed> 
     })
 }
 
-/// What the metrics say.
+/// Values of the metrics.
 #[derive(Debug, Default, PartialEq)]
 struct Metrics {
     losses: Vec<(f64, f64)>,

@@ -4,9 +4,9 @@ use super::rows::{Case, Ours, Speed, Theirs};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
-/// How many times as fast a step must be at batch 32 as PyTorch's best variant.
+/// Least ratio of a step of PyTorch's best variant to ours, at batch 32.
 const STEP: f64 = 1.5;
-/// How many times as fast a step with its data must be as PyTorch's with the paper-style loader.
+/// Least ratio of a step of PyTorch's with the paper-style loader to ours with its data.
 const END_TO_END: f64 = 3.0;
 /// Most memory beside PyTorch's of the same rule, at STL-10 size.
 const MEMORY_SAME_RULE: f64 = 0.6;
@@ -27,7 +27,7 @@ const BP: &str = "bp-clapp++";
 /// One case, ours beside PyTorch's. `None` where one of the two was not measured.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Beside {
-    /// Which.
+    /// The combination.
     pub case: Case,
     /// Our fastest precision.
     pub ours: Option<Ours>,
@@ -44,12 +44,12 @@ pub struct Beside {
 }
 
 impl Beside {
-    /// How many times as fast our step is.
+    /// Ratio of PyTorch's step to ours.
     pub fn step_ratio(&self) -> Option<f64> {
         Some(self.theirs.as_ref()?.seconds_per_step? / self.ours.as_ref()?.seconds_per_step)
     }
 
-    /// How many times as fast our step with its data is.
+    /// Ratio of PyTorch's step with its data to ours.
     pub fn end_to_end_ratio(&self) -> Option<f64> {
         Some(self.their_end_to_end? / self.our_end_to_end?)
     }
@@ -94,13 +94,13 @@ pub fn beside(speed: &Speed) -> Vec<Beside> {
 /// A bound, and whether it is kept.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Bound {
-    /// What is bounded.
+    /// The bounded quantity.
     pub what: String,
     /// The measured value; nothing where it could not be measured.
     pub value: Option<f64>,
     /// The bound, as text.
     pub bound: String,
-    /// Whether it is kept; nothing where the value is missing.
+    /// True if it is kept; nothing if the value is missing.
     pub kept: Option<bool>,
 }
 
@@ -185,6 +185,7 @@ pub mod tests {
             reserved_bytes: seconds.map(|_| 2 * peak),
             workers: (mode == "end-to-end").then_some(16),
             without_graph: None,
+            without_compiler: None,
             error: seconds.is_none().then(|| "out of memory".into()),
         }
     }
@@ -289,6 +290,7 @@ pub mod tests {
         let row = theirs("clapp++", "best", "step", Some(0.1), 1);
         assert!(row.is_sound() && theirs("clapp++", "best", "step", None, 1).is_sound());
         assert!(!Theirs { error: Some("out of memory".into()), ..row.clone() }.is_sound());
-        assert!(!Theirs { seconds_per_step: None, ..row }.is_sound());
+        assert!(!Theirs { seconds_per_step: None, ..row.clone() }.is_sound());
+        assert!(!Theirs { seconds_per_step: None, error: Some("failed: no compiler".into()), ..row }.is_sound());
     }
 }

@@ -10,23 +10,23 @@ use std::time::Instant;
 /// A check that has run, or could not.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Check {
-    /// What is checked.
+    /// Its name.
     pub name: String,
-    /// How.
+    /// Its command.
     pub command: String,
-    /// Whether it must pass; else its errors are only told.
+    /// True if it must pass; else its errors are only reported.
     pub required: bool,
-    /// Whether it has passed; nothing where it did not run.
+    /// True if it has passed; nothing if it did not run.
     pub passed: Option<bool>,
     /// The program's last line, or why it did not run.
     pub summary: String,
-    /// How long it took.
+    /// Its duration.
     pub seconds: f64,
     /// The end of what it printed.
     pub output: String,
 }
 
-/// What is to be checked.
+/// A check to run.
 struct Plan {
     name: &'static str,
     arguments: Vec<String>,

@@ -1,4 +1,4 @@
-//! What the machine is.
+//! The machine: driver, GPU, libraries.
 
 use super::Bench;
 use super::programs::watch;
@@ -20,11 +20,11 @@ pub struct Machine {
     pub torch_cudnn: Option<String>,
     /// Version of PyTorch.
     pub torch: Option<String>,
-    /// What `clapp doctor` says: the libraries that ours uses.
+    /// Output of `clapp doctor`: the libraries that ours uses.
     pub doctor: String,
 }
 
-/// What Python says of its PyTorch: three lines.
+/// Prints three lines about PyTorch: its version, and those of its CUDA and cuDNN.
 const TORCH: &str = "import torch
 print(torch.__version__)
 print(torch.version.cuda)
@@ -51,18 +51,18 @@ pub fn run(bench: &Bench, deadline: Instant) -> Result<(), Failed> {
     Ok(())
 }
 
-/// What the driver's program says of the first GPU.
+/// A field of the first GPU, from the driver's program.
 pub fn ask_driver(field: &str) -> Option<String> {
     first_line(Command::new("nvidia-smi").args([&format!("--query-gpu={field}"), "--format=csv,noheader"]))
 }
 
-/// What a program prints first, where it is there and succeeds.
+/// The first line that a program prints, if it is there and succeeds.
 fn first_line(command: &mut Command) -> Option<String> {
     let text = printed(command)?.lines().next()?.trim().to_string();
     (!text.is_empty()).then_some(text)
 }
 
-/// What a program prints, where it is there and succeeds.
+/// The output of a program, if it is there and succeeds.
 fn printed(command: &mut Command) -> Option<String> {
     let run = command.output().ok().filter(|run| run.status.success())?;
     Some(String::from_utf8_lossy(&run.stdout).into_owned())

@@ -81,7 +81,7 @@ pub struct Arguments {
     /// Unpacks the files of this folder of a pack, and does nothing else.
     #[arg(long, value_name = "FOLDER", requires = "into")]
     unpack: Option<PathBuf>,
-    /// Where they go.
+    /// Folder for the unpacked files.
     #[arg(long, value_name = "FOLDER")]
     into: Option<PathBuf>,
 }
@@ -89,7 +89,7 @@ pub struct Arguments {
 /// A part of the command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Part {
-    /// What the machine is.
+    /// Driver, GPU and libraries.
     Machine,
     /// Golden vectors, parity with the CPU, memory errors and races.
     #[value(alias = "parity")]
@@ -112,7 +112,7 @@ impl Part {
     }
 }
 
-/// What all parts need to know.
+/// Settings of all parts.
 pub struct Bench {
     arguments: Arguments,
     /// The backend.
@@ -121,16 +121,16 @@ pub struct Bench {
     clapp: PathBuf,
     /// Python with PyTorch, where there is one.
     python: Option<PathBuf>,
-    /// Where results go.
+    /// Folder of the results.
     results: PathBuf,
-    /// What they are made on.
+    /// Origin of the results.
     made: Made,
 }
 
 /// On what results were made, and when.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Made {
-    /// Whether this was a dry run: then nothing was measured.
+    /// True if this was a dry run: then nothing was measured.
     pub dry_run: bool,
     /// The backend that ran.
     pub backend: String,
@@ -182,7 +182,7 @@ impl Bench {
         write(&self.results.join(format!("gpu-{name}.json")), &(text + "\n"))
     }
 
-    /// What an earlier step of the same commit, backend and kind has kept; nothing where there is none.
+    /// Results that an earlier step of the same commit, backend and kind has kept; nothing if there are none.
     fn kept<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
         let text = std::fs::read_to_string(self.results.join(format!("gpu-{name}.json"))).ok()?;
         let Kept { made, results } = serde_json::from_str(&text).ok()?;
@@ -201,10 +201,10 @@ impl Bench {
     }
 }
 
-/// Where CIFAR-10 may lie.
+/// Usual places of CIFAR-10.
 const DATA: [&str; 2] = ["../shared/data/cifar-10-binary.tar.gz", "../shared/data/cifar-10-batches-bin"];
 
-/// Where the program looks for CUDA's libraries first.
+/// Names folders in which the program looks for CUDA's libraries first.
 const LIBRARIES: &str = "CLAPP_CUDA_LIBRARIES";
 
 /// The folder of a Python's packages.

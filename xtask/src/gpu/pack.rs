@@ -1,5 +1,5 @@
-//! What a borrowed machine with a GPU needs that has neither cargo nor a network: one folder a call, each small enough to
-//! be brought beside the repository's files.
+//! Packs all that a borrowed machine with a GPU needs that has neither cargo nor a network: one folder a call, each
+//! small enough to be brought beside the repository's files.
 
 use super::packed::{RECORD, pack_batch, pack_file};
 use super::steps;
@@ -30,7 +30,7 @@ pub const CALLS: [[&str; 2]; 3] = [
     ["data_batch_5.bin", "test_batch.bin"],
 ];
 
-/// What is packed.
+/// Contents of the pack.
 #[derive(Debug, Default)]
 pub struct Contents<'a> {
     /// The programs `clapp` and `xtask`.
@@ -41,25 +41,32 @@ pub struct Contents<'a> {
     pub cubins: Option<PathBuf>,
     /// Batches of CIFAR-10 with their names.
     pub batches: Vec<(&'a str, Vec<u8>)>,
-    /// What `start.sh` does.
+    /// The steps that `start.sh` does.
     pub plan: String,
 }
 
 /// Builds the programs, compiles the kernels for the GPU of the borrowed machine, and fills a folder for each call.
 pub fn pack(folder: &Path, golden: &Path, data: Option<&Path>, clapp: Option<&Path>) -> Result<(), Failed> {
-    let programs = match clapp {
+    let (programs, compiler) = match clapp {
         // As it is, with this program beside it.
-        Some(clapp) => [root().join(clapp), std::env::current_exe().map_err(|error| failed(clapp, &error))?],
+        Some(clapp) => {
+            cargo(&["build", "--workspace", "--bin", "kernels"])?;
+            let this = std::env::current_exe().map_err(|error| failed(clapp, &error))?;
+            ([root().join(clapp), this], "target/debug/kernels")
+        }
+        // In one command: each package alone may have other features, and be built anew.
         None => {
-            cargo(&["build", "--release", "--package", "clapp-host-gpu", "--package", "xtask"])?;
-            ["clapp", "xtask"].map(|program| root().join("target/release").join(program))
+            let programs = ["--package", "clapp-host-gpu", "--package", "xtask", "--package", "clapp-benches"];
+            let bins = ["--bin", "clapp", "--bin", "xtask", "--bin", "kernels"];
+            cargo(&[&["build", "--release"], &programs[..], &bins].concat())?;
+            (["clapp", "xtask"].map(|program| root().join("target/release").join(program)), "target/release/kernels")
         }
     };
     let golden = Some(root().join(golden)).filter(|path| path.is_dir());
     if golden.is_none() {
         println!("no folder of golden vectors: they are not packed");
     }
-    let cubins = kernels::cubins()?;
+    let cubins = kernels::cubins(compiler)?;
     let batches = match data {
         Some(data) => batches(&root().join(data))?,
         None => {

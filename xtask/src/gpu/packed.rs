@@ -19,12 +19,12 @@ pub const RECORD: usize = 1 + 3 * PLANE;
 const SIDE: usize = 32;
 const PLANE: usize = SIDE * SIDE;
 
-/// What stands behind the name of a packed batch.
+/// Ending of the name of a packed batch.
 pub const BATCH: &str = "packed";
-/// What stands behind the name of any other file.
+/// Ending of the name of any other packed file.
 pub const FILE: &str = "gz";
 
-/// What the neighbours to the left, above, and above to the left foretell of a value.
+/// The forecast of a value from its neighbours to the left, above, and above to the left.
 fn foretold(plane: &[u8], at: usize) -> u8 {
     let (x, y) = (at % SIDE, at / SIDE);
     let above = || plane[at - SIDE];

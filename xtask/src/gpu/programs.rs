@@ -8,27 +8,27 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-/// How long a program may take to stop after it was asked to.
+/// Longest time for a program to stop after it was asked to.
 const GRACE: Duration = Duration::from_secs(60);
 
 /// A program that has ended.
 pub struct Ended {
     /// The command as one would type it.
     pub command: String,
-    /// What it printed, standard output and errors together in the order in which lines came.
+    /// All that it printed, standard output and errors together in the order in which lines came.
     pub text: String,
     /// Its standard output alone.
     pub output: String,
-    /// How it ended.
+    /// Its exit status.
     pub status: ExitStatus,
-    /// Whether it was stopped because its time was over.
+    /// True if it was stopped because its time was over.
     pub stopped: bool,
-    /// How long it ran.
+    /// Its duration.
     pub seconds: f64,
 }
 
 impl Ended {
-    /// Whether it ended by itself, with exit code 0.
+    /// True if it ended by itself, with exit code 0.
     pub fn succeeded(&self) -> bool {
         self.status.success() && !self.stopped
     }
@@ -39,7 +39,7 @@ impl Ended {
         all[all.len().saturating_sub(lines)..].join("\n")
     }
 
-    /// What to say of it where it has failed.
+    /// A description of its failure.
     pub fn failure(&self) -> String {
         let how = if self.stopped { "its time was over".into() } else { self.status.to_string() };
         format!("{} ({how})\n{}", self.command, self.tail(15))
@@ -135,7 +135,7 @@ pub fn in_path(program: &str) -> Option<PathBuf> {
     std::env::split_paths(&path).map(|folder| folder.join(program)).find(|path| path.is_file())
 }
 
-/// Whether this Python has what the reference needs.
+/// True if this Python has what the reference needs.
 pub fn has_torch(python: &Path) -> bool {
     let run = Command::new(python).args(["-c", "import torch, torchvision, PIL"]).output();
     run.is_ok_and(|output| output.status.success())

@@ -33,7 +33,7 @@ const GOLDEN: [&str; 2] = ["bp_infonce.safetensors", "stream_same.safetensors"];
 /// The stand-in.
 struct Machine {
     place: PathBuf,
-    /// Whether a program can be run without a network here.
+    /// True if a program can be run without a network here.
     apart: bool,
 }
 
@@ -238,7 +238,7 @@ impl Machine {
         std::fs::read_to_string(&steps).map_err(|error| Failed(format!("{}: {error}", steps.display())))
     }
 
-    /// What was taken away: few files, flat, with plain names, one of them a tar of all logs.
+    /// Checks the files that are taken away: few, flat, with plain names, one of them a tar of all logs.
     fn check_results(&self, results: &Path) -> Result<(), Failed> {
         let failed = |error: std::io::Error| Failed(format!("{}: {error}", results.display()));
         let mut names = Vec::new();
@@ -303,7 +303,7 @@ impl Machine {
     }
 }
 
-/// Where the emulation's kernels are kept between rehearsals.
+/// Folder of the emulation's kernels, kept between rehearsals.
 fn cache() -> PathBuf {
     root().join("target/gpu-rehearsal")
 }

@@ -1,11 +1,11 @@
-//! What the programs print of a measurement, and what is kept of it.
+//! The rows that the programs print of a measurement, and those that are kept.
 
 use serde::{Deserialize, Serialize};
 
 /// One line of `clapp speed --json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Ours {
-    /// Which backend.
+    /// The backend.
     pub backend: String,
     /// Of convolutions and products.
     pub precision: String,
@@ -25,13 +25,16 @@ pub struct Ours {
     pub end_to_end_seconds_per_step: Option<f64>,
     /// Peak of the device's memory.
     pub peak_bytes: u64,
-    /// What `clapp info` says that it would be.
+    /// The forecast of `clapp info`.
     pub predicted_bytes: u64,
     /// Of a step, as the layers are defined.
     pub flops: f64,
     /// That a step must read and write at least.
     pub bytes_moved: f64,
 }
+
+/// Says that a step did not fit into memory: a result, not a failure.
+pub const OUT_OF_MEMORY: &str = "out of memory";
 
 /// One line of `benches/peers/gpu/speed.py`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -58,13 +61,15 @@ pub struct Theirs {
     pub reserved_bytes: Option<u64>,
     /// Of its DataLoader.
     pub workers: Option<usize>,
-    /// `out of memory`.
+    /// `out of memory`, or `failed: ` and the reason.
     pub error: Option<String>,
-    /// Why the step could not be captured as a CUDA graph, where it should have been.
+    /// The reason if the step should have been a CUDA graph, and could not be captured.
     pub without_graph: Option<String>,
+    /// The reason if the step should have been compiled, and could not be.
+    pub without_compiler: Option<String>,
 }
 
-/// What the device can do at most, from `benches/peers/gpu/ceilings.py`.
+/// The device's highest rates, from `benches/peers/gpu/ceilings.py`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Ceilings {
     /// The device.
@@ -114,12 +119,12 @@ pub struct Case {
 }
 
 impl Ours {
-    /// What was measured.
+    /// The measured combination.
     pub fn case(&self) -> Case {
         Case { size: self.input[1], batch: self.batch, rule: self.rule.clone() }
     }
 
-    /// Whether the numbers can be: finite, above 0.
+    /// True if the numbers are possible: finite, above 0.
     pub fn is_sound(&self) -> bool {
         let numbers = [self.seconds_per_step, self.images_per_second, self.flops, self.bytes_moved];
         let end_to_end = self.end_to_end_seconds_per_step.unwrap_or(1.0);
@@ -129,16 +134,16 @@ impl Ours {
 }
 
 impl Theirs {
-    /// What was measured.
+    /// The measured combination.
     pub fn case(&self) -> Case {
         Case { size: self.size, batch: self.batch, rule: self.rule.clone() }
     }
 
-    /// Whether there is either a number or an error.
+    /// True if there is either a number, or no room in memory.
     pub fn is_sound(&self) -> bool {
         match self.seconds_per_step {
             Some(seconds) => seconds.is_finite() && seconds > 0.0 && self.error.is_none(),
-            None => self.error.is_some(),
+            None => self.error.as_deref() == Some(OUT_OF_MEMORY),
         }
     }
 }
@@ -154,6 +159,6 @@ pub struct Speed {
     pub theirs: Vec<Theirs>,
     /// Commands that failed, with the last that they printed.
     pub failures: Vec<String>,
-    /// What the time did not suffice for.
+    /// Measurements that the time did not suffice for.
     pub not_measured: Vec<String>,
 }

@@ -37,7 +37,7 @@ const PRECISIONS: [&str; 2] = ["tf32", "bf16"];
 /// Steps that are timed, and steps before them.
 const STEPS: [&str; 2] = ["20", "5"];
 
-/// What is measured next.
+/// A measurement.
 #[derive(Debug, Clone, PartialEq)]
 enum Job {
     /// One row of ours.
@@ -46,7 +46,7 @@ enum Job {
     Theirs { size: usize, batch: usize, variant: &'static str, mode: &'static str, rules: usize },
 }
 
-/// What a step of the plan for a borrowed machine measures.
+/// The measurements of a step of the plan for a borrowed machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
     /// Ours.
@@ -90,7 +90,7 @@ fn jobs(dry_run: bool) -> Vec<Job> {
     jobs
 }
 
-/// What one step on a borrowed machine measures.
+/// The measurements of one step on a borrowed machine.
 fn brief(side: Side, dry_run: bool) -> Vec<Job> {
     let batch = BRIEF_BATCH;
     let sizes = if dry_run { &BRIEF_SIZES[..1] } else { &BRIEF_SIZES[..] };
@@ -133,7 +133,7 @@ pub fn some(bench: &Bench, deadline: Instant, side: Side) -> Result<(), Failed> 
     if told.is_empty() { Ok(()) } else { Err(Failed(told.join("\n"))) }
 }
 
-/// Whether all rows of a job are there.
+/// True if all rows of a job are there.
 fn is_measured(job: &Job, speed: &Speed) -> bool {
     match job {
         Job::Ours { size, batch, rule, precision } => speed
@@ -221,19 +221,20 @@ fn measure(bench: &Bench, deadline: Instant, job: &Job, speed: &mut Speed) -> Re
                 arguments.extend(["--steps", STEPS[0], "--warm-up", STEPS[1], "--deadline", &seconds]);
             }
             let Some(mut command) = bench.script("speed.py", &arguments) else { return Ok(()) };
-            let (mut wrong, mut kept) = (None, Ok(()));
+            let (mut wrong, mut kept) = (Vec::new(), Ok(()));
             let before = speed.theirs.len();
             let ended = watch(&mut command, deadline, |line| match serde_json::from_str::<Theirs>(line) {
                 Ok(row) if row.is_sound() => {
                     speed.theirs.push(row);
                     kept = bench.keep("speed", speed);
                 }
-                _ => wrong = Some(format!("speed.py printed \"{line}\"")),
+                Ok(Theirs { rule, error: Some(error), .. }) => wrong.push(format!("{rule}: {error}")),
+                _ => wrong.push(format!("speed.py printed \"{line}\"")),
             })?;
             kept?;
             let measured = speed.theirs.len() - before;
-            if let Some(reason) = wrong {
-                return Err(Failed(reason));
+            if !wrong.is_empty() {
+                return Err(Failed(wrong.join("; ")));
             }
             if measured < wanted.len() && (ended.stopped || ended.succeeded()) {
                 speed.not_measured.push(format!("{}: {measured} of {} rules measured", job.name(), wanted.len()));

@@ -22,7 +22,7 @@ pub fn document(results: &Path) -> Result<String, Failed> {
     Ok(text)
 }
 
-/// What a part has written, and on what; nothing where it has not run.
+/// A part's results as text, with their origin; nothing if the part has not run.
 fn section<T: DeserializeOwned>(results: &Path, name: &str, show: impl Fn(&T) -> String) -> Result<String, Failed> {
     let path = results.join(format!("gpu-{name}.json"));
     if !path.is_file() {
@@ -180,14 +180,14 @@ fn theirs(speed: &Speed) -> String {
     for row in &speed.theirs {
         let workers = row.workers.map_or_else(String::new, |workers| format!(", {workers} workers"));
         let seconds = row.error.clone().unwrap_or_else(|| milliseconds(row.seconds_per_step));
-        let graph = row
-            .without_graph
-            .as_ref()
-            .map_or_else(String::new, |why| format!(" (no graph: {})", why.replace('|', "\\|")));
+        let without = |what: &str, why: &Option<String>| {
+            why.as_ref().map_or_else(String::new, |why| format!(" (no {what}: {})", why.replace('|', "\\|")))
+        };
+        let without = without("compiler", &row.without_compiler) + &without("graph", &row.without_graph);
         let [peak, reserved] = [row.peak_bytes, row.reserved_bytes].map(mebibytes);
         let _ = writeln!(
             text,
-            "| {} | {} | {} | {}{graph} | {}{workers} | {seconds} | {peak} | {reserved} |",
+            "| {} | {} | {} | {}{without} | {}{workers} | {seconds} | {peak} | {reserved} |",
             row.size, row.batch, row.rule, row.variant, row.mode
         );
     }

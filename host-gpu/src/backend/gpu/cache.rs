@@ -1,10 +1,10 @@
-//! What is compiled once is kept on disk, under a name that says from what.
+//! Compiled kernels are kept on disk. The name of a file depends on everything that its content was made from.
 
 use crate::files::write_atomically;
 use md5::{Digest, Md5};
 use std::path::{Path, PathBuf};
 
-/// How a file begins; the checksum of what follows it comes next, and a line break.
+/// The beginning of a file; the checksum of the content comes next, and a line break.
 const MARK: &[u8] = b"clapp kernels 1\n";
 
 /// Length of a checksum as text.
@@ -36,11 +36,11 @@ impl Cache {
         Self { folder: own.or_else(|| shared().or_else(home).map(|folder| folder.join("clapp"))) }
     }
 
-    /// What was made from `parts` before, or what `make` makes now. What `check` refuses is given, but not kept, and not
-    /// taken from the folder.
+    /// The content made from `parts` before, or that of `make` now. Content that `check` refuses is returned, but
+    /// neither kept nor taken from the folder.
     ///
     /// # Errors
-    /// What `make` gives.
+    /// The error of `make`.
     pub fn get<E>(
         &self,
         parts: &[&str],

@@ -21,7 +21,7 @@ pub(super) struct Device<E> {
     /// Bytes of fixed memory that are taken now, and at most so far.
     taken: Cell<usize>,
     most: Cell<usize>,
-    /// Whether fresh memory is filled with NaN first.
+    /// True if fresh memory is filled with NaN first.
     poison: Cell<bool>,
 }
 
@@ -134,7 +134,7 @@ impl<E: Executor + 'static> Device<E> {
         Tensor { block: Some(block), offset: 0, len, size }
     }
 
-    /// Where a tensor is, for an operation; a recording keeps fixed memory that it uses.
+    /// The place of a tensor, for an operation; a recording keeps fixed memory that it uses.
     pub fn place(&self, tensor: &Tensor) -> Place {
         if let (Some(recording), Some(block)) = (self.recording.borrow_mut().as_mut(), &tensor.block) {
             recording.keep(block);

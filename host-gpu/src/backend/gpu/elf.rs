@@ -1,4 +1,4 @@
-//! Whether an image is a whole ELF: the header, the tables and sections that it names, and code.
+//! Checks that an image is a whole ELF: the header, the tables and sections that it names, and code.
 
 /// Section types and flags, of the ELF specification.
 const NOBITS: u32 = 8;

@@ -3,7 +3,7 @@
 use super::op::{Convolution, MapType, Op, Pass, Product};
 use crate::memory::readable;
 
-/// Why a device cannot be used, or stopped.
+/// The reason why a device cannot be used, or stopped.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum GpuError {
     /// Something that the device needs is not on this machine.
@@ -11,9 +11,9 @@ pub enum GpuError {
     Missing {
         /// Driver, library or program.
         what: String,
-        /// What the system said.
+        /// The system's words.
         reason: String,
-        /// How to get it.
+        /// Advice on how to install it.
         remedy: &'static str,
     },
     /// The device has too little memory.
@@ -28,15 +28,15 @@ pub enum GpuError {
         free: usize,
         /// Bytes in all.
         total: usize,
-        /// What makes it smaller.
+        /// Advice on how to need less.
         remedy: &'static str,
     },
     /// The device or one of its libraries has refused, or failed at, an operation.
     #[error("{what} failed: {reason}")]
     Failed {
-        /// Which operation.
+        /// The operation.
         what: String,
-        /// What the library said.
+        /// The library's words.
         reason: String,
     },
 }
@@ -48,7 +48,7 @@ pub trait Executor {
     /// A list of operations that is ready to be run again and again.
     type Graph;
 
-    /// What maps are made of.
+    /// Element type of the maps.
     fn map_type(&self) -> MapType;
 
     /// Takes `bytes` (above 0) of memory, aligned to 256.
@@ -63,19 +63,19 @@ pub trait Executor {
     /// Copies bytes to the device, after all that is queued.
     ///
     /// # Errors
-    /// Where the device has failed.
+    /// If the device has failed.
     fn write(&self, address: u64, bytes: &[u8]) -> Result<(), GpuError>;
 
     /// Copies bytes from the device, after all that is queued.
     ///
     /// # Errors
-    /// Where the device has failed.
+    /// If the device has failed.
     fn read(&self, address: u64, bytes: &mut [u8]) -> Result<(), GpuError>;
 
     /// As [`Executor::write`], without waiting for the device where it can.
     ///
     /// # Errors
-    /// Where the device has failed.
+    /// If the device has failed.
     fn stage(&self, address: u64, bytes: &[u8]) -> Result<(), GpuError> {
         self.write(address, bytes)
     }
@@ -83,7 +83,7 @@ pub trait Executor {
     /// Bytes of memory that are free; `None` where there is no telling.
     ///
     /// # Errors
-    /// Where the device has failed.
+    /// If the device has failed.
     fn free_memory(&self) -> Result<Option<usize>, GpuError> {
         Ok(None)
     }
@@ -91,36 +91,36 @@ pub trait Executor {
     /// Bytes that the library wants beside the operands of a convolution.
     ///
     /// # Errors
-    /// Where the library knows no way to compute it.
+    /// If the library knows no way to compute it.
     fn convolution_scratch(&self, pass: Pass, shape: &Convolution) -> Result<usize, GpuError>;
 
     /// Bytes that the library wants beside the operands of a product.
     ///
     /// # Errors
-    /// Where the library knows no way to compute it.
+    /// If the library knows no way to compute it.
     fn product_scratch(&self, product: &Product) -> Result<usize, GpuError>;
 
     /// Queues one operation.
     ///
     /// # Errors
-    /// Where the device or a library refuses.
+    /// If the device or a library refuses.
     fn run(&self, op: &Op<u64>) -> Result<(), GpuError>;
 
     /// Makes operations ready to be run again and again.
     ///
     /// # Errors
-    /// Where the device or a library refuses.
+    /// If the device or a library refuses.
     fn compile(&self, ops: Vec<Op<u64>>) -> Result<Self::Graph, GpuError>;
 
     /// Queues all operations of a graph.
     ///
     /// # Errors
-    /// Where the device has failed.
+    /// If the device has failed.
     fn launch(&self, graph: &Self::Graph) -> Result<(), GpuError>;
 
     /// Waits until all that is queued has run.
     ///
     /// # Errors
-    /// Where the device has failed.
+    /// If the device has failed.
     fn synchronise(&self) -> Result<(), GpuError>;
 }

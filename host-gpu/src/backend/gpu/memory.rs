@@ -5,14 +5,14 @@
 
 use std::rc::Rc;
 
-/// How an operation names memory.
+/// A piece of memory, as an operation names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Place {
     /// An address of the device that stays; 0 is no memory.
     Fixed(u64),
     /// So many bytes into a buffer of the program that is recorded; where it lies is planned when the program is whole.
     Planned {
-        /// Which buffer.
+        /// Index of the buffer.
         buffer: usize,
         /// Bytes into it.
         offset: usize,
@@ -84,7 +84,7 @@ impl Tensor {
         self.len
     }
 
-    /// Whether it has no elements.
+    /// True if it has no elements.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
@@ -99,7 +99,7 @@ impl Tensor {
         Self { offset: self.offset + first * self.size, len, ..self.clone() }
     }
 
-    /// Where it is.
+    /// Its place.
     pub(super) fn place(&self) -> Place {
         self.block.as_ref().map_or(Place::Fixed(0), |block| block.place.offset(self.offset))
     }

@@ -61,17 +61,17 @@ pub struct RowScores {
     summary: Tensor,
     /// Indices of the negatives, `[K][rows]`.
     negatives: Tensor,
-    /// Which term of each row counts; empty for both.
+    /// The term of each row that counts; empty for both.
     keep: Tensor,
     partner: Partner,
 }
 
-/// What a recorded step takes from outside, which changes from step to step.
+/// Inputs of a recorded step that change from step to step.
 #[derive(Debug, Clone)]
 pub struct Inputs {
     /// Indices of the negatives, 32-bit integers, `[lists][K][rows]`.
     pub negatives: Tensor,
-    /// Which term of each row counts, a byte each; empty for both.
+    /// The term of each row that counts, a byte each; empty for both.
     pub keep: Tensor,
 }
 
@@ -81,7 +81,7 @@ pub struct Gpu<E: Executor> {
     device: Rc<Device<E>>,
     control: Tensor,
     part: Part,
-    /// What the step that is recorded takes from outside.
+    /// Inputs of the step that is recorded.
     inputs: RefCell<Option<Inputs>>,
 }
 
@@ -89,7 +89,7 @@ impl<E: Executor + 'static> Gpu<E> {
     /// The backend on `executor`, without other processes.
     ///
     /// # Errors
-    /// Where the device has no memory at all.
+    /// If the device has no memory at all.
     pub fn new(executor: E) -> Result<Self, Error> {
         let device = Rc::new(Device::new(executor));
         let control = device.fixed(CONTROL_BYTES, 1);

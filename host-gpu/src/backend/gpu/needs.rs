@@ -1,4 +1,4 @@
-//! How much of a device's memory a run takes: the same steps, recorded for no device.
+//! The memory of a device that a run takes, from the same steps recorded for no device.
 
 use super::Gpu;
 use super::dry_run::DryRun;

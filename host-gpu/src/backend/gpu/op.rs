@@ -1,10 +1,10 @@
-//! What a device is asked to do: launches of own kernels, convolutions, matrix products, and copies.
+//! Operations of a device: launches of own kernels, convolutions, matrix products, and copies.
 //!
 //! An operation names the memory that it reads and writes, so that a list of operations can be checked, planned and
 //! replayed without a device. `P` is how memory is named: a [`super::memory::Place`] while a program is recorded, an
 //! address once it is laid out.
 
-/// What a map's elements are on the device.
+/// Element type of a map on the device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum MapType {
     /// 32 bits.
@@ -80,7 +80,7 @@ impl Convolution {
     }
 }
 
-/// Which of a convolution's products.
+/// One of a convolution's three products.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Pass {
     /// Output from `a` = input and `b` = weights.
@@ -100,9 +100,9 @@ pub struct Product {
     pub n: usize,
     /// Terms of each sum.
     pub k: usize,
-    /// Whether `a` is stored `[k, m]` instead of `[m, k]`.
+    /// True if `a` is stored `[k, m]` instead of `[m, k]`.
     pub a_transposed: bool,
-    /// Whether `b` is stored `[n, k]` instead of `[k, n]`.
+    /// True if `b` is stored `[n, k]` instead of `[k, n]`.
     pub b_transposed: bool,
 }
 
@@ -113,7 +113,7 @@ pub enum Collective {
     Sum,
     /// All ranks' values one after the other, everywhere: `out` is as many times `input` as there are ranks.
     Gather {
-        /// How many there are.
+        /// Number of processes.
         ranks: usize,
     },
 }
@@ -134,7 +134,7 @@ pub enum Op<P> {
     },
     /// A convolution; maps, weights and the weights' gradient are of the executor's [`MapType`].
     Convolve {
-        /// Which product.
+        /// The product.
         pass: Pass,
         /// The geometry.
         shape: Convolution,
@@ -166,19 +166,19 @@ pub enum Op<P> {
         from: P,
         /// To where.
         to: P,
-        /// How many.
+        /// Number of bytes.
         bytes: usize,
     },
     /// Fills bytes with zeros.
     Zero {
-        /// Where.
+        /// Address.
         at: P,
-        /// How many.
+        /// Number of bytes.
         bytes: usize,
     },
     /// A collective of the ranks, on `f32` values.
     Collect {
-        /// Which.
+        /// The collective.
         what: Collective,
         /// Read.
         input: P,
@@ -189,7 +189,7 @@ pub enum Op<P> {
     },
 }
 
-/// How an operation uses a piece of memory.
+/// The use that an operation makes of a piece of memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
     /// It reads.

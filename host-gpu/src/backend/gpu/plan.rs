@@ -1,4 +1,4 @@
-//! Where the buffers of a program lie: two that are in use at the same time never overlap, and the whole is small.
+//! The layout of a program's buffers: two that are in use at the same time never overlap, and the whole is small.
 
 use super::program::{Event, Recording};
 

@@ -1,10 +1,10 @@
-//! How exactly a GPU computes convolutions and products.
+//! The precision of convolutions and products on a GPU.
 
 use super::op::MapType;
 use clap::ValueEnum;
 use std::fmt;
 
-/// What convolutions and products are computed in. Sums are in `f32` in all three.
+/// Number format of convolutions and products. Sums are in `f32` in all three.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, ValueEnum)]
 pub enum Precision {
     /// Products of `f32`.
@@ -19,7 +19,7 @@ pub enum Precision {
 }
 
 impl Precision {
-    /// What maps are made of.
+    /// Element type of the maps.
     pub fn maps(self) -> MapType {
         match self {
             Self::F32 | Self::Tf32 => MapType::F32,

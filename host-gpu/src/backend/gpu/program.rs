@@ -4,7 +4,7 @@ use super::memory::{Block, Place};
 use super::op::Op;
 use std::rc::Rc;
 
-/// What happens in a recording, in order.
+/// One event of a recording.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
     /// A buffer begins to be used.
@@ -48,7 +48,7 @@ impl Recording {
         }
     }
 
-    /// What happens, in order.
+    /// The events in order.
     pub fn events(&self) -> &[Event] {
         &self.events
     }

@@ -6,7 +6,7 @@ use super::executor::{Executor, GpuError};
 use super::op::{Arg, Convolution, MapType, Op, Pass, Product};
 use super::precision::Precision;
 
-/// Why a piece of work was not done as it should be.
+/// The reason why a piece of work was not done as it should be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
     /// The device or a library has refused.
@@ -60,7 +60,7 @@ struct Allowed {
     sum: f64,
 }
 
-/// What `f32` sums may be off by: what TF32 rounds off, 13 bits of each factor, is well above it.
+/// Allowed error of `f32` sums. TF32 rounds off 13 bits of each factor, which is well above it.
 const F32: Allowed = Allowed { size: 5e-6, root: 0.0, sum: 0.0 };
 
 /// Errors of rounded factors add up as chance has it (the root), those of cut-off ones all to one side (the sum).
@@ -231,7 +231,7 @@ fn lengths(pass: Pass, shape: &Convolution) -> [usize; 3] {
 /// One pass of a convolution over two layers; with `deterministic` twice, to the same bits.
 ///
 /// # Errors
-/// Where the device refuses, the values are beyond the bound, or the second time has other bits.
+/// If the device refuses, the values are beyond the bound, or the second time has other bits.
 pub fn convolution<E: Executor>(on: &E, pass: Pass, precision: Precision, deterministic: bool) -> Outcome {
     let mut worst = 0.0_f64;
     // The gradient of the images themselves is never asked for.
@@ -278,7 +278,7 @@ fn bits(values: &[f32]) -> Vec<u32> {
 /// A product of matrices.
 ///
 /// # Errors
-/// Where the device refuses, or the values are beyond the bound.
+/// If the device refuses, or the values are beyond the bound.
 pub fn product<E: Executor>(on: &E, precision: Precision) -> Outcome {
     let shape = Product { m: 24, n: 40, k: 96, a_transposed: false, b_transposed: true };
     let (first, second) = (numbers(shape.m * shape.k, 7), numbers(shape.n * shape.k, 8));
@@ -321,7 +321,7 @@ fn to_map(from: &Held<'_, impl Executor>, to: &Held<'_, impl Executor>, len: usi
 /// A launch of an own kernel: values to those of a map.
 ///
 /// # Errors
-/// Where the device refuses, or a value is not the nearest of its type.
+/// If the device refuses, or a value is not the nearest of its type.
 pub fn launch<E: Executor>(on: &E, precision: Precision) -> Outcome {
     let (maps, len) = (precision.maps(), 3001);
     let values = numbers(len, 9);
@@ -341,7 +341,7 @@ fn same(found: &[f32], wanted: &[f32]) -> Result<(), Fault> {
 /// A launch, a convolution and a product recorded once and run twice, on values that change in between.
 ///
 /// # Errors
-/// Where the device refuses, recording runs something already, or the values are beyond the bound.
+/// If the device refuses, recording runs something already, or the values are beyond the bound.
 pub fn capture<E: Executor>(on: &E, precision: Precision) -> Outcome {
     let (maps, pass, shape) = (precision.maps(), Pass::Forward, &LAYERS[1]);
     let multiply = Product { m: 16, n: 8, k: 32, a_transposed: false, b_transposed: true };

@@ -46,7 +46,7 @@ impl<E: Executor + 'static> Gpu<E> {
         Self { part, ..self }
     }
 
-    /// Which of the processes that train together this is.
+    /// This process's part of the work.
     pub fn part(&self) -> Part {
         self.part
     }
@@ -104,10 +104,10 @@ impl<E: Executor + 'static> Gpu<E> {
         Ok(bytes.as_chunks().0.iter().map(|bytes| u32::from_ne_bytes(*bytes)).collect())
     }
 
-    /// Which of some things hold on any process; all must ask at the same place between two steps.
+    /// The conditions that hold on any process; all must ask at the same place between two steps.
     ///
     /// # Errors
-    /// Where the device has failed.
+    /// If the device has failed.
     pub fn any<const N: usize>(&self, hold: [bool; N]) -> Result<[bool; N], Error> {
         if self.part.ranks == 1 {
             return Ok(hold);

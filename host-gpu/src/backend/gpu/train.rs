@@ -30,11 +30,11 @@ struct Ready<E: Executor> {
 /// All that the steps of a run need on the device.
 pub struct Steps<E: Executor> {
     memory: StepMemory,
-    /// What makes the views; the host where there is none.
+    /// Makes the views on the device; without it, the host makes them.
     views: Option<DeviceViews>,
     /// One for each size of batch: the last of an epoch may be smaller.
     programs: Vec<Ready<E>>,
-    /// Where the programs work; kept as long as they may run.
+    /// Memory of the programs; kept as long as they may run.
     _arena: Tensor,
 }
 
@@ -77,7 +77,7 @@ pub fn check_rule(config: &Config) -> Result<(), Error> {
 /// Memory and programs of a run, recorded but not compiled. Without `views` the host makes the batches.
 ///
 /// # Errors
-/// Where the configuration does not fit together or the device has failed.
+/// If the configuration does not fit together or the device has failed.
 pub fn record_programs<E: Executor + 'static>(
     gpu: &Gpu<E>,
     config: &Config,
@@ -107,7 +107,7 @@ impl<E: Executor + 'static> Steps<E> {
     /// Records and compiles the steps on batches of these sizes, which the host makes.
     ///
     /// # Errors
-    /// Where the configuration does not fit together or the device fails.
+    /// If the configuration does not fit together or the device fails.
     pub fn new(gpu: &Gpu<E>, config: &Config, model: &mut Model<Tensor>, sizes: &[usize]) -> Result<Self, Error> {
         Self::with_views(gpu, config, model, sizes, None)
     }
@@ -137,7 +137,7 @@ impl<E: Executor + 'static> Steps<E> {
     /// Queues a step on a batch that the host has made.
     ///
     /// # Errors
-    /// Where the device has failed.
+    /// If the device has failed.
     pub fn queue(&self, gpu: &Gpu<E>, config: &Config, batch: &Batch, step: u64) -> Result<(), Error> {
         let draws = Draws::new(config, 2 * batch.images.len(), gpu.part().draw(step));
         gpu.write_inputs(&self.memory, &batch.x, draws.pairing());
@@ -147,7 +147,7 @@ impl<E: Executor + 'static> Steps<E> {
     /// Queues the step on a full batch again, on whatever is there.
     ///
     /// # Errors
-    /// Where the device has failed.
+    /// If the device has failed.
     pub fn again(&self, gpu: &Gpu<E>) -> Result<(), Error> {
         match self.programs.first() {
             Some(Ready { graph, .. }) => Ok(gpu.executor().launch(graph)?),
@@ -155,7 +155,7 @@ impl<E: Executor + 'static> Steps<E> {
         }
     }
 
-    /// What the steps from `first` (counted from 1) on, `count` of them, have reported; waits for the device.
+    /// Reports of `count` steps from `first` (counted from 1) on; waits for the device.
     pub fn reports(&self, gpu: &Gpu<E>, first: u64, count: usize) -> Vec<Vec<LayerMeans>> {
         let Some(Ready { program, .. }) = self.programs.first() else { return Vec::new() };
         let values = gpu.read_doubles(&self.memory.ring);

@@ -18,16 +18,16 @@ use clapp_core::shape::Shape;
 /// Steps whose reports wait on the device, at most.
 pub const REPORTS: usize = 64;
 
-/// What a layer reports of a step.
+/// A layer's part of a step's report.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LayerEntry {
     /// Its losses: three values each, the mean loss and the mean scores of positives and negatives.
     pub roles: Vec<TensorRole>,
-    /// Whether two values follow: how far its error is from back-propagation's.
+    /// True if two values follow: its error's distance from back-propagation's.
     pub matched: bool,
 }
 
-/// Where in a report each layer's values are.
+/// The places of each layer's values in a report.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ReportShape {
     /// From the input to the top.
@@ -40,7 +40,7 @@ impl ReportShape {
         self.layers.iter().map(|layer| 3 * layer.roles.len() + 2 * usize::from(layer.matched)).sum()
     }
 
-    /// Whether nothing is reported.
+    /// True if nothing is reported.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -69,7 +69,7 @@ impl ReportShape {
     }
 }
 
-/// What is reported of a layer's step.
+/// The values that a layer's step reports.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct LayerMeans {
     /// Sum of its losses; `None` without a loss.
@@ -78,7 +78,7 @@ pub struct LayerMeans {
     pub u_pos: Option<f64>,
     /// Mean score of its negatives.
     pub u_neg: Option<f64>,
-    /// How far its error is from back-propagation's, where feedback is matched.
+    /// Distance of its error from back-propagation's, if feedback is matched.
     pub mismatch: Option<f64>,
 }
 
@@ -105,9 +105,9 @@ impl StepMemory {
 pub struct StepProgram {
     /// The operations and their buffers.
     pub recording: Recording,
-    /// Where the buffers lie.
+    /// Layout of the buffers.
     pub plan: Plan,
-    /// What it reports.
+    /// Shape of its reports.
     pub report: ReportShape,
     /// Rows of its batch.
     pub rows: usize,
@@ -160,7 +160,7 @@ impl<E: Executor + 'static> Gpu<E> {
     /// Records one training step; `feed` records what makes the batch (a map) first.
     ///
     /// # Errors
-    /// Where the device has failed.
+    /// If the device has failed.
     pub fn record_step(
         &self,
         model: &mut Model<Tensor>,
@@ -247,7 +247,7 @@ impl<E: Executor + 'static> Gpu<E> {
     /// Makes a program ready to run in `arena`.
     ///
     /// # Errors
-    /// Where the device refuses.
+    /// If the device refuses.
     pub fn compile(&self, program: &StepProgram, arena: &Tensor) -> Result<E::Graph, Error> {
         self.check()?;
         let address = match arena.place() {

@@ -73,7 +73,7 @@ fn range(recording: &Recording, plan: &Plan, buffer: usize) -> (usize, usize) {
     (plan.offsets[buffer], plan.offsets[buffer] + recording.sizes()[buffer])
 }
 
-/// What an operation is called.
+/// The name of an operation.
 pub fn name(op: &Op<Place>) -> &'static str {
     match op {
         Op::Launch { kernel, .. } => kernel,

@@ -1,5 +1,5 @@
-//! Where the views of a run's images are made: on the device, of images that all lie there or of those of one batch; or by
-//! the host, where images differ in shape.
+//! The views of a run's images. They are made on the device, of images that all lie there or of those of one batch; or
+//! by the host, if the images differ in shape.
 
 use super::Gpu;
 use super::executor::Executor;
@@ -14,17 +14,17 @@ use crate::error::Error;
 /// Bytes of a set that is kept on a device which does not say how much memory it has.
 const SMALL_SET: usize = 1 << 30;
 
-/// What makes views on the device.
+/// Makes views on the device.
 #[derive(Debug)]
 pub struct DeviceViews {
     pub(super) feed: Feed,
-    /// What depends on the epoch.
+    /// Settings that depend on the epoch.
     settings: Tensor,
     /// The images of an epoch in their order.
     order: Tensor,
     /// All images, or those of a batch.
     pub(super) images: Tensor,
-    /// Whether all images are there.
+    /// True if all images are there.
     pub(super) resident: bool,
 }
 
@@ -33,7 +33,7 @@ impl DeviceViews {
     /// if there is room for them beside the training.
     ///
     /// # Errors
-    /// Where the augmentation does not fit the images, an image cannot be read, or the device fails.
+    /// If the augmentation does not fit the images, an image cannot be read, or the device fails.
     pub fn new<E: Executor + 'static>(gpu: &Gpu<E>, config: &Config, images: &Split) -> Result<Option<Self>, Error> {
         let Some(shape) = images.shape() else { return Ok(None) };
         let feed = |resident| Feed::new(config, shape, images.len(), gpu.part(), resident);
@@ -67,7 +67,7 @@ impl DeviceViews {
     /// Tells the device which epoch begins.
     ///
     /// # Errors
-    /// Where there are too few images.
+    /// If there are too few images.
     pub fn begin<E: Executor + 'static>(&self, gpu: &Gpu<E>, epoch: u64) -> Result<(), Error> {
         gpu.device.write(&self.settings, &self.feed.settings(epoch));
         gpu.device.write(&self.order, &self.feed.order(epoch)?);

@@ -24,7 +24,7 @@ pub fn check(what: &str, status: Status, words: impl FnOnce(Status) -> String) -
 /// A library's function that gives the text of a status.
 type Text = unsafe extern "C" fn(Status) -> *const c_char;
 
-/// What a library says of a status; its number where it says nothing.
+/// A library's text for a status, or the number if it has none.
 pub fn words(text: Option<Text>, status: Status) -> String {
     // SAFETY: it gives a text that lives as long as the program, or nothing.
     let said = text.map(|text| unsafe { text(status) }).filter(|said| !said.is_null());
@@ -42,7 +42,7 @@ pub struct Owned {
 }
 
 impl Owned {
-    /// What `create` writes to the pointer that it is given; `destroy` gives it back.
+    /// Keeps the pointer that `create` writes; `destroy` gives it back.
     ///
     /// # Errors
     /// The status of `create` where it fails.

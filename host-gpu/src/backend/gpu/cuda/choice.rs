@@ -1,4 +1,4 @@
-//! Which of cuDNN's algorithms is taken for a convolution.
+//! The choice among cuDNN's algorithms for a convolution.
 
 use super::super::op::Pass;
 use super::super::precision::Precision;
@@ -8,7 +8,7 @@ use std::ffi::c_int;
 /// Bytes that an algorithm may want beside the operands. Where none is content with it, the most modest is taken.
 pub const WORKSPACE: usize = 256 << 20;
 
-/// How convolutions multiply: `cudnnMathType_t`.
+/// Kinds of multiplication in convolutions: `cudnnMathType_t`.
 pub const DEFAULT: c_int = 0;
 /// On tensor cores, in the type of the operands.
 pub const TENSOR: c_int = 1;
@@ -18,7 +18,7 @@ pub const FMA: c_int = 3;
 /// Said of an algorithm that gives the same bits each time.
 const DETERMINISTIC: c_int = 1;
 
-/// How convolutions are asked to multiply.
+/// The kind of multiplication that a precision asks for.
 pub fn math(precision: Precision) -> c_int {
     match precision {
         // On newer GPUs the default would round factors to TF32.
@@ -28,7 +28,7 @@ pub fn math(precision: Precision) -> c_int {
     }
 }
 
-/// Whether an algorithm goes by transforms (FFT, Winograd), whose results are not those of plain sums of products.
+/// True if an algorithm goes by transforms (FFT, Winograd): its results are not those of plain sums of products.
 fn transforms(pass: Pass, algorithm: c_int) -> bool {
     match pass {
         // FFT, FFT_TILING, WINOGRAD, WINOGRAD_NONFUSED.

@@ -12,12 +12,12 @@ use super::nvrtc::{Nvrtc, Output};
 use crate::memory::readable;
 use std::time::Instant;
 
-/// What the kernels are compiled for, and how.
+/// Target and options of a compilation of the kernels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Build {
     /// Compute capability of the GPU.
     pub capability: [i32; 2],
-    /// What maps are made of.
+    /// Element type of the maps.
     pub maps: MapType,
     /// No product is contracted with a sum, so that roundings are those of the CPU.
     pub deterministic: bool,

@@ -30,7 +30,7 @@ const ALIGNMENT: usize = 256;
 /// Statuses by which cuDNN says that it does not do what it is asked for: of its parameters, and of their combination.
 const REFUSED: std::ops::Range<Status> = 2000..4000;
 
-/// How one pass of one convolution is computed.
+/// The algorithm and descriptors of one pass of one convolution.
 #[derive(Debug)]
 struct Plan {
     pass: Pass,
@@ -80,7 +80,7 @@ impl Convolutions {
     /// On `stream`, whose context is the thread's.
     ///
     /// # Errors
-    /// Where cuDNN is missing or cannot start.
+    /// If cuDNN is missing or cannot start.
     pub fn new(stream: &Arc<CudaStream>, precision: Precision, deterministic: bool) -> Result<Self, GpuError> {
         let cudnn = Cudnn::get()?;
         let mut handle = std::ptr::null_mut();
@@ -102,7 +102,7 @@ impl Convolutions {
     /// Bytes of scratch that [`Convolutions::run`] wants.
     ///
     /// # Errors
-    /// Where cuDNN offers no way to compute it.
+    /// If cuDNN offers no way to compute it.
     pub fn scratch(&self, pass: Pass, shape: &Convolution) -> Result<usize, GpuError> {
         Ok(self.plan(pass, shape)?.scratch())
     }
@@ -110,7 +110,7 @@ impl Convolutions {
     /// Queues a pass. The first time it chooses how, which must not be while the stream is captured.
     ///
     /// # Errors
-    /// Where the scratch is too small, or cuDNN refuses.
+    /// If the scratch is too small, or cuDNN refuses.
     ///
     /// # Safety
     /// The addresses are the device's, with as many bytes as the shape says, and stay until all that is queued has run.
@@ -235,7 +235,7 @@ impl Convolutions {
         Ok(None)
     }
 
-    /// What cuDNN offers, fastest first.
+    /// The algorithms that cuDNN offers, fastest first.
     fn candidates(
         &self,
         pass: Pass,

@@ -9,7 +9,7 @@ pub type Handle = *mut c_void;
 /// The type of all values: 32 bits.
 pub const FLOAT: c_int = 0;
 
-/// How products are computed: of `f32`, or with factors rounded to bf16.
+/// Kinds of computation: products of `f32`, or with factors rounded to bf16.
 pub const COMPUTE_F32: c_int = 68;
 /// As above.
 pub const COMPUTE_BF16: c_int = 75;
@@ -71,7 +71,7 @@ table! {
 }
 
 impl CublasLt {
-    /// Whether descriptions can be made, which needs no GPU.
+    /// Makes a description, to see that it can be done; needs no GPU.
     ///
     /// # Errors
     /// In words.
@@ -87,7 +87,7 @@ impl CublasLt {
         if status == 0 { Ok(()) } else { Err(format!("it makes no description of a matrix: status {status}")) }
     }
 
-    /// What a status says.
+    /// The text of a status.
     pub fn words(&self, status: Status) -> String {
         calls::words(self.cublasLtGetStatusString, status)
     }

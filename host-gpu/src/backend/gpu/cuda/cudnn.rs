@@ -96,7 +96,7 @@ table! {
 }
 
 impl Cudnn {
-    /// Whether descriptors can be made, which needs no GPU.
+    /// Makes descriptors, to see that it can be done; needs no GPU.
     ///
     /// # Errors
     /// In words.
@@ -114,7 +114,7 @@ impl Cudnn {
         if statuses == [0, 0] { Ok(()) } else { Err(format!("its descriptors do not work: status {statuses:?}")) }
     }
 
-    /// What a status says.
+    /// The text of a status.
     pub fn words(&self, status: Status) -> String {
         let mut last: [c_char; 512] = [0; 512];
         let name = calls::words(self.cudnnGetErrorString, status);

@@ -1,4 +1,4 @@
-//! What cuDNN is told about the operands of a convolution.
+//! cuDNN's descriptors of the operands of a convolution.
 
 use super::super::op::{Convolution, MapType, Pass};
 use super::calls::{Owned, Status, done};
@@ -122,7 +122,7 @@ impl Geometry {
         Ok(Self(geometry))
     }
 
-    /// How it multiplies.
+    /// Sets the kind of multiplication.
     pub fn set_math(&self, cudnn: &Cudnn, math: c_int) -> Result<(), Status> {
         // SAFETY: it lives.
         done(unsafe { (cudnn.cudnnSetConvolutionMathType)(self.0.raw, math) })

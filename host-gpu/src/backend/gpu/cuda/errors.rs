@@ -1,9 +1,9 @@
-//! What the driver says where it refuses, as errors that name the operation.
+//! The driver's errors, with the name of the operation.
 
 use super::super::executor::GpuError;
 use cudarc::driver::DriverError;
 
-/// What CUDA calls an error, and what it says of it.
+/// CUDA's name and text of an error.
 pub fn text(error: DriverError) -> String {
     let name = error.error_name().map(|name| name.to_string_lossy().into_owned());
     let said = error.error_string().map(|said| said.to_string_lossy().into_owned());

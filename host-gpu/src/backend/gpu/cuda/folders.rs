@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 /// The environment variable that lists them: folders of libraries, or of environments that hold NVIDIA's packages.
 pub const VARIABLE: &str = "CLAPP_CUDA_LIBRARIES";
 
-/// Where the packages keep their libraries, below a folder of packages.
+/// The folder of libraries in a Python package, below the folder of packages.
 const PACKAGES: [&str; 2] = ["nvidia", "lib"];
 
 /// The folders that the user has listed, with those in which packages keep their libraries.

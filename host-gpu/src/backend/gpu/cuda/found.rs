@@ -1,4 +1,4 @@
-//! What of CUDA is on this machine.
+//! The parts of CUDA that are on this machine.
 
 use super::super::executor::GpuError;
 use super::errors::{self, text};
@@ -26,14 +26,14 @@ pub struct Usable {
     pub name: &'static str,
 }
 
-/// What was found, each with its version, or why it cannot be used.
+/// All that was found, each with its version, or the reason why it cannot be used.
 #[derive(Debug)]
 pub struct Found {
     /// The GPUs that the driver knows.
     pub devices: Result<Vec<Device>, GpuError>,
     /// The driver and the libraries.
     pub libraries: Vec<(Library, Result<Usable, GpuError>)>,
-    /// Whether driver and libraries are of versions that go together.
+    /// An error if versions of driver and libraries do not go together.
     pub together: Result<(), GpuError>,
 }
 
@@ -81,7 +81,7 @@ fn check_driver(driver: Version, library: Library, version: Version) -> Result<(
     })
 }
 
-/// How many GPUs the driver knows.
+/// The number of GPUs that the driver knows.
 ///
 /// # Errors
 /// [`GpuError::Missing`] where there is no driver or no GPU, [`GpuError::Failed`] where the driver refuses.
@@ -128,7 +128,7 @@ fn device(ordinal: usize) -> Result<Device, DriverError> {
 }
 
 impl Found {
-    /// What training on one GPU lacks, in the order in which it is best got.
+    /// The missing parts for training on one GPU, in the order in which they are best installed.
     pub fn missing(&self) -> Vec<&GpuError> {
         let needed = self.libraries.iter().filter(|(library, _)| NEEDED.contains(library));
         let mut missing: Vec<&GpuError> = needed.filter_map(|(_, found)| found.as_ref().err()).collect();

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 /// Bytes by which NCCL's processes recognise each other.
 pub type Id = [u8; 128];
 
-/// How long the others are waited for.
+/// Default of [`Group::patience`].
 const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Variables of the environment: this process's number, how many there are, and the file through which they meet.
@@ -20,12 +20,12 @@ const VARIABLES: [&str; 3] = ["CLAPP_RANK", "CLAPP_RANKS", "CLAPP_MEETING"];
 pub struct Group {
     /// This process, from 0.
     pub rank: usize,
-    /// How many there are.
+    /// Number of processes.
     pub size: usize,
     /// A file that all can read, on one machine or on a shared disk. It must not be there at the start: rank 0 writes
     /// it, and removes it when all have come.
     pub meeting: PathBuf,
-    /// How long the others are waited for.
+    /// Longest time to wait for the others.
     pub patience: Duration,
 }
 
@@ -66,7 +66,7 @@ impl Group {
     /// Gives all processes the id that rank 0 makes.
     ///
     /// # Errors
-    /// Where the file is there already, cannot be written, or does not come in time; and what `make` gives.
+    /// If the file is there already, cannot be written, or does not come in time; and what `make` gives.
     pub fn exchange(&self, make: impl FnOnce() -> Result<Id, GpuError>) -> Result<Id, GpuError> {
         let path = self.meeting.display();
         if self.rank == 0 {

@@ -21,7 +21,7 @@ impl Kernels {
     /// From what the compiler gave.
     ///
     /// # Errors
-    /// Where the driver does not take it.
+    /// If the driver does not take it.
     pub fn load(context: &Arc<CudaContext>, image: Vec<u8>) -> Result<Self, GpuError> {
         let module = context.load_module(Ptx::from_binary(image)).map_err(driver("loading the kernels"))?;
         Ok(Self { functions: RefCell::default(), module })
@@ -30,7 +30,7 @@ impl Kernels {
     /// Queues a kernel.
     ///
     /// # Errors
-    /// Where there is no such kernel, or the driver refuses.
+    /// If there is no such kernel, or the driver refuses.
     ///
     /// # Safety
     /// The arguments are those of the kernel; the addresses are the device's, as long as the kernel reads and writes,
@@ -57,7 +57,7 @@ impl Kernels {
     /// Asks for a kernel before it is needed.
     ///
     /// # Errors
-    /// Where there is no such kernel.
+    /// If there is no such kernel.
     pub fn prepare(&self, name: &'static str) -> Result<(), GpuError> {
         self.function(name).map(drop)
     }

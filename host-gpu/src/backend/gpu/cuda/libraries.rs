@@ -31,7 +31,7 @@ pub enum Library {
     CublasLt,
     /// Convolutions.
     Cudnn,
-    /// What several GPUs say to each other.
+    /// Communication between several GPUs.
     Nccl,
 }
 
@@ -71,7 +71,7 @@ pub struct Open {
     pub path: Option<PathBuf>,
     /// Its version.
     pub version: Version,
-    /// What it needs beside it.
+    /// Libraries that it needs beside it.
     _companions: Vec<libloading::Library>,
 }
 
@@ -84,7 +84,7 @@ enum Candidate {
     Name(String),
 }
 
-/// What came of a candidate.
+/// The outcome of opening a candidate.
 enum Tried {
     /// It will do.
     Good(Open),
@@ -99,7 +99,7 @@ enum Tried {
 const ALL: [Library; 5] = [Library::Driver, Library::Nvrtc, Library::CublasLt, Library::Cudnn, Library::Nccl];
 
 impl Library {
-    /// What people call it.
+    /// Its usual name.
     pub fn name(self) -> &'static str {
         match self {
             Self::Driver => "driver",
@@ -110,7 +110,7 @@ impl Library {
         }
     }
 
-    /// What it is called in a sentence.
+    /// Its name in a sentence.
     fn title(self) -> &'static str {
         match self {
             Self::Driver => "the CUDA driver (libcuda)",
@@ -133,7 +133,7 @@ impl Library {
         }
     }
 
-    /// What stands behind the names of its files.
+    /// Endings of the names of its files.
     fn endings(self) -> &'static [&'static str] {
         match self {
             Self::Driver => &["", ".1"],
@@ -154,7 +154,7 @@ impl Library {
             .collect()
     }
 
-    /// How to get it.
+    /// Advice on how to install it.
     fn remedy(self) -> &'static str {
         match self {
             Self::Driver => {
@@ -215,7 +215,7 @@ impl Library {
         FOUND[self as usize].get_or_init(find).as_ref().map_err(Clone::clone)
     }
 
-    /// Where it may be, best first.
+    /// The files to try, best first.
     fn candidates(self, listed: &[PathBuf], usual: &[PathBuf]) -> Vec<Candidate> {
         let names = self.files();
         let in_folder = |folder: &PathBuf| {
@@ -230,7 +230,7 @@ impl Library {
         listed.into_iter().chain(by_name).chain(usual).collect()
     }
 
-    /// Whether a file may be this library under a longer name: `libnvrtc.so.13.0.88`.
+    /// True if a file may be this library under a longer name: `libnvrtc.so.13.0.88`.
     fn is_named(self, file: &str) -> bool {
         let start = libloading::library_filename(self.stem()).to_string_lossy().into_owned() + ".";
         cfg!(unix) && file.starts_with(&start)
@@ -376,7 +376,7 @@ impl Library {
         Ok((version, doubt))
     }
 
-    /// Whether it is of a CUDA that the driver, where there is one, does not know.
+    /// True if there is a driver that does not know the library's version of CUDA.
     fn is_too_new(self, cuda: Version) -> bool {
         Self::Driver.require().is_ok_and(|driver| driver.version.major < cuda.major)
     }
@@ -390,7 +390,7 @@ impl Library {
         }
     }
 
-    /// Where its first function lies in memory.
+    /// Address of its first function in memory.
     fn address(self, functions: &libloading::Library) -> Option<usize> {
         // SAFETY: the address is compared, and never used.
         unsafe { functions.get::<*const ()>(self.probe()).ok()?.try_as_raw_ptr() }.map(|at| at as usize)
@@ -491,7 +491,7 @@ const DRIVER: [&str; 36] = [
 const NCCL: [&str; 6] =
     ["ncclGetUniqueId", "ncclCommInitRank", "ncclCommDestroy", "ncclAllReduce", "ncclAllGather", "ncclGetErrorString"];
 
-/// Whether a compiler compiles, and to an ELF.
+/// Compiles a small kernel; true if the result is an ELF.
 fn trial(nvrtc: &Nvrtc) -> Result<bool, String> {
     let machines = nvrtc.machines()?;
     let machine = machines.iter().filter(|machine| **machine <= 90).max().or(machines.first());
@@ -511,7 +511,7 @@ pub fn made_for(cudnn: &libloading::Library) -> Option<Version> {
     Some(Version::of(10 * number, 10_000))
 }
 
-/// Whether an open companion is the one of this stem: each has a function of its own.
+/// True if an open companion is the one of this stem: each has a function of its own.
 fn is_file_of(open: &libloading::Library, stem: &str) -> bool {
     let function = match stem {
         "cudnn_graph" => "cudnnBackendCreateDescriptor",
@@ -540,7 +540,7 @@ fn file_at(_address: usize) -> Option<PathBuf> {
     None
 }
 
-/// What the system said of it.
+/// The system's text of an error.
 fn said(error: &libloading::Error) -> String {
     std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string)
 }

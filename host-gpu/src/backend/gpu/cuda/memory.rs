@@ -41,7 +41,7 @@ impl Memory {
     /// In the order of `stream`.
     ///
     /// # Errors
-    /// Where the driver refuses.
+    /// If the driver refuses.
     pub fn new(stream: &Arc<CudaStream>) -> Result<Self, GpuError> {
         let context = stream.context();
         let pool = if context.has_async_alloc() {
@@ -94,7 +94,7 @@ impl Memory {
     /// Gives memory back after all that is queued has run; `bytes` as it was asked for.
     ///
     /// # Errors
-    /// Where the device has failed.
+    /// If the device has failed.
     ///
     /// # Safety
     /// The address comes from [`Memory::take`], and nothing that is queued later uses it.
@@ -121,7 +121,7 @@ impl Memory {
         }
     }
 
-    /// What has been taken.
+    /// Bytes taken, now and at most.
     pub fn taken(&self) -> Taken {
         self.taken.get()
     }

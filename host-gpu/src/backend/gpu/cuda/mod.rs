@@ -154,12 +154,12 @@ impl Cuda {
     /// The GPU's name.
     ///
     /// # Errors
-    /// Where the driver refuses.
+    /// If the driver refuses.
     pub fn name(&self) -> Result<String, GpuError> {
         self.context.name().map_err(driver("asking the GPU for its name"))
     }
 
-    /// How exactly it computes.
+    /// The precision of convolutions and products.
     pub fn precision(&self) -> Precision {
         self.precision
     }
@@ -167,7 +167,7 @@ impl Cuda {
     /// Bytes of the device's memory: free, and in all. What other programs have taken counts too.
     ///
     /// # Errors
-    /// Where the driver refuses.
+    /// If the driver refuses.
     pub fn memory(&self) -> Result<(usize, usize), GpuError> {
         self.context.mem_get_info().map_err(driver("asking the GPU for its memory"))
     }
@@ -188,7 +188,7 @@ impl Cuda {
     /// written again. Where consecutive calls go to two places in turn, each copy runs beside the step before.
     ///
     /// # Errors
-    /// Where the device has failed.
+    /// If the device has failed.
     pub fn stage(&self, address: u64, bytes: &[u8]) -> Result<(), GpuError> {
         self.bind()?;
         // SAFETY: the memory is the caller's promise, as for every address.

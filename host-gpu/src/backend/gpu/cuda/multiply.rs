@@ -27,12 +27,12 @@ struct Columns {
     rows: usize,
     columns: usize,
     distance: usize,
-    /// Whether it is read transposed.
+    /// True if it is read transposed.
     transposed: bool,
 }
 
 impl Columns {
-    /// What a row-major matrix of `rows` by `columns` is to it: the transposed.
+    /// A row-major matrix of `rows` by `columns`, as cuBLASLt sees it: the transposed.
     fn of_rows(rows: usize, columns: usize, transposed: bool) -> Self {
         Self { rows: columns, columns: rows, distance: columns, transposed }
     }
@@ -72,7 +72,7 @@ fn description(lt: &CublasLt, compute: c_int, transposed: [bool; 2]) -> Result<O
     Ok(description)
 }
 
-/// What cuBLASLt looks at when it chooses.
+/// The conditions under which cuBLASLt chooses.
 fn wishes(lt: &CublasLt, deterministic: bool) -> Result<Owned, Status> {
     // SAFETY: it writes one pointer.
     let create = |raw| unsafe { (lt.cublasLtMatmulPreferenceCreate)(raw) };
@@ -93,10 +93,10 @@ fn wishes(lt: &CublasLt, deterministic: bool) -> Result<Owned, Status> {
     Ok(wishes)
 }
 
-/// How many ways cuBLASLt is asked for.
+/// Most ways to ask cuBLASLt for.
 const MOST: usize = 8;
 
-/// How one product is computed.
+/// The way and the descriptions of one product.
 #[derive(Debug)]
 struct Plan {
     description: Owned,
@@ -129,7 +129,7 @@ impl Products {
     /// On `stream`, whose context is the thread's.
     ///
     /// # Errors
-    /// Where cuBLASLt is missing or cannot start.
+    /// If cuBLASLt is missing or cannot start.
     pub fn new(stream: &Arc<CudaStream>, precision: Precision, deterministic: bool) -> Result<Self, GpuError> {
         let compute = match precision {
             Precision::F32 | Precision::Tf32 => cublaslt::COMPUTE_F32,
@@ -151,7 +151,7 @@ impl Products {
     /// Bytes of scratch that [`Products::run`] wants.
     ///
     /// # Errors
-    /// Where cuBLASLt offers no way to compute it.
+    /// If cuBLASLt offers no way to compute it.
     pub fn scratch(&self, product: &Product) -> Result<usize, GpuError> {
         Ok(self.plan(product)?.workspace)
     }
@@ -160,7 +160,7 @@ impl Products {
     /// is captured.
     ///
     /// # Errors
-    /// Where the scratch is too small, or cuBLASLt refuses.
+    /// If the scratch is too small, or cuBLASLt refuses.
     ///
     /// # Safety
     /// The addresses are the device's, multiples of 16, with as many bytes as the product says, and stay until all
@@ -260,7 +260,7 @@ impl Products {
         Ok((description, [matrix(&first)?, matrix(&second)?, matrix(&out)?]))
     }
 
-    /// What cuBLASLt offers, best first.
+    /// The ways that cuBLASLt offers, best first.
     fn offered(&self, product: &Product) -> Result<Vec<Found>, Status> {
         let (description, matrices) = self.described(product)?;
         let wishes = wishes(self.lt, self.deterministic)?;
@@ -298,7 +298,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// What a library that counts by columns reads at a place of a matrix.
+    /// The value of a matrix at a place, as a library reads it that counts by columns.
     fn read(values: &[f64], matrix: &Columns, row: usize, column: usize) -> f64 {
         let (row, column) = if matrix.transposed { (column, row) } else { (row, column) };
         assert!(row < matrix.rows && column < matrix.columns && matrix.rows <= matrix.distance);

@@ -110,7 +110,7 @@ impl Communicator {
     /// Queues a collective of `len` values of `f32`.
     ///
     /// # Errors
-    /// Where NCCL refuses.
+    /// If NCCL refuses.
     ///
     /// # Safety
     /// The addresses are the device's, with as many bytes as the collective reads and writes, and stay until all that

@@ -27,10 +27,10 @@ table! {
     }
 }
 
-/// What a source is compiled to.
+/// The compiler's output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Output {
-    /// What a GPU runs.
+    /// Code of the GPU.
     Cubin,
     /// Text that the driver translates.
     Ptx,
@@ -99,7 +99,7 @@ type Size = unsafe extern "C" fn(Handle, *mut usize) -> Status;
 type Get = unsafe extern "C" fn(Handle, *mut c_char) -> Status;
 
 impl Program<'_> {
-    /// What the compiler has to say.
+    /// The compiler's log.
     fn log(&self) -> String {
         let (Some(size), Some(get)) = (self.functions.nvrtcGetProgramLogSize, self.functions.nvrtcGetProgramLog) else {
             return String::new();

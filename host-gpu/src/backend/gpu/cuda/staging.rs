@@ -14,7 +14,7 @@ const PIECE: usize = 4 << 20;
 #[derive(Debug)]
 struct Buffer {
     memory: PinnedHostSlice<u8>,
-    /// When the device has last read it.
+    /// The moment after which the device no longer reads it.
     read: CudaEvent,
 }
 
@@ -32,7 +32,7 @@ impl Staging {
     /// For a device whose work is on `work`. Buffers are made when they are first needed.
     ///
     /// # Errors
-    /// Where the driver makes no other stream.
+    /// If the driver makes no other stream.
     pub fn new(work: &Arc<CudaStream>) -> Result<Self, GpuError> {
         let copies = work.context().new_stream().map_err(driver("making a stream for copies"))?;
         Ok(Self { buffers: [None, None], next: 0, turns: Turns::default(), copies, work: Arc::clone(work) })
@@ -44,7 +44,7 @@ impl Staging {
     /// written again. Where the next call goes to other memory, its copy runs beside what was queued in between.
     ///
     /// # Errors
-    /// Where the device has failed.
+    /// If the device has failed.
     ///
     /// # Safety
     /// There is as much memory of the device at `address`, and it stays until all that is queued has run.
@@ -63,7 +63,7 @@ impl Staging {
     /// Copies bytes to the device after all that is queued, piece by piece.
     ///
     /// # Errors
-    /// Where the device has failed.
+    /// If the device has failed.
     ///
     /// # Safety
     /// As for [`Staging::stage`].
@@ -124,10 +124,10 @@ impl Drop for Staging {
     }
 }
 
-/// Which moment of the work a copy has to wait for: that at which its memory is no longer read.
+/// The moment of the work that a copy has to wait for: from then on its memory is no longer read.
 #[derive(Debug)]
 struct Turns<T> {
-    /// Where the last copy went.
+    /// Address of the last copy.
     last: Option<u64>,
     /// For each place, a moment after which it is no longer read.
     free: HashMap<u64, T>,

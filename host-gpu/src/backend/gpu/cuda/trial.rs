@@ -8,10 +8,10 @@ use cudarc::driver::{CudaStream, DriverError, result as cuda};
 /// Parts of memory begin at multiples of this.
 const ALIGNMENT: usize = 256;
 
-/// How many bytes of the result are looked at, at its beginning and at its end.
+/// Most bytes to look at, both at the beginning and at the end of the result.
 const SEEN: usize = 1 << 20;
 
-/// What came of it.
+/// The outcome of a trial.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Tried {
     /// It works.
@@ -63,7 +63,7 @@ impl Drop for Memory {
 /// two operands and the result.
 ///
 /// # Errors
-/// Where the GPU is lost to this process by it.
+/// If the GPU is lost to this process by it.
 pub fn once(
     stream: &CudaStream,
     what: &str,
@@ -100,7 +100,7 @@ pub fn once(
     }
 }
 
-/// Whether all values are zeros, of either sign.
+/// True if all values are zeros, of either sign.
 fn zeros(bytes: &[u8], maps: MapType) -> bool {
     match maps {
         MapType::F32 => bytes.as_chunks().0.iter().all(|bytes| f32::from_ne_bytes(*bytes) == 0.0),

@@ -1,16 +1,16 @@
-//! What libraries do on a GPU, as plain loops: convolutions and matrix products, summed in double precision and a fixed
-//! order.
+//! The work of libraries on a GPU, as plain loops: convolutions and matrix products, summed in double precision and a
+//! fixed order.
 
 use crate::backend::gpu::op::{Convolution, Pass, Product};
 use crate::matmul::dot;
 use rayon::prelude::*;
 
-/// Where one row of a window lies: what is before and behind it in the window is padding.
+/// One row of a window; the window's elements before and behind it are padding.
 #[derive(Clone, Copy)]
 struct Piece {
-    /// Where it begins in the frame, in elements.
+    /// Its beginning in the frame, in elements.
     frame: usize,
-    /// Where it begins in the window `[kh, kw, channels]`, in elements.
+    /// Its beginning in the window `[kh, kw, channels]`, in elements.
     window: usize,
     len: usize,
 }

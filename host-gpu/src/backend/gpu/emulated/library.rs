@@ -37,7 +37,7 @@ pub struct Kernels {
     turn: Mutex<()>,
 }
 
-/// What has been loaded, for the whole process.
+/// Kernels that have been loaded, for the whole process.
 static LOADED: LazyLock<Mutex<HashMap<MapType, Arc<Kernels>>>> = LazyLock::new(Mutex::default);
 
 fn failed(what: &str, reason: impl ToString) -> GpuError {
@@ -67,7 +67,7 @@ impl Kernels {
     /// Runs one launch to its end; `values` are the parameters' values, one a word, as the kernel declares them.
     ///
     /// # Errors
-    /// Where a barrier is not reached by all threads, or a thread does what the language leaves undefined.
+    /// If a barrier is not reached by all threads, or a thread does what the language leaves undefined.
     ///
     /// # Safety
     /// Pointers among the values must be to memory that the kernel may use as it does.

@@ -4,7 +4,7 @@ use crate::backend::gpu::executor::GpuError;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-/// What fresh memory and red zones are filled with: NaN as `f32`, `f64` and bf16, -1 as an integer.
+/// Content of fresh memory and red zones: NaN as `f32`, `f64` and bf16, -1 as an integer.
 pub const POISON: u8 = 0xFF;
 
 /// Alignment of allocations.
@@ -15,7 +15,7 @@ const ZONE: usize = 1024;
 
 struct Allocation {
     storage: Vec<u8>,
-    /// Where the memory that was asked for lies in the storage.
+    /// The bytes of the storage that were asked for.
     range: Range<usize>,
 }
 
@@ -33,7 +33,7 @@ pub struct Memory {
     used: usize,
 }
 
-/// What all memory held at some time.
+/// The content of all memory at some time.
 pub struct Snapshot(Vec<(u64, Vec<u8>)>);
 
 fn failed(reason: String) -> GpuError {
@@ -76,7 +76,7 @@ impl Memory {
         }
     }
 
-    /// Whether all red zones are as they were.
+    /// Checks that all red zones are as they were.
     pub fn check(&self) -> Result<(), GpuError> {
         match self.allocations.iter().find(|(_, found)| !found.is_whole()) {
             Some((address, found)) => Err(written_beyond(*address, found.range.len())),
@@ -113,7 +113,7 @@ impl Memory {
         Snapshot(self.allocations.iter().map(|(address, found)| (*address, copy(found))).collect())
     }
 
-    /// Whether nothing has changed since `before` but these pieces of memory.
+    /// Checks that only these pieces of memory have changed since `before`.
     pub fn check_unchanged(&self, before: Snapshot, written: &[(u64, usize)]) -> Result<(), GpuError> {
         for (address, mut bytes) in before.0 {
             let now = self.bytes(address, bytes.len())?;

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// Memory for a library that needs none: enough to see that nobody else uses it at the same time.
 const SCRATCH: usize = 264;
 
-/// What an emulated device checks and how it goes about its work.
+/// Checks and order of work of an emulated device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings {
     /// Blocks, and threads between two barriers, run from the last to the first: what comes out must be the same, or
@@ -40,7 +40,7 @@ pub struct Emulated {
     settings: Settings,
     kernels: Arc<Kernels>,
     memory: Mutex<Memory>,
-    /// What went wrong where no error could be returned.
+    /// An error that could not be returned when it occurred.
     fault: Mutex<Option<GpuError>>,
 }
 
@@ -57,7 +57,7 @@ impl Emulated {
     /// Looks whether anything was written beyond a piece of memory, or freed that was not allocated.
     ///
     /// # Errors
-    /// Where it was.
+    /// If something went wrong since the last look.
     pub fn check(&self) -> Result<(), GpuError> {
         match self.fault.lock().unwrap_or_else(PoisonError::into_inner).take() {
             Some(fault) => Err(fault),

@@ -8,14 +8,14 @@ use crate::model::Inputs;
 /// Blocks of a kernel that goes through any number of elements, at most.
 const BLOCKS: usize = 1024;
 
-/// Where the memory of mixtures is.
+/// Memory of mixtures.
 #[derive(Debug, Clone, Copy)]
 pub struct MixPlaces<P> {
     /// The views, [`Feed::batch_len`] elements.
     pub views: P,
     /// With which image each is mixed, `int [N]`.
     pub others: P,
-    /// Which parts of an image show, `unsigned char [N, size, size]`; touched for hybrids only.
+    /// The parts of an image that show, `unsigned char [N, size, size]`; touched for hybrids only.
     pub masks: P,
     /// `float [N, size, size]`; touched for hybrids only.
     pub scratch: P,
@@ -39,7 +39,7 @@ impl Feed {
         4 * self.lists() * self.negatives_per_row() * rows
     }
 
-    /// Whether of each row only its positive or only its negative term counts.
+    /// True if only the positive or only the negative term of each row counts.
     pub fn keeps(&self) -> bool {
         self.either || self.inputs != Inputs::Views
     }
@@ -69,7 +69,7 @@ impl Feed {
         ops
     }
 
-    /// Whether views become mixtures of images.
+    /// True if views become mixtures of images.
     pub fn mixes(&self) -> bool {
         self.inputs != Inputs::Views
     }

@@ -1,5 +1,5 @@
-//! What feeds a training step on the device: its views, made of 8-bit images there, and all else that it draws at
-//! random. The streams are those of the CPU, so that both see the same views, negatives and mixtures.
+//! The input of a training step on the device: its views, made of 8-bit images there, and all other random draws. The
+//! streams are those of the CPU, so that both see the same views, negatives and mixtures.
 //!
 //! The images are either all on the device ([`upload`]), or those of one batch are copied there before each step, as
 //! [`crate::loader::raw_from`] brings them. At the start of an epoch the host writes [`Feed::settings`] and
@@ -32,7 +32,7 @@ const VIEW_BYTES: usize = 64;
 /// Threads of a block.
 const BLOCK: u32 = 256;
 
-/// Where the memory is that everything drawn depends on.
+/// Memory of the numbers that all draws depend on.
 #[derive(Debug, Clone, Copy)]
 pub struct Clock<P> {
     /// [`CONTROL_BYTES`], which `tick` has counted on for this step.
@@ -51,7 +51,7 @@ impl<P: Copy> Clock<P> {
     }
 }
 
-/// How the batches of a run are made on the device.
+/// Makes the batches of a run on the device.
 #[derive(Debug, Clone)]
 pub struct Feed {
     augment: ViewAugment,
@@ -64,7 +64,7 @@ pub struct Feed {
     part: Part,
     /// Images of an epoch of this process.
     epoch_len: usize,
-    /// Whether all images of the set are on the device.
+    /// True if all images of the set are on the device.
     resident: bool,
     desk: Desk,
     negatives: Negatives,
@@ -150,7 +150,7 @@ impl Feed {
         4 * self.epoch_len
     }
 
-    /// What the operations read of an epoch besides the order: seed, epoch, and how views are drawn.
+    /// The bytes that the operations read in an epoch besides the order: seed, epoch, and settings of the views.
     pub fn settings(&self, epoch: u64) -> [u8; SETTINGS_BYTES] {
         settings::bytes(&self.augment, self.seed, epoch)
     }

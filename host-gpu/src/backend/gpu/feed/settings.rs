@@ -1,4 +1,4 @@
-//! How views are drawn, as the kernels read it.
+//! Settings of the views, as the kernels read them.
 
 use crate::augment::ViewAugment;
 

@@ -11,7 +11,7 @@ const PIECE: usize = 1 << 24;
 /// order; after each call `progress` hears how many images are there.
 ///
 /// # Errors
-/// What `write` returns; [`LoaderError`] where an image cannot be read, or the images are not of one shape.
+/// The error of `write`; [`LoaderError`] if an image cannot be read, or the images are not of one shape.
 pub fn upload<E: From<LoaderError>>(
     split: &Split,
     mut write: impl FnMut(usize, &[u8]) -> Result<(), E>,

@@ -3,7 +3,7 @@
 use super::super::op::{Arg, MapType, Op};
 use super::{BLOCK, Clock, Feed, VIEW_BYTES, number};
 
-/// Where the memory is that views are made of and with.
+/// Memory that the views are made of and with.
 #[derive(Debug, Clone, Copy)]
 pub struct ViewPlaces<P> {
     /// Step, epoch and settings.
@@ -12,7 +12,7 @@ pub struct ViewPlaces<P> {
     pub order: P,
     /// The images, [`Feed::image_bytes`]: all of the set, or those of the batch.
     pub images: P,
-    /// What is drawn for the views, [`Feed::drawn_bytes`].
+    /// Random draws of the views, [`Feed::drawn_bytes`].
     pub drawn: P,
     /// [`Feed::scratch_bytes`]; not touched where that is 0.
     pub scratch: P,

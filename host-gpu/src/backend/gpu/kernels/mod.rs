@@ -30,7 +30,7 @@ pub fn source() -> String {
     FILES.iter().map(|(name, text)| format!("#line 1 \"{name}\"\n{text}\n")).collect()
 }
 
-/// What is defined where maps are of this type.
+/// The macro to define for maps of this type.
 pub fn definition(maps: MapType) -> Option<&'static str> {
     match maps {
         MapType::F32 => None,

@@ -1,11 +1,11 @@
-//! What the kernels take: read from their source, so that a wrong launch is an error and not a crash on a device.
+//! The kernels' parameters, read from their source, so that a wrong launch is an error and not a crash on a device.
 
 use super::super::executor::GpuError;
 use super::super::op::Arg;
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-/// What kind of value a parameter is.
+/// The type of a parameter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// An address on the device.
@@ -33,7 +33,7 @@ static KERNELS: LazyLock<Result<BTreeMap<String, Vec<Parameter>>, String>> = Laz
 /// Every kernel with its parameters, by name.
 ///
 /// # Errors
-/// Where a kernel of the source has a parameter of a type that no launch can give.
+/// If a kernel of the source has a parameter of a type that no launch can give.
 pub fn kernels() -> Result<&'static BTreeMap<String, Vec<Parameter>>, GpuError> {
     KERNELS.as_ref().map_err(|reason| GpuError::Failed { what: "reading the kernels".into(), reason: reason.clone() })
 }
@@ -41,7 +41,7 @@ pub fn kernels() -> Result<&'static BTreeMap<String, Vec<Parameter>>, GpuError> 
 /// Compares a launch's arguments with the kernel's parameters, in number and kind.
 ///
 /// # Errors
-/// Where there is no such kernel, or an argument is of another kind than its parameter.
+/// If there is no such kernel, or an argument is of another kind than its parameter.
 pub fn check_arguments<P>(kernel: &str, args: &[Arg<P>]) -> Result<(), GpuError> {
     let failed = |reason: String| GpuError::Failed { what: format!("launch of {kernel}"), reason };
     let parameters = kernels()?.get(kernel).ok_or_else(|| failed("there is no such kernel".into()))?;
@@ -68,7 +68,7 @@ pub fn check_arguments<P>(kernel: &str, args: &[Arg<P>]) -> Result<(), GpuError>
 /// Finds every `__global__ void NAME(PARAMETERS)` of a source.
 ///
 /// # Errors
-/// What is wrong with it.
+/// In words, for a declaration that cannot be read.
 pub fn scan(source: &str) -> Result<BTreeMap<String, Vec<Parameter>>, String> {
     let lines = source.lines().map(|line| line.split("//").next().unwrap_or_default());
     let source = lines.collect::<Vec<_>>().join("\n");

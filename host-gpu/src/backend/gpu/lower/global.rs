@@ -1,4 +1,5 @@
-//! What only the global baselines and feedback matching need: InfoNCE, and the distance from the ideal error.
+//! Operations that only the global baselines and feedback matching need: InfoNCE, and the distance from the ideal
+//! error.
 
 use super::block::{cells, output_geometry};
 use super::contrast::{contrast_arguments, partner};

@@ -116,7 +116,7 @@ impl<E: Executor + 'static> Gpu<E> {
         args
     }
 
-    /// What a tensor's gradient is scaled by; empty for 1.
+    /// The factor of a tensor's gradient; empty for 1.
     fn scale(&self, value: &Tensor, gradient: &Tensor, optimizer: &Optimizer) -> Tensor {
         let Optimizer::Lars { weight_decay, trust, .. } = *optimizer else { return Tensor::empty() };
         let blocks = value.len().div_ceil(1024).min(NORM_BLOCKS);

@@ -1,4 +1,4 @@
-//! What the heads of a probe need: rows by index, and the errors of softmax with cross-entropy.
+//! Operations for the heads of a probe: rows by index, and the errors of softmax with cross-entropy.
 
 use super::{count, int};
 use crate::backend::gpu::Gpu;
