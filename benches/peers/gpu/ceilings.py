@@ -7,7 +7,7 @@ import json
 
 import torch
 import torch.nn.functional as F
-from speed import Clock
+from speed import Clock, device_of
 
 
 def arguments():
@@ -35,7 +35,7 @@ def fastest(work, device, repetitions):
 
 def main():
     args = arguments()
-    device = torch.device(args.device)
+    device = device_of(args.device)
     torch.backends.cudnn.benchmark = True
     result = {"device": torch.cuda.get_device_name() if device.type == "cuda" else device.type}
     precisions = {"f32": (torch.float32, False), "tf32": (torch.float32, True), "bf16": (torch.bfloat16, True)}

@@ -166,6 +166,17 @@ def reason(error):
     return f"{type(error).__name__}: {error}".strip().split("\n")[0]
 
 
+def device_of(name):
+    """The device; ends the program if PyTorch cannot use it."""
+    device = torch.device(name)
+    if device.type == "cuda":
+        try:
+            torch.cuda.init()
+        except Exception as error:
+            sys.exit(f"PyTorch cannot use the GPU: {reason(error)}")
+    return device
+
+
 def on_device(host, device):
     """The next batch there; the copy is queued."""
     return (x.to(device, non_blocking=True) for x in host)
@@ -229,6 +240,7 @@ def row(rule, size, batch, variant, mode, args, images):
 def main():
     args = arguments()
     begin = time.monotonic()
+    device_of(args.device)
 
     def images(size, batch):
         import views

@@ -154,16 +154,21 @@ fn names_of(source: &str) -> Vec<String> {
 /// cannot run.
 pub fn some(bench: &Bench, deadline: Instant, step: &str) -> Result<(), Failed> {
     let mut checks: Vec<Check> = bench.kept("parity").unwrap_or_default();
-    let mut wrong = Vec::new();
+    let mut wrong: Vec<(String, String)> = Vec::new();
     for plan in plans(bench).iter().filter(|plan| plan.step == Some(step)) {
         let check = check(bench, plan, deadline)?;
         if check.passed != Some(true) {
-            wrong.push(format!("{}: {}", check.name, check.summary));
+            // A reason that they share is said once.
+            match wrong.iter_mut().find(|(_, reason)| *reason == check.summary) {
+                Some((names, _)) => names.extend([", ", &check.name]),
+                None => wrong.push((check.name.clone(), check.summary.clone())),
+            }
         }
         checks.retain(|other| other.name != check.name);
         checks.push(check);
         bench.keep("parity", &checks)?;
     }
+    let wrong: Vec<String> = wrong.into_iter().map(|(names, reason)| format!("{names}: {reason}")).collect();
     if wrong.is_empty() { Ok(()) } else { Err(Failed(wrong.join("; "))) }
 }
 

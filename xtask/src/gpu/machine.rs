@@ -32,7 +32,7 @@ print(torch.backends.cudnn.version())";
 
 /// Writes `gpu-machine.json`. Fails where something is missing for the GPU that is asked for.
 pub fn run(bench: &Bench, deadline: Instant) -> Result<(), Failed> {
-    let doctor = watch(&mut bench.clapp(&["doctor", "--deep", "--limit", "10"]), deadline, |_| {})?;
+    let doctor = watch(&mut bench.clapp(&["doctor", "--deep", "--limit", "20"]), deadline, |_| {})?;
     let torch = bench.python.as_ref().and_then(|python| printed(Command::new(python).args(["-c", TORCH])));
     let mut torch = torch.iter().flat_map(|text| text.lines()).map(|line| line.trim().to_string());
     let [version, cuda, cudnn] = [(); 3].map(|()| torch.next());
@@ -46,7 +46,11 @@ pub fn run(bench: &Bench, deadline: Instant) -> Result<(), Failed> {
     };
     bench.keep("machine", &machine)?;
     if bench.backend == "cuda" && !doctor.succeeded() {
-        return Err(Failed(doctor.failure()));
+        // One line: all of it is in the log, and in what is kept.
+        let first = doctor.output.lines().find(|line| line.starts_with("FAILED"));
+        let words = first.unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" ");
+        let how = if doctor.stopped { "its time was over".into() } else { doctor.status.to_string() };
+        return Err(Failed(format!("clapp doctor --deep ({how}): {words}")));
     }
     Ok(())
 }
