@@ -1,19 +1,19 @@
 //! What can go wrong in a command, and its exit code.
 
-use crate::augment::AugmentError;
-use crate::backend::gpu::executor::GpuError;
-use crate::data::DataError;
-use crate::loader::LoaderError;
-use crate::theory::optimum::OptimumError;
 use clapp_core::plan::NetworkError;
 use std::path::{Path, PathBuf};
 
 /// Why a command stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A data set could not be read.
-    #[error(transparent)]
-    Data(#[from] DataError),
+    /// The error of a module above this one, which converts it with [`Error::input`] or [`Error::failure`].
+    #[error("{error}")]
+    Other {
+        /// What went wrong.
+        error: Box<dyn std::error::Error + Send + Sync>,
+        /// As of [`Error::exit_code`].
+        exit_code: u8,
+    },
     /// A configuration file or the options do not make sense.
     #[error("{origin}: {message}")]
     Config {
@@ -41,12 +41,6 @@ pub enum Error {
     /// The network does not fit together, or not on the images.
     #[error("the network does not fit together: {0}")]
     Network(#[from] NetworkError),
-    /// Images could not be augmented.
-    #[error(transparent)]
-    Augment(#[from] AugmentError),
-    /// Batches could not be made.
-    #[error(transparent)]
-    Loader(#[from] LoaderError),
     /// A file or folder could not be read or written.
     #[error("cannot {action} {path}: {source}")]
     File {
@@ -128,12 +122,6 @@ pub enum Error {
         /// What is wrong and what to look at.
         message: String,
     },
-    /// A GPU cannot be used, or has failed.
-    #[error(transparent)]
-    Gpu(#[from] GpuError),
-    /// Projections of the theory could not be optimised.
-    #[error(transparent)]
-    Optimum(#[from] OptimumError),
     /// A signal has stopped the work.
     #[error("stopped")]
     Stopped,
@@ -169,6 +157,16 @@ pub enum Error {
 }
 
 impl Error {
+    /// A module's own error where the input was wrong: exit code 2.
+    pub fn input(error: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self::Other { error: Box::new(error), exit_code: 2 }
+    }
+
+    /// A module's own error where the input was right but the work failed: exit code 1.
+    pub fn failure(error: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self::Other { error: Box::new(error), exit_code: 1 }
+    }
+
     /// For `map_err` on file operations.
     pub fn file(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         move |source| Self::File { action, path: path.to_path_buf(), source }
@@ -178,8 +176,7 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Diverged { .. } | Self::NotFinite { .. } | Self::ProbeDiverged { .. } | Self::Device { .. } => 1,
-            Self::Optimum(_) => 1,
-            Self::Gpu(GpuError::Memory { .. } | GpuError::Failed { .. }) => 1,
+            Self::Other { exit_code, .. } => *exit_code,
             Self::Stopped => 130,
             _ => 2,
         }

@@ -28,7 +28,6 @@ pub mod metrics;
 pub mod model;
 pub mod npy;
 pub mod optimizer;
-pub mod outputs;
 pub mod paper;
 pub mod parity;
 pub mod plot;

@@ -4,6 +4,10 @@
 //! most [`AHEAD`] of them wait for each thread, and what is in them depends on `(seed, epoch)` alone: each view has its
 //! own stream of random numbers ([`crate::rng::stream`]).
 
+mod share;
+
+pub use share::{Part, images_of_ranks, steps_per_epoch};
+
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{Builder, JoinHandle};
@@ -12,7 +16,7 @@ use clapp_core::shape::Shape;
 
 use crate::augment::{AugmentError, ViewAugment};
 use crate::data::{DataError, Split};
-use crate::distributed::Part;
+use crate::error::Error;
 use crate::rng::{Purpose, stream};
 
 /// Finished batches that wait for each thread; a thread with that many pauses.
@@ -68,6 +72,12 @@ pub enum LoaderError {
         /// Number of the batch that did not come.
         batch: usize,
     },
+}
+
+impl From<LoaderError> for Error {
+    fn from(error: LoaderError) -> Self {
+        Self::input(error)
+    }
 }
 
 /// What to do about an image that cannot be used.

@@ -6,6 +6,7 @@ use crate::error::Error;
 use crate::loader::AHEAD;
 use crate::model::{Backward, Learning, NetworkSpec, TensorRole, Uncontrasted};
 use crate::step::segment_len;
+use crate::words::readable;
 use clapp_core::plan::Layer;
 use std::fmt::Write;
 use sysinfo::{MemoryRefreshKind, RefreshKind, System};
@@ -293,14 +294,4 @@ fn address_space() -> Option<u64> {
 #[cfg(not(target_os = "linux"))]
 fn address_space() -> Option<u64> {
     None
-}
-
-/// Bytes as people write them.
-pub fn readable(bytes: usize) -> String {
-    let bytes = bytes as f64;
-    match bytes {
-        _ if bytes < f64::from(10 << 20) => format!("{:.1} KiB", bytes / f64::from(1 << 10)),
-        _ if bytes < 10.0 * f64::from(1 << 30) => format!("{:.1} MiB", bytes / f64::from(1 << 20)),
-        _ => format!("{:.1} GiB", bytes / f64::from(1 << 30)),
-    }
 }

@@ -3,10 +3,11 @@
 use crate::backend::{Backend, Scores};
 use crate::config::Config;
 use crate::data::Split;
-use crate::distributed::{Ranks, Shared, images_of_ranks, steps_per_epoch};
+use crate::distributed::{Ranks, Shared};
 use crate::draws::{Draws, mix};
 use crate::error::Error;
 use crate::loader::{self, Start};
+use crate::loader::{images_of_ranks, steps_per_epoch};
 use crate::model::{LayerValues, Learning, Uncontrasted};
 use crate::rng::{Purpose, stream};
 use crate::rules::soft_hebb::SoftHebb;

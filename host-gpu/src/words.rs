@@ -1,4 +1,4 @@
-//! Numbers with their nouns, for messages.
+//! Numbers as people write them, for messages.
 
 use std::fmt::Display;
 
@@ -11,6 +11,16 @@ pub fn counted(count: impl Display, noun: &str) -> String {
         _ => "s",
     };
     format!("{count} {noun}{plural}")
+}
+
+/// Bytes as people write them.
+pub fn readable(bytes: usize) -> String {
+    let bytes = bytes as f64;
+    match bytes {
+        _ if bytes < f64::from(10 << 20) => format!("{:.1} KiB", bytes / f64::from(1 << 10)),
+        _ if bytes < 10.0 * f64::from(1 << 30) => format!("{:.1} MiB", bytes / f64::from(1 << 20)),
+        _ => format!("{:.1} GiB", bytes / f64::from(1 << 30)),
+    }
 }
 
 #[cfg(test)]

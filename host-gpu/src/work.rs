@@ -1,6 +1,5 @@
 //! What a training step must do at least: the floor that measurements are held against.
 
-use crate::backend::gpu::op::MapType;
 use crate::model::{Backward, Learning, NetworkSpec, TensorRole};
 
 /// Arithmetic and memory traffic of a step.
@@ -12,16 +11,16 @@ pub struct StepWork {
     pub bytes: f64,
 }
 
-/// Of a step on a batch of so many images under AdamW, with maps of this type.
+/// Of a step on a batch of so many images under AdamW, with maps of so many bytes a value.
 ///
 /// Convolutions: forward, gradient of the weights, and what back-propagation adds; a context from the top takes another
 /// forward pass, and each iteration of predictive coding one both ways. Projections `[D, D_src]`: `2 rows D D_src` operations for the predictions and as many for the gradient;
 /// parameters are read by the forward pass, then read and written by the optimiser with their two moments. Maps are
 /// written once and read by the next layer, by their own gradient and by the next layer's.
-pub fn step_work(spec: &NetworkSpec, images: usize, maps: MapType) -> StepWork {
+pub fn step_work(spec: &NetworkSpec, images: usize, map_bytes: usize) -> StepWork {
     let rows = 2.0 * images as f64;
     let value = size_of::<f32>() as f64;
-    let map = maps.bytes() as f64;
+    let map = map_bytes as f64;
     let (mut flops, mut bytes) = (0.0, 0.0);
     let global = matches!(spec.learning(), Learning::Global | Learning::Mirrored);
     let relaxes = spec.learning() == Learning::Relaxed;
@@ -64,7 +63,7 @@ mod tests {
         let of = |rule| {
             let config = preset("cifar10").expect("a preset").with_rule(rule);
             let spec = config.network().expect("a network");
-            (step_work(&spec, 32, MapType::F32), spec)
+            (step_work(&spec, 32, size_of::<f32>()), spec)
         };
         let (local, spec) = of(RuleName::ClappPp);
         let macs: f64 = spec.layers().iter().map(|layer| layer.macs() as f64).sum();

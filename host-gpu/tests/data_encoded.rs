@@ -13,7 +13,7 @@ use clapp_core::shape::Shape;
 use clapp_host_gpu::augment::ViewAugment;
 use clapp_host_gpu::backend::gpu::feed::upload;
 use clapp_host_gpu::data::{self, class_folders, tiny_imagenet};
-use clapp_host_gpu::distributed::Part;
+use clapp_host_gpu::loader::Part;
 use clapp_host_gpu::loader::{LoaderError, Start, pairs, raw_from};
 use image::{DynamicImage, Luma, Rgba, RgbaImage};
 use sets::{Files, contents, file, folder_files, gz, jpeg, picture, png, refused, tar, tiny_files, write_files, zip};

@@ -8,7 +8,7 @@ use std::time::Duration;
 use clapp_core::shape::Shape;
 use clapp_host_gpu::augment::ViewAugment;
 use clapp_host_gpu::data::{Dataset, Split, generated};
-use clapp_host_gpu::distributed::Part;
+use clapp_host_gpu::loader::Part;
 use clapp_host_gpu::loader::{Batch, LabelledBatch, LoaderError, Start, pair_batches, pairs, pairs_from, singles};
 use clapp_host_gpu::rng::{Purpose, stream};
 

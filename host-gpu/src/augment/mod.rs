@@ -9,6 +9,7 @@
 use clapp_core::shape::Shape;
 use serde::{Deserialize, Serialize};
 
+use crate::error::Error;
 use crate::rng::Rng;
 
 mod blur;
@@ -18,7 +19,6 @@ mod flip;
 mod hue;
 mod jitter;
 mod normalise;
-mod presets;
 mod resample;
 mod testing;
 
@@ -32,7 +32,7 @@ pub use normalise::normalise;
 pub use testing::{Sizes, TestTransform};
 
 /// How views are drawn: ranges and probabilities of every operation. Constructors for the known sets are in
-/// `presets.rs`; every field can be read from and written to a configuration file.
+/// `data/views.rs`; every field can be read from and written to a configuration file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ViewAugment {
@@ -85,6 +85,12 @@ pub enum AugmentError {
     /// The settings make no sense, or do not fit the images.
     #[error("augmentation settings: {0}")]
     Settings(String),
+}
+
+impl From<AugmentError> for Error {
+    fn from(error: AugmentError) -> Self {
+        Self::input(error)
+    }
 }
 
 impl ViewAugment {

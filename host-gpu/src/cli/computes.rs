@@ -9,9 +9,10 @@ use crate::backend::gpu::needs::DeviceNeeds;
 use crate::backend::gpu::precision::Precision;
 use crate::checkpoint;
 use crate::config::Config;
-use crate::distributed::Part;
 use crate::error::Error;
+use crate::loader::Part;
 use crate::memory;
+use crate::words::readable;
 use clap::{Args, ValueEnum};
 
 /// What computes.
@@ -108,12 +109,12 @@ pub fn check_memory<E: Executor + 'static>(gpu: &Gpu<E>, config: &Config) -> Res
     if needs.total() <= available {
         return Ok(());
     }
-    let [parameters, step] = [needs.parameters, needs.step].map(memory::readable);
+    let [parameters, step] = [needs.parameters, needs.step].map(readable);
     Err(Error::Memory {
         what: "training on the device",
-        needed: memory::readable(needs.total()),
+        needed: readable(needs.total()),
         most: format!("parameters and optimiser {parameters}, a step {step}"),
-        available: memory::readable(available),
+        available: readable(available),
         lower: "lower --batch or --width",
     })
 }

@@ -1,13 +1,13 @@
 //! `clapp data check`: whether a data set is whole, and what it looks like.
 
 use super::output::say;
+use super::output_files::{Force, Guard, Mark, OutputFile, OutputFolder};
 use crate::augment::ViewAugment;
 use crate::config::{Config, check_division};
 use crate::data::cifar::Want;
 use crate::data::{Checked, Dataset, Holdout, Opening, contact_sheet, open_as, published, some_of};
 use crate::error::Error;
 use crate::files::write_atomically;
-use crate::outputs::{Force, Guard, Mark, OutputFile, OutputFolder};
 use crate::words::counted;
 use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};

@@ -4,6 +4,7 @@ mod stream;
 
 use super::data::CacheArguments;
 use super::output::say;
+use super::output_files::{Force, Guard, Mark, OutputFile};
 use super::stop::stop_by_signal;
 use super::{GENERATED_TEST, GENERATED_TRAIN};
 use crate::checkpoint::device::DeviceState;
@@ -19,7 +20,6 @@ use crate::device::port::Port;
 use crate::device::replay::Replay;
 use crate::device::transport::Transport;
 use crate::error::Error;
-use crate::outputs::{Force, Guard, Mark, OutputFile};
 use crate::words::counted;
 use clap::Args;
 use clapp_core::link::{Answer, Command, Origin};

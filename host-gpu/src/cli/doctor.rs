@@ -33,7 +33,7 @@ pub fn run(arguments: &DoctorArguments) -> Result<u8, Error> {
     if arguments.deep {
         return deep::run(&arguments.tried);
     }
-    let available = memory::available().map_or("unknown".into(), |bytes| memory::readable(bytes as usize));
+    let available = memory::available().map_or("unknown".into(), |bytes| crate::words::readable(bytes as usize));
     say(format!(
         "CPU\n  {:<14}{}\n  {:<14}{}\n  {:<14}{available} available",
         "threads",

@@ -4,6 +4,7 @@ use super::computes::{BackendArguments, Computes};
 use super::data::{CacheArguments, remarks};
 use super::evaluable::{self, Work};
 use super::output::{note, say};
+use super::output_files::{Force, Guard, Mark, OutputFile};
 use super::probe_progress::{ProbeProgress, estimates};
 use super::stop::{INTERRUPTED, stop_by_signal};
 use super::{check_channels, open_data};
@@ -14,7 +15,6 @@ use crate::data::Dataset;
 use crate::error::Error;
 use crate::memory::Needs;
 use crate::model::{LayerValues, NetworkSpec};
-use crate::outputs::{Force, Guard, Mark, OutputFile};
 use crate::probe::{
     Kind, Outcome, ProbeRecord, ProbeReport, ProbeTask, ProbeWeights, QUICK_EPOCHS, beside, beside_record, evenly,
     measure, partial, probe, quick_images,

@@ -2,11 +2,11 @@
 
 use super::named;
 use super::output::say;
+use super::output_files::{Force, Guard, Mark, OutputFile};
 use crate::checkpoint::device::{Moments, read};
 use crate::error::Error;
 use crate::files::write_atomically;
 use crate::flash_image::encode;
-use crate::outputs::{Force, Guard, Mark, OutputFile};
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 

@@ -2,10 +2,10 @@
 
 use super::named;
 use super::output::{note, say};
+use super::output_files::{Force, Guard, Mark, OutputFile};
 use crate::checkpoint::device::write;
 use crate::error::Error;
 use crate::flash_image::{Image, ImageError};
-use crate::outputs::{Force, Guard, Mark, OutputFile};
 use clap::Args;
 use std::path::PathBuf;
 

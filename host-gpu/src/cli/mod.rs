@@ -18,6 +18,7 @@ pub mod info;
 mod keys;
 mod named;
 mod output;
+pub mod output_files;
 pub mod paper;
 pub mod parity;
 pub mod predict;

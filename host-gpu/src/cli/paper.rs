@@ -3,12 +3,12 @@
 use super::computes::{BackendArguments, Computes};
 use super::data::CacheArguments;
 use super::output::{note, say};
+use super::output_files::{Force, Guard, Mark, OutputFile, OutputFolder};
 use super::stop::stop_by_signal;
 use crate::checkpoint::CPU;
 use crate::data::Dataset;
 use crate::error::Error;
 use crate::files::{lock_folder, make_folder};
-use crate::outputs::{Force, Guard, Mark, OutputFile, OutputFolder};
 use crate::paper::keep::{FINDING, Inputs, Kept};
 use crate::paper::{EXPERIMENTS, Experiment, Setting, page};
 use clap::Args;

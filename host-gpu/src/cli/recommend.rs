@@ -1,13 +1,12 @@
 //! `clapp recommend`: networks that fit a microcontroller, from what `clapp paper micro` has measured.
 
 use super::output::say;
+use super::output_files::{Force, Guard, Mark, OutputFile, WRITTEN};
 use crate::data::{Dataset, generated};
 use crate::error::Error;
 use crate::files::write_atomically;
-use crate::memory::readable;
-use crate::outputs::{Force, Guard, Mark, OutputFile, WRITTEN};
 use crate::recommend::{Candidate, Gain, Learns, MEASURED, Ranking, Row, Wanted, ranked, rows};
-use crate::words::counted;
+use crate::words::{counted, readable};
 use clap::Args;
 use clapp_core::shape::Shape;
 

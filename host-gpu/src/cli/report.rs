@@ -1,9 +1,9 @@
 //! `clapp report`: a page that compares runs.
 
 use super::output::{note, say};
+use super::output_files::{Force, Guard, Mark, OutputFile, files_of_run};
 use crate::error::Error;
 use crate::files::write_atomically;
-use crate::outputs::{Force, Guard, Mark, OutputFile, files_of_run};
 use crate::report::{Run, Skipped, find, render, tell_apart};
 use crate::words::counted;
 use clap::Args;

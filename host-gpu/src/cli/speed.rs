@@ -13,11 +13,12 @@ use crate::data::Split;
 use crate::draws::Draws;
 use crate::error::Error;
 use crate::loader::Batch;
-use crate::memory::{Needs, readable};
+use crate::memory::Needs;
 use crate::rng::{Purpose, stream};
 use crate::run::loader_threads;
 use crate::step::{Mode, Model, step};
 use crate::trainer::{State, StepMetrics, initial_values};
+use crate::words::readable;
 use crate::work::{StepWork, step_work};
 use crate::{distributed::Ranks, trainer};
 use clap::Args;
@@ -91,7 +92,7 @@ pub fn run(arguments: &SpeedArguments) -> Result<u8, Error> {
         Computes::Cuda => (on_gpu(&gpu.cuda()?, &config, arguments)?, predicted(&config, arguments)?),
         Computes::Emulated => (on_gpu(&gpu.emulated()?, &config, arguments)?, predicted(&config, arguments)?),
     };
-    let StepWork { flops, bytes } = step_work(&config.network()?, config.batch, precision.maps());
+    let StepWork { flops, bytes } = step_work(&config.network()?, config.batch, precision.maps().bytes());
     let measured = Measured {
         backend: match backend {
             Computes::Cpu => "cpu",

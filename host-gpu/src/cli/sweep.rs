@@ -4,12 +4,12 @@ mod child;
 
 use super::data::CacheArguments;
 use super::output::say;
+use super::output_files::{Force, Guard, Mark, OutputFile, OutputFolder, WRITTEN};
 use super::stop::{INTERRUPTED, stop_by_signal};
 use super::train::ConfigArguments;
 use crate::config::{Config, DataSource, RuleName};
 use crate::error::Error;
 use crate::files::{lock_folder, write_atomically};
-use crate::outputs::{Force, Guard, Mark, OutputFile, OutputFolder, WRITTEN};
 use crate::probe::Kind;
 use crate::report::{Run, Skipped, groups, render};
 use crate::run_info::RUN;

@@ -5,6 +5,7 @@ use super::data::{CacheArguments, remarks};
 use super::evaluable::{self, Work};
 use super::open_data;
 use super::output::{note, say};
+use super::output_files::{Force, Guard, Mark, OutputFolder, files_of_run};
 use super::progress::Progress;
 use super::stop::{INTERRUPTED, stop_by_signal};
 use super::warnings::Warnings;
@@ -20,7 +21,6 @@ use crate::error::Error;
 use crate::files::{check_writable, lock_folder};
 use crate::memory::Needs;
 use crate::model::{Backward, Feedback};
-use crate::outputs::{Force, Guard, Mark, OutputFolder, files_of_run};
 use crate::probe;
 use crate::rules::Pooling;
 use crate::run::{

@@ -134,7 +134,7 @@ impl Stream {
     ///
     /// # Errors
     /// [`Error::Config`] where the images do not suffice or there are more classes than a label counts;
-    /// [`Error::Data`] where an image cannot be read.
+    /// [`Error::Other`] where an image cannot be read.
     pub fn new(kind: Kind, data: &Dataset, input: Shape, size: Size, seed: u64) -> Result<Self, Error> {
         let wrong = |message: String| Err(Error::Config { origin: "stream".into(), message });
         if u8::try_from(data.classes.len()).is_err() {
@@ -344,7 +344,7 @@ mod tests {
             }
         };
         refused(119, 40, SIZE, "has 11 images, but 12 are needed");
-        refused(120, 19, SIZE, "has 1 images, but 2 are needed");
+        refused(120, 19, SIZE, "has 1 image, but 2 are needed");
         refused(120, 20, Size { labels: 13, ..SIZE }, "more labels than images");
         refused(120, 20, Size { fixation: 0, ..SIZE }, "no images, frames or stages");
         let data = generated::shapes(3, 120, 20);

@@ -1,5 +1,6 @@
 //! What can be wrong with a data set.
 
+use crate::error::Error;
 use std::io;
 use std::path::PathBuf;
 
@@ -100,6 +101,12 @@ pub enum DataError {
         /// Where to get a whole copy; empty where nobody has one but the user.
         hint: String,
     },
+}
+
+impl From<DataError> for Error {
+    fn from(error: DataError) -> Self {
+        Self::input(error)
+    }
 }
 
 /// What to do about images that cannot be used.

@@ -33,6 +33,7 @@ mod store;
 mod text;
 pub mod tiny_imagenet;
 mod tree;
+mod views;
 mod warnings;
 
 pub use checked::{Bad, Checked};

@@ -83,7 +83,7 @@ impl<'a, 'b> Course<'a, 'b> {
     ///
     /// # Errors
     /// [`Error::Config`] where the images do not suffice, or the device's read-out has fewer classes;
-    /// [`Error::Augment`] where frames of the device's shape cannot be made.
+    /// [`Error::Other`] where frames of the device's shape cannot be made.
     pub fn new(
         client: &'a mut Client<'b>,
         device: &Description,
@@ -142,7 +142,7 @@ impl<'a, 'b> Course<'a, 'b> {
     /// Shows the frames without labels.
     ///
     /// # Errors
-    /// As [`Client::ask`]; [`Error::Data`] where an image cannot be read; [`Error::Stopped`].
+    /// As [`Client::ask`]; [`Error::Other`] where an image cannot be read; [`Error::Stopped`].
     pub fn learn(&mut self) -> Result<Learnt, Error> {
         let Plan { frames, fixation, seed, .. } = self.plan;
         self.set_modulator(self.modulator)?;

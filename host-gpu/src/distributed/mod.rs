@@ -9,9 +9,7 @@
 #[cfg_attr(not(feature = "mpi"), path = "no_link.rs")]
 mod link;
 mod ranks;
-mod share;
 mod shared;
 
 pub use ranks::Ranks;
-pub use share::{Part, images_of_ranks, steps_per_epoch};
 pub use shared::Shared;

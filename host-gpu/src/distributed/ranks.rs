@@ -1,8 +1,8 @@
 //! The processes of a run, and what they do together.
 
-use super::Part;
 use super::link::Link;
 use crate::error::Error;
+use crate::loader::Part;
 use std::hash::{DefaultHasher, Hasher};
 use std::io::Write;
 

@@ -8,6 +8,7 @@
 
 use super::contrast::Contrast;
 use super::loss::{Loss, Projections};
+use crate::error::Error;
 use argmin::core::{CostFunction, Executor, Gradient, State};
 use argmin::solver::linesearch::MoreThuenteLineSearch;
 use argmin::solver::quasinewton::LBFGS;
@@ -54,6 +55,12 @@ pub enum OptimumError {
     /// The gradient is not small enough.
     #[error("the optimum of the projections was not reached: largest entry of the gradient {0:e}, expected {STRICT:e}")]
     NotReached(f64),
+}
+
+impl From<OptimumError> for Error {
+    fn from(error: OptimumError) -> Self {
+        Self::failure(error)
+    }
 }
 
 /// An optimum, and how it was reached.

@@ -4,7 +4,7 @@
 use crate::cli_common::{CONFIG, clapp, succeeds, write_cifar};
 use clap::{ArgAction, CommandFactory};
 use clapp_host_gpu::cli::Arguments;
-use clapp_host_gpu::outputs::{OutputFile, OutputFolder};
+use clapp_host_gpu::cli::output_files::{OutputFile, OutputFolder};
 use std::any::TypeId;
 use std::fs;
 use std::path::{Path, PathBuf};

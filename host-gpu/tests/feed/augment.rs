@@ -9,7 +9,7 @@ use clapp_host_gpu::backend::gpu::executor::Executor;
 use clapp_host_gpu::backend::gpu::feed::{Feed, upload};
 use clapp_host_gpu::backend::gpu::op::MapType;
 use clapp_host_gpu::data::Split;
-use clapp_host_gpu::distributed::Part;
+use clapp_host_gpu::loader::Part;
 use clapp_host_gpu::loader::{self, LoaderError, Start, pair_order};
 use clapp_host_gpu::rng::{Purpose, stream};
 

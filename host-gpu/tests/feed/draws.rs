@@ -6,8 +6,8 @@ use clapp_host_gpu::backend::gpu::executor::Executor;
 use clapp_host_gpu::backend::gpu::feed::{Feed, MixPlaces};
 use clapp_host_gpu::backend::gpu::op::MapType;
 use clapp_host_gpu::config::{Negatives, RuleName};
-use clapp_host_gpu::distributed::Part;
 use clapp_host_gpu::draws::{Draws, mix};
+use clapp_host_gpu::loader::Part;
 use clapp_host_gpu::loader::pair_order;
 use clapp_host_gpu::rng::{Purpose, stream};
 

@@ -95,7 +95,7 @@ pub const HOUSE: House = House {
             uses: &["core", "data", "engine", "gpu", "device", "lab"],
             folder: "host-gpu",
             package: "clapp-host-gpu",
-            rooms: &["outputs", "cli"],
+            rooms: &["cli"],
         },
         Crate { name: "firmware", uses: &["core"], folder: "firmware", package: "clapp-firmware", rooms: &["*"] },
     ],

@@ -1,7 +1,8 @@
 //! A device that runs operations: CUDA, or its emulation on the host.
 
 use super::op::{Convolution, MapType, Op, Pass, Product};
-use crate::memory::readable;
+use crate::error::Error;
+use crate::words::readable;
 
 /// The reason why a device cannot be used, or stopped.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -39,6 +40,15 @@ pub enum GpuError {
         /// The library's words.
         reason: String,
     },
+}
+
+impl From<GpuError> for Error {
+    fn from(error: GpuError) -> Self {
+        match error {
+            GpuError::Missing { .. } => Self::input(error),
+            GpuError::Memory { .. } | GpuError::Failed { .. } => Self::failure(error),
+        }
+    }
 }
 
 /// A device that runs operations in order, one after the other, on memory of its own.
@@ -123,4 +133,21 @@ pub trait Executor {
     /// # Errors
     /// If the device has failed.
     fn synchronise(&self) -> Result<(), GpuError>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_driver_is_the_input_s_fault_and_a_failing_one_is_not() {
+        let missing = GpuError::Missing { what: "a".into(), reason: "b".into(), remedy: "c" };
+        let memory = GpuError::Memory { needed: 3 << 20, free: 1 << 20, total: 2 << 20, remedy: "d" };
+        let failed = GpuError::Failed { what: "e".into(), reason: "f".into() };
+        for (error, exit_code) in [(missing, 2), (memory, 1), (failed, 1)] {
+            let text = error.to_string();
+            let error = Error::from(error);
+            assert_eq!((error.to_string(), error.exit_code()), (text, exit_code));
+        }
+    }
 }

@@ -31,8 +31,8 @@ use super::{
     ActivityOf, Backend, BlockGradient, Competition, FactorsOf, InfoNce, Matching, Mismatch, OwnLoss, PairedLosses,
     Pairing, Parameter, Partner, RowsOf, Scores,
 };
-use crate::distributed::Part;
 use crate::error::Error;
+use crate::loader::Part;
 use crate::model::TensorRole;
 use crate::optimizer::Optimizer;
 use crate::rules::{RuleName, lpl::Lpl, soft_hebb::SoftHebb};

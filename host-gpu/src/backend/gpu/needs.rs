@@ -5,8 +5,8 @@ use super::dry_run::DryRun;
 use super::op::MapType;
 use super::train::{batch_sizes, record_programs};
 use crate::config::Config;
-use crate::distributed::Part;
 use crate::error::Error;
+use crate::loader::Part;
 
 /// Bytes of a device's memory by purpose, without what its driver and libraries take for themselves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -11,8 +11,8 @@ use super::memory::Tensor;
 use super::op::{Arg, Collective, Op};
 use crate::backend::Backend;
 use crate::config::Config;
-use crate::distributed::Part;
 use crate::error::Error;
+use crate::loader::Part;
 use std::hash::{DefaultHasher, Hasher};
 
 /// Refuses a set of which not every process would have as many images in every step.

@@ -5,9 +5,9 @@
 
 use super::probe::{Bench, Outcome, Probe};
 use crate::cli::output::say;
+use crate::cli::output_files::{Force, Guard, Mark, OutputFile};
 use crate::error::Error;
 use crate::files::write_atomically;
-use crate::outputs::{Force, Guard, Mark, OutputFile};
 use clap::Args;
 use serde::{Deserialize, Serialize};
 use std::io::{BufRead, BufReader, Read, Write};

@@ -6,7 +6,7 @@ use crate::backend::gpu::executor::{Executor, GpuError};
 use crate::backend::gpu::op::Pass;
 use crate::backend::gpu::precision::Precision;
 use crate::backend::gpu::proof::{self, Fault};
-use crate::memory::readable;
+use crate::words::readable;
 use serde::{Deserialize, Serialize};
 use std::time::Instant;
 

@@ -9,7 +9,7 @@ use super::errors::failed;
 use super::found;
 use super::libraries::{Library, Version};
 use super::nvrtc::{Nvrtc, Output};
-use crate::memory::readable;
+use crate::words::readable;
 use std::time::Instant;
 
 /// Target and options of a compilation of the kernels.

@@ -143,7 +143,7 @@ impl fmt::Display for Found {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, device) in self.devices.iter().flatten().enumerate() {
             let [major, minor] = device.capability;
-            let [free, total] = device.memory.map(crate::memory::readable);
+            let [free, total] = device.memory.map(crate::words::readable);
             let name = format!("GPU {index}");
             writeln!(f, "  {name:<14}{}, compute capability {major}.{minor}, {free} of {total} free", device.name)?;
         }

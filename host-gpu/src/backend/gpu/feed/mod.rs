@@ -21,7 +21,7 @@ use super::CONTROL_BYTES;
 use super::op::Arg;
 use crate::augment::ViewAugment;
 use crate::config::{Config, Negatives};
-use crate::distributed::Part;
+use crate::loader::Part;
 use crate::loader::{LoaderError, pair_order};
 use crate::model::Inputs;
 use clapp_core::shape::Shape;

@@ -1,7 +1,7 @@
 //! The settings of the paper, and of the sets that it does not have.
 
-use super::{BlurRange, CropRange, JitterRange, ViewAugment};
-use crate::data::{cifar, class_folders, stl10, tiny_imagenet};
+use super::{cifar, class_folders, stl10, tiny_imagenet};
+use crate::augment::{BlurRange, CropRange, JitterRange, ViewAugment};
 
 impl ViewAugment {
     /// The paper's pre-training views: colour jitter (0.8, 0.8, 0.8, 0.2), grey-scale, blur with a kernel of a tenth

@@ -6,7 +6,7 @@
 //! counts for nothing, so that every rank takes part in every exchange. The last batch may be smaller; what it gives
 //! then weighs less. A left-over of one image is dropped by the loader, as in a single process.
 
-use crate::loader::pair_batches;
+use super::pair_batches;
 
 /// One rank's part of the work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
