@@ -11,7 +11,15 @@ use std::io::{ErrorKind, Write};
 /// [`Error::Output`]: a full disk behind it.
 pub fn say(text: impl Display) -> Result<(), Error> {
     let mut out = std::io::stdout().lock();
-    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+    printed(writeln!(out, "{text}"))
+}
+
+/// As [`say`], of what has been written to standard output already.
+///
+/// # Errors
+/// As [`say`].
+pub fn printed(written: std::io::Result<()>) -> Result<(), Error> {
+    match written.and_then(|()| std::io::stdout().lock().flush()) {
         Err(error) if error.kind() == ErrorKind::BrokenPipe || is_lost_terminal(&error) => Ok(()),
         printed => printed.map_err(Error::Output),
     }

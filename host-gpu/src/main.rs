@@ -4,7 +4,8 @@
 
 use clap::Parser;
 use clapp_host_gpu::cli::{Arguments, run};
-use clapp_host_gpu::console::note;
+use clapp_host_gpu::console::{note, printed};
+use clapp_host_gpu::error::Error;
 use std::process::ExitCode;
 #[cfg(unix)]
 use std::sync::Arc;
@@ -13,11 +14,22 @@ fn main() -> ExitCode {
     // A file that reaches the limit on its size is then an error of the write, as a full disk is, and no death.
     #[cfg(unix)]
     let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default());
-    match run(&Arguments::parse()) {
+    let done = Arguments::try_parse().map_or_else(|told| tell(&told), |arguments| run(&arguments));
+    match done {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             note(format!("error: {error}"));
             ExitCode::from(error.exit_code())
         }
     }
+}
+
+/// Prints help, the version, or what is wrong with the arguments; gives the exit code.
+fn tell(told: &clap::Error) -> Result<u8, Error> {
+    let written = told.print();
+    // What cannot be said of wrong arguments is lost, as all messages are: the exit code tells.
+    if !told.use_stderr() {
+        printed(written)?;
+    }
+    Ok(u8::try_from(told.exit_code()).unwrap_or(2))
 }

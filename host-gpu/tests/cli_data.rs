@@ -255,6 +255,20 @@ fn a_check_shows_a_table_and_says_ok_only_of_a_whole_set() {
     parts[..3].iter().for_each(|part| assert!(errors.contains(part), "no `{part}` in: {errors}"));
 }
 
+/// Of an archive of one's own nobody else has a copy.
+#[test]
+fn a_cut_archive_names_the_official_one_only_by_its_name() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path();
+    let whole = gz(&tar(&folder_files()));
+    for (name, has) in [("own.tar.gz", ""), ("stl10_binary.tar.gz", "stl10")] {
+        fs::write(folder.join(name), &whole[..whole.len() / 8]).unwrap();
+        let errors = refused(folder, name, &[name, "The archive is cut short or damaged"]);
+        assert_eq!(errors.contains("A whole copy"), !has.is_empty(), "{errors}");
+        assert!(!errors.contains("cifar"), "{errors}");
+    }
+}
+
 #[test]
 fn bad_images_are_all_named_or_skipped_and_recorded() {
     let place = tempfile::tempdir().unwrap();
@@ -279,6 +293,11 @@ fn bad_images_are_all_named_or_skipped_and_recorded() {
     let output = clapp(folder, &[&train[..], &["--skip-bad"]].concat());
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(String::from_utf8_lossy(&output.stderr).contains(skipped));
+    // Those that are read, those that are skipped, those that are left.
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let counts =
+        "10 training and 4 validation images of 2 classes; 3 bad images skipped, 8 training and 3 test images kept";
+    assert!(said.contains(counts), "{said}");
     let run = fs::read_to_string(folder.join("run/run.json")).unwrap();
     assert!(run.contains("\"train/dog/4.PNG\"") && run.contains("\"train_images\": 8"), "{run}");
     // The evaluation does as the run did, and so does going on.

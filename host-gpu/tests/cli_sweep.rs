@@ -214,7 +214,7 @@ fn wrong_input_is_refused_before_anything_runs() {
         (&["--rules", "clapp+++"], &["clapp+++"]),
         (&["--rules", "clapp++", "--rule", "clapp++"], &["--rule"]),
         (&["--data", "nowhere"], &["nowhere"]),
-        (&["--only", "1"], &["--only", "1 runs"]),
+        (&["--only", "1"], &["--only", "1 run,"]),
         (&["--slurm-time", "1:00"], &["--slurm"]),
         (&["--slurm", "job.sh", "--slurm-mem", "8G\n#SBATCH --exclusive"], &["--slurm-mem", "8G"]),
         (&["--slurm", "job.sh", "--slurm-partition", "a b"], &["--slurm-partition", "a b"]),

@@ -318,7 +318,8 @@ fn run_on(arguments: &TrainArguments, ranks: &Ranks) -> Result<u8, Error> {
         note(text);
     }
     if ranks.is_root() {
-        if config.epochs == 0 {
+        // Who says so on the command line knows it.
+        if config.epochs == 0 && arguments.configuration.epochs.is_none() {
             note("note: epochs is 0: nothing is trained, and the encoder is kept as it begins; --epochs N trains it");
         }
         remarks(&data).iter().for_each(note);

@@ -286,19 +286,11 @@ fn hint_of(set: Set) -> &'static str {
 /// Names of the first files in a gzipped tar, up to the first that tells the set.
 fn first_names(path: &Path) -> Result<Vec<String>, DataError> {
     let mut names = Vec::new();
-    // An archive cut short or damaged is named with the places of all sets: which one it was, nobody can tell.
-    let damaged = |source| DataError::Io {
-        path: path.into(),
-        source,
-        hint: format!(
-            "A whole copy: {}, {}, {}, {}",
-            cifar::WHERE,
-            cifar::CIFAR100.hint,
-            stl10::WHERE,
-            tiny_imagenet::WHERE
-        ),
-    };
-    let file = BufReader::with_capacity(1 << 16, File::open(path).map_err(damaged)?);
+    // Of an archive that is cut short or damaged, its own name tells the set; of one's own nobody else has a copy.
+    let copy = published_as(path).map_or_else(String::new, |place| format!(". A whole copy: {place}"));
+    let hint = format!("The archive is cut short or damaged{copy}");
+    let damaged = |source| DataError::Io { path: path.into(), source, hint: hint.clone() };
+    let file = BufReader::with_capacity(1 << 16, File::open(path).map_err(|error| io_error(path, error, ""))?);
     let mut tar = tar::Archive::new(MultiGzDecoder::new(file));
     for entry in tar.entries().map_err(damaged)?.take(MOST_NAMES) {
         let entry = entry.map_err(damaged)?;
@@ -311,6 +303,18 @@ fn first_names(path: &Path) -> Result<Vec<String>, DataError> {
         }
     }
     Ok(names)
+}
+
+/// Where the official archive is whose name a file has.
+fn published_as(path: &Path) -> Option<&'static str> {
+    let name = path.file_name()?.to_str()?;
+    let archives = [
+        (cifar::ARCHIVE, cifar::WHERE),
+        (cifar::CIFAR100.archive, cifar::CIFAR100.hint),
+        (stl10::ARCHIVE, stl10::WHERE),
+        (tiny_imagenet::ARCHIVE, tiny_imagenet::WHERE),
+    ];
+    archives.into_iter().find(|(archive, _)| *archive == name).map(|(_, place)| place)
 }
 
 /// A few names, for a message.

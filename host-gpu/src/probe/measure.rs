@@ -24,9 +24,29 @@ pub struct Speed {
     pub predict: f64,
 }
 
-/// Images that are measured at most, and the time after which no further batch is.
-const IMAGES: usize = 32;
+/// The time after which nothing is measured once more.
 const LONG: Duration = Duration::from_secs(1);
+
+/// How often something short is measured, at least and at most, and the time that is enough for it.
+const TIMES: [usize; 2] = [3, 50];
+const ENOUGH: Duration = Duration::from_millis(100);
+
+/// Seconds that some work takes, as the median of several times: others may be at work on the machine, now and then. The
+/// first time is not counted: programs are made, and memory is touched for the first time.
+fn seconds(mut work: impl FnMut() -> Result<(), Error>) -> Result<f64, Error> {
+    work()?;
+    let (begin, mut times) = (Instant::now(), Vec::new());
+    loop {
+        let from = Instant::now();
+        work()?;
+        times.push(from.elapsed().as_secs_f64());
+        let enough = times.len() >= TIMES[0] && (begin.elapsed() > ENOUGH || times.len() >= TIMES[1]);
+        if enough || begin.elapsed() > LONG {
+            times.sort_by(f64::total_cmp);
+            return Ok(times[times.len() / 2]);
+        }
+    }
+}
 
 /// Measures the work of a probe on its first images; changes nothing that the probe itself depends on.
 ///
@@ -35,37 +55,37 @@ const LONG: Duration = Duration::from_secs(1);
 pub fn measure<B: Backend>(backend: &B, model: &Model<B::Tensor>, task: &ProbeTask<'_>) -> Result<Speed, Error> {
     let ProbeTask { pooled, config, data, seed, loader_threads, .. } = *task;
     let mut heads = task.heads();
-    let images: Vec<usize> = (0..data.test.len().min(IMAGES)).collect();
+    let images: Vec<usize> = (0..data.test.len().min(ROWS)).collect();
     let inputs = Inputs::new(config, data.test.shape(), pooled.input());
     let each = |begin: Instant, images: usize| begin.elapsed().as_secs_f64() / images.max(1) as f64;
-    // The first time a GPU's programs are made.
-    let test = features_of(backend, model, pooled, &data.test, &inputs, &images)?;
-    let begin = Instant::now();
-    features_of(backend, model, pooled, &data.test, &inputs, &images)?;
-    let plain = each(begin, images.len());
-    let labels: Vec<usize> = images.iter().map(|image| data.test.label(*image)).collect();
     let count = images.len();
+    let share = |seconds: f64| seconds / count.max(1) as f64;
+    let test = features_of(backend, model, pooled, &data.test, &inputs, &images)?;
+    let plain = share(seconds(|| features_of(backend, model, pooled, &data.test, &inputs, &images).map(drop))?);
+    let labels: Vec<usize> = images.iter().map(|image| data.test.label(*image)).collect();
     let mut device = OnDevice::new(backend, &heads, (&test, count), Some((&test, count)));
-    let begin = Instant::now();
-    match &device {
-        Some(device) => drop(device.predictions(backend, &mut heads)),
-        None => heads.par_iter_mut().for_each(|head| drop(head.predict(&test.rows(head.layers(), &images), count))),
-    }
-    let predict = each(begin, images.len());
-    let begin = Instant::now();
+    let predict = share(seconds(|| {
+        match &device {
+            Some(device) => drop(device.predictions(backend, &mut heads)),
+            None => heads.par_iter_mut().for_each(|head| drop(head.predict(&test.rows(head.layers(), &images), count))),
+        }
+        Ok(())
+    })?);
     let parts = || images.chunks(config.batch.max(1)).zip(labels.chunks(config.batch.max(1)));
-    match &mut device {
+    let learn = share(seconds(|| match &mut device {
         Some(device) => {
             parts().for_each(|(batch, labels)| device.learn(backend, batch, labels, config.lr));
-            backend.check()?;
+            Ok(backend.check()?)
         }
-        None => heads.par_iter_mut().for_each(|head| {
-            for (batch, labels) in parts() {
-                head.learn(&test.rows(head.layers(), batch), labels, config.lr);
-            }
-        }),
-    }
-    let learn = each(begin, images.len());
+        None => {
+            heads.par_iter_mut().for_each(|head| {
+                for (batch, labels) in parts() {
+                    head.learn(&test.rows(head.layers(), batch), labels, config.lr);
+                }
+            });
+            Ok(())
+        }
+    })?);
     let batches = (ROWS / config.batch.max(1)).max(1) + 1;
     let train = Arc::new(data.train.take(batches.saturating_mul(config.batch)));
     let (mut done, mut begin) = (0, None);

@@ -60,13 +60,21 @@ fn no_command_panics_where_its_output_cannot_be_written() {
         "--help",
         "--version",
         "train --help",
+        "help data check",
     ];
     for command in commands {
         let closed = bash(place.path(), &format!("\"$0\" {command} | head -0; exit ${{PIPESTATUS[0]}}"));
         assert_eq!(closed.status.code(), Some(0), "{command}");
         assert!(closed.stderr.is_empty(), "{command}: {}", String::from_utf8_lossy(&closed.stderr));
         let full = bash(place.path(), &format!("\"$0\" {command} >/dev/full"));
-        assert!(matches!(full.status.code(), Some(0 | 2)), "{command}: {:?}", full.status);
+        let errors = String::from_utf8_lossy(&full.stderr).into_owned();
+        assert_eq!(full.status.code(), Some(2), "{command}: {errors}");
+        assert!(errors.contains("cannot write to standard output"), "{command}: {errors}");
+        let both = bash(place.path(), &format!("\"$0\" {command} >/dev/full 2>&1"));
+        assert_eq!(both.status.code(), Some(2), "{command}");
+        // A closed one is nobody's, as a pipe that nobody reads.
+        let none = bash(place.path(), &format!("\"$0\" {command} >&-"));
+        assert_eq!(none.status.code(), Some(0), "{command}: {}", String::from_utf8_lossy(&none.stderr));
     }
     // An error that cannot be said is one all the same.
     for wrong in ["info --config none.toml", "info --wrong", "", "report tiny.toml"] {
