@@ -7,8 +7,8 @@ use clapp_core::network::{Block, LossPool, Rule};
 use clapp_core::shape::Shape;
 use clapp_host_gpu::backend::cpu::Cpu;
 use clapp_host_gpu::config::{Config, RuleName, preset};
-use clapp_host_gpu::model::{Learning, NetworkSpec};
 use clapp_host_gpu::optimizer::Optimizer;
+use clapp_host_gpu::rules::clapp_pp_dfb;
 use clapp_host_gpu::step::Model;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use std::hint::black_box;
@@ -23,7 +23,7 @@ fn beside_plain_loops(c: &mut Criterion) {
         block(16).loss_pool(LossPool::Block([2, 2])),
         block(32).loss_pool(LossPool::Block([2, 2])),
     ];
-    let spec = NetworkSpec::new(Shape::new(3, 16, 16), blocks, Rule::clapp_pp(), Learning::Local).expect("a network");
+    let spec = clapp_pp_dfb::network(Shape::new(3, 16, 16), blocks, Rule::clapp_pp()).expect("a network");
     let mut flat = vec![0.0; spec.view().parameter_len()];
     clapp_core::init::uniform(&spec.view(), 1, &mut flat).expect("parameters of this length");
     let values = spec.values_from_flat(&flat);

@@ -8,7 +8,8 @@ use clapp_host_gpu::backend::{Backend, Pairing};
 use clapp_host_gpu::config::{Config, Negatives};
 use clapp_host_gpu::draws::draw_negatives;
 use clapp_host_gpu::optimizer::Optimizer;
-use clapp_host_gpu::step::{Mode, Model, StepReport, read, step};
+use clapp_host_gpu::rules::step;
+use clapp_host_gpu::step::{Mode, Model, StepBatch, StepReport, read};
 use clapp_host_gpu::trainer::initial_values;
 
 /// A network on the CPU backend with a batch for it.
@@ -48,7 +49,7 @@ impl StepWork {
         let x = Cpu.upload_frames(self.model.spec.input(), &self.frames);
         let pairing = Pairing::views(&self.negatives, None);
         let mode = Mode::Update { optimizer: &self.optimizer, step: self.steps };
-        let outcome = step(&Cpu, &mut self.model, x, self.negatives.len(), pairing, mode);
+        let outcome = step(&Cpu, &mut self.model, StepBatch { x, rows: self.negatives.len(), pairing }, mode);
         read(&Cpu, pairing, &outcome)
     }
 }

@@ -34,6 +34,7 @@ use crate::shape::Shape;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[cfg_attr(feature = "link", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "link", serde(rename_all = "kebab-case", deny_unknown_fields))]
 pub enum Activation {
     /// `max(a, 0)`.
     Relu,
@@ -45,6 +46,7 @@ pub enum Activation {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[cfg_attr(feature = "link", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "link", serde(rename_all = "kebab-case", deny_unknown_fields))]
 pub enum LossPool {
     /// Mean over cells of `[height, width]`, without overlap; rows and columns left over are dropped.
     Block([usize; 2]),
@@ -134,6 +136,7 @@ impl Block {
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[cfg_attr(feature = "link", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "link", serde(rename_all = "kebab-case", deny_unknown_fields))]
 pub enum Contrast {
     /// `max(0, 1 - u+)` and `max(0, 1 + u-)`.
     Hinge,
@@ -158,6 +161,7 @@ pub enum Contrast {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[cfg_attr(feature = "link", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "link", serde(rename_all = "kebab-case", deny_unknown_fields))]
 pub enum Context {
     /// The layer itself: CLAPP++.
     Same,
@@ -183,6 +187,7 @@ impl Context {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[cfg_attr(feature = "link", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "link", serde(rename_all = "kebab-case", deny_unknown_fields))]
 pub enum Projection {
     /// A matrix that learns together with the weights.
     Trainable,

@@ -2,9 +2,10 @@
 //! of images that some rules take for negatives. All of it is a function of seed and step.
 
 use crate::backend::{Pairing, Partner};
-use crate::config::{Config, Negatives};
+use crate::config::Config;
 use crate::model::Inputs;
 use crate::rng::{Purpose, Rng, stream};
+use crate::rules::Negatives;
 use clapp_core::shape::Shape;
 
 /// Who is compared with whom in one step.

@@ -1,11 +1,12 @@
 //! What a run needs of the memory, and what there is: a run that cannot fit is refused before it begins.
 
-use crate::backend::cpu::{competition_len, scratch_len};
+use crate::backend::cpu::scratch_len;
 use crate::config::Config;
 use crate::error::Error;
 use crate::loader::AHEAD;
-use crate::model::{Backward, Learning, NetworkSpec, TensorRole, Uncontrasted};
-use crate::step::segment_len;
+use crate::model::{NetworkSpec, TensorRole};
+use crate::rules::{self, Cost};
+use crate::step::backprop::{Backward, segment_len};
 use crate::words::readable;
 use clapp_core::plan::Layer;
 use std::fmt::Write;
@@ -49,18 +50,19 @@ impl Needs {
         let state = if config.epochs == 0 { parameters } else { moments * learnt };
         let largest_of = |len: &dyn Fn(&Layer) -> usize| spec.layers().iter().map(len).max().unwrap_or(0);
         let scratch = largest_of(&|layer| scratch_len(layer, rows, threads));
-        let competition = match spec.options().uncontrasted {
-            Some(Uncontrasted::SoftHebb(_)) => largest_of(&|layer| competition_len(layer, rows, threads)),
-            _ => 0,
-        };
+        let cost = rules::of(&spec).cost();
+        let more = cost.scratch.map_or(0, |len| len(&spec, rows, threads));
         // Each loader thread makes a batch while others wait; the step has one as loaded and one in its own layout.
         let batches = (threads * (AHEAD + 1) + 2) * rows * spec.input().len();
         Ok(Self::new([
             ("parameters", parameters),
             ("state of the optimiser", state.max(parameters)),
-            ("activity and gradients", activity_len(&spec, rows, spec.keeps_all_activity()) + gradient_len(&spec)),
+            (
+                "activity and gradients",
+                activity_len(&spec, rows, threads, cost.descent.is_some()) + gradient_len(&spec),
+            ),
             // What the threads took for one they keep for the other.
-            ("scratch of convolutions", scratch + competition),
+            ("scratch of convolutions", scratch + more),
             ("batches", batches),
             ("the largest tensor in a checkpoint", largest),
         ]))
@@ -116,7 +118,7 @@ impl Needs {
         Ok(Self::new([
             // As read, and on the backend.
             ("parameters", 2 * parameters),
-            ("activity and gradients", alignment_len(&spec, rows)),
+            ("activity and gradients", alignment_len(&spec, rows, threads)),
             (
                 "scratch of convolutions",
                 spec.layers().iter().map(|layer| scratch_len(layer, rows, threads)).max().unwrap_or(0),
@@ -130,7 +132,7 @@ impl Needs {
     /// # Errors
     /// [`Error::Network`] where the configuration does not fit together.
     pub fn and_alignment(mut self, config: &Config) -> Result<Self, Error> {
-        let len = alignment_len(&config.network()?, 2 * config.batch);
+        let len = alignment_len(&config.network()?, 2 * config.batch, rayon::current_num_threads());
         self.parts.push(("activity and gradients for the alignment", VALUE * len));
         Ok(self)
     }
@@ -179,15 +181,15 @@ fn output_len(layer: &Layer) -> usize {
 }
 
 /// Values of maps and pooled activity that are alive at once, at most.
-fn activity_len(spec: &NetworkSpec, rows: usize, keeps_all: bool) -> usize {
+fn activity_len(spec: &NetworkSpec, rows: usize, threads: usize, keeps_all: bool) -> usize {
     let layers = spec.layers();
+    let Cost { first_pass, top_relaxes, beside, after, .. } = rules::of(spec).cost();
     let maps = if keeps_all {
         back_propagated_len(spec, rows)
     } else {
         // A context from the top, or its error, is computed before, and the frames are kept for that.
-        let first = spec.rule().context.has_top() || spec.learning() == Learning::Broadcast;
-        let frames = if first { spec.input().len() + spec.view().top_len() } else { 0 };
-        let relaxed = match layers.last().filter(|_| spec.learning() == Learning::TopRelaxed) {
+        let frames = if first_pass { spec.input().len() + spec.view().top_len() } else { 0 };
+        let relaxed = match layers.last().filter(|_| top_relaxes) {
             Some(top) => top.input.len() + RELAXED_COPIES * top.output.len(),
             None => 0,
         };
@@ -196,13 +198,8 @@ fn activity_len(spec: &NetworkSpec, rows: usize, keeps_all: bool) -> usize {
     };
     // Pooled activity, predictions and what they are turned into, errors, and the gradient in double precision.
     let pooled = layers.iter().map(|layer| 7 * layer.pooled.len()).max().unwrap_or(0);
-    // Under LPL the covariances of all pairs, in double precision.
-    let pairs = match spec.options().uncontrasted {
-        Some(Uncontrasted::Lpl(_)) => layers.iter().map(|layer| 2 * layer.pooled.len().pow(2)).max().unwrap_or(0),
-        _ => 0,
-    };
-    let step = maps + rows * pooled + pairs;
-    if spec.learning() == Learning::Mirrored { step.max(reflection_len(spec)) } else { step }
+    let step = maps + rows * pooled + beside.map_or(0, |len| len(spec, rows, threads));
+    step.max(after.map_or(0, |len| len(spec)))
 }
 
 /// Values of maps that are alive at once where errors come down through the network ([`crate::step`]).
@@ -212,8 +209,9 @@ fn back_propagated_len(spec: &NetworkSpec, rows: usize) -> usize {
     let widest = |layers: &[Layer]| {
         layers.iter().map(|layer| layer.output.len() + layer.conv.len() + layer.input.len()).max().unwrap_or(0)
     };
-    let copies = if spec.learning() == Learning::Relaxed { RELAXED_COPIES } else { 1 };
-    match spec.options().backward {
+    let Cost { iterations, descent, .. } = rules::of(spec).cost();
+    let copies = if iterations > 0 { RELAXED_COPIES } else { 1 };
+    match descent.map_or(Backward::Whole, |descent| descent.backward) {
         Backward::Whole => rows * (frame + copies * kept(layers) + widest(layers)),
         Backward::Checkpointed => {
             let (mut borders, mut most) = (0, 0);
@@ -230,24 +228,16 @@ fn back_propagated_len(spec: &NetworkSpec, rows: usize) -> usize {
     }
 }
 
-/// Values of the phase in which mirrors learn from noise ([`crate::step::mirror`]): the noise as drawn and on the backend,
-/// the layer's answer, and two of the kernels.
-fn reflection_len(spec: &NetworkSpec) -> usize {
-    let rows = spec.options().mirror.rows;
-    let of_layer = |layer: &Layer| rows * (2 * layer.input.len() + layer.conv.len()) + 2 * layer.weight_len();
-    spec.layers().iter().skip(1).map(of_layer).max().unwrap_or(0)
-}
-
 /// Values that measuring alignment keeps at once: all maps, and two sets of gradients, on the backend and as they are
 /// compared; the top's projections among them.
-fn alignment_len(spec: &NetworkSpec, rows: usize) -> usize {
+fn alignment_len(spec: &NetworkSpec, rows: usize, threads: usize) -> usize {
     let of_layer = |layer: &Layer| {
         let is_top = layer.index + 1 == spec.layers().len();
         let encoder = |role: TensorRole| matches!(role, TensorRole::Weight | TensorRole::Bias);
         let tensors = spec.tensors(layer).into_iter().filter(|(role, _)| is_top || encoder(*role));
         tensors.map(|(_, shape)| shape.iter().product::<usize>()).sum::<usize>()
     };
-    activity_len(spec, rows, true) + 4 * spec.layers().iter().map(of_layer).sum::<usize>()
+    activity_len(spec, rows, threads, true) + 4 * spec.layers().iter().map(of_layer).sum::<usize>()
 }
 
 /// Values of the gradients that are written out at once: the largest one, or all of the encoder's where they come down
@@ -256,10 +246,8 @@ fn gradient_len(spec: &NetworkSpec) -> usize {
     let tensors = spec.layers().iter().flat_map(|layer| spec.tensors(layer));
     let written = tensors.filter(|(role, _)| matches!(role, TensorRole::Weight | TensorRole::Head));
     let largest: usize = written.map(|(_, shape)| shape.iter().product()).max().unwrap_or(0);
-    if !matches!(spec.learning(), Learning::Global | Learning::Mirrored | Learning::Relaxed) {
-        return largest;
-    }
-    let sums = if matches!(spec.options().backward, Backward::Accumulated(_)) { 2 } else { 1 };
+    let Some(descent) = rules::of(spec).cost().descent.filter(|descent| descent.all_gradients) else { return largest };
+    let sums = if matches!(descent.backward, Backward::Accumulated(_)) { 2 } else { 1 };
     largest.max(sums * spec.view().encoder_len())
 }
 

@@ -1,122 +1,12 @@
 //! A network whose size is known at run time, and its parameters by tensor.
 
-use crate::rules::{lpl::Lpl, soft_hebb::SoftHebb};
 use clapp_core::network::{Block, NetworkView, Projection, Rule};
 use clapp_core::plan::{Layer, NetworkError};
 use clapp_core::shape::Shape;
-use serde::{Deserialize, Serialize};
+use std::any::Any;
+use std::fmt::Debug;
 use std::ops::Range;
-use std::str::FromStr;
-
-/// How far a loss's gradient reaches.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Learning {
-    /// Every layer learns from its own loss; no gradient crosses a layer's border.
-    Local,
-    /// Back-propagation of the top layer's loss through the whole network: the BP-CLAPP++ baseline.
-    Global,
-    /// The error of the top layer's loss is sent to every layer below by a fixed random matrix, and goes no further
-    /// than that layer: direct feedback alignment.
-    Broadcast,
-    /// As [`Learning::Global`], but errors come down through kernels of their own, which learn to mirror the weights.
-    Mirrored,
-    /// Activities relax on an energy of prediction errors and the top layer's loss: predictive coding.
-    Relaxed,
-    /// Every layer learns from its own loss, with the top's activity, relaxed first, for a context: the hybrid.
-    TopRelaxed,
-}
-
-impl Learning {
-    /// Whether the top layer alone has a loss.
-    pub fn top_only(self) -> bool {
-        !matches!(self, Self::Local | Self::TopRelaxed)
-    }
-}
-
-/// How feedback kernels learn to mirror the weights ([`crate::step::mirror`]).
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-pub struct Mirror {
-    /// Frames of noise that a layer sees in a step.
-    pub rows: usize,
-    /// Standard deviation of the noise.
-    pub amplitude: f32,
-    /// Learning rate of the kernels.
-    pub rate: f32,
-    /// Decay of the kernels in a step.
-    pub decay: f32,
-    /// Phases before the first step of learning: errors that come down through kernels which mirror nothing yet do harm
-    /// that the weights do not recover from in a short training.
-    pub ahead: usize,
-}
-
-impl Default for Mirror {
-    fn default() -> Self {
-        Self { rows: 64, amplitude: 1.0, rate: 0.2, decay: 0.2, ahead: 30 }
-    }
-}
-
-/// By what inference descends on the energy of predictive coding ([`crate::step::relax`]); the energy and where it rests
-/// are the same.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Inference {
-    /// By the prediction errors (Goemaere et al. 2025): rests after a few iterations.
-    #[default]
-    Errors,
-    /// By the activities (Rao and Ballard 1999; Whittington and Bogacz 2017), where a layer hears of its neighbours alone:
-    /// in trained networks the lower layers rest after very many iterations only.
-    Activities,
-}
-
-/// How activities relax on the energy of predictive coding ([`crate::step::relax`]).
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-pub struct Relaxation {
-    /// By what it descends.
-    pub by: Inference,
-    /// Steps of inference.
-    pub iterations: usize,
-    /// Length of a step, in gradients.
-    pub rate: f32,
-    /// Weight of a row's loss against half the squared prediction errors.
-    pub weight: f32,
-}
-
-impl Relaxation {
-    /// As [`Default`] has it.
-    pub const DEFAULT: Self = Self { by: Inference::Errors, iterations: 4, rate: 0.8, weight: 1.0 };
-}
-
-impl Default for Relaxation {
-    fn default() -> Self {
-        Self::DEFAULT
-    }
-}
-
-/// The linear head of InfoNCE on the top's pooled activity (docs/paper.md 2.8).
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Head {
-    /// Rows of its matrix `[outputs, D_top]`; there is no bias.
-    pub outputs: usize,
-    /// Temperature of the softmax over cosines.
-    pub temperature: f32,
-}
-
-/// Source of the gradient of the projections below the top, in local rules with trainable projections
-/// (docs/paper.md 3).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub enum Feedback {
-    /// Their own layer's loss.
-    #[default]
-    Trained,
-    /// Nothing: they keep their first values, and only the top's learn. The control with random feedback.
-    Frozen,
-    /// The distance of the error that they send from the one that back-propagation of the top's loss brings.
-    Matched,
-}
+use std::sync::Arc;
 
 /// What the rows of a batch are made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -124,66 +14,64 @@ pub enum Inputs {
     /// Two views of each image: each is the other's positive.
     #[default]
     Views,
-    /// An image and a hybrid of two others' parts, cut out by a mask: the negatives of Forward-Forward.
+    /// An image and a hybrid of two images, cut out by a mask: the negatives of Forward-Forward.
     Hybrids,
     /// An image with itself and with another one, halved: the pairs of SCFF.
     Sums,
 }
 
-/// How gradients come down to the layers in global learning; the gradients are the same.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Backward {
-    /// All maps are kept until then.
+/// Which layers have a loss, and with it projections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Losses {
+    /// Every layer.
     #[default]
-    Whole,
-    /// Maps are kept at a few layers, and computed again between them.
-    Checkpointed,
-    /// The images of a batch go through the network in so many parts, twice.
-    Accumulated(usize),
+    EveryLayer,
+    /// The top layer alone.
+    Top,
 }
 
-impl FromStr for Backward {
-    type Err = String;
+/// What the learning rule asks of the network: its tensors, and how activity goes from layer to layer.
+///
+/// The default is that of a local rule: every layer has a loss, its projections learn, and activity goes up as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Form {
+    /// Which layers have a loss.
+    pub losses: Losses,
+    /// Layers below the top have a matrix for the error of the top, even without a loss of their own.
+    pub error_matrices: bool,
+    /// Only the top's projections learn; those below keep their first values.
+    pub frozen_below_top: bool,
+    /// Rows of the head of InfoNCE, a matrix `[outputs, D_top]` without bias on the top's pooled activity
+    /// (docs/paper.md 2.8).
+    pub head: Option<usize>,
+    /// Layers above the first have kernels of their own through which errors come down.
+    pub mirrors: bool,
+    /// A layer sees the output of the one below with a mean square of 1 in each row.
+    pub normalise: bool,
+    /// What the rows of a batch are.
+    pub inputs: Inputs,
+}
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        match (text, text.strip_prefix("accumulated=").map(str::parse)) {
-            ("whole", _) => Ok(Self::Whole),
-            ("checkpointed", _) => Ok(Self::Checkpointed),
-            (_, Some(Ok(parts))) => Ok(Self::Accumulated(parts)),
-            _ => Err("expected whole, checkpointed or accumulated=PARTS".into()),
-        }
+/// A learning rule, as a network carries it without knowing it.
+pub trait LearntBy: Any + Debug + Send + Sync {
+    /// Whether it is the same rule with the same settings.
+    fn equals(&self, other: &dyn Any) -> bool;
+}
+
+impl<T: Any + Debug + PartialEq + Send + Sync> LearntBy for T {
+    fn equals(&self, other: &dyn Any) -> bool {
+        other.downcast_ref() == Some(self)
     }
 }
 
-/// A local rule without a contrast, and so without positives, negatives and projections.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Uncontrasted {
-    /// Distances of views, variances and covariances ([`crate::rules::lpl`]).
-    Lpl(Lpl),
-    /// Channels that compete ([`crate::rules::soft_hebb`]).
-    SoftHebb(SoftHebb),
-}
+#[derive(Debug, Clone)]
+struct Carried(Arc<dyn LearntBy>);
 
-/// What a network's rule is beyond the part that `clapp-core` knows.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct Options {
-    /// InfoNCE with this head instead of the contrast; with [`Learning::Global`] only.
-    pub head: Option<Head>,
-    /// A rule instead of the contrast; with [`Learning::Local`] only.
-    pub uncontrasted: Option<Uncontrasted>,
-    /// What the projections below the top learn from.
-    pub feedback: Feedback,
-    /// How gradients come down in global learning.
-    pub backward: Backward,
-    /// What the rows of a batch are.
-    pub inputs: Inputs,
-    /// Whether a layer sees the output of the one below with a mean square of 1 in each row.
-    pub normalise: bool,
-    /// Of [`Learning::Relaxed`] and [`Learning::TopRelaxed`].
-    pub relaxation: Relaxation,
-    /// Of [`Learning::Mirrored`].
-    pub mirror: Mirror,
+impl PartialEq for Carried {
+    fn eq(&self, other: &Self) -> bool {
+        let other: &dyn Any = other.0.as_ref();
+        self.0.as_ref().equals(other)
+    }
 }
 
 /// A checked network description with a number of blocks known at run time.
@@ -192,25 +80,37 @@ pub struct NetworkSpec {
     input: Shape,
     blocks: Vec<Block>,
     rule: Rule,
-    learning: Learning,
-    options: Options,
+    form: Form,
+    learnt_by: Carried,
     layers: Vec<Layer>,
 }
 
 impl NetworkSpec {
-    /// Checks and keeps the description.
+    /// Checks and keeps the description. `learnt_by` is the learning rule with its settings: the network only carries it
+    /// to where steps are made.
     ///
     /// # Errors
     /// The first thing that does not fit together.
-    pub fn new(input: Shape, blocks: Vec<Block>, rule: Rule, learning: Learning) -> Result<Self, NetworkError> {
+    pub fn new(
+        input: Shape,
+        blocks: Vec<Block>,
+        rule: Rule,
+        form: Form,
+        learnt_by: Arc<dyn LearntBy>,
+    ) -> Result<Self, NetworkError> {
         let view = NetworkView::try_new(input, &blocks, rule)?;
         let layers = (0..blocks.len()).filter_map(|index| view.layer(index)).collect();
-        Ok(Self { input, blocks, rule, learning, options: Options::default(), layers })
+        Ok(Self { input, blocks, rule, form, learnt_by: Carried(learnt_by), layers })
     }
 
-    /// The same network with options.
-    pub fn with_options(self, options: Options) -> Self {
-        Self { options, ..self }
+    /// The same network under another learning rule.
+    pub fn relearnt(self, form: Form, learnt_by: Arc<dyn LearntBy>) -> Self {
+        Self { form, learnt_by: Carried(learnt_by), ..self }
+    }
+
+    /// The learning rule with its settings, of whatever type the rules have.
+    pub fn learnt_by(&self) -> &dyn Any {
+        self.learnt_by.0.as_ref()
     }
 
     /// The description as `clapp-core` reads it.
@@ -237,50 +137,9 @@ impl NetworkSpec {
         self.rule
     }
 
-    /// How far gradients reach.
-    pub fn learning(&self) -> Learning {
-        self.learning
-    }
-
-    /// What the rule is beyond [`NetworkSpec::rule`].
-    pub fn options(&self) -> Options {
-        self.options
-    }
-
-    /// Why `clapp-core` cannot learn by this network's rule, where it cannot.
-    pub fn beyond_core(&self) -> Option<&'static str> {
-        let Options { head, uncontrasted, feedback, inputs, normalise, .. } = self.options;
-        if matches!(self.learning, Learning::Relaxed | Learning::TopRelaxed) {
-            Some("relaxes activity on an energy")
-        } else if self.keeps_all_activity() || head.is_some() {
-            Some("needs back-propagation through the network")
-        } else if self.learning == Learning::Broadcast {
-            Some("sends the error of the top to all layers")
-        } else if let Some(rule) = uncontrasted {
-            Some(match rule {
-                Uncontrasted::Lpl(_) => "learns from variances and covariances over a batch",
-                Uncontrasted::SoftHebb(_) => "learns by a competition of channels, from no gradient",
-            })
-        } else if feedback == Feedback::Frozen {
-            Some("has projections of which only the top's learn")
-        } else if inputs != Inputs::Views || normalise {
-            Some("takes mixtures of images for negatives, and activity of unit length between layers")
-        } else {
-            None
-        }
-    }
-
-    /// Why no GPU can learn by this network's rule, where it cannot.
-    pub fn beyond_gpu(&self) -> Option<&'static str> {
-        let lacks = "there are no kernels of this rule for GPUs; expected --backend cpu";
-        let learning = matches!(self.learning, Learning::Mirrored | Learning::Relaxed | Learning::TopRelaxed);
-        (learning || self.options.uncontrasted.is_some()).then_some(lacks)
-    }
-
-    /// Whether a training step keeps every layer's maps until the gradients have come down to it.
-    pub fn keeps_all_activity(&self) -> bool {
-        matches!(self.learning, Learning::Global | Learning::Mirrored | Learning::Relaxed)
-            || self.options.feedback == Feedback::Matched
+    /// What the learning rule asks of the network.
+    pub fn form(&self) -> Form {
+        self.form
     }
 
     fn is_top(&self, layer: &Layer) -> bool {
@@ -289,15 +148,13 @@ impl NetworkSpec {
 
     /// Whether a layer's projections change.
     pub fn projections_learn(&self, layer: &Layer) -> bool {
-        let fixed = self.options.feedback == Feedback::Frozen || self.learning == Learning::Broadcast;
-        let frozen = fixed && !self.is_top(layer);
+        let frozen = self.form.frozen_below_top && !self.is_top(layer);
         self.rule.projection == Projection::Trainable && !frozen
     }
 
     /// The names and shapes of a layer's tensors, in the order of [`clapp_core::plan`].
     ///
-    /// Where only the top layer has a loss, only it has projections; under [`Learning::Broadcast`] the feedback of those
-    /// below is the matrix that the top's error comes by.
+    /// A layer without a loss has no projections, but it has feedback where [`Form::error_matrices`] says so.
     pub fn tensors(&self, layer: &Layer) -> Vec<(TensorRole, Vec<usize>)> {
         let block = &layer.block;
         let mut list = vec![(
@@ -309,18 +166,18 @@ impl NetworkSpec {
         }
         let view = self.view();
         let own = layer.pooled.len();
-        let has_loss = !self.learning.top_only() || self.is_top(layer);
+        let has_loss = self.form.losses == Losses::EveryLayer || self.is_top(layer);
         if has_loss && view.same_len(layer) > 0 {
             list.push((TensorRole::Projection, vec![own, own]));
         }
-        if (has_loss || self.learning == Learning::Broadcast) && view.feedback_len(layer) > 0 {
+        if (has_loss || self.form.error_matrices) && view.feedback_len(layer) > 0 {
             list.push((TensorRole::Feedback, vec![own, view.top_len()]));
         }
-        if let Some(head) = self.options.head.filter(|_| self.is_top(layer)) {
-            list.push((TensorRole::Head, vec![head.outputs, own]));
+        if let Some(outputs) = self.form.head.filter(|_| self.is_top(layer)) {
+            list.push((TensorRole::Head, vec![outputs, own]));
         }
-        // Nothing asks for the error of frames.
-        if self.learning == Learning::Mirrored && layer.index > 0 {
+        // No rule needs the error of frames.
+        if self.form.mirrors && layer.index > 0 {
             list.push((TensorRole::Mirror, list[0].1.clone()));
         }
         list
@@ -390,7 +247,7 @@ pub enum TensorRole {
     Bias,
     /// Projection of the same layer's context `[D, D]`.
     Projection,
-    /// Projection of the top layer's context, or of its error under [`Learning::Broadcast`], `[D, D_top]`.
+    /// Projection of the top layer's context, or of its error ([`Form::error_matrices`]), `[D, D_top]`.
     Feedback,
     /// Head of InfoNCE `[outputs, D_top]`, at the top only.
     Head,

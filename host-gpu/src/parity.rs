@@ -16,7 +16,8 @@ use crate::draws::{Draws, mix};
 use crate::error::Error;
 use crate::loader::{self, Batch};
 use crate::model::{LayerValues, NetworkSpec};
-use crate::step::{LayerReport, Mode, Model, read, step};
+use crate::rules::step;
+use crate::step::{LayerReport, Mode, Model, StepBatch, read};
 use crate::trainer::initial_values;
 use clapp_core::learner::Learner;
 use clapp_core::observer::Observer;
@@ -72,7 +73,7 @@ fn refused(message: String) -> Error {
 /// What the core does not have by design is refused by name.
 pub fn core_memory(config: &Config) -> Result<CoreMemory, Error> {
     let spec = config.network()?;
-    if let Some(reason) = spec.beyond_core() {
+    if let Some(reason) = config.learning_rule().beyond_core() {
         let rule = config.rule.name();
         return Err(refused(format!("{rule} {reason}, which clapp-core does not have; take another rule")));
     }
@@ -151,7 +152,8 @@ impl Side for OnCpu<'_> {
     fn step(&mut self, batch: &Batch, draws: &Draws, count: u64) -> Result<Vec<f64>, Error> {
         let x = Cpu.upload_frames(self.model.spec.input(), &batch.x);
         let mode = Mode::Update { optimizer: &self.config.optimizer, step: count };
-        let outcome = step(&Cpu, &mut self.model, x, 2 * batch.images.len(), draws.pairing(), mode);
+        let outcome =
+            step(&Cpu, &mut self.model, StepBatch { x, rows: 2 * batch.images.len(), pairing: draws.pairing() }, mode);
         Ok(read(&Cpu, draws.pairing(), &outcome).iter().map(LayerReport::loss).collect())
     }
 

@@ -8,10 +8,9 @@ use crate::draws::{Draws, mix};
 use crate::error::Error;
 use crate::loader::{self, Start};
 use crate::loader::{images_of_ranks, steps_per_epoch};
-use crate::model::{LayerValues, Learning, Uncontrasted};
-use crate::rng::{Purpose, stream};
-use crate::rules::soft_hebb::SoftHebb;
-use crate::step::{LayerReport, Mode, Model, StepReport, mirror, read, step};
+use crate::model::LayerValues;
+use crate::rules::{self, step};
+use crate::step::{LayerReport, Mode, Model, StepBatch, StepReport, read};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -49,8 +48,7 @@ impl StepMetrics {
     }
 }
 
-/// First values of all parameters: uniform, `1 / sqrt(fan_in)` (docs/paper.md 4). Those of SoftHebb's weights are
-/// scaled to the length that it starts from, without biases.
+/// First values of all parameters: uniform, `1 / sqrt(fan_in)` (docs/paper.md 4), and what the rule makes of them.
 ///
 /// # Errors
 /// [`Error::Network`] where the configuration does not fit together.
@@ -60,24 +58,7 @@ pub fn initial_values(config: &Config) -> Result<Vec<LayerValues>, Error> {
     clapp_core::init::uniform(&spec.view(), config.seed, &mut flat)
         .map_err(|error| Error::Config { origin: "init".into(), message: error.to_string() })?;
     let mut values = spec.values_from_flat(&flat);
-    if let (Some(head), Some(top)) = (spec.options().head, values.last_mut()) {
-        let inputs = spec.view().top_len();
-        let bound = 1.0 / (inputs as f32).sqrt();
-        // The heads of the probe have the same purpose and epoch, and count up from 0.
-        let mut rng = stream(config.seed, Purpose::Init, u64::MAX, u64::MAX);
-        top.head = (0..head.outputs * inputs).map(|_| rng.uniform(-bound, bound)).collect();
-    }
-    if let Some(Uncontrasted::SoftHebb(SoftHebb { start, .. })) = spec.options().uncontrasted {
-        // The mean square of the values above is 1 / (3 fan_in).
-        let scale = start * 3.0_f32.sqrt();
-        for layer in &mut values {
-            layer.weight.iter_mut().for_each(|weight| *weight *= scale);
-            layer.bias.fill(0.0);
-        }
-    }
-    if spec.learning() == Learning::Mirrored {
-        mirror::first_values(&spec, config.seed, &mut values);
-    }
+    rules::of(&spec).first_values(&spec, config.seed, &mut values);
     Ok(values)
 }
 
@@ -138,17 +119,14 @@ pub fn train<B: Backend>(
             let mode = Mode::Update { optimizer: &optimizer, step: count };
             let place = (state.step % steps_per_epoch as u64) as usize;
             let counts = images_of_ranks(images.len(), config.batch, place, ranks.size());
-            let is_mirrored = state.model.spec.learning() == Learning::Mirrored;
-            if is_mirrored && count == 1 {
-                mirror::reflect_ahead(backend, &mut state.model, config.seed);
+            let rule = rules::of(&state.model.spec);
+            if count == 1 {
+                rule.before_first_step(backend, &mut state.model, config.seed);
             }
             let shared = Shared { backend, ranks, counts: &counts };
-            let outcome = step(&shared, &mut state.model, x, rows, draws.pairing(), mode);
+            let outcome = step(&shared, &mut state.model, StepBatch { x, rows, pairing: draws.pairing() }, mode);
             let report = read(&shared, draws.pairing(), &outcome);
-            if is_mirrored {
-                // The same noise on all ranks, and so the same mirrors.
-                mirror::reflect(backend, &mut state.model, config.seed, count);
-            }
+            rule.after_step(backend, &mut state.model, config.seed, count);
             backend.check().or_else(|error| ranks.agree(Err(error)))?;
             state.step = count;
             let own = [

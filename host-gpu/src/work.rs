@@ -1,6 +1,8 @@
 //! What a training step must do at least: the floor that measurements are held against.
 
-use crate::model::{Backward, Learning, NetworkSpec, TensorRole};
+use crate::model::{NetworkSpec, TensorRole};
+use crate::rules::{self, Cost};
+use crate::step::backprop::Backward;
 
 /// Arithmetic and memory traffic of a step.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -22,18 +24,17 @@ pub fn step_work(spec: &NetworkSpec, images: usize, map_bytes: usize) -> StepWor
     let value = size_of::<f32>() as f64;
     let map = map_bytes as f64;
     let (mut flops, mut bytes) = (0.0, 0.0);
-    let global = matches!(spec.learning(), Learning::Global | Learning::Mirrored);
-    let relaxes = spec.learning() == Learning::Relaxed;
-    let iterations = spec.options().relaxation.iterations as f64;
-    let again = match spec.options().backward {
+    let Cost { first_pass, descent, iterations, .. } = rules::of(spec).cost();
+    let (relaxes, iterations) = (iterations > 0, iterations as f64);
+    let again = match descent.filter(|descent| descent.all_gradients).map(|descent| descent.backward) {
         _ if relaxes => iterations,
-        _ if !global => f64::from(spec.rule().context.has_top()),
-        Backward::Whole => 0.0,
-        Backward::Checkpointed | Backward::Accumulated(_) => 1.0,
+        None => f64::from(first_pass),
+        Some(Backward::Whole) => 0.0,
+        Some(Backward::Checkpointed | Backward::Accumulated(_)) => 1.0,
     };
     for layer in spec.layers() {
         let convolution = 2.0 * layer.macs() as f64 * rows;
-        let backward = match spec.keeps_all_activity() && layer.index > 0 {
+        let backward = match descent.is_some() && layer.index > 0 {
             true if relaxes => iterations,
             true => 1.0,
             false => 0.0,

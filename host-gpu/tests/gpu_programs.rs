@@ -17,9 +17,12 @@ use clapp_host_gpu::config::{Config, PRESETS, RuleName, preset};
 use clapp_host_gpu::data::Split;
 use clapp_host_gpu::draws::Draws;
 use clapp_host_gpu::loader::Part;
-use clapp_host_gpu::model::{Feedback, Learning, TensorRole};
+use clapp_host_gpu::model::TensorRole;
 use clapp_host_gpu::optimizer::Optimizer;
-use clapp_host_gpu::step::{Mode, Model, step};
+use clapp_host_gpu::rules::Feedback;
+use clapp_host_gpu::rules::Signal;
+use clapp_host_gpu::rules::step;
+use clapp_host_gpu::step::{Mode, Model, StepBatch};
 use clapp_host_gpu::trainer::initial_values;
 
 /// The programs of an epoch of a batch and a half.
@@ -47,7 +50,7 @@ fn programs_with_views(config: &Config, maps: MapType) -> Vec<StepProgram> {
 }
 
 fn is_without_kernels(config: &Config) -> bool {
-    config.network().expect("a network").beyond_gpu().is_some()
+    config.learning_rule().beyond_gpu().is_some()
 }
 
 #[test]
@@ -63,7 +66,7 @@ fn rules_without_kernels_are_refused_by_name() {
         let error = record_programs(&gpu, &config, &mut model, &[4], None).expect_err("no kernels").to_string();
         assert!(error.contains(rule.name()) && error.contains("--backend cpu"), "{error}");
         refused.push(rule.name());
-        if config.network().expect("a network").options().uncontrasted.is_none() {
+        if config.learning_rule().beyond_alignment().is_none() {
             // Made of operations that a GPU has: only a recording cannot hold what they ask the host in between.
             continue;
         }
@@ -72,7 +75,7 @@ fn rules_without_kernels_are_refused_by_name() {
             &mut Model::upload(&gpu, config.network().expect("a network"), &initial_values(&config).expect("values"));
         let mode = Mode::Update { optimizer: &config.optimizer, step: 1 };
         let x = gpu.upload_frames(config.input_shape(), &vec![0.0; 4 * config.input_shape().len()]);
-        step(&gpu, model, x, 4, Draws::new(&config, 4, 1).pairing(), mode);
+        step(&gpu, model, StepBatch { x, rows: 4, pairing: Draws::new(&config, 4, 1).pairing() }, mode);
         let error = gpu.check().expect_err("no kernels").to_string();
         assert!(error.contains(rule.name()), "{error}");
     }
@@ -150,7 +153,7 @@ fn local_rules_never_ask_for_the_gradient_of_an_input() {
     for config in configurations() {
         let asks = |op: &Op<Place>| matches!(op, Op::Convolve { pass: Pass::InputGradient, .. });
         let spec = config.network().expect("a network");
-        let global = spec.learning() == Learning::Global || config.feedback == Feedback::Matched;
+        let global = config.rule.choices().signal == Signal::BackPropagated || config.feedback == Feedback::Matched;
         for program in programs(&config, MapType::F32) {
             let count = program.recording.ops().filter(|op| asks(op)).count();
             let expected = if global { spec.layers().len() - 1 } else { 0 };

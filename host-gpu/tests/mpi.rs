@@ -11,9 +11,13 @@ use clapp_host_gpu::backend::cpu::Cpu;
 use clapp_host_gpu::config::{Config, Negatives, RuleName};
 use clapp_host_gpu::distributed::{Ranks, Shared};
 use clapp_host_gpu::draws::draw_negatives;
-use clapp_host_gpu::model::{Feedback, Head, LayerValues, Options, TensorRole};
+use clapp_host_gpu::model::{LayerValues, TensorRole};
 use clapp_host_gpu::optimizer::Optimizer;
 use clapp_host_gpu::rng::{Purpose, stream};
+use clapp_host_gpu::rules::Feedback;
+use clapp_host_gpu::rules::Head;
+use clapp_host_gpu::rules::{AnyRule, bp_info_nce, clapp_pp_dfb};
+use clapp_host_gpu::step::backprop::Backward;
 use clapp_host_gpu::step::{Mode, Model, download_gradients};
 use clapp_host_gpu::trainer::initial_values;
 use cli_common::CONFIG;
@@ -99,27 +103,32 @@ fn configuration(rule: RuleName, negatives: Negatives) -> Config {
     Config { rule, negatives, ..config }
 }
 
+const HEAD: Head = Head { outputs: 5, temperature: 0.5 };
+
 /// What is learnt.
 struct Case {
     name: String,
     config: Config,
-    options: Options,
+    by: AnyRule,
 }
 
 impl Case {
     /// All rules with their variants.
     fn all(negatives: Negatives) -> Vec<Self> {
-        let case = |rule: RuleName, feedback: Feedback| Self {
-            name: format!("{}, {feedback:?}, {negatives:?}", rule.name()),
-            config: configuration(rule, negatives),
-            options: Options { feedback, ..Options::default() },
+        let case = |rule: RuleName, feedback: Feedback| {
+            let config = configuration(rule, negatives);
+            Self { name: format!("{}, {feedback:?}, {negatives:?}", rule.name()), by: config.learning_rule(), config }
+        };
+        let fed_back = |rule: RuleName, feedback: Feedback| Self {
+            by: clapp_pp_dfb::Rule { feedback }.into(),
+            ..case(rule, feedback)
         };
         let local = [RuleName::ClappPp, RuleName::ClappPpDfb, RuleName::ClappPpBoth];
         RULES
             .map(|rule| case(rule, Feedback::Trained))
             .into_iter()
-            .chain(local.map(|rule| case(rule, Feedback::Matched)))
-            .chain(local.map(|rule| case(rule, Feedback::Frozen)))
+            .chain(local.map(|rule| fed_back(rule, Feedback::Matched)))
+            .chain(local.map(|rule| fed_back(rule, Feedback::Frozen)))
             .collect()
     }
 
@@ -127,16 +136,16 @@ impl Case {
         Self {
             name: "InfoNCE".into(),
             config: configuration(RuleName::BpClappPp, Negatives::Ring),
-            options: Options { head: Some(Head { outputs: 5, temperature: 0.5 }), ..Options::default() },
+            by: bp_info_nce::Rule { head: HEAD, backward: Backward::Whole }.into(),
         }
     }
 
     fn upload(&self) -> Model<Vec<f32>> {
-        let spec = self.config.network().expect("a network").with_options(self.options);
+        let spec = self.by.teach(self.config.network().expect("a network"));
         let mut values = initial_values(&self.config).expect("values");
-        if let (Some(head), Some(top)) = (self.options.head, spec.layers().last()) {
+        if let (Some(outputs), Some(top)) = (spec.form().head, spec.layers().last()) {
             let mut rng = stream(5, Purpose::Other(9), 0, 0);
-            let len = head.outputs * top.pooled.len();
+            let len = outputs * top.pooled.len();
             values.last_mut().expect("a layer").head = (0..len).map(|_| rng.uniform(-0.4, 0.4)).collect();
         }
         Model::upload(&Cpu, spec, &values)

@@ -57,7 +57,7 @@ fn vgg6_has_the_papers_sizes_on_all_three_sets() {
 #[test]
 fn a_direct_feedback_without_spatial_dependence_has_the_papers_size() {
     let mut config = configuration("stl10", RuleName::ClappPpDfb);
-    config.blocks.iter_mut().for_each(|block| block.loss_pool = clapp_host_gpu::config::Pool::Global);
+    config.blocks.iter_mut().for_each(|block| block.loss_pool = clapp_core::network::LossPool::Global);
     assert_eq!(counts(&config), [16_226_816, 3_276_800]);
 }
 

@@ -2,16 +2,20 @@
 
 pub mod qemu;
 
+use clapp_core::network::LossPool;
 use clapp_core::shape::Shape;
 use clapp_host_gpu::augment::{TestTransform, ViewAugment};
-use clapp_host_gpu::config::{BlockConfig, Config, DataSource, HeadConfig, Negatives, Pool, ProbeConfig, RuleName};
+use clapp_host_gpu::config::{BlockConfig, Config, DataSource, HeadConfig, Negatives, ProbeConfig, RuleName};
 use clapp_host_gpu::data::{Dataset, LeftOuts, Split};
-use clapp_host_gpu::model::{Backward, Feedback, Mirror, Relaxation};
 use clapp_host_gpu::optimizer::Optimizer;
 use clapp_host_gpu::rng::{Purpose, Rng, stream};
+use clapp_host_gpu::rules::Feedback;
 use clapp_host_gpu::rules::lpl::Lpl;
 use clapp_host_gpu::rules::soft_hebb::SoftHebb;
+use clapp_host_gpu::rules::weight_mirror::Mirror;
 use clapp_host_gpu::schedule::Schedule;
+use clapp_host_gpu::step::backprop::Backward;
+use clapp_host_gpu::step::relax::Relaxation;
 
 /// Height and width of the images of [`stripes`].
 pub const SIZE: usize = 12;
@@ -110,9 +114,9 @@ pub fn small_config(rule: RuleName) -> Config {
             augment: ViewAugment::probe(SIZE, &mean, &std),
         },
         blocks: vec![
-            block(6, [3, 3], [1, 1], None, Pool::Block([4, 4])),
-            block(8, [3, 3], [0, 1], Some([3, 2]), Pool::Adaptive([2, 2])),
-            block(8, [2, 3], [1, 1], None, Pool::Global),
+            block(6, [3, 3], [1, 1], None, LossPool::Block([4, 4])),
+            block(8, [3, 3], [0, 1], Some([3, 2]), LossPool::Adaptive([2, 2])),
+            block(8, [2, 3], [1, 1], None, LossPool::Global),
         ],
     }
 }

@@ -10,8 +10,11 @@ use clapp_core::network::{Activation, Block, Context, Contrast, LossPool, Projec
 use clapp_core::shape::Shape;
 use clapp_host_gpu::backend::cpu::Cpu;
 use clapp_host_gpu::backend::{Backend, Pairing};
-use clapp_host_gpu::model::{LayerValues, Learning, NetworkSpec, TensorRole};
-use clapp_host_gpu::step::{Mode, Model, download_gradients, step};
+use clapp_host_gpu::model::Losses;
+use clapp_host_gpu::model::{LayerValues, NetworkSpec, TensorRole};
+use clapp_host_gpu::rules::step;
+use clapp_host_gpu::rules::{AnyRule, Feedback, bp_clapp_pp, clapp_pp_dfb};
+use clapp_host_gpu::step::{Mode, Model, StepBatch, download_gradients};
 use clapp_tests::{numbers, uniform};
 use plain::{Rows, Values};
 use proptest::prelude::*;
@@ -25,6 +28,14 @@ const MOST: usize = 24;
 const TOLERANCE: f64 = 2e-5;
 /// Gradients below this part of a score's terms are compared as if they were that large: sums of terms that cancel.
 const SMALLEST: f64 = 1e-2;
+
+fn local() -> AnyRule {
+    clapp_pp_dfb::Rule { feedback: Feedback::Trained }.into()
+}
+
+fn global() -> AnyRule {
+    bp_clapp_pp::Rule::default().into()
+}
 
 /// One network with values, frames and negatives.
 #[derive(Debug, Clone)]
@@ -80,12 +91,10 @@ fn rule() -> impl Strategy<Value = Rule> {
     })
 }
 
-fn case(learning: Learning) -> impl Strategy<Value = Case> {
+fn case(learning: AnyRule) -> impl Strategy<Value = Case> {
     let input = (1_usize..3, 5_usize..9, 5_usize..9).prop_map(|(c, h, w)| Shape::new(c, h, w));
     let network = (input, prop::collection::vec(block(), 2..4), rule())
-        .prop_filter_map("fits together", move |(input, blocks, rule)| {
-            NetworkSpec::new(input, blocks, rule, learning).ok()
-        });
+        .prop_filter_map("fits together", move |(input, blocks, rule)| learning.network(input, blocks, rule).ok());
     (network, any::<u64>(), 2_usize..4, 1_usize..3, any::<bool>()).prop_map(|(spec, seed, pairs, per_row, keeps)| {
         let mut rng = numbers(seed);
         let rows = 2 * pairs;
@@ -117,7 +126,7 @@ fn recorded(case: &Case, values: &[LayerValues], frames: &[f32]) -> Vec<LayerVal
     let mut gradients = Vec::new();
     let pairing = Pairing::views(&case.negatives, case.keep.as_deref());
     let x = Cpu.upload_frames(case.spec.input(), frames);
-    step(&Cpu, &mut model, x, 2 * case.pairs, pairing, Mode::Record(&mut gradients));
+    step(&Cpu, &mut model, StepBatch { x, rows: 2 * case.pairs, pairing }, Mode::Record(&mut gradients));
     download_gradients(&Cpu, &model.spec, &gradients)
 }
 
@@ -130,7 +139,7 @@ fn loss(case: &Case, values: &[Values], from: usize, input: &Rows, contexts: &[R
     for layer in &layers[from..] {
         x = plain::forward(layer, &values[layer.index], &x);
         scored = layer.index;
-        if case.spec.learning() == Learning::Local {
+        if case.spec.form().losses == Losses::EveryLayer {
             break;
         }
     }
@@ -187,7 +196,7 @@ fn compare(case: &Case) -> Result<[usize; 3], TestCaseError> {
     }
     let mut counts = [0; 3];
     for layer in case.spec.layers() {
-        let scored = if case.spec.learning() == Learning::Local { layer.index } else { contexts.len() - 1 };
+        let scored = if case.spec.form().losses == Losses::EveryLayer { layer.index } else { contexts.len() - 1 };
         let smallest = SMALLEST * terms(&wide[scored], &contexts[scored], &contexts[contexts.len() - 1]);
         let mut of_weights = smallest;
         for (role, _) in case.spec.tensors(layer) {
@@ -233,7 +242,7 @@ fn compare(case: &Case) -> Result<[usize; 3], TestCaseError> {
 
 /// Compares in many networks. Kinks are counted over all of them: in one small network a single unit at its kink is
 /// a large part of all elements.
-fn compare_many(learning: Learning) {
+fn compare_many(learning: AnyRule) {
     let config = ProptestConfig {
         cases: 96,
         failure_persistence: None,
@@ -256,12 +265,12 @@ fn compare_many(learning: Learning) {
 
 #[test]
 fn local_gradients_are_the_slopes_of_each_layers_own_loss() {
-    compare_many(Learning::Local);
+    compare_many(local());
 }
 
 #[test]
 fn global_gradients_are_the_slopes_of_the_top_loss_through_all_layers() {
-    compare_many(Learning::Global);
+    compare_many(global());
 }
 
 /// A fixed network in which every layer is active, so that the comparison cannot be one of zeros.
@@ -272,9 +281,8 @@ fn gradients_that_are_compared_are_mostly_not_zero() {
         Block::conv(3, [2, 3]).padding([1, 2]).stride([1, 2]).without_bias().loss_pool(LossPool::Adaptive([2, 2])),
         Block::conv(2, [2, 2]).activation(Activation::Identity),
     ];
-    for learning in [Learning::Local, Learning::Global] {
-        let spec =
-            NetworkSpec::new(Shape::new(2, 9, 7), blocks.clone(), Rule::clapp_pp_both(), learning).expect("fits");
+    for learning in [local(), global()] {
+        let spec = learning.network(Shape::new(2, 9, 7), blocks.clone(), Rule::clapp_pp_both()).expect("fits");
         let case = Case { spec, seed: 4, pairs: 3, negatives: vec![1, 2, 3, 4, 5, 0], keep: None };
         let [compared, _, not_zero] = compare(&case).expect("gradients agree");
         assert!(compared > 60 && not_zero * 10 > 7 * compared, "{learning:?}: {not_zero} of {compared}");

@@ -6,8 +6,12 @@ use clapp_host_gpu::backend::cpu::Cpu;
 use clapp_host_gpu::backend::{Backend, Pairing};
 use clapp_host_gpu::config::Negatives;
 use clapp_host_gpu::draws::draw_negatives;
-use clapp_host_gpu::model::{Backward, Head, LayerValues, Learning, NetworkSpec, Options, TensorRole};
-use clapp_host_gpu::step::{Mode, Model, StepReport, download_gradients, read, step};
+use clapp_host_gpu::model::{LayerValues, NetworkSpec, TensorRole};
+use clapp_host_gpu::rules::Head;
+use clapp_host_gpu::rules::step;
+use clapp_host_gpu::rules::{AnyRule, bp_clapp_pp, bp_info_nce};
+use clapp_host_gpu::step::backprop::Backward;
+use clapp_host_gpu::step::{Mode, Model, StepBatch, StepReport, download_gradients, read};
 use clapp_tests::{numbers, uniform};
 
 const INPUT: Shape = Shape::new(3, 12, 12);
@@ -22,8 +26,11 @@ fn network(backward: Backward, head: Option<Head>) -> NetworkSpec {
         projection: Projection::Trainable,
         pos_coeff: 1.0,
     };
-    let spec = NetworkSpec::new(INPUT, blocks, rule, Learning::Global).expect("a network");
-    spec.with_options(Options { backward, head, ..Options::default() })
+    let by: AnyRule = match head {
+        Some(head) => bp_info_nce::Rule { head, backward }.into(),
+        None => bp_clapp_pp::Rule { backward }.into(),
+    };
+    by.network(INPUT, blocks, rule).expect("a network")
 }
 
 fn recorded(backward: Backward, head: Option<Head>) -> (StepReport, Vec<LayerValues>) {
@@ -47,7 +54,7 @@ fn recorded(backward: Backward, head: Option<Head>) -> (StepReport, Vec<LayerVal
     let mut model = Model::upload(&Cpu, spec, &values);
     let mut gradients = Vec::new();
     let x = Cpu.upload_frames(INPUT, &frames);
-    let outcome = step(&Cpu, &mut model, x, 2 * IMAGES, pairing, Mode::Record(&mut gradients));
+    let outcome = step(&Cpu, &mut model, StepBatch { x, rows: 2 * IMAGES, pairing }, Mode::Record(&mut gradients));
     (read(&Cpu, pairing, &outcome), download_gradients(&Cpu, &model.spec, &gradients))
 }
 

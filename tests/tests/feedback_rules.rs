@@ -9,9 +9,17 @@ use clapp_core::plan::Layer;
 use clapp_core::shape::Shape;
 use clapp_host_gpu::backend::cpu::Cpu;
 use clapp_host_gpu::backend::{Backend, Pairing};
-use clapp_host_gpu::model::{Inference, LayerValues, Learning, Mirror, NetworkSpec, Options, Relaxation, TensorRole};
+use clapp_host_gpu::model::{LayerValues, NetworkSpec, TensorRole};
+use clapp_host_gpu::rules::step;
+use clapp_host_gpu::rules::weight_mirror::Mirror;
+use clapp_host_gpu::rules::{
+    AnyRule, Feedback, LearningRule, bp_clapp_pp, clapp_pp_dfb, clapp_pp_dfb_pc, dfa, predictive_coding, weight_mirror,
+};
+use clapp_host_gpu::step::backprop::Backward;
+use clapp_host_gpu::step::relax::Inference;
+use clapp_host_gpu::step::relax::Relaxation;
 use clapp_host_gpu::step::relax::{Course, ROUNDING, Relaxed};
-use clapp_host_gpu::step::{Mode, Model, download_gradients, mirror, read, step};
+use clapp_host_gpu::step::{Mode, Model, StepBatch, download_gradients, read};
 use clapp_tests::{numbers, uniform};
 use plain::{Rows, Values};
 
@@ -33,8 +41,14 @@ fn blocks() -> Vec<Block> {
     ]
 }
 
-fn spec(rule: Rule, learning: Learning, options: Options) -> NetworkSpec {
-    NetworkSpec::new(Shape::new(2, 8, 7), blocks(), rule, learning).expect("fits together").with_options(options)
+fn spec(rule: Rule, by: impl Into<AnyRule>) -> NetworkSpec {
+    by.into().network(Shape::new(2, 8, 7), blocks(), rule).expect("fits together")
+}
+
+const BACK_PROPAGATION: bp_clapp_pp::Rule = bp_clapp_pp::Rule { backward: Backward::Whole };
+
+fn mirrored(mirror: Mirror) -> weight_mirror::Rule {
+    weight_mirror::Rule { mirror, backward: Backward::Whole }
 }
 
 fn soft(rule: Rule) -> Rule {
@@ -63,7 +77,7 @@ fn recorded(spec: &NetworkSpec, values: &[LayerValues], frames: &[f32]) -> Vec<L
     let mut model = Model::upload(&Cpu, spec.clone(), values);
     let mut gradients = Vec::new();
     let x = Cpu.upload_frames(spec.input(), frames);
-    let outcome = step(&Cpu, &mut model, x, ROWS, pairing(), Mode::Record(&mut gradients));
+    let outcome = step(&Cpu, &mut model, StepBatch { x, rows: ROWS, pairing: pairing() }, Mode::Record(&mut gradients));
     let report = read(&Cpu, pairing(), &outcome);
     assert!(report.last().is_some_and(|top| top.loss().is_finite() && !top.scores.is_empty()));
     assert!(model.download(&Cpu) == values, "a step that records changes nothing");
@@ -132,7 +146,7 @@ fn norm(a: &[f32]) -> f64 {
 #[test]
 fn layers_below_the_top_learn_from_its_error_through_their_fixed_matrices() {
     for rule in [Rule::clapp_pp_dfb(), soft(Rule::clapp_pp_dfb())] {
-        let spec = spec(rule, Learning::Broadcast, Options::default());
+        let spec = spec(rule, dfa::Rule);
         let (values, frames) = draw(&spec, 11);
         let gradients = recorded(&spec, &values, &frames);
         let wide: Vec<Values> = values.iter().map(plain::wide).collect();
@@ -169,8 +183,8 @@ fn layers_below_the_top_learn_from_its_error_through_their_fixed_matrices() {
 #[test]
 fn errors_come_down_through_the_mirrors_and_not_through_the_weights() {
     let rule = Rule::clapp_pp();
-    let global = spec(rule, Learning::Global, Options::default());
-    let mirrored = spec(rule, Learning::Mirrored, Options::default());
+    let global = spec(rule, BACK_PROPAGATION);
+    let mirrored = spec(rule, mirrored(Mirror::default()));
     let (mut values, frames) = draw(&mirrored, 21);
     assert!(values[0].mirror.is_empty() && values[1].mirror.len() == values[1].weight.len());
     let other = recorded(&mirrored, &values, &frames);
@@ -203,11 +217,11 @@ fn mirrors_turn_to_the_weights_and_to_their_length() {
         (Mirror { amplitude: 2.0, ..Mirror::default() }, 4.0),
         (Mirror { decay: 0.4, ..Mirror::default() }, 0.5),
     ] {
-        let options = Options { mirror: settings, ..Options::default() };
-        let spec = NetworkSpec::new(Shape::new(2, 10, 10), blocks.clone(), Rule::clapp_pp(), Learning::Mirrored);
-        let spec = spec.expect("fits together").with_options(options);
+        let by = mirrored(settings);
+        let spec = AnyRule::from(by).network(Shape::new(2, 10, 10), blocks.clone(), Rule::clapp_pp());
+        let spec = spec.expect("fits together");
         let (mut values, _) = draw(&spec, 31);
-        mirror::first_values(&spec, 5, &mut values);
+        by.first_values(&spec, 5, &mut values);
         let mut model = Model::upload(&Cpu, spec.clone(), &values);
         let cosines = |model: &Model<Vec<f32>>| -> Vec<f64> {
             let values = model.download(&Cpu);
@@ -215,12 +229,12 @@ fn mirrors_turn_to_the_weights_and_to_their_length() {
         };
         let before = cosines(&model);
         let mut ahead = Model::upload(&Cpu, spec.clone(), &values);
-        mirror::reflect_ahead(&Cpu, &mut ahead, 5);
+        by.before_first_step(&Cpu, &mut ahead, 5);
         assert!(cosines(&ahead).iter().all(|cosine| *cosine > 0.95), "before the first step");
         let mut last = before.clone();
         for round in 0..4 {
             for step in 0..25 {
-                mirror::reflect(&Cpu, &mut model, 5, 25 * round + step + 1);
+                by.after_step(&Cpu, &mut model, 5, 25 * round + step + 1);
             }
             let now = cosines(&model);
             if round == 0 {
@@ -271,7 +285,7 @@ fn the_energy_is_what_its_definition_says_and_learning_descends_on_it() {
 }
 
 fn energy_and_gradients(rule: Rule, settings: Relaxation) {
-    let spec = spec(rule, Learning::Relaxed, Options { relaxation: settings, ..Options::default() });
+    let spec = spec(rule, predictive_coding::Rule { relaxation: settings });
     let (values, frames) = draw(&spec, 41);
     let model = Model::upload(&Cpu, spec.clone(), &values);
     let x = Cpu.upload_frames(spec.input(), &frames);
@@ -313,7 +327,7 @@ fn energy_and_gradients(rule: Rule, settings: Relaxation) {
 #[test]
 fn the_energy_never_rises() {
     for (rule, seed) in [(Rule::clapp_pp(), 51), (soft(Rule::clapp_pp()), 52), (Rule::clapp_pp(), 53)] {
-        let spec = spec(rule, Learning::Relaxed, Options::default());
+        let spec = spec(rule, predictive_coding::Rule { relaxation: Relaxation::default() });
         let (values, frames) = draw(&spec, seed);
         let model = Model::upload(&Cpu, spec.clone(), &values);
         let x = Cpu.upload_frames(spec.input(), &frames);
@@ -334,7 +348,7 @@ fn the_energy_never_rises() {
 #[test]
 fn where_the_loss_weighs_little_predictive_coding_is_back_propagation() {
     for (rule, seed) in [(Rule::clapp_pp(), 62), (soft(Rule::clapp_pp()), 62), (Rule::clapp_pp(), 64)] {
-        let global = spec(rule, Learning::Global, Options::default());
+        let global = spec(rule, BACK_PROPAGATION);
         let (values, frames) = draw(&global, seed);
         let reference = recorded(&global, &values, &frames);
         for by in [Inference::Errors, Inference::Activities] {
@@ -348,7 +362,7 @@ fn like_back_propagation(rule: Rule, by: Inference, values: &[LayerValues], fram
     let least = |cosines: &[f64]| cosines.iter().fold(1.0_f64, |least, cosine| least.min(*cosine));
     let cosines = |weight: f32| {
         let relaxation = Relaxation { by, iterations: 150, rate: 0.3, weight };
-        let relaxed = spec(rule, Learning::Relaxed, Options { relaxation, ..Options::default() });
+        let relaxed = spec(rule, predictive_coding::Rule { relaxation });
         let gradients = recorded(&relaxed, values, frames);
         let pairs = gradients.iter().zip(reference);
         let ratio = |(own, other): (&LayerValues, &LayerValues)| norm(&own.weight) / norm(&other.weight);
@@ -367,7 +381,7 @@ fn like_back_propagation(rule: Rule, by: Inference, values: &[LayerValues], fram
 fn the_hybrid_relaxes_the_top_alone_and_teaches_all_others_with_it() {
     let rule = soft(Rule::clapp_pp_dfb());
     let settings = Relaxation { by: Inference::Errors, iterations: 4, rate: 0.4, weight: 10.0 };
-    let hybrid = |relaxation| spec(rule, Learning::TopRelaxed, Options { relaxation, ..Options::default() });
+    let hybrid = |relaxation| spec(rule, clapp_pp_dfb_pc::Rule { feedback: Feedback::Trained, relaxation });
     let spec = hybrid(settings);
     let (values, frames) = draw(&spec, 71);
     let gradients = recorded(&spec, &values, &frames);
@@ -414,7 +428,7 @@ fn the_hybrid_relaxes_the_top_alone_and_teaches_all_others_with_it() {
         &values,
         &frames,
     );
-    let feedback = recorded(&self::spec(rule, Learning::Local, Options::default()), &values, &frames);
+    let feedback = recorded(&self::spec(rule, clapp_pp_dfb::Rule { feedback: Feedback::Trained }), &values, &frames);
     for (own, other) in still.iter().zip(&feedback) {
         assert!(cosine(&own.weight, &other.weight) > 0.9999);
         assert!((norm(&own.weight) / norm(&other.weight) - 1.0).abs() < 0.01);

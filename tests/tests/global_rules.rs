@@ -8,8 +8,13 @@ use clapp_core::network::{Activation, Block, Context, Contrast, LossPool, Projec
 use clapp_core::shape::Shape;
 use clapp_host_gpu::backend::cpu::Cpu;
 use clapp_host_gpu::backend::{Backend, Pairing};
-use clapp_host_gpu::model::{Feedback, Head, LayerValues, Learning, NetworkSpec, Options, TensorRole};
-use clapp_host_gpu::step::{Mode, Model, StepReport, download_gradients, read, step};
+use clapp_host_gpu::model::{LayerValues, NetworkSpec, TensorRole};
+use clapp_host_gpu::rules::Feedback;
+use clapp_host_gpu::rules::Head;
+use clapp_host_gpu::rules::step;
+use clapp_host_gpu::rules::{AnyRule, bp_info_nce, clapp_pp_dfb};
+use clapp_host_gpu::step::backprop::Backward;
+use clapp_host_gpu::step::{Mode, Model, StepBatch, StepReport, download_gradients, read};
 use clapp_tests::{numbers, uniform};
 use plain::{Rows, Values};
 
@@ -24,6 +29,10 @@ fn blocks() -> Vec<Block> {
         Block::conv(3, [2, 3]).padding([1, 2]).stride([1, 2]).loss_pool(LossPool::Adaptive([3, 2])),
         Block::conv(4, [2, 2]).activation(Activation::Identity).without_bias(),
     ]
+}
+
+fn network(rule: Rule, by: impl Into<AnyRule>) -> NetworkSpec {
+    by.into().network(Shape::new(2, 7, 6), blocks(), rule).expect("fits")
 }
 
 /// Values of all tensors, and frames of `pairs` pairs.
@@ -50,7 +59,7 @@ fn recorded(
     let mut gradients = Vec::new();
     let rows = frames.len() / spec.input().len();
     let x = Cpu.upload_frames(spec.input(), frames);
-    let outcome = step(&Cpu, &mut model, x, rows, pairing, Mode::Record(&mut gradients));
+    let outcome = step(&Cpu, &mut model, StepBatch { x, rows, pairing }, Mode::Record(&mut gradients));
     (read(&Cpu, pairing, &outcome), download_gradients(&Cpu, &model.spec, &gradients))
 }
 
@@ -120,7 +129,6 @@ fn matching_gradients_are_the_slopes_of_the_mismatch_for_every_contrast() {
         Contrast::Phyll { theta: 1.5 },
         Contrast::Goodness { theta: 0.4 },
     ];
-    let options = Options { feedback: Feedback::Matched, ..Options::default() };
     let mut seed = 0;
     let mut compared = 0;
     for contrast in contrasts {
@@ -128,8 +136,7 @@ fn matching_gradients_are_the_slopes_of_the_mismatch_for_every_contrast() {
             for (per_row, keeps) in [(1, false), (3, false), (2, true)] {
                 seed += 1;
                 let rule = Rule { contrast, context, projection: Projection::Trainable, pos_coeff: 0.8 };
-                let spec = NetworkSpec::new(Shape::new(2, 7, 6), blocks(), rule, Learning::Local).expect("fits");
-                let spec = spec.with_options(options);
+                let spec = network(rule, clapp_pp_dfb::Rule { feedback: Feedback::Matched });
                 let mut rng = numbers(seed ^ 0x100);
                 let negatives: Vec<usize> = (0..6 * per_row).map(|_| rng.below(6)).collect();
                 let keeps = keeps && clapp_core::contrast::has_separate_terms(contrast);
@@ -176,13 +183,10 @@ fn matching_gradients_are_the_slopes_of_the_mismatch_for_every_contrast() {
 #[test]
 fn matched_feedback_changes_what_the_projections_below_the_top_learn_and_nothing_else() {
     let rule = Rule { contrast: Contrast::SoftHinge, ..Rule::clapp_pp_dfb() };
-    let spec = NetworkSpec::new(Shape::new(2, 7, 6), blocks(), rule, Learning::Local).expect("fits");
-    let (values, frames) = draw(&spec, 3, 9);
+    let by = |feedback: Feedback| network(rule, clapp_pp_dfb::Rule { feedback });
+    let (values, frames) = draw(&by(Feedback::Trained), 3, 9);
     let pairing = Pairing::views(&[1, 2, 3, 4, 5, 0], None);
-    let under = |feedback: Feedback| {
-        let spec = spec.clone().with_options(Options { feedback, ..Options::default() });
-        recorded(&spec, &values, &frames, pairing).1
-    };
+    let under = |feedback: Feedback| recorded(&by(feedback), &values, &frames, pairing).1;
     let (trained, frozen, matched) = (under(Feedback::Trained), under(Feedback::Frozen), under(Feedback::Matched));
     for layer in 0..3 {
         for other in [&frozen, &matched] {
@@ -204,8 +208,7 @@ fn info_nce_gradients_are_the_slopes_of_its_loss_through_all_layers() {
     for (seed, pairs, temperature, outputs_of_head) in [(1, 2, 0.1, 5), (2, 4, 0.1, 3), (3, 5, 0.7, 7)] {
         let rule = Rule { projection: Projection::Identity, ..Rule::clapp_pp() };
         let head = Head { outputs: outputs_of_head, temperature };
-        let spec = NetworkSpec::new(Shape::new(2, 7, 6), blocks(), rule, Learning::Global).expect("fits");
-        let spec = spec.with_options(Options { head: Some(head), ..Options::default() });
+        let spec = network(rule, bp_info_nce::Rule { head, backward: Backward::Whole });
         let (values, frames) = draw(&spec, pairs, seed);
         let pairing = Pairing::views(&[], None);
         let (report, gradients) = recorded(&spec, &values, &frames, pairing);
@@ -240,9 +243,8 @@ fn info_nce_gradients_are_the_slopes_of_its_loss_through_all_layers() {
 #[test]
 fn info_nce_of_vectors_without_length_is_finite() {
     let rule = Rule { projection: Projection::Identity, ..Rule::clapp_pp() };
-    let spec = NetworkSpec::new(Shape::new(2, 7, 6), blocks(), rule, Learning::Global).expect("fits");
     let head = Head { outputs: 4, temperature: 0.1 };
-    let spec = spec.with_options(Options { head: Some(head), ..Options::default() });
+    let spec = network(rule, bp_info_nce::Rule { head, backward: Backward::Whole });
     let (mut values, frames) = draw(&spec, 3, 4);
     values[2].head.fill(0.0);
     let (report, gradients) = recorded(&spec, &values, &frames, Pairing::views(&[], None));

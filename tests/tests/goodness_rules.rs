@@ -3,13 +3,15 @@
 
 mod plain;
 
+use clapp_core::network::Contrast;
 use clapp_host_gpu::backend::cpu::Cpu;
 use clapp_host_gpu::backend::{Backend, Pairing};
-use clapp_host_gpu::config::{Config, ContrastName, Negatives, RuleName};
+use clapp_host_gpu::config::{Config, Negatives, RuleName};
 use clapp_host_gpu::draws::{Draws, mix};
 use clapp_host_gpu::model::{LayerValues, NetworkSpec, TensorRole};
 use clapp_host_gpu::probe::features;
-use clapp_host_gpu::step::{Mode, Model, StepReport, download_gradients, read, step};
+use clapp_host_gpu::rules::step;
+use clapp_host_gpu::step::{Mode, Model, StepBatch, StepReport, download_gradients, read};
 use clapp_host_gpu::trainer::initial_values;
 use clapp_tests::{SHAPE, numbers, small_config, uniform};
 use plain::{Rows, Values};
@@ -39,7 +41,12 @@ fn recorded(
     let mut model = Model::upload(&Cpu, spec.clone(), values);
     let mut gradients = Vec::new();
     let rows = x.len() / SHAPE.len();
-    let outcome = step(&Cpu, &mut model, Cpu.upload_frames(SHAPE, x), rows, pairing, Mode::Record(&mut gradients));
+    let outcome = step(
+        &Cpu,
+        &mut model,
+        StepBatch { x: Cpu.upload_frames(SHAPE, x), rows, pairing },
+        Mode::Record(&mut gradients),
+    );
     (read(&Cpu, pairing, &outcome), download_gradients(&Cpu, &model.spec, &gradients))
 }
 
@@ -115,7 +122,7 @@ fn check(spec: &NetworkSpec, config: &Config, theta: f64, loss: impl Fn(usize, &
             assert!(got.iter().any(|gradient| gradient.abs() > 1e-4), "{} learns", role.path(at));
         }
         let output = plain::forward(layer, &wide[at], &input);
-        input = if spec.options().normalise { unit(&output) } else { output };
+        input = if spec.form().normalise { unit(&output) } else { output };
         if config.rule == RuleName::Scff {
             // Pairs are made anew of what became of each image.
             for image in 0..IMAGES {
@@ -130,7 +137,7 @@ fn check(spec: &NetworkSpec, config: &Config, theta: f64, loss: impl Fn(usize, &
 fn gradients_of_goodness_are_its_slopes_with_both_factors_live() {
     for rule in [RuleName::ForwardForward, RuleName::Scff] {
         for theta in [0.1_f32, 2.0] {
-            let config = Config { contrast: Some(ContrastName::Goodness { theta }), ..small_config(rule) };
+            let config = Config { contrast: Some(Contrast::Goodness { theta }), ..small_config(rule) };
             let theta = f64::from(theta);
             check(&config.network().expect("a network"), &config, theta, |_, p| goodness_loss(theta, p));
         }
@@ -139,7 +146,7 @@ fn gradients_of_goodness_are_its_slopes_with_both_factors_live() {
 
 #[test]
 fn gradients_of_phyll_are_its_slopes_with_the_reference_detached() {
-    let config = Config { contrast: Some(ContrastName::Phyll { theta: 1.5 }), ..small_config(RuleName::Phyll) };
+    let config = Config { contrast: Some(Contrast::Phyll { theta: 1.5 }), ..small_config(RuleName::Phyll) };
     let spec = config.network().expect("a network");
     let values: Vec<Values> = initial_values(&config).expect("values").iter().map(plain::wide).collect();
     // The contexts, which stay where they are.

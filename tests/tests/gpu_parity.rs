@@ -19,10 +19,14 @@ use clapp_host_gpu::data::Split;
 use clapp_host_gpu::distributed::Ranks;
 use clapp_host_gpu::draws::draw_negatives;
 use clapp_host_gpu::error::Error;
-use clapp_host_gpu::model::{Backward, Feedback, LayerValues, Learning, NetworkSpec, Options, TensorRole};
+use clapp_host_gpu::model::{LayerValues, NetworkSpec, TensorRole};
 use clapp_host_gpu::optimizer::Optimizer;
 use clapp_host_gpu::parity::{OnCpu, OnGpu, compare};
-use clapp_host_gpu::step::{Mode, Model, StepReport, download_gradients, read, step};
+use clapp_host_gpu::rules::Feedback;
+use clapp_host_gpu::rules::step;
+use clapp_host_gpu::rules::{AnyRule, bp_clapp_pp, clapp_pp_dfb};
+use clapp_host_gpu::step::backprop::Backward;
+use clapp_host_gpu::step::{Mode, Model, StepBatch, StepReport, download_gradients, read};
 use clapp_host_gpu::trainer::{self, State, StepMetrics};
 use clapp_tests::{numbers, small_config, stripes, uniform};
 use std::ops::ControlFlow;
@@ -67,7 +71,7 @@ fn holds(config: &Config) {
 fn every_rule_learns_the_same() {
     for rule in RuleName::value_variants() {
         let config = Config { optimizer: sgd(0.0), ..small_config(RuleName::ClappPp) }.with_rule(*rule);
-        if config.network().expect("a network").beyond_gpu().is_none() {
+        if config.learning_rule().beyond_gpu().is_none() {
             holds(&config);
         }
     }
@@ -100,13 +104,13 @@ fn every_option_learns_the_same() {
 }
 
 /// Shapes that do not divide: odd sizes, strides, cells that overlap and positions that none covers.
-fn odd(rule: Rule, learning: Learning) -> NetworkSpec {
+fn odd(rule: Rule, by: AnyRule) -> NetworkSpec {
     let blocks = vec![
         Block::conv(5, [3, 2]).padding([1, 1]).max_pool([2, 3]).loss_pool(LossPool::Adaptive([3, 2])),
         Block::conv(4, [2, 3]).padding([1, 2]).stride([1, 2]).loss_pool(LossPool::Block([2, 2])),
         Block::conv(3, [2, 2]).activation(Activation::Identity).without_bias(),
     ];
-    NetworkSpec::new(Shape::new(3, 13, 11), blocks, rule, learning).expect("a network")
+    by.network(Shape::new(3, 13, 11), blocks, rule).expect("a network")
 }
 
 fn recorded<B: Backend>(
@@ -120,7 +124,7 @@ fn recorded<B: Backend>(
     let mut gradients = Vec::new();
     let x = backend.upload_frames(spec.input(), frames);
     let rows = frames.len() / spec.input().len();
-    let outcome = step(backend, &mut model, x, rows, pairing, Mode::Record(&mut gradients));
+    let outcome = step(backend, &mut model, StepBatch { x, rows, pairing }, Mode::Record(&mut gradients));
     let read = (read(backend, pairing, &outcome), download_gradients(backend, spec, &gradients));
     backend.check().expect("the device works");
     read
@@ -139,13 +143,13 @@ fn gradients_are_the_same_on_odd_shapes_for_every_contrast() {
     let gpu = device(MapType::F32);
     let narrow = device(MapType::Bf16);
     for contrast in contrasts {
-        for (learning, context, feedback) in [
-            (Learning::Local, Context::Both, Feedback::Trained),
-            (Learning::Local, Context::Top, Feedback::Matched),
-            (Learning::Global, Context::Same, Feedback::Trained),
+        for (by, context) in [
+            (clapp_pp_dfb::Rule { feedback: Feedback::Trained }.into(), Context::Both),
+            (clapp_pp_dfb::Rule { feedback: Feedback::Matched }.into(), Context::Top),
+            (bp_clapp_pp::Rule::default().into(), Context::Same),
         ] {
             let rule = Rule { contrast, context, projection: Projection::Trainable, pos_coeff: 1.0 };
-            let spec = odd(rule, learning).with_options(Options { feedback, ..Options::default() });
+            let spec = odd(rule, by);
             let mut values = Vec::new();
             for layer in spec.layers() {
                 let mut of_layer = LayerValues::default();
@@ -169,8 +173,8 @@ fn gradients_are_the_same_on_odd_shapes_for_every_contrast() {
                 let (found_report, found) = recorded(device, &spec, &values, &frames, pairing);
                 for (expected, found) in report.iter().zip(&found_report) {
                     for (expected, found) in expected.scores.iter().zip(&found.scores) {
-                        assert!(apart(&expected.u_pos, &found.u_pos) < bound, "{contrast:?} {learning:?}: scores");
-                        assert!(apart(&expected.u_neg, &found.u_neg) < bound, "{contrast:?} {learning:?}: scores");
+                        assert!(apart(&expected.u_pos, &found.u_pos) < bound, "{contrast:?} {by:?}: scores");
+                        assert!(apart(&expected.u_neg, &found.u_neg) < bound, "{contrast:?} {by:?}: scores");
                     }
                     if let (Some(expected), Some(found)) = (expected.mismatch, found.mismatch) {
                         let relative = (expected.distance - found.distance).abs() / expected.distance;
@@ -180,7 +184,7 @@ fn gradients_are_the_same_on_odd_shapes_for_every_contrast() {
                 for (layer, (expected, found)) in gradients.iter().zip(&found).enumerate() {
                     for role in TensorRole::ALL.into_iter().filter(|role| !expected.get(*role).is_empty()) {
                         let apart = apart(expected.get(role), found.get(role));
-                        assert!(apart < bound, "{contrast:?} {learning:?} layer {layer} {role:?}: {apart:e}");
+                        assert!(apart < bound, "{contrast:?} {by:?} layer {layer} {role:?}: {apart:e}");
                     }
                 }
             }

@@ -19,11 +19,14 @@ use clapp_host_gpu::draws::{Draws, mix};
 use clapp_host_gpu::error::Error;
 use clapp_host_gpu::loader::Part;
 use clapp_host_gpu::loader::{Start, pairs_from};
-use clapp_host_gpu::model::{Backward, Feedback, LayerValues, TensorRole};
+use clapp_host_gpu::model::{LayerValues, TensorRole};
 use clapp_host_gpu::optimizer::Optimizer;
+use clapp_host_gpu::rules::Feedback;
+use clapp_host_gpu::rules::step;
 use clapp_host_gpu::run::{Begin, CHECKPOINT, Interval, OnGpu, Run};
 use clapp_host_gpu::run_info::{DataInfo, RunInfo};
-use clapp_host_gpu::step::{Mode, Model, download_gradients, step};
+use clapp_host_gpu::step::backprop::Backward;
+use clapp_host_gpu::step::{Mode, Model, StepBatch, download_gradients};
 use clapp_host_gpu::trainer::{State, StepMetrics, initial_values};
 use clapp_tests::{small_config, stripes};
 use std::ops::ControlFlow;
@@ -213,7 +216,7 @@ fn step_on_merged(config: &Config, model: &mut Model<Vec<f32>>, both: &[Batch; R
     let (frames, negatives) = merged(config, both);
     let x = Cpu.upload_frames(config.input_shape(), &frames);
     let mode = Mode::Update { optimizer: &config.optimizer, step: count };
-    step(&Cpu, model, x, 2 * RANKS * config.batch, Pairing::views(&negatives, None), mode);
+    step(&Cpu, model, StepBatch { x, rows: 2 * RANKS * config.batch, pairing: Pairing::views(&negatives, None) }, mode);
 }
 
 /// InfoNCE contrasts an image with all others of its process, so that one batch of both would be another loss: the mean
@@ -222,7 +225,12 @@ fn step_on_mean(config: &Config, model: &mut Model<Vec<f32>>, both: &[Batch; RAN
     let gradients = both.each_ref().map(|batch| {
         let mut gradients = Vec::new();
         let x = Cpu.upload_frames(config.input_shape(), &batch.frames);
-        step(&Cpu, model, x, 2 * config.batch, batch.draws.pairing(), Mode::Record(&mut gradients));
+        step(
+            &Cpu,
+            model,
+            StepBatch { x, rows: 2 * config.batch, pairing: batch.draws.pairing() },
+            Mode::Record(&mut gradients),
+        );
         download_gradients(&Cpu, &model.spec, &gradients)
     });
     let layers = model.spec.layers().to_vec();

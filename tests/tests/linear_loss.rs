@@ -11,9 +11,11 @@ use clapp_core::shape::Shape;
 use clapp_host_gpu::backend::cpu::Cpu;
 use clapp_host_gpu::backend::{Backend, Pairing};
 use clapp_host_gpu::core_memory::CoreMemory;
-use clapp_host_gpu::model::{LayerValues, Learning, NetworkSpec};
+use clapp_host_gpu::model::{LayerValues, NetworkSpec};
 use clapp_host_gpu::rng::Rng;
-use clapp_host_gpu::step::{Mode, Model, read, step};
+use clapp_host_gpu::rules::clapp_pp_dfb;
+use clapp_host_gpu::rules::step;
+use clapp_host_gpu::step::{Mode, Model, StepBatch, read};
 use clapp_tests::{numbers, uniform};
 
 /// Networks and batches that are drawn.
@@ -50,7 +52,7 @@ fn draw(seed: u64) -> Drawn {
     let blocks = blocks.collect();
     let context = [Context::Same, Context::Top, Context::Both][below(&mut rng, 3)];
     let rule = Rule { contrast: Contrast::Linear, context, projection: Projection::Trainable, pos_coeff: 1.0 };
-    let spec = NetworkSpec::new(input, blocks, rule, Learning::Local).expect("a network");
+    let spec = clapp_pp_dfb::network(input, blocks, rule).expect("a network");
     let mut flat = vec![0.0; spec.view().parameter_len()];
     clapp_core::init::uniform(&spec.view(), seed, &mut flat).expect("values");
     let mut values = spec.values_from_flat(&flat);
@@ -95,7 +97,7 @@ fn on_cpu(drawn: &Drawn) -> Vec<(f64, f64)> {
     let mut gradients = Vec::new();
     let x = Cpu.upload_frames(spec.input(), x);
     let pairing = Pairing::views(negatives, None);
-    let outcome = step(&Cpu, &mut model, x, *rows, pairing, Mode::Record(&mut gradients));
+    let outcome = step(&Cpu, &mut model, StepBatch { x, rows: *rows, pairing }, Mode::Record(&mut gradients));
     read(&Cpu, pairing, &outcome)
         .iter()
         .flat_map(|layer| {

@@ -7,9 +7,11 @@ use clapp_host_gpu::backend::cpu::Cpu;
 use clapp_host_gpu::backend::{Backend, Pairing};
 use clapp_host_gpu::config::Negatives;
 use clapp_host_gpu::draws::draw_negatives;
-use clapp_host_gpu::model::{Learning, NetworkSpec};
+use clapp_host_gpu::model::NetworkSpec;
 use clapp_host_gpu::optimizer::Optimizer;
-use clapp_host_gpu::step::{Mode, Model, step};
+use clapp_host_gpu::rules::step;
+use clapp_host_gpu::rules::{AnyRule, Feedback, bp_clapp_pp, clapp_pp_dfb};
+use clapp_host_gpu::step::{Mode, Model, StepBatch};
 use clapp_tests::{numbers, uniform};
 use peak_alloc::PeakAlloc;
 
@@ -24,9 +26,9 @@ const MAP_BYTES: f64 = (4 * ROWS * MAP.len()) as f64;
 const DEPTHS: [usize; 4] = [3, 6, 9, 12];
 
 /// A network of equal blocks whose projections (8 x 8) are negligible beside their maps.
-fn network(depth: usize, rule: Rule, learning: Learning) -> NetworkSpec {
+fn network(depth: usize, rule: Rule, by: AnyRule) -> NetworkSpec {
     let block = Block::conv(MAP.channels, [3, 3]).padding([1, 1]).loss_pool(LossPool::Global);
-    NetworkSpec::new(MAP, vec![block; depth], rule, learning).expect("a network")
+    by.network(MAP, vec![block; depth], rule).expect("a network")
 }
 
 /// Bytes that a step holds beyond what was held before it, at most.
@@ -45,7 +47,12 @@ fn peak_of_a_step(spec: &NetworkSpec) -> f64 {
         let x = Cpu.upload_frames(MAP, &frames);
         let before = ALLOCATOR.current_usage();
         ALLOCATOR.reset_peak_usage();
-        let report = step(&Cpu, &mut model, x, ROWS, pairing, Mode::Update { optimizer: &optimizer, step: number });
+        let report = step(
+            &Cpu,
+            &mut model,
+            StepBatch { x, rows: ROWS, pairing },
+            Mode::Update { optimizer: &optimizer, step: number },
+        );
         peak = ALLOCATOR.peak_usage() - before;
         assert!(report.last().is_some_and(|report| !report.scores.is_empty()), "the top layer has learnt");
     }
@@ -53,9 +60,9 @@ fn peak_of_a_step(spec: &NetworkSpec) -> f64 {
 }
 
 /// By how many maps the peak grows with each layer, between neighbouring depths.
-fn maps_per_layer(pool: &rayon::ThreadPool, rule: Rule, learning: Learning) -> Vec<f64> {
-    let peaks = DEPTHS.map(|depth| pool.install(|| peak_of_a_step(&network(depth, rule, learning))));
-    println!("{:?} {learning:?}: {peaks:?} bytes at depths {DEPTHS:?}, one map has {MAP_BYTES}", rule.context);
+fn maps_per_layer(pool: &rayon::ThreadPool, rule: Rule, by: AnyRule) -> Vec<f64> {
+    let peaks = DEPTHS.map(|depth| pool.install(|| peak_of_a_step(&network(depth, rule, by))));
+    println!("{:?} {by:?}: {peaks:?} bytes at depths {DEPTHS:?}, one map has {MAP_BYTES}", rule.context);
     let measured: Vec<(usize, f64)> = DEPTHS.into_iter().zip(peaks).collect();
     measured.windows(2).map(|pair| (pair[1].1 - pair[0].1) / (pair[1].0 - pair[0].0) as f64 / MAP_BYTES).collect()
 }
@@ -67,12 +74,12 @@ fn activation_memory_does_not_grow_with_depth_for_local_rules_and_does_for_back_
     // the threads of a pool keep is freed some time after the pool is dropped, perhaps while the next one is measured.
     let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a pool");
     for rule in [Rule::clapp_pp(), Rule::clapp_pp_dfb(), Rule::clapp_pp_both()] {
-        for maps in maps_per_layer(&pool, rule, Learning::Local) {
+        for maps in maps_per_layer(&pool, rule, clapp_pp_dfb::Rule { feedback: Feedback::Trained }.into()) {
             // Each layer's scores are reported and its shapes listed: about a kilobyte against a map's 256.
             assert!(maps.abs() < 0.02, "{rule:?}: a layer adds {maps} maps");
         }
     }
-    for maps in maps_per_layer(&pool, Rule::clapp_pp(), Learning::Global) {
+    for maps in maps_per_layer(&pool, Rule::clapp_pp(), bp_clapp_pp::Rule::default().into()) {
         assert!((maps - 1.0).abs() < 0.02, "back-propagation: a layer adds {maps} maps");
     }
 }

@@ -2,17 +2,20 @@
 //! training steps from the same values and must end at the same parameters.
 
 use clapp_core::learner::Batch;
+use clapp_core::network::{Contrast, Projection};
 use clapp_host_gpu::backend::cpu::Cpu;
 use clapp_host_gpu::backend::{Backend, Pairing};
-use clapp_host_gpu::config::{Config, ContrastName, Negatives, ProjectionName, RuleName};
+use clapp_host_gpu::config::{Config, Negatives, RuleName};
 use clapp_host_gpu::core_memory::CoreMemory;
 use clapp_host_gpu::data::Dataset;
 use clapp_host_gpu::draws::draw_negatives;
 use clapp_host_gpu::loader;
-use clapp_host_gpu::model::{Feedback, TensorRole};
+use clapp_host_gpu::model::TensorRole;
 use clapp_host_gpu::optimizer::Optimizer;
 use clapp_host_gpu::parity::parity;
-use clapp_host_gpu::step::{Mode, Model, step};
+use clapp_host_gpu::rules::Feedback;
+use clapp_host_gpu::rules::step;
+use clapp_host_gpu::step::{Mode, Model, StepBatch};
 use clapp_host_gpu::trainer::initial_values;
 use clapp_tests::{small_config, stripes};
 use std::sync::Arc;
@@ -50,11 +53,11 @@ fn core_and_cpu_agree_for_every_rule_contrast_and_way_to_draw_negatives() {
     let data = stripes(13, 4);
     let rules = [RuleName::ClappPp, RuleName::ClappPpDfb, RuleName::ClappPpBoth, RuleName::ClappPpPooled];
     let contrasts = [
-        ContrastName::Hinge,
-        ContrastName::SoftHinge,
-        ContrastName::Linear,
-        ContrastName::Phyll { theta: 1.5 },
-        ContrastName::Goodness { theta: 0.1 },
+        Contrast::Hinge,
+        Contrast::SoftHinge,
+        Contrast::Linear,
+        Contrast::Phyll { theta: 1.5 },
+        Contrast::Goodness { theta: 0.1 },
     ];
     for rule in rules {
         for contrast in contrasts {
@@ -93,7 +96,7 @@ fn core_and_cpu_agree_for_every_optimiser() {
 #[test]
 fn core_and_cpu_agree_where_the_projection_does_not_learn_and_on_linear_blocks_without_bias() {
     let data = stripes(13, 4);
-    for projection in [ProjectionName::Frozen, ProjectionName::Identity] {
+    for projection in [Projection::Frozen, Projection::Identity] {
         let mut config = Config {
             projection: Some(projection),
             optimizer: sgd(),
@@ -176,7 +179,7 @@ fn with_a(fault: Fault, config: &Config, data: &Dataset) -> f64 {
     let negatives = draw_negatives(config.negatives, rows, config.seed, 1);
     let x = Cpu.upload_frames(spec.input(), &batch.x);
     let pairing = Pairing::views(&negatives, None);
-    step(&Cpu, &mut model, x, rows, pairing, Mode::Update { optimizer: &config.optimizer, step: 1 });
+    step(&Cpu, &mut model, StepBatch { x, rows, pairing }, Mode::Update { optimizer: &config.optimizer, step: 1 });
     let mut frames = batch.x;
     let mut negatives: Vec<u32> = negatives.iter().map(|negative| *negative as u32).collect();
     match fault {

@@ -3,9 +3,10 @@
 
 use clap::Parser;
 use clapp_benches::step_work::{StepWork, clear_peak, peak_mib};
+use clapp_core::network::LossPool;
 use clapp_host_gpu::backend::cpu::Cpu;
-use clapp_host_gpu::config::{Config, Pool, RuleName, preset};
-use clapp_host_gpu::model::Learning;
+use clapp_host_gpu::config::{Config, RuleName, preset};
+use clapp_host_gpu::model::Losses;
 use clapp_host_gpu::optimizer::Optimizer;
 
 use safetensors::tensor::{Dtype, TensorView, serialize_to_file};
@@ -47,7 +48,7 @@ fn configuration(arguments: &Arguments) -> Config {
     if let Some(depth) = arguments.depth {
         // The first block halves the frames; all others keep their shape, so that each adds the same work.
         let [halves, keeps] = [1, 2].map(|index| config.blocks[index]);
-        let cells = Pool::Block([4, 4]);
+        let cells = LossPool::Block([4, 4]);
         config.width = 1.0;
         config.blocks = (0..depth).map(|index| if index == 0 { halves } else { keeps }).collect();
         for block in &mut config.blocks {
@@ -85,7 +86,7 @@ fn export(config: &Config, work: &StepWork, path: &Path) -> Result<(), Box<dyn E
             })
         })
         .collect();
-    let learning = if spec.learning() == Learning::Local { "local" } else { "global" };
+    let learning = if spec.form().losses == Losses::EveryLayer { "local" } else { "global" };
     let peer = json!({ "learning": learning, "lr": lr, "layers": layers });
     serialize_to_file(views, Some(HashMap::from([("peer".into(), peer.to_string())])), path)?;
     Ok(())

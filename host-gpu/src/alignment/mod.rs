@@ -20,8 +20,10 @@ pub use watch::{BATCHES, Watch};
 
 use crate::backend::{Backend, Pairing};
 use crate::error::Error;
-use crate::model::{Feedback, LayerValues, Learning, NetworkSpec, Options};
-use crate::step::{Mode, Model, download_gradients, global_step, step};
+use crate::model::{LayerValues, NetworkSpec};
+use crate::rules::{self, LearningRule, bp_clapp_pp, step};
+use crate::step::backprop::Backward;
+use crate::step::{Mode, Model, StepBatch, download_gradients};
 
 /// The alignment of one layer over some batches.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -63,15 +65,8 @@ impl LayerAlignment {
 
 /// Why a network has no alignment with back-propagation of its top loss, where it has none.
 pub fn refusal(spec: &NetworkSpec) -> Option<&'static str> {
-    if spec.learning() == Learning::Global {
-        Some("back-propagates the top's loss itself: the cosine is 1 by definition in every layer")
-    } else if spec.options().uncontrasted.is_some() {
-        Some("has no contrast at the top that could be back-propagated")
-    } else if spec.options().normalise {
-        Some("normalises activity between layers, which nothing here back-propagates through")
-    } else {
-        None
-    }
+    let normalised = "normalises activity between layers, which nothing here back-propagates through";
+    rules::of(spec).beyond_alignment().or(spec.form().normalise.then_some(normalised))
 }
 
 /// The cosine of two gradients; `None` where one of them is zero (or not finite), and so has no direction.
@@ -99,9 +94,8 @@ pub fn local_gradients<B: Backend>(
     let x = backend.upload_frames(model.spec.input(), frames);
     let spec = model.spec.clone();
     // Gradients of projections are large, and nobody asks for them here.
-    let options = Options { feedback: Feedback::Frozen, ..spec.options() };
-    model.spec = spec.clone().with_options(options);
-    step(backend, model, x, rows, pairing, Mode::Record(&mut gradients));
+    model.spec = rules::of(&spec).with_frozen_feedback().teach(spec.clone());
+    step(backend, model, StepBatch { x, rows, pairing }, Mode::Record(&mut gradients));
     model.spec = spec;
     download_gradients(backend, &model.spec, &gradients)
 }
@@ -116,7 +110,9 @@ pub fn top_gradients<B: Backend>(
 ) -> Vec<LayerValues> {
     let mut gradients = Vec::new();
     let x = backend.upload_frames(model.spec.input(), frames);
-    global_step(backend, model, x, rows, pairing, Mode::Record(&mut gradients));
+    let descent = rules::of(&model.spec).cost().descent;
+    let reference = bp_clapp_pp::Rule { backward: descent.map_or(Backward::Whole, |descent| descent.backward) };
+    reference.step(backend, model, StepBatch { x, rows, pairing }, Mode::Record(&mut gradients));
     download_gradients(backend, &model.spec, &gradients)
 }
 

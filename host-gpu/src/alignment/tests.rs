@@ -1,9 +1,11 @@
 use super::*;
 use crate::backend::cpu::Cpu;
-use crate::config::{Config, ContrastName, Negatives, RuleName, preset};
+use crate::config::{Config, Negatives, RuleName, preset};
 use crate::data::{Split, generated};
-use crate::model::{Feedback, TensorRole};
-use crate::step::{forward, matched_step};
+use crate::model::TensorRole;
+use crate::rules::Feedback;
+use crate::rules::clapp_pp_dfb::matched_step;
+use crate::step::forward;
 use crate::trainer::initial_values;
 use std::sync::Arc;
 
@@ -30,7 +32,7 @@ fn measured(config: &Config) -> Vec<LayerAlignment> {
 
 #[test]
 fn the_top_is_aligned_with_itself_under_every_rule_and_the_layers_below_are_not() {
-    let soft = Config { contrast: Some(ContrastName::SoftHinge), ..config(RuleName::ClappPp) };
+    let soft = Config { contrast: Some(clapp_core::network::Contrast::SoftHinge), ..config(RuleName::ClappPp) };
     let own = Config { negatives: Negatives::Uniform(2), negatives_shared: false, ..config(RuleName::ClappPpBoth) };
     let either = Config { either: true, ..config(RuleName::ClappPpDfb) };
     let rules = [RuleName::ClappPp, RuleName::ClappPpDfb, RuleName::ClappPpBoth, RuleName::ClappPpPooled];
@@ -75,7 +77,12 @@ fn matched_feedback_has_the_gradients_of_trained_feedback() {
     let own = |backend: &Cpu, model: &mut Model<Vec<f32>>, views: &Views| {
         let x = backend.upload_frames(model.spec.input(), &views.x);
         let mut gradients = Vec::new();
-        matched_step(backend, model, x, views.rows, views.draws.pairing(), Mode::Record(&mut gradients));
+        matched_step(
+            backend,
+            model,
+            StepBatch { x, rows: views.rows, pairing: views.draws.pairing() },
+            Mode::Record(&mut gradients),
+        );
         Ok(download_gradients(backend, &model.spec, &gradients))
     };
     let found = measure_rule(&Cpu, &mut model(&matched), &views(&matched, 3), own).unwrap();
@@ -126,7 +133,7 @@ fn top_loss(model: &Model<Vec<f32>>, views: &Views, context: Option<&Vec<f32>>) 
 fn the_reference_is_the_slope_of_the_tops_loss() {
     for rule in [RuleName::ClappPp, RuleName::ClappPpDfb, RuleName::ClappPpBoth] {
         // Without the bends of hinge, ReLU and max-pool.
-        let mut config = Config { contrast: Some(ContrastName::SoftHinge), ..config(rule) };
+        let mut config = Config { contrast: Some(clapp_core::network::Contrast::SoftHinge), ..config(rule) };
         for block in &mut config.blocks {
             (block.relu, block.max_pool, block.stride) = (false, None, [2, 2]);
         }

@@ -1,6 +1,6 @@
 //! The operations that a device must offer for training: few, and each coarse enough to be worth a launch.
 //!
-//! The rules in [`crate::step`] are written once, over this trait. A tensor's layout is the backend's own
+//! The rules ([`crate::rules`]) are written once, over this trait. A tensor's layout is the backend's own
 //! affair: what crosses the border is uploaded and downloaded in the layouts of [`clapp_core::plan`]
 //! (`[C, H, W]` frames, `[out, in, kh, kw]` weights).
 
@@ -13,7 +13,6 @@ pub use scores::{Mismatch, Scores};
 use crate::error::Error;
 use crate::model::TensorRole;
 use crate::optimizer::Optimizer;
-use crate::rules::{lpl::Lpl, soft_hebb::SoftHebb};
 use clapp_core::network::Rule;
 use clapp_core::plan::Layer;
 use clapp_core::shape::Shape;
@@ -131,26 +130,29 @@ pub struct InfoNce<T, G, S> {
     pub head: T,
 }
 
-/// What a loss without a contrast gives on a layer's pooled activity.
-#[derive(Debug)]
-pub struct OwnLoss<G, S> {
-    /// Loss, and how near a row is to its positive and its negatives.
-    pub scores: S,
-    /// Gradient with respect to the pooled activity, `[rows, D]`.
-    pub pooled: G,
+/// An operation that one rule alone needs: the rule's file has its body for the CPU. There is none for GPUs so far; a rule
+/// with such an operation says so.
+pub trait Custom {
+    /// The rule's name.
+    fn rule(&self) -> &'static str;
+
+    /// On the host: `inputs` are tensors in the layouts of [`cpu`].
+    fn cpu(&self, inputs: &[&[f32]]) -> CustomOf<cpu::Cpu>;
 }
 
-/// What the competition of a layer's channels gives ([`crate::rules::soft_hebb`]).
-#[derive(Debug)]
-pub struct Competition<T, S> {
-    /// Minus the change that is asked for, as a mean over all positions: as the weights.
-    pub gradient: T,
-    /// Mean of each input channel, `[in]`.
-    pub centre: T,
-    /// As scores: of each row the winners' mean share, and that of each other channel; as loss the mean distance of the
-    /// weights from the unit sphere.
-    pub scores: S,
+/// What a [`Custom`] operation gives.
+#[derive(Debug, Default)]
+pub struct CustomOutput<T, G, S> {
+    /// Tensors.
+    pub tensors: Vec<T>,
+    /// A gradient with respect to pooled activity.
+    pub pooled: Option<G>,
+    /// Scores.
+    pub scores: Option<S>,
 }
+
+/// [`CustomOutput`] on a backend.
+pub type CustomOf<B> = CustomOutput<<B as Backend>::Tensor, <B as Backend>::PooledGradient, <B as Backend>::Scores>;
 
 /// Distance of a layer's error from the ideal one, and the gradient of that distance for its projections
 /// (docs/paper.md 3).
@@ -279,37 +281,13 @@ pub trait Backend: Sized {
         rows: usize,
     ) -> InfoNce<Self::Tensor, Self::PooledGradient, Self::Scores>;
 
-    /// The loss of LPL on pooled activity `p` `[rows, D]` of two views, and its gradient ([`crate::rules::lpl`]).
-    fn lpl(
-        &self,
-        lpl: &Lpl,
-        pairing: Pairing<'_>,
-        p: &Self::Tensor,
-        rows: usize,
-    ) -> OwnLoss<Self::PooledGradient, Self::Scores>;
+    /// An operation of one rule; `None` where the backend has no body for it, as [`Backend::check`] then says.
+    fn custom(&self, operation: &dyn Custom, inputs: &[&Self::Tensor]) -> Option<CustomOf<Self>>;
 
-    /// The competition of a layer's channels for the windows of the maps `x` ([`crate::rules::soft_hebb`]).
-    fn compete(
-        &self,
-        settings: &SoftHebb,
-        layer: &Layer,
-        weight: &Self::Tensor,
-        x: &Self::Tensor,
-        rows: usize,
-    ) -> Competition<Self::Tensor, Self::Scores>;
-
-    /// The step of weights and biases that a competition's `gradient` and `centre` ask for, at a learning rate.
-    #[expect(clippy::too_many_arguments, reason = "what was found, and what is to change")]
-    fn learn_by_competition(
-        &self,
-        settings: &SoftHebb,
-        layer: &Layer,
-        rate: f32,
-        gradient: &Self::Tensor,
-        centre: &Self::Tensor,
-        weight: &mut Self::Tensor,
-        bias: &mut Self::Tensor,
-    );
+    /// A gradient over the batches of all processes: its mean, weighted by their images. One process has it already.
+    fn over_processes(&self, gradient: Self::Tensor) -> Self::Tensor {
+        gradient
+    }
 
     /// The distance of the error `pooled`, spread over the output maps, from the error `ideal` of those maps, and its
     /// gradient with respect to the predictions of each of the `losses` (docs/paper.md 3).

@@ -9,6 +9,7 @@ use super::{ENTRY, Entry, FORMAT, Header, Part, name, open, write_tensors};
 use crate::config::Config;
 use crate::error::Error;
 use crate::model::{LayerValues, NetworkSpec, TensorRole};
+use crate::rules;
 use clapp_core::checkpoint::Contents;
 use clapp_core::learner::LayerState;
 use clapp_core::optimizer::Optimizer;
@@ -88,7 +89,7 @@ pub fn read(path: &Path, moments: Moments) -> Result<(Header, DeviceState), Erro
     let wrong = |message: String| Error::Checkpoint { path: path.into(), message };
     let (mut file, header, _) = open(path)?;
     let spec = header.config.network()?;
-    if let Some(reason) = spec.beyond_core() {
+    if let Some(reason) = rules::of(&spec).beyond_core() {
         let rule = header.config.rule.name();
         return Err(wrong(format!("{rule} {reason}, which clapp-core does not have: no device can learn by it")));
     }

@@ -13,7 +13,8 @@ use crate::checkpoint::{Checkpoint, DataIdentity, Header};
 use crate::error::Error;
 use crate::files::write_atomically;
 use crate::memory::Needs;
-use crate::model::{LayerValues, Learning, NetworkSpec};
+use crate::model::{LayerValues, NetworkSpec};
+use crate::rules::Signal;
 use crate::run::{data_differences, loader_threads};
 use crate::step::Model;
 use crate::words::counted;
@@ -114,7 +115,7 @@ pub fn run(arguments: &AlignArguments) -> Result<u8, Error> {
     let batch = arguments.batch.unwrap_or(config.batch);
     Needs::of_alignment(&config, batch, loader_threads())?.check("the alignment", "lower --batch")?;
     let top_pooled = spec.layers().last().is_some_and(|top| top.pooled.area() == 1);
-    let relaxes = matches!(spec.learning(), Learning::Relaxed | Learning::TopRelaxed);
+    let relaxes = matches!(config.rule.choices().signal, Signal::Relaxed | Signal::TopRelaxed);
     let mut sizes = Vec::new();
     let views = first_views(&config, &images, arguments.batches, batch, loader_threads())?
         .inspect(|views| sizes.extend(views.as_ref().map(|views| views.rows / 2)));

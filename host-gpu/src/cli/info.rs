@@ -65,10 +65,10 @@ pub fn run(arguments: &InfoArguments) -> Result<u8, Error> {
     }
     let encoder = view.encoder_len();
     let all_projections: usize = spec.layers().iter().map(projections).sum();
-    let head = spec.options().head.map_or(0, |head| head.outputs * view.top_len());
+    let head = spec.form().head.map_or(0, |outputs| outputs * view.top_len());
     let head = if head > 0 { format!(", head {head} parameters") } else { String::new() };
     lines.push(format!("\nencoder {encoder} parameters, projections {all_projections} parameters{head}"));
-    match spec.beyond_core() {
+    match config.learning_rule().beyond_core() {
         None => on_device(&mut lines, &view, &config),
         Some(reason) => lines.push(format!("\nnot on a device (clapp-core): {} {reason}", config.rule.name())),
     }
@@ -80,7 +80,7 @@ pub fn run(arguments: &InfoArguments) -> Result<u8, Error> {
     for (name, rows) in [("one frame", 1), (&*format!("a batch of {pairs} pairs"), 2 * pairs)] {
         lines.push(format!("  {name:<34} {:>12}  against {:>12}", readable(local(rows)), readable(global(rows))));
     }
-    if spec.keeps_all_activity() {
+    if config.learning_rule().cost().descent.is_some() {
         lines.push(format!("  {} keeps the latter", config.rule.name()));
     }
     on_this_machine(&mut lines, &config)?;
@@ -102,7 +102,7 @@ fn on_this_machine(lines: &mut Vec<String>, config: &Config) -> Result<(), Error
 
 /// What training takes of a GPU's memory.
 fn on_a_gpu(lines: &mut Vec<String>, config: &Config) -> Result<(), Error> {
-    if let Some(reason) = config.network()?.beyond_gpu() {
+    if let Some(reason) = config.learning_rule().beyond_gpu() {
         lines.push(format!("\nnot on a GPU: {}: {reason}", config.rule.name()));
         return Ok(());
     }

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 /// a device can learn by.
 pub fn network(name: &str) -> Result<(Config, u64), Error> {
     let (config, epoch) = configuration(name)?;
-    match config.network()?.beyond_core() {
+    match config.learning_rule().beyond_core() {
         None => Ok((config, epoch)),
         Some(reason) => {
             let rule = config.rule.name();

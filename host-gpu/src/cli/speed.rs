@@ -15,8 +15,9 @@ use crate::error::Error;
 use crate::loader::Batch;
 use crate::memory::Needs;
 use crate::rng::{Purpose, stream};
+use crate::rules::step;
 use crate::run::loader_threads;
-use crate::step::{Mode, Model, step};
+use crate::step::{Mode, Model, StepBatch};
 use crate::trainer::{State, StepMetrics, initial_values};
 use crate::words::readable;
 use crate::work::{StepWork, step_work};
@@ -225,7 +226,7 @@ fn on_cpu(config: &Config, arguments: &SpeedArguments) -> Result<Times, Error> {
         let before = Instant::now();
         let x = Cpu.upload_frames(config.input_shape(), &batch.x);
         let mode = Mode::Update { optimizer: &config.optimizer, step: count };
-        step(&Cpu, &mut state.model, x, 2 * config.batch, draws.pairing(), mode);
+        step(&Cpu, &mut state.model, StepBatch { x, rows: 2 * config.batch, pairing: draws.pairing() }, mode);
         seconds.push(before.elapsed().as_secs_f64());
     }
     let step = median(seconds, arguments.warm_up);

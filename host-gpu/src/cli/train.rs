@@ -20,13 +20,14 @@ use crate::distributed::Ranks;
 use crate::error::Error;
 use crate::files::{check_writable, lock_folder};
 use crate::memory::Needs;
-use crate::model::{Backward, Feedback};
 use crate::probe;
+use crate::rules::Feedback;
 use crate::rules::Pooling;
 use crate::run::{
     Begin, CHECKPOINT, CONFIG, Interval, METRICS, OnGpu, Outcome, Run, check_backend, check_config, loader_threads,
 };
 use crate::run_info::{DataInfo, RUN, RunInfo};
+use crate::step::backprop::Backward;
 use crate::trainer::StepMetrics;
 use crate::words::counted;
 use clap::Args;

@@ -26,7 +26,7 @@ impl Warnings {
     /// [`Error::Network`] where it does not fit together.
     pub fn new(config: &Config) -> Result<Self, Error> {
         let spec = config.network()?;
-        let watched = spec.options().head.is_none();
+        let watched = spec.form().head.is_none();
         Ok(Self { rule: spec.rule(), layers: vec![watched.then_some(Watch::NEW); spec.layers().len()] })
     }
 

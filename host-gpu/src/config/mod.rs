@@ -7,7 +7,7 @@ mod over;
 mod presets;
 mod rule;
 
-pub use crate::rules::RuleName;
+pub use crate::rules::{Negatives, RuleName};
 pub use compare::{Difference, differences};
 pub use over::{Setting, printed, set};
 pub use presets::{PRESETS, preset};
@@ -16,11 +16,13 @@ use explained::explained;
 
 use crate::augment::{TestTransform, ViewAugment};
 use crate::error::Error;
-use crate::model::{Backward, Feedback, Head, Mirror, NetworkSpec, Options, Relaxation, Uncontrasted};
+use crate::model::NetworkSpec;
 use crate::optimizer::Optimizer;
-use crate::rules::{Loss, lpl::Lpl, soft_hebb::SoftHebb};
+use crate::rules::{AnyRule, Feedback, Head, Settings, lpl::Lpl, soft_hebb::SoftHebb, weight_mirror::Mirror};
 use crate::schedule::Schedule;
-use clapp_core::network::{Activation, Block, Contrast, LossPool, Projection, Rule};
+use crate::step::backprop::Backward;
+use crate::step::relax::Relaxation;
+use clapp_core::network::{Activation, Block, Contrast, LossPool, Projection};
 use clapp_core::shape::Shape;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -68,13 +70,13 @@ pub struct Config {
     pub either: bool,
     /// The contrast function; the rule's own where there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub contrast: Option<ContrastName>,
+    pub contrast: Option<Contrast>,
     /// Factor on the positive term of hinge, soft hinge and goodness.
     #[serde(default = "one")]
     pub pos_coeff: f32,
     /// What the projections are; the rule's own where there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub projection: Option<ProjectionName>,
+    pub projection: Option<Projection>,
     /// What the projections below the top learn from.
     #[serde(default, skip_serializing_if = "is_default")]
     pub feedback: Feedback,
@@ -169,105 +171,6 @@ pub enum DataSource {
     Generated,
 }
 
-/// How negatives are drawn (docs/paper.md 1.3).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Negatives {
-    /// The next row of the batch: always another image.
-    Ring,
-    /// That many rows for each context, uniformly over the batch.
-    Uniform(usize),
-}
-
-impl Negatives {
-    /// Negatives of each row.
-    pub fn per_row(self) -> usize {
-        match self {
-            Self::Ring => 1,
-            Self::Uniform(count) => count,
-        }
-    }
-}
-
-/// A contrast function by name.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub enum ContrastName {
-    /// [`Contrast::Hinge`].
-    Hinge,
-    /// [`Contrast::SoftHinge`].
-    SoftHinge,
-    /// [`Contrast::Linear`].
-    Linear,
-    /// [`Contrast::Phyll`].
-    Phyll {
-        /// Steepness.
-        theta: f32,
-    },
-    /// [`Contrast::Goodness`].
-    Goodness {
-        /// Threshold.
-        theta: f32,
-    },
-}
-
-impl From<ContrastName> for Contrast {
-    fn from(name: ContrastName) -> Self {
-        match name {
-            ContrastName::Hinge => Self::Hinge,
-            ContrastName::SoftHinge => Self::SoftHinge,
-            ContrastName::Linear => Self::Linear,
-            ContrastName::Phyll { theta } => Self::Phyll { theta },
-            ContrastName::Goodness { theta } => Self::Goodness { theta },
-        }
-    }
-}
-
-/// A kind of projection by name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ProjectionName {
-    /// [`Projection::Trainable`].
-    #[default]
-    Trainable,
-    /// [`Projection::Frozen`].
-    Frozen,
-    /// [`Projection::Identity`].
-    Identity,
-}
-
-impl From<ProjectionName> for Projection {
-    fn from(name: ProjectionName) -> Self {
-        match name {
-            ProjectionName::Trainable => Self::Trainable,
-            ProjectionName::Frozen => Self::Frozen,
-            ProjectionName::Identity => Self::Identity,
-        }
-    }
-}
-
-/// A pooling by name; numbers are pixels of the block's output.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Pool {
-    /// The whole map.
-    Global,
-    /// Cells of `[height, width]`.
-    Block([usize; 2]),
-    /// As many cells as `[height, width]`.
-    Adaptive([usize; 2]),
-}
-
-impl From<Pool> for LossPool {
-    fn from(pool: Pool) -> Self {
-        match pool {
-            Pool::Global => Self::Global,
-            Pool::Block(cell) => Self::Block(cell),
-            Pool::Adaptive(cells) => Self::Adaptive(cells),
-        }
-    }
-}
-
 /// One block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -292,9 +195,9 @@ pub struct BlockConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_pool: Option<[usize; 2]>,
     /// Pooling for the loss of the rules with spatial dependence.
-    pub loss_pool: Pool,
+    pub loss_pool: LossPool,
     /// Pooling for the features of the linear probe.
-    pub probe_pool: Pool,
+    pub probe_pool: LossPool,
 }
 
 fn is_whole(backward: &Backward) -> bool {
@@ -448,7 +351,7 @@ impl Config {
         if !(self.head.temperature.is_finite() && self.head.temperature > 0.0) {
             return wrong(format!("head.temperature is {}, expected a finite number above 0", self.head.temperature));
         }
-        rule::check(self).or_else(wrong)?;
+        self.rule.check(&self.settings()).or_else(wrong)?;
         let input = self.input_shape();
         for (name, augment) in [("augment", &self.augment), ("probe.augment", &self.probe.augment)] {
             augment.check(input).or_else(|error| wrong(format!("{name}: {error}")))?;
@@ -474,24 +377,46 @@ impl Config {
         Shape::new(channels, height, width)
     }
 
+    /// What the configuration says to its rule.
+    pub fn settings(&self) -> Settings {
+        Settings {
+            contrast: self.contrast,
+            projection: self.projection,
+            pos_coeff: self.pos_coeff,
+            either: self.either,
+            feedback: self.feedback,
+            backward: self.backward,
+            negatives: self.negatives,
+            negatives_shared: self.negatives_shared,
+            head: Head { outputs: self.scaled(self.head.outputs), temperature: self.head.temperature },
+            lpl: self.lpl,
+            soft_hebb: self.soft_hebb,
+            relaxation: self.relaxation,
+            mirror: self.mirror,
+            batch: self.batch,
+            optimizer: self.optimizer,
+        }
+    }
+
+    /// The learning rule with its settings.
+    pub fn learning_rule(&self) -> AnyRule {
+        self.rule.with(&self.settings())
+    }
+
     /// The contrast function that is in force.
-    pub fn contrast(&self) -> ContrastName {
-        // Rules without one do not use it.
-        self.contrast.unwrap_or(match self.rule.choices().loss {
-            Loss::Contrast(contrast) => contrast,
-            Loss::InfoNce | Loss::Lpl | Loss::SoftHebb => ContrastName::Hinge,
-        })
+    pub fn contrast(&self) -> Contrast {
+        self.rule.choices().contrast(&self.settings())
     }
 
     /// The kind of projection that is in force.
-    pub fn projection(&self) -> ProjectionName {
-        self.projection.unwrap_or(self.rule.choices().projection)
+    pub fn projection(&self) -> Projection {
+        self.rule.choices().projection(&self.settings())
     }
 
     /// The same with a global mean at the top, as in the paper's analysis of gradients (docs/paper.md 7).
     pub fn with_top_pooled(mut self) -> Self {
         if let Some(top) = self.blocks.last_mut() {
-            top.loss_pool = Pool::Global;
+            top.loss_pool = LossPool::Global;
         }
         self
     }
@@ -512,33 +437,12 @@ impl Config {
             activation: if block.relu { Activation::Relu } else { Activation::Identity },
             max_pool: block.max_pool,
             loss_pool: match pooling {
-                Pooling::Probe => block.probe_pool.into(),
-                Pooling::Loss => choices.pooling.of(block.loss_pool.into(), index + 1 == self.blocks.len()),
+                Pooling::Probe => block.probe_pool,
+                Pooling::Loss => choices.pooling.of(block.loss_pool, index + 1 == self.blocks.len()),
             },
         });
-        let rule = Rule {
-            contrast: self.contrast().into(),
-            context: choices.context,
-            projection: self.projection().into(),
-            pos_coeff: self.pos_coeff,
-        };
-        let head = Head { outputs: self.scaled(self.head.outputs), temperature: self.head.temperature };
-        let options = Options {
-            head: (choices.loss == Loss::InfoNce).then_some(head),
-            uncontrasted: match choices.loss {
-                Loss::Lpl => Some(Uncontrasted::Lpl(self.lpl)),
-                Loss::SoftHebb => Some(Uncontrasted::SoftHebb(self.soft_hebb)),
-                Loss::Contrast(_) | Loss::InfoNce => None,
-            },
-            feedback: self.feedback,
-            backward: self.backward,
-            inputs: choices.inputs,
-            normalise: choices.normalise,
-            relaxation: self.relaxation,
-            mirror: self.mirror,
-        };
-        let spec = NetworkSpec::new(self.input_shape(), blocks.collect(), rule, choices.learning)?;
-        Ok(spec.with_options(options))
+        let core_rule = choices.core_rule(&self.settings());
+        Ok(self.learning_rule().network(self.input_shape(), blocks.collect(), core_rule)?)
     }
 
     /// The network as it is trained.

@@ -1,11 +1,15 @@
 //! The named configurations.
 
-use super::{BlockConfig, Config, DataSource, HeadConfig, Negatives, Pool, ProbeConfig, RuleName};
+use super::{BlockConfig, Config, DataSource, HeadConfig, Negatives, ProbeConfig, RuleName};
 use crate::augment::{TestTransform, ViewAugment};
-use crate::model::{Backward, Feedback, Mirror, Relaxation};
 use crate::optimizer::Optimizer;
+use crate::rules::Feedback;
+use crate::rules::weight_mirror::Mirror;
 use crate::rules::{lpl::Lpl, soft_hebb::SoftHebb};
 use crate::schedule::Schedule;
+use crate::step::backprop::Backward;
+use crate::step::relax::Relaxation;
+use clapp_core::network::LossPool;
 
 /// The names that [`preset`] knows.
 pub const PRESETS: [&str; 9] =
@@ -37,8 +41,8 @@ fn block(channels: usize, halves: bool, cell: usize) -> BlockConfig {
         bias: true,
         relu: true,
         max_pool: halves.then_some([2, 2]),
-        loss_pool: Pool::Block([cell, cell]),
-        probe_pool: Pool::Block([cell, cell]),
+        loss_pool: LossPool::Block([cell, cell]),
+        probe_pool: LossPool::Block([cell, cell]),
     }
 }
 
@@ -131,8 +135,8 @@ fn imagenet() -> Config {
         (1024, true, 1),
     ];
     let vgg8 = blocks.map(|(channels, halves, cells)| BlockConfig {
-        loss_pool: Pool::Adaptive([cells, cells]),
-        probe_pool: Pool::Global,
+        loss_pool: LossPool::Adaptive([cells, cells]),
+        probe_pool: LossPool::Global,
         ..block(channels, halves, 1)
     });
     Config {

@@ -228,8 +228,8 @@ impl FilterSink for Sink<'_> {
 mod tests {
     use super::super::Model;
     use super::*;
-    use crate::model::{Learning, NetworkSpec};
     use crate::rng::{Purpose, Rng, stream};
+    use crate::rules::clapp_pp_dfb;
     use clapp_core::guard::Guard;
     use clapp_core::network::{Block, LossPool, Rule};
     use clapp_core::optimizer::Optimizer;
@@ -242,7 +242,7 @@ mod tests {
             Block::conv(4, [3, 2]).stride([1, 2]).padding([1, 0]).loss_pool(LossPool::Adaptive([2, 2])),
             Block::conv(3, [2, 2]).max_pool([2, 1]).loss_pool(LossPool::Global),
         ];
-        let spec = NetworkSpec::new(Shape::new(2, 11, 13), blocks, Rule::clapp_pp_dfb(), Learning::Local).unwrap();
+        let spec = clapp_pp_dfb::network(Shape::new(2, 11, 13), blocks, Rule::clapp_pp_dfb()).unwrap();
         let guard = Guard::default();
         Model { spec, optimizer: Optimizer::sgd(0.01), label_rate: 0.01, guard, classes: 4, scale: 1.0, offset: 0.0 }
     }

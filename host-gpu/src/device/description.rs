@@ -2,7 +2,8 @@
 
 use super::client::Client;
 use crate::error::Error;
-use crate::model::{Learning, NetworkSpec};
+use crate::model::NetworkSpec;
+use crate::rules::clapp_pp_dfb;
 use clapp_core::guard::Guard;
 use clapp_core::link::{Answer, Command, Identity, Origin, Problem};
 use clapp_core::network::{Context, Contrast, Rule};
@@ -70,7 +71,7 @@ impl Description {
                 _ => None,
             })?);
         }
-        let spec = NetworkSpec::new(input, blocks, rule, Learning::Local).map_err(|error| Error::NoDevice {
+        let spec = clapp_pp_dfb::network(input, blocks, rule).map_err(|error| Error::NoDevice {
             place: client.place(),
             message: format!("the network that the device describes does not fit together: {error}"),
         })?;

@@ -3,10 +3,10 @@
 use super::description::Description;
 use crate::augment::ViewAugment;
 use crate::checkpoint::device::{DeviceState, write as write_checkpoint};
-use crate::config::{BlockConfig, Config, ContrastName, Pool, ProbeConfig, ProjectionName, RuleName, preset};
+use crate::config::{BlockConfig, Config, ProbeConfig, RuleName, preset};
 use crate::error::Error;
 use crate::optimizer::Optimizer;
-use clapp_core::network::{Activation, Block, Context, Contrast, LossPool, Projection};
+use clapp_core::network::{Activation, Block, Context};
 use clapp_core::optimizer::Optimizer as CoreOptimizer;
 use std::path::Path;
 
@@ -41,19 +41,9 @@ pub fn config(device: &Description, seed: u64) -> Result<Config, Error> {
             Context::Both => RuleName::ClappPpBoth,
         },
         seed,
-        contrast: Some(match rule.contrast {
-            Contrast::Hinge => ContrastName::Hinge,
-            Contrast::SoftHinge => ContrastName::SoftHinge,
-            Contrast::Linear => ContrastName::Linear,
-            Contrast::Phyll { theta } => ContrastName::Phyll { theta },
-            Contrast::Goodness { theta } => ContrastName::Goodness { theta },
-        }),
+        contrast: Some(rule.contrast),
         pos_coeff: rule.pos_coeff,
-        projection: Some(match rule.projection {
-            Projection::Trainable => ProjectionName::Trainable,
-            Projection::Frozen => ProjectionName::Frozen,
-            Projection::Identity => ProjectionName::Identity,
-        }),
+        projection: Some(rule.projection),
         width: 1.0,
         input: [input.channels, input.height, input.width],
         optimizer: optimizer(device.optimizer).ok_or_else(|| wrong("records gradients instead of learning"))?,
@@ -83,11 +73,6 @@ fn optimizer(optimizer: CoreOptimizer) -> Option<Optimizer> {
 }
 
 fn block(block: &Block) -> BlockConfig {
-    let pool = match block.loss_pool {
-        LossPool::Block(cell) => Pool::Block(cell),
-        LossPool::Adaptive(cells) => Pool::Adaptive(cells),
-        LossPool::Global => Pool::Global,
-    };
     BlockConfig {
         channels: block.out_channels,
         kernel: block.kernel,
@@ -96,7 +81,7 @@ fn block(block: &Block) -> BlockConfig {
         bias: block.bias,
         relu: block.activation == Activation::Relu,
         max_pool: block.max_pool,
-        loss_pool: pool,
-        probe_pool: pool,
+        loss_pool: block.loss_pool,
+        probe_pool: block.loss_pool,
     }
 }

@@ -9,13 +9,12 @@
 
 use super::Ranks;
 use crate::backend::{
-    ActivityOf, Backend, BlockGradient, Competition, FactorsOf, InfoNce, Matching, Mismatch, OwnLoss, PairedLosses,
+    ActivityOf, Backend, BlockGradient, Custom, CustomOf, FactorsOf, InfoNce, Matching, Mismatch, PairedLosses,
     Pairing, Parameter, RowsOf, Scores,
 };
 use crate::error::Error;
 use crate::model::TensorRole;
 use crate::optimizer::Optimizer;
-use crate::rules::{lpl::Lpl, soft_hebb::SoftHebb};
 use clapp_core::network::Rule;
 use clapp_core::plan::Layer;
 use clapp_core::shape::Shape;
@@ -148,41 +147,15 @@ impl<B: Backend> Backend for Shared<'_, B> {
         Matching { errors, ..own }
     }
 
-    fn compete(
-        &self,
-        settings: &SoftHebb,
-        layer: &Layer,
-        weight: &B::Tensor,
-        x: &B::Tensor,
-        rows: usize,
-    ) -> Competition<B::Tensor, B::Scores> {
-        let Competition { gradient, centre, scores } = self.backend.compete(settings, layer, weight, x, rows);
-        Competition { gradient: self.average(gradient), centre: self.average(centre), scores }
+    fn over_processes(&self, gradient: B::Tensor) -> B::Tensor {
+        self.average(gradient)
     }
 
     // All else is a rank's own.
 
-    fn lpl(
-        &self,
-        lpl: &Lpl,
-        pairing: Pairing<'_>,
-        p: &B::Tensor,
-        rows: usize,
-    ) -> OwnLoss<B::PooledGradient, B::Scores> {
-        self.backend.lpl(lpl, pairing, p, rows)
-    }
-
-    fn learn_by_competition(
-        &self,
-        settings: &SoftHebb,
-        layer: &Layer,
-        rate: f32,
-        gradient: &B::Tensor,
-        centre: &B::Tensor,
-        weight: &mut B::Tensor,
-        bias: &mut B::Tensor,
-    ) {
-        self.backend.learn_by_competition(settings, layer, rate, gradient, centre, weight, bias);
+    fn custom(&self, operation: &dyn Custom, inputs: &[&B::Tensor]) -> Option<CustomOf<Self>> {
+        let CustomOf::<B> { tensors, pooled, scores } = self.backend.custom(operation, inputs)?;
+        Some(CustomOf::<Self> { tensors, pooled, scores })
     }
 
     fn upload(&self, values: &[f32]) -> B::Tensor {

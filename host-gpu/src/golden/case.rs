@@ -3,7 +3,7 @@
 use super::GoldenError;
 use super::spec::{self, Negatives, Spec, TaskSpec};
 use super::tensors::Tensors;
-use crate::model::{LayerValues, Learning, NetworkSpec, TensorRole};
+use crate::model::{LayerValues, Losses, NetworkSpec, TensorRole};
 use crate::optimizer::Optimizer;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -122,7 +122,8 @@ impl Case {
             return Err(GoldenError::field(path, "expect", "the file expects nothing"));
         }
         let Spec { input, blocks, rule, learning, task, unknown } = spec::parse(path, text("kind")?, text("spec")?)?;
-        let network = NetworkSpec::new(input, blocks, rule, learning)
+        let network = learning
+            .network(input, blocks, rule)
             .map_err(|source| GoldenError::Network { path: path.into(), source })?;
         let rows = tensors.shape("x")?.first().copied().unwrap_or(0);
         let frames = tensors.floats("x", &[rows, input.channels, input.height, input.width])?;
@@ -151,7 +152,7 @@ fn read_values(network: &NetworkSpec, tensors: &mut Tensors<'_>) -> Result<Vec<L
             *values.get_mut(role) = tensors.floats(&name(role), &shape)?;
         }
         // Under global learning only the top layer has a loss; files hold projections for all the same.
-        if network.learning() == Learning::Global {
+        if network.form().losses == Losses::Top {
             tensors.skip(&name(TensorRole::Projection));
             tensors.skip(&name(TensorRole::Feedback));
         }

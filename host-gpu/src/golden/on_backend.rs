@@ -4,12 +4,14 @@ use super::case::{Case, Task, Trial};
 use super::{Computed, GoldenError};
 use crate::alignment::{cosines, top_gradients};
 use crate::backend::{Backend, Pairing};
-use crate::model::{Head, LayerValues, Learning, NetworkSpec, Options, TensorRole};
+use crate::model::{LayerValues, Losses, NetworkSpec, TensorRole};
 use crate::optimizer::Optimizer;
 use crate::probe::{self, features};
-use crate::step::{
-    LayerReport, Mode, Model, StepReport, download_gradients, forward, matched_step, read, step, stream_step,
-};
+use crate::rules::Head;
+use crate::rules::clapp_pp_dfb::matched_step;
+use crate::rules::{AnyRule, bp_info_nce, step};
+use crate::step::backprop::Backward;
+use crate::step::{LayerReport, Mode, Model, StepBatch, StepReport, download_gradients, forward, read, stream_step};
 
 /// Computes a case.
 ///
@@ -44,11 +46,16 @@ fn batch<B: Backend>(backend: &B, case: &Case, pairing: Pairing<'_>, trials: &[T
     let mut model = upload(backend, case);
     maps(backend, case, &model, computed);
     let mut gradients = Vec::new();
-    let outcome = step(backend, &mut model, frames(backend, case), case.rows, pairing, Mode::Record(&mut gradients));
+    let outcome = step(
+        backend,
+        &mut model,
+        StepBatch { x: frames(backend, case), rows: case.rows, pairing },
+        Mode::Record(&mut gradients),
+    );
     let gradients = download_gradients(backend, &case.network, &gradients);
     scores(&read(backend, pairing, &outcome), computed);
     push_values(&case.network, "grad", &gradients, computed);
-    if case.network.learning() == Learning::Local {
+    if case.network.form().losses == Losses::EveryLayer {
         let top = top_gradients(backend, &mut model, &case.frames, case.rows, pairing);
         // Golden files have a 0 where there is no direction.
         let alignment = cosines(&gradients, &top).into_iter().map(|cosine| cosine.unwrap_or(0.0)).collect();
@@ -59,7 +66,7 @@ fn batch<B: Backend>(backend: &B, case: &Case, pairing: Pairing<'_>, trials: &[T
         let mut model = upload(backend, case);
         for count in 1..=trial.steps as u64 {
             let mode = Mode::Update { optimizer: &trial.optimizer, step: count };
-            step(backend, &mut model, frames(backend, case), case.rows, pairing, mode);
+            step(backend, &mut model, StepBatch { x: frames(backend, case), rows: case.rows, pairing }, mode);
         }
         push_values(&case.network, &format!("after.{}", trial.name), &model.download(backend), computed);
     }
@@ -69,8 +76,12 @@ fn batch<B: Backend>(backend: &B, case: &Case, pairing: Pairing<'_>, trials: &[T
 fn matching<B: Backend>(backend: &B, case: &Case, pairing: Pairing<'_>, computed: &mut Computed) {
     let mut model = upload(backend, case);
     let mut gradients = Vec::new();
-    let outcome =
-        matched_step(backend, &mut model, frames(backend, case), case.rows, pairing, Mode::Record(&mut gradients));
+    let outcome = matched_step(
+        backend,
+        &mut model,
+        StepBatch { x: frames(backend, case), rows: case.rows, pairing },
+        Mode::Record(&mut gradients),
+    );
     let report = read(backend, pairing, &outcome);
     let gradients = download_gradients(backend, &case.network, &gradients);
     for ((layer, report), gradients) in case.network.layers().iter().zip(&report).zip(&gradients) {
@@ -86,8 +97,8 @@ fn matching<B: Backend>(backend: &B, case: &Case, pairing: Pairing<'_>, computed
 /// InfoNCE through the given head; the pairing plays no part in it.
 fn info_nce<B: Backend>(backend: &B, case: &Case, head: &[f32], temperature: f32, computed: &mut Computed) {
     let outputs = head.len() / case.network.view().top_len();
-    let options = Options { head: Some(Head { outputs, temperature }), ..Options::default() };
-    let network = case.network.clone().with_options(options);
+    let rule = bp_info_nce::Rule { head: Head { outputs, temperature }, backward: Backward::Whole };
+    let network = AnyRule::from(rule).teach(case.network.clone());
     let mut values = case.values.clone();
     if let Some(top) = values.last_mut() {
         top.head = head.to_vec();
@@ -96,7 +107,12 @@ fn info_nce<B: Backend>(backend: &B, case: &Case, head: &[f32], temperature: f32
     maps(backend, case, &model, computed);
     let pairing = Pairing::views(&[], None);
     let mut gradients = Vec::new();
-    let outcome = step(backend, &mut model, frames(backend, case), case.rows, pairing, Mode::Record(&mut gradients));
+    let outcome = step(
+        backend,
+        &mut model,
+        StepBatch { x: frames(backend, case), rows: case.rows, pairing },
+        Mode::Record(&mut gradients),
+    );
     let gradients = download_gradients(backend, &network, &gradients);
     scores(&read(backend, pairing, &outcome), computed);
     push_values(&network, "grad", &gradients, computed);

@@ -3,9 +3,11 @@
 use super::GoldenError;
 use super::case::Trial;
 use super::fields::{Fields, count, number};
-use crate::model::Learning;
+use crate::model::NetworkSpec;
 use crate::optimizer::Optimizer;
+use crate::rules::{AnyRule, bp_clapp_pp, clapp_pp_dfb};
 use clapp_core::network::{Block, Context, Contrast, LossPool, Projection, Rule};
+use clapp_core::plan::NetworkError;
 use clapp_core::shape::Shape;
 use serde_json::Value;
 use std::path::Path;
@@ -22,6 +24,23 @@ pub(super) struct Spec {
     pub task: TaskSpec,
     /// Fields that are not known here.
     pub unknown: Vec<String>,
+}
+
+/// How far gradients reach.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Learning {
+    Local,
+    Global,
+}
+
+impl Learning {
+    /// A network that learns so.
+    pub fn network(self, input: Shape, blocks: Vec<Block>, rule: Rule) -> Result<NetworkSpec, NetworkError> {
+        match self {
+            Self::Local => clapp_pp_dfb::network(input, blocks, rule),
+            Self::Global => AnyRule::from(bp_clapp_pp::Rule::default()).network(input, blocks, rule),
+        }
+    }
 }
 
 /// What is done with the network. Counts are `None` where the tensors alone say them.

@@ -7,8 +7,7 @@ use super::table::{Cell, Column, Table};
 use super::{Claim, Finding, Setting, Verdict};
 use crate::config::{Config, RuleName};
 use crate::error::Error;
-use crate::model::Learning;
-use crate::rules::{Loss, Pooling};
+use crate::rules::{Contrasts, Pooling, Signal};
 
 /// The encoder that has not learnt, as a row of the table.
 const UNTRAINED: &str = "untrained";
@@ -196,7 +195,7 @@ fn claims(rows: &[Row]) -> Vec<Claim> {
 /// Whether each local rule is better than no learning at all.
 fn learns(rows: &[Row], spread: Spread) -> Option<Claim> {
     let untrained = rows.iter().find(|row| row.rule.is_none())?;
-    let is_local = |row: &&Row| row.rule.is_some_and(|rule| rule.choices().learning == Learning::Local);
+    let is_local = |row: &&Row| row.rule.is_some_and(|rule| rule.choices().signal == Signal::Local);
     let gains: Vec<_> =
         rows.iter().filter(is_local).map(|row| (row.all.name, row.all.less(&untrained.all, spread))).collect();
     let verdicts: Vec<Verdict> = gains.iter().map(|(_, gain)| gain.above()).collect();
@@ -252,16 +251,9 @@ fn table(rows: &[Row]) -> Table {
         let text = |text: Option<&str>| text.map_or_else(Cell::none, Cell::text);
         table.rows.push(vec![
             Cell::text(row.all.name),
-            text(choices.map(|choices| match choices.learning {
-                Learning::Local => "local",
-                Learning::Global => "back-propagated",
-                Learning::Broadcast => "broadcast",
-                Learning::Mirrored => "through mirrors",
-                Learning::Relaxed => "prediction errors",
-                Learning::TopRelaxed => "relaxed top",
-            })),
-            text(choices.map(|choices| match (choices.loss, choices.pooling) {
-                (Loss::SoftHebb, _) => "no loss",
+            text(choices.map(|choices| choices.signal.name())),
+            text(choices.map(|choices| match (choices.contrast, choices.pooling) {
+                (Contrasts::NoLoss, _) => "no loss",
                 (_, Pooling::Cells) => "cells",
                 (_, Pooling::Map) => "channel means",
                 (_, Pooling::Pixels) => "pixels",

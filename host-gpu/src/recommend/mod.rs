@@ -12,8 +12,9 @@ pub use measured::{Known, MEASURED, Row, rows};
 
 use crate::device_plan::{DevicePlan, Firmware};
 use crate::error::Error;
-use crate::model::{Learning, NetworkSpec};
+use crate::model::NetworkSpec;
 use crate::paper::micro::point::blocks;
+use crate::rules::clapp_pp_dfb;
 use clapp_core::network::{Block, Rule};
 use clapp_core::shape::Shape;
 
@@ -132,7 +133,7 @@ pub fn network(channels: usize, depth: usize, input: Shape) -> Option<NetworkSpe
         max_pool: block.max_pool,
         ..Block::conv(channels, block.kernel).padding(block.padding)
     });
-    NetworkSpec::new(input, layers.collect(), Rule::clapp_pp_dfb(), Learning::Local).ok()
+    clapp_pp_dfb::network(input, layers.collect(), Rule::clapp_pp_dfb()).ok()
 }
 
 /// Ranks all measured networks.

@@ -5,8 +5,63 @@
 //!
 //! Source: the paper and its released code (there `ete_training`). Nothing is left out.
 
-use super::{Choices, clapp_pp_pooled};
-use crate::model::Learning;
+use super::clapp_pp_pooled;
+use super::{Choices, Cost, Descent, LearningRule, Settings, Signal};
+use crate::backend::Backend;
+use crate::model::{Form, Losses};
+use crate::step::backprop::{Backward, Through, back_propagate_contrast};
+use crate::step::{BatchOf, ModeOf, ModelOf, OutcomeOf};
 
-/// The rule.
-pub const CHOICES: Choices = Choices { name: "bp-clapp++", learning: Learning::Global, ..clapp_pp_pooled::CHOICES };
+/// BP-CLAPP++.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Rule {
+    /// How gradients come down.
+    pub backward: Backward,
+}
+
+/// Why the core cannot learn by rules that back-propagate.
+pub(super) const NEEDS_BACK_PROPAGATION: &str = "needs back-propagation through the network";
+
+/// Why the gradients of back-propagation are not compared with themselves.
+pub(super) const IS_BACK_PROPAGATION: &str =
+    "back-propagates the top's loss itself: the cosine is 1 by definition in every layer";
+
+impl LearningRule for Rule {
+    const CHOICES: Choices = Choices {
+        name: "bp-clapp++",
+        summary: "BP-CLAPP++: the top layer's loss on channel means, back-propagated through the network",
+        signal: Signal::BackPropagated,
+        ..clapp_pp_pooled::Rule::CHOICES
+    };
+
+    fn with(settings: &Settings) -> Self {
+        Self { backward: settings.backward }
+    }
+
+    fn form(&self) -> Form {
+        Form { losses: Losses::Top, ..Form::default() }
+    }
+
+    fn step<B: Backend>(
+        &self,
+        backend: &B,
+        model: &mut ModelOf<B>,
+        batch: BatchOf<'_, B>,
+        mode: ModeOf<'_, B>,
+    ) -> OutcomeOf<B> {
+        back_propagate_contrast(backend, model, batch, self.backward, Through::Weights, mode)
+    }
+
+    fn beyond_core(&self) -> Option<&'static str> {
+        Some(NEEDS_BACK_PROPAGATION)
+    }
+
+    fn beyond_alignment(&self) -> Option<&'static str> {
+        Some(IS_BACK_PROPAGATION)
+    }
+
+    fn cost(&self) -> Cost {
+        let descent = Descent { backward: self.backward, all_gradients: true };
+        Cost { descent: Some(descent), ..Cost::default() }
+    }
+}

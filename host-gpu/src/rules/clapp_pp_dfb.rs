@@ -7,8 +7,134 @@
 //!
 //! Source: the paper and its released code. Nothing is left out.
 
-use super::{Choices, clapp_pp};
-use clapp_core::network::Context;
+use super::clapp_pp::{self, local_step};
+use super::{AnyRule, Choices, Cost, Descent, Feedback, FeedbackChoices, LearningRule, Settings};
+use crate::backend::{Backend, Matching};
+use crate::model::{Form, NetworkSpec};
+use crate::step::backprop::{Backward, activities};
+use crate::step::layer::{Lesson, Losses, outcome};
+use crate::step::{BatchOf, LayerOutcome, LayerTensors, ModeOf, ModelOf, OutcomeOf, no_outcomes};
+use clapp_core::network::{Block, Context, Rule as CoreRule};
+use clapp_core::plan::NetworkError;
+use clapp_core::shape::Shape;
 
-/// The rule.
-pub const CHOICES: Choices = Choices { name: "clapp++dfb", context: Context::Top, ..clapp_pp::CHOICES };
+/// CLAPP++DFB.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rule {
+    /// What the projections below the top learn from.
+    pub feedback: Feedback,
+}
+
+/// A network that learns locally with trained projections: by CLAPP++, CLAPP++DFB or CLAPP++both, as the context of
+/// `core_rule` says.
+///
+/// # Errors
+/// The first thing that does not fit together.
+pub fn network(input: Shape, blocks: Vec<Block>, core_rule: CoreRule) -> Result<NetworkSpec, NetworkError> {
+    AnyRule::from(Rule { feedback: Feedback::Trained }).network(input, blocks, core_rule)
+}
+
+impl LearningRule for Rule {
+    const CHOICES: Choices = Choices {
+        name: "clapp++dfb",
+        summary: "CLAPP++DFB: local, spatial dependence, context from the top layer",
+        context: Context::Top,
+        feedback: FeedbackChoices::All,
+        ..clapp_pp::Rule::CHOICES
+    };
+
+    fn with(settings: &Settings) -> Self {
+        Self { feedback: settings.feedback }
+    }
+
+    fn form(&self) -> Form {
+        Form { frozen_below_top: self.feedback == Feedback::Frozen, ..Form::default() }
+    }
+
+    fn step<B: Backend>(
+        &self,
+        backend: &B,
+        model: &mut ModelOf<B>,
+        batch: BatchOf<'_, B>,
+        mode: ModeOf<'_, B>,
+    ) -> OutcomeOf<B> {
+        match self.feedback {
+            Feedback::Trained | Feedback::Frozen => local_step(backend, model, batch, mode),
+            Feedback::Matched => matched_step(backend, model, batch, mode),
+        }
+    }
+
+    fn with_frozen_feedback(self) -> Self {
+        Self { feedback: Feedback::Frozen }
+    }
+
+    fn beyond_core(&self) -> Option<&'static str> {
+        match self.feedback {
+            Feedback::Trained => None,
+            Feedback::Frozen => Some("has projections of which only the top's learn"),
+            Feedback::Matched => Some("needs back-propagation through the network"),
+        }
+    }
+
+    fn cost(&self) -> Cost {
+        let descent = Descent { backward: Backward::Whole, all_gradients: false };
+        Cost {
+            first_pass: true,
+            descent: (self.feedback == Feedback::Matched).then_some(descent),
+            ..Cost::default()
+        }
+    }
+}
+
+/// Local learning in which the projections below the top learn to send the error that back-propagation of the top's
+/// loss would bring (docs/paper.md 3). The encoder and the top's projections learn as in [`local_step`], all from the
+/// same forward pass.
+pub fn matched_step<B: Backend>(
+    backend: &B,
+    model: &mut ModelOf<B>,
+    batch: BatchOf<'_, B>,
+    mut mode: ModeOf<'_, B>,
+) -> OutcomeOf<B> {
+    let BatchOf::<B> { x, rows, pairing } = batch;
+    let layers = model.spec.layers().to_vec();
+    let mut activities = activities(backend, model, &layers, &x, rows);
+    let mut outcomes = no_outcomes::<B>(&layers);
+    let (Some(last), Some(activity)) = (layers.last(), activities.last()) else { return outcomes };
+    let top = backend.pool(last, activity);
+    let mut kept: Vec<LayerTensors<B::Tensor>> = layers.iter().map(|_| LayerTensors::default()).collect();
+    // What back-propagation brings to the output of the layer that is next.
+    let mut ideal: Option<B::Tensor> = None;
+    for layer in layers.iter().rev() {
+        let Some(activity) = activities.pop() else { break };
+        let x = activities.last().map_or(&x, |activity| &activity.z);
+        let own = backend.pool(layer, &activity);
+        let lesson = Lesson { backend, layer, rows, pairing, p: &own, same: &own, top: &top };
+        let losses = lesson.losses(model);
+        let dp = lesson.pooled_gradient(&losses);
+        let matching = ideal.as_ref().map(|ideal| match_feedback(&lesson, model, &losses, &dp, ideal));
+        let dz = ideal.take().unwrap_or_else(|| backend.spread(layer, &dp, rows));
+        if layer.index > 0 {
+            ideal = Some(backend.input_gradient(layer, &model.layers[layer.index].weight.value, &activity, &dz));
+        }
+        let gradient = backend.local_gradient(layer, x, &activity, &dp);
+        let kept = &mut kept[layer.index];
+        let errors = matching.as_ref().map(|matching| matching.errors.as_slice());
+        lesson.learn_projections(model, &losses, errors, &mut mode, kept);
+        lesson.learn_encoder(model, gradient, &mut mode, kept);
+        let distance = matching.map(|matching| matching.distance);
+        outcomes[layer.index] = LayerOutcome { distance, ..outcome::<B>(losses) };
+    }
+    mode.keep(kept);
+    outcomes
+}
+
+fn match_feedback<B: Backend>(
+    lesson: &Lesson<'_, B>,
+    model: &ModelOf<B>,
+    losses: &Losses<B>,
+    dp: &B::PooledGradient,
+    ideal: &B::Tensor,
+) -> Matching<B::Tensor, B::Distance> {
+    let Lesson { backend, layer, rows, p, .. } = *lesson;
+    backend.matching(&model.spec.rule(), layer, p, &lesson.paired(losses), dp, ideal, rows)
+}

@@ -2,14 +2,116 @@
 //!
 //! The top's activity alone relaxes on `1/2 ||z^L - f_L(z^{L-1})||^2 + w sum_rows loss(z^L)`, with the layers below and the
 //! context as the forward pass has them. The relaxed activity is then the context that all layers below learn with, as
-//! under CLAPP++DFB, and the target of the top, which learns from its prediction error as under predictive coding
-//! ([`crate::step::relaxed_top_step`]). So the feedback carries where the top should be rather than where it is. Nothing
+//! under CLAPP++DFB, and the target of the top, which learns from its prediction error as under predictive coding. So the feedback carries where the top should be rather than where it is. Nothing
 //! but the top iterates, and no error goes down through a block. With a small weight `w` it is CLAPP++DFB.
 //!
 //! Source: nobody's; the simplest form that has both parts.
 
-use super::{Choices, clapp_pp_dfb};
-use crate::model::Learning;
+use super::clapp_pp_dfb;
+use super::predictive_coding::RELAXES;
+use super::{Choices, Cost, Feedback, FeedbackChoices, LearningRule, NOT_ON_A_GPU, Settings, Signal};
+use crate::backend::Backend;
+use crate::model::Form;
+use crate::step::layer::{Lesson, Sees, learn_layer, outcome};
+use crate::step::relax::{Relaxation, Relaxed};
+use crate::step::{BatchOf, LayerTensors, ModeOf, ModelOf, OutcomeOf, forward, passed_on};
 
-/// The rule.
-pub const CHOICES: Choices = Choices { name: "clapp++dfb-pc", learning: Learning::TopRelaxed, ..clapp_pp_dfb::CHOICES };
+/// CLAPP++DFB with a relaxed top.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rule {
+    /// What the projections below the top learn from; never matched.
+    pub feedback: Feedback,
+    /// How the top relaxes.
+    pub relaxation: Relaxation,
+}
+
+impl LearningRule for Rule {
+    const CHOICES: Choices = Choices {
+        name: "clapp++dfb-pc",
+        summary: "CLAPP++DFB whose top relaxes first, as under predictive coding",
+        signal: Signal::TopRelaxed,
+        feedback: FeedbackChoices::Frozen,
+        ..clapp_pp_dfb::Rule::CHOICES
+    };
+
+    fn with(settings: &Settings) -> Self {
+        Self { feedback: settings.feedback, relaxation: settings.relaxation }
+    }
+
+    fn form(&self) -> Form {
+        clapp_pp_dfb::Rule { feedback: self.feedback }.form()
+    }
+
+    fn step<B: Backend>(
+        &self,
+        backend: &B,
+        model: &mut ModelOf<B>,
+        batch: BatchOf<'_, B>,
+        mode: ModeOf<'_, B>,
+    ) -> OutcomeOf<B> {
+        relaxed_top_step(backend, model, batch, self.relaxation, mode)
+    }
+
+    fn with_frozen_feedback(self) -> Self {
+        Self { feedback: Feedback::Frozen, ..self }
+    }
+
+    fn beyond_core(&self) -> Option<&'static str> {
+        Some(RELAXES)
+    }
+
+    fn beyond_gpu(&self) -> Option<&'static str> {
+        Some(NOT_ON_A_GPU)
+    }
+
+    fn cost(&self) -> Cost {
+        Cost { first_pass: true, top_relaxes: true, ..Cost::default() }
+    }
+}
+
+/// Direct feedback whose top relaxes first: the activity of the top layer alone descends on the energy of predictive
+/// coding, with the layers below as the forward pass has them. Its pooled activity is then the context of all layers
+/// below, which learn as under direct feedback; the top learns from its prediction error, the relaxed activity being its
+/// target.
+fn relaxed_top_step<B: Backend>(
+    backend: &B,
+    model: &mut ModelOf<B>,
+    batch: BatchOf<'_, B>,
+    settings: Relaxation,
+    mut mode: ModeOf<'_, B>,
+) -> OutcomeOf<B> {
+    let BatchOf::<B> { x, rows, pairing } = batch;
+    let layers = model.spec.layers().to_vec();
+    let Some((top, below)) = layers.split_last() else { return Vec::new() };
+    let mut maps: Option<B::Tensor> = None;
+    for layer in below {
+        let activity = forward(backend, model, layer, maps.as_ref().unwrap_or(&x), rows);
+        maps = Some(passed_on(backend, model, activity));
+    }
+    let mut state = Relaxed::forward(backend, model, std::slice::from_ref(top), maps.as_ref().unwrap_or(&x), rows);
+    let context = state.pooled();
+    let lesson = Lesson { backend, layer: top, rows, pairing, p: &context, same: &context, top: &context };
+    let first = lesson.losses(model);
+    state.infer(model, settings, &mut |p| lesson.loss_of(model, p));
+    let target = state.pooled();
+    let gradients = state.gradients();
+    let mut outcomes = Vec::with_capacity(layers.len());
+    let mut z: Option<B::Tensor> = None;
+    for layer in below {
+        let input = z.as_ref().unwrap_or(&x);
+        let sees = Sees { x: input, rows, pairing, same: None, top: Some(&target) };
+        let (outcome, _, output) = learn_layer(backend, model, layer, sees, &mut mode);
+        outcomes.push(outcome);
+        z = Some(output);
+    }
+    let lesson = Lesson { p: &target, ..lesson };
+    let losses = lesson.losses(model);
+    let mut kept = LayerTensors::default();
+    lesson.learn_projections(model, &losses, None, &mut mode, &mut kept);
+    for gradient in gradients {
+        lesson.learn_encoder(model, gradient, &mut mode, &mut kept);
+    }
+    mode.keep_layer(kept);
+    outcomes.push(outcome::<B>(first));
+    outcomes
+}

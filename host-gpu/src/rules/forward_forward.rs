@@ -9,20 +9,46 @@
 //! Negatives are his unsupervised ones, hybrids of two images ([`crate::draws::mix`]). Each row is divided by the root of
 //! its mean square before the next layer sees it, so that goodness does not tell the next layer what it was.
 
-use super::{Choices, Loss, Pooling};
-use crate::config::{ContrastName, ProjectionName};
-use crate::model::{Inputs, Learning};
-use clapp_core::network::Context;
+use super::clapp_pp::{self, local_step};
+use super::{Choices, Contrasts, LearningRule, Pooling, Settings};
+use crate::backend::Backend;
+use crate::model::Inputs;
+use crate::step::{BatchOf, ModeOf, ModelOf, OutcomeOf};
+use clapp_core::network::{Contrast, Projection};
 
-/// The rule.
-pub const CHOICES: Choices = Choices {
-    name: "forward-forward",
-    loss: Loss::Contrast(ContrastName::Goodness { theta: 2.0 }),
-    projection: ProjectionName::Identity,
-    context: Context::Same,
-    learning: Learning::Local,
-    inputs: Inputs::Hybrids,
-    normalise: true,
-    pooling: Pooling::Pixels,
-    rate: None,
-};
+/// Why the core cannot learn by rules whose negatives are mixtures of images.
+pub(super) const MIXTURES: &str = "takes mixtures of images for negatives, and activity of unit length between layers";
+
+/// Forward-Forward; its `theta` is a setting of the contrast.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rule;
+
+impl LearningRule for Rule {
+    const CHOICES: Choices = Choices {
+        name: "forward-forward",
+        summary: "Forward-Forward: local, goodness of images against that of hybrid images",
+        contrast: Contrasts::Own(Contrast::Goodness { theta: 2.0 }),
+        projection: Projection::Identity,
+        inputs: Inputs::Hybrids,
+        normalise: true,
+        pooling: Pooling::Pixels,
+        ..clapp_pp::Rule::CHOICES
+    };
+
+    fn with(_: &Settings) -> Self {
+        Self
+    }
+
+    fn step<B: Backend>(
+        &self,
+        backend: &B,
+        model: &mut ModelOf<B>,
+        batch: BatchOf<'_, B>,
+        mode: ModeOf<'_, B>,
+    ) -> OutcomeOf<B> {
+        local_step(backend, model, batch, mode)
+    }
+    fn beyond_core(&self) -> Option<&'static str> {
+        Some(MIXTURES)
+    }
+}

@@ -1,177 +1,296 @@
-//! The learning rules by name, one file each: where a rule comes from, its formula, what is taken of it and what is left
-//! out, and its [`Choices`].
+//! The learning rules, one file each. A rule's file holds where it comes from, its formula, its settings, the settings
+//! that it refuses, its first values and its training step.
 //!
-//! Most rules are one loss (docs/paper.md 1.1) and one training step; what makes the rule is the contrast `f`, the
-//! projection `B`, the context `c`, what counts as a positive and a negative, over which cells the loss pools, and how
-//! far the gradient reaches. A new rule of this kind is one file here, its name in [`RuleName`], and its line in
-//! [`RuleName::choices`].
+//! A new rule is one file here that implements [`LearningRule`], and one line in the list below. The name in
+//! configurations and on the command line, `--help`, the checks and the dispatch come from that list.
 //!
-//! The paper's entries for Forward-Forward, SCFF and PhyLL are not confirmed (docs/paper.md 1.4): the CLAPP++ paper may
-//! have run them differently.
+//! The specification marks the paper's entries for Forward-Forward, SCFF and PhyLL as not confirmed: it is not known
+//! whether the CLAPP++ paper ran them as they are here.
 
-mod bp_clapp_pp;
-mod bp_info_nce;
-mod clapp_pp;
-mod clapp_pp_both;
-mod clapp_pp_dfb;
-mod clapp_pp_dfb_pc;
-mod clapp_pp_pooled;
-mod dfa;
-mod forward_forward;
-pub mod lpl;
-mod phyll;
-mod predictive_coding;
-mod scff;
-pub mod soft_hebb;
-mod weight_mirror;
+mod check;
+mod cost;
+mod settings;
 
-use crate::config::{ContrastName, ProjectionName};
-use crate::model::{Inputs, Learning};
+pub use cost::{Cost, Descent};
+pub use settings::{Choices, Contrasts, Feedback, FeedbackChoices, Head, Negatives, Pooling, Settings, Signal};
+
+use crate::backend::Backend;
+use crate::model::{Form, LayerValues, NetworkSpec};
+use crate::optimizer::Optimizer;
+use crate::step::{BatchOf, ModeOf, ModelOf, OutcomeOf};
 use clap::ValueEnum;
-use clapp_core::network::{Context, LossPool};
+use clap::builder::PossibleValue;
+use clapp_core::network::{Block, Rule};
+use clapp_core::plan::NetworkError;
+use clapp_core::shape::Shape;
 use serde::{Deserialize, Serialize};
+use std::fmt::Debug;
+use std::sync::Arc;
 
-/// What a rule is made of.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Choices {
-    /// The name in files and on the command line.
-    pub name: &'static str,
-    /// The loss.
-    pub loss: Loss,
-    /// The projection where the configuration names none.
-    pub projection: ProjectionName,
-    /// Where the context comes from.
-    pub context: Context,
-    /// How far the gradient reaches.
-    pub learning: Learning,
-    /// What the rows of a batch are.
-    pub inputs: Inputs,
-    /// Whether a layer sees the output of the one below with a mean square of 1 in each row.
-    pub normalise: bool,
-    /// What the loss sees of a layer's output.
-    pub pooling: Pooling,
-    /// The learning rate in experiments of a small size, and wherever the rule has an update of its own; the one that
-    /// all rules have in common where there is none.
-    pub rate: Option<f32>,
-}
+/// A learning rule with its settings.
+pub trait LearningRule: Copy + Debug + PartialEq + Send + Sync + 'static {
+    /// What it is made of.
+    const CHOICES: Choices;
 
-/// What is minimised.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Loss {
-    /// A contrast of scores; this one where the configuration names none.
-    Contrast(ContrastName),
-    /// InfoNCE through a head (docs/paper.md 2.8), in place of contrast and projection.
-    InfoNce,
-    /// Distances of views, variances and covariances ([`lpl`]), in place of a contrast.
-    Lpl,
-    /// No loss: channels compete ([`soft_hebb`]).
-    SoftHebb,
-}
+    /// The rule with the settings of a configuration.
+    fn with(settings: &Settings) -> Self;
 
-/// What a loss sees of a layer's output map.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pooling {
-    /// Means over the cells that the configuration gives each block: with spatial dependence.
-    Cells,
-    /// Means over the whole map, one a channel.
-    Map,
-    /// Every pixel.
-    Pixels,
-    /// Cells below the top, the whole map at the top.
-    CellsBelowMap,
-}
+    /// Refuses settings for a reason that is this rule's alone.
+    ///
+    /// # Errors
+    /// The field, its value and what was expected.
+    fn check(_settings: &Settings) -> Result<(), String> {
+        Ok(())
+    }
 
-impl Pooling {
-    /// The loss pooling of a block whose cells are `cells`, and which may be the top.
-    pub fn of(self, cells: LossPool, is_top: bool) -> LossPool {
-        match self {
-            Self::CellsBelowMap if is_top => LossPool::Global,
-            Self::Cells | Self::CellsBelowMap => cells,
-            Self::Map => LossPool::Global,
-            Self::Pixels => LossPool::Block([1, 1]),
-        }
+    /// The optimiser that goes with it by the paper's protocol, where the other rules have `optimizer`.
+    fn optimizer(optimizer: Optimizer) -> Optimizer {
+        optimizer
+    }
+
+    /// What it asks of the network: by default what its choices say.
+    fn form(&self) -> Form {
+        Form { inputs: Self::CHOICES.inputs, normalise: Self::CHOICES.normalise, ..Form::default() }
+    }
+
+    /// One training step: forward passes, losses, gradients, and the updates or, with [`crate::step::Mode::Record`], the
+    /// gradients alone.
+    fn step<B: Backend>(
+        &self,
+        backend: &B,
+        model: &mut ModelOf<B>,
+        batch: BatchOf<'_, B>,
+        mode: ModeOf<'_, B>,
+    ) -> OutcomeOf<B>;
+
+    /// Changes first values, which are uniform with bound `1 / sqrt(fan_in)` (docs/paper.md 4), to those that it begins
+    /// with.
+    fn first_values(&self, _network: &NetworkSpec, _seed: u64, _values: &mut [LayerValues]) {}
+
+    /// What it does once before the first step.
+    fn before_first_step<B: Backend>(&self, _backend: &B, _model: &mut ModelOf<B>, _seed: u64) {}
+
+    /// What it does after each step, counted from 1.
+    fn after_step<B: Backend>(&self, _backend: &B, _model: &mut ModelOf<B>, _seed: u64, _step: u64) {}
+
+    /// The same rule with projections that do not learn below the top: for measurements that need the gradients of
+    /// weights and biases only.
+    fn with_frozen_feedback(self) -> Self {
+        self
+    }
+
+    /// Why `clapp-core` cannot learn by it, where it cannot.
+    fn beyond_core(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// Why no GPU can learn by it, where it cannot.
+    fn beyond_gpu(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// Why its gradients are not compared with back-propagation's, where they are not.
+    fn beyond_alignment(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// What its step takes, for estimates of memory and time.
+    fn cost(&self) -> Cost {
+        Cost::default()
     }
 }
 
-/// A rule by its name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
-#[serde(into = "&'static str", try_from = "String")]
-pub enum RuleName {
-    /// CLAPP++: local, spatial dependence, context from the same layer.
-    #[value(name = clapp_pp::CHOICES.name)]
-    ClappPp,
-    /// CLAPP++DFB: local, spatial dependence, context from the top layer.
-    #[value(name = clapp_pp_dfb::CHOICES.name)]
-    ClappPpDfb,
-    /// CLAPP++both: the sum of the two.
-    #[value(name = clapp_pp_both::CHOICES.name)]
-    ClappPpBoth,
-    /// CLAPP++ without spatial dependence: every layer's loss sees channel means.
-    #[value(name = clapp_pp_pooled::CHOICES.name)]
-    ClappPpPooled,
-    /// PhyLL: local, a function of the difference of positive and negative, without a projection.
-    #[value(name = phyll::CHOICES.name)]
-    Phyll,
-    /// Forward-Forward: local, goodness of images against that of hybrid images.
-    #[value(name = forward_forward::CHOICES.name)]
-    ForwardForward,
-    /// Self-Contrastive Forward-Forward: local, goodness of an image with itself against that with another one.
-    #[value(name = scff::CHOICES.name)]
-    Scff,
-    /// LPL: local, from distances between views, variances and covariances, without negatives.
-    #[value(name = lpl::CHOICES.name)]
-    Lpl,
-    /// SoftHebb: local, by a competition of channels, without a loss.
-    #[value(name = soft_hebb::CHOICES.name)]
-    SoftHebb,
-    /// BP-CLAPP++: the top layer's loss on channel means, back-propagated through the network.
-    #[value(name = bp_clapp_pp::CHOICES.name)]
-    BpClappPp,
-    /// BP-InfoNCE (as SimCLR): InfoNCE of the top's channel means through a head, back-propagated.
-    #[value(name = bp_info_nce::CHOICES.name)]
-    BpInfoNce,
-    /// Direct feedback alignment: the top's error reaches every layer through a fixed random matrix.
-    #[value(name = dfa::CHOICES.name)]
-    Dfa,
-    /// Weight mirror: back-propagation through kernels that learn to mirror the weights.
-    #[value(name = weight_mirror::CHOICES.name)]
-    WeightMirror,
-    /// Predictive coding: activities relax on prediction errors and the top's loss, then each layer learns from its error.
-    #[value(name = predictive_coding::CHOICES.name)]
-    PredictiveCoding,
-    /// CLAPP++DFB whose top relaxes first, as under predictive coding.
-    #[value(name = clapp_pp_dfb_pc::CHOICES.name)]
-    ClappPpDfbPc,
+/// Why a rule that the GPU backend has no kernels for runs on the CPU only.
+pub const NOT_ON_A_GPU: &str = "there are no kernels of this rule for GPUs; expected --backend cpu";
+
+macro_rules! rules {
+    ($($name:ident = $file:ident),* $(,)?) => {
+        $(pub mod $file;)*
+
+        /// A rule by its name.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(into = "&'static str", try_from = "String")]
+        pub enum RuleName {
+            $(#[doc = concat!("[`", stringify!($file), "`].")] $name,)*
+        }
+
+        impl RuleName {
+            /// All rules, in the order of the list.
+            pub const ALL: &'static [Self] = &[$(Self::$name),*];
+
+            /// What the rule is made of.
+            pub fn choices(self) -> &'static Choices {
+                match self {
+                    $(Self::$name => &<$file::Rule as LearningRule>::CHOICES,)*
+                }
+            }
+
+            /// The rule with the settings of a configuration.
+            pub fn with(self, settings: &Settings) -> AnyRule {
+                match self {
+                    $(Self::$name => AnyRule::$name($file::Rule::with(settings)),)*
+                }
+            }
+
+            /// [`LearningRule::optimizer`].
+            pub fn optimizer(self, optimizer: Optimizer) -> Optimizer {
+                match self {
+                    $(Self::$name => $file::Rule::optimizer(optimizer),)*
+                }
+            }
+
+            fn check_own(self, settings: &Settings) -> Result<(), String> {
+                match self {
+                    $(Self::$name => $file::Rule::check(settings),)*
+                }
+            }
+        }
+
+        /// One of the rules, with its settings.
+        #[derive(Debug, Clone, Copy, PartialEq)]
+        pub enum AnyRule {
+            $(#[doc = concat!("[`", stringify!($file), "`].")] $name($file::Rule),)*
+        }
+
+        $(impl From<$file::Rule> for AnyRule {
+            fn from(rule: $file::Rule) -> Self {
+                Self::$name(rule)
+            }
+        })*
+
+        /// Runs an expression with the rule that a value holds.
+        macro_rules! with_rule {
+            ($any:expr, $rule:ident => $work:expr) => {
+                match $any {
+                    $(AnyRule::$name($rule) => $work,)*
+                }
+            };
+        }
+    };
+}
+
+rules! {
+    ClappPp = clapp_pp,
+    ClappPpDfb = clapp_pp_dfb,
+    ClappPpBoth = clapp_pp_both,
+    ClappPpPooled = clapp_pp_pooled,
+    Phyll = phyll,
+    ForwardForward = forward_forward,
+    Scff = scff,
+    Lpl = lpl,
+    SoftHebb = soft_hebb,
+    BpClappPp = bp_clapp_pp,
+    BpInfoNce = bp_info_nce,
+    Dfa = dfa,
+    WeightMirror = weight_mirror,
+    PredictiveCoding = predictive_coding,
+    ClappPpDfbPc = clapp_pp_dfb_pc,
+}
+
+impl AnyRule {
+    /// [`LearningRule::form`].
+    pub fn form(self) -> Form {
+        with_rule!(self, rule => rule.form())
+    }
+
+    /// [`LearningRule::first_values`].
+    pub fn first_values(self, network: &NetworkSpec, seed: u64, values: &mut [LayerValues]) {
+        with_rule!(self, rule => rule.first_values(network, seed, values));
+    }
+
+    /// [`LearningRule::before_first_step`].
+    pub fn before_first_step<B: Backend>(self, backend: &B, model: &mut ModelOf<B>, seed: u64) {
+        with_rule!(self, rule => rule.before_first_step(backend, model, seed));
+    }
+
+    /// [`LearningRule::after_step`].
+    pub fn after_step<B: Backend>(self, backend: &B, model: &mut ModelOf<B>, seed: u64, step: u64) {
+        with_rule!(self, rule => rule.after_step(backend, model, seed, step));
+    }
+
+    /// [`LearningRule::with_frozen_feedback`].
+    pub fn with_frozen_feedback(self) -> Self {
+        with_rule!(self, rule => rule.with_frozen_feedback().into())
+    }
+
+    /// [`LearningRule::beyond_core`].
+    pub fn beyond_core(self) -> Option<&'static str> {
+        with_rule!(self, rule => rule.beyond_core())
+    }
+
+    /// [`LearningRule::beyond_gpu`].
+    pub fn beyond_gpu(self) -> Option<&'static str> {
+        with_rule!(self, rule => rule.beyond_gpu())
+    }
+
+    /// [`LearningRule::beyond_alignment`].
+    pub fn beyond_alignment(self) -> Option<&'static str> {
+        with_rule!(self, rule => rule.beyond_alignment())
+    }
+
+    /// [`LearningRule::cost`].
+    pub fn cost(self) -> Cost {
+        with_rule!(self, rule => rule.cost())
+    }
+
+    /// A network that learns by this rule, with `core_rule` for its contrast, context and projections.
+    ///
+    /// # Errors
+    /// The first thing that does not fit together.
+    pub fn network(self, input: Shape, blocks: Vec<Block>, core_rule: Rule) -> Result<NetworkSpec, NetworkError> {
+        NetworkSpec::new(input, blocks, core_rule, self.form(), Arc::new(self))
+    }
+
+    /// The same network, which then learns by this rule.
+    pub fn teach(self, network: NetworkSpec) -> NetworkSpec {
+        network.relearnt(self.form(), Arc::new(self))
+    }
+}
+
+/// The rule that a network learns by.
+pub fn of(network: &NetworkSpec) -> AnyRule {
+    match network.learnt_by().downcast_ref() {
+        Some(rule) => *rule,
+        None => unreachable!("networks are made by `AnyRule::network`"),
+    }
+}
+
+/// One training step by the model's rule.
+pub fn step<B: Backend>(
+    backend: &B,
+    model: &mut ModelOf<B>,
+    batch: BatchOf<'_, B>,
+    mode: ModeOf<'_, B>,
+) -> OutcomeOf<B> {
+    with_rule!(of(&model.spec), rule => rule.step(backend, model, batch, mode))
 }
 
 impl RuleName {
-    /// What the rule is made of.
-    pub fn choices(self) -> &'static Choices {
-        match self {
-            Self::ClappPp => &clapp_pp::CHOICES,
-            Self::ClappPpDfb => &clapp_pp_dfb::CHOICES,
-            Self::ClappPpBoth => &clapp_pp_both::CHOICES,
-            Self::ClappPpPooled => &clapp_pp_pooled::CHOICES,
-            Self::Phyll => &phyll::CHOICES,
-            Self::ForwardForward => &forward_forward::CHOICES,
-            Self::Scff => &scff::CHOICES,
-            Self::Lpl => &lpl::CHOICES,
-            Self::SoftHebb => &soft_hebb::CHOICES,
-            Self::BpClappPp => &bp_clapp_pp::CHOICES,
-            Self::BpInfoNce => &bp_info_nce::CHOICES,
-            Self::Dfa => &dfa::CHOICES,
-            Self::WeightMirror => &weight_mirror::CHOICES,
-            Self::PredictiveCoding => &predictive_coding::CHOICES,
-            Self::ClappPpDfbPc => &clapp_pp_dfb_pc::CHOICES,
-        }
-    }
-
     /// The name in files and on the command line.
     pub fn name(self) -> &'static str {
         self.choices().name
     }
+
+    /// Refuses settings that do not go with the rule, or with each other.
+    ///
+    /// # Errors
+    /// The field, its value and what was expected.
+    pub fn check(self, settings: &Settings) -> Result<(), String> {
+        check::check(self.choices(), settings)?;
+        self.check_own(settings)?;
+        check::check_last(self.choices(), settings)
+    }
 }
 
+impl ValueEnum for RuleName {
+    fn value_variants<'a>() -> &'a [Self] {
+        Self::ALL
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(self.name()).help(self.choices().summary))
+    }
+}
 impl From<RuleName> for &'static str {
     fn from(rule: RuleName) -> Self {
         rule.name()

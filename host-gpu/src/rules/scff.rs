@@ -9,9 +9,40 @@
 //! That code standardises between layers (mean 0, deviation 1) where this divides by the length, takes the goodness at
 //! each position, has two thresholds a layer and a penalty on the goodness's norm; those are left out.
 
-use super::{Choices, Pooling, forward_forward};
+use super::clapp_pp::local_step;
+use super::forward_forward::{self, MIXTURES};
+use super::{Choices, LearningRule, Pooling, Settings};
+use crate::backend::Backend;
 use crate::model::Inputs;
+use crate::step::{BatchOf, ModeOf, ModelOf, OutcomeOf};
 
-/// The rule.
-pub const CHOICES: Choices =
-    Choices { name: "scff", inputs: Inputs::Sums, pooling: Pooling::Cells, ..forward_forward::CHOICES };
+/// SCFF; its `theta` is a setting of the contrast.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rule;
+
+impl LearningRule for Rule {
+    const CHOICES: Choices = Choices {
+        name: "scff",
+        summary: "Self-Contrastive Forward-Forward: local, goodness of an image with itself against that with another one",
+        inputs: Inputs::Sums,
+        pooling: Pooling::Cells,
+        ..forward_forward::Rule::CHOICES
+    };
+
+    fn with(_: &Settings) -> Self {
+        Self
+    }
+
+    fn step<B: Backend>(
+        &self,
+        backend: &B,
+        model: &mut ModelOf<B>,
+        batch: BatchOf<'_, B>,
+        mode: ModeOf<'_, B>,
+    ) -> OutcomeOf<B> {
+        local_step(backend, model, batch, mode)
+    }
+    fn beyond_core(&self) -> Option<&'static str> {
+        Some(MIXTURES)
+    }
+}

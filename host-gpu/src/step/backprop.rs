@@ -1,24 +1,118 @@
 //! Back-propagation through all blocks, in three ways that give the same gradients and take different memory and time.
 
-use super::{LayerParameters, Model, forward};
-use crate::backend::{ActivityOf, Backend, BlockGradient, Pairing};
+use super::layer::{Lesson, learn_block, outcome};
+use super::{
+    BatchOf, LayerOutcomeOf, LayerParameters, LayerTensors, ModeOf, Model, ModelOf, OutcomeOf, forward, no_outcomes,
+};
+use crate::backend::{ActivityOf, Backend, BlockGradient};
 use clapp_core::plan::Layer;
+use serde::{Deserialize, Serialize};
 use std::ops::Range;
+use std::str::FromStr;
 
-/// One step of back-propagation.
-pub(super) struct Backprop<'a, B> {
-    pub backend: &'a B,
+/// How gradients come down to the layers; the gradients are the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Backward {
+    /// All maps are kept until then.
+    #[default]
+    Whole,
+    /// Maps are kept at a few layers, and computed again between them.
+    Checkpointed,
+    /// The images of a batch go through the network in so many parts, twice.
+    Accumulated(usize),
+}
+
+impl FromStr for Backward {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match (text, text.strip_prefix("accumulated=").map(str::parse)) {
+            ("whole", _) => Ok(Self::Whole),
+            ("checkpointed", _) => Ok(Self::Checkpointed),
+            (_, Some(Ok(parts))) => Ok(Self::Accumulated(parts)),
+            _ => Err("expected whole, checkpointed or accumulated=PARTS".into()),
+        }
+    }
+}
+/// The top layer's loss on its pooled activity: gives what was found, the gradient by that activity, and updates what the
+/// loss has of its own, or keeps its gradient.
+pub type TopLoss<'a, B> = dyn FnMut(
+        &mut ModelOf<B>,
+        &<B as Backend>::Tensor,
+        &mut ModeOf<'_, B>,
+        &mut LayerTensors<<B as Backend>::Tensor>,
+    ) -> (LayerOutcomeOf<B>, <B as Backend>::PooledGradient)
+    + 'a;
+
+/// One step that back-propagates the loss of the top through all blocks.
+pub fn back_propagate<B: Backend>(
+    backend: &B,
+    model: &mut ModelOf<B>,
+    batch: BatchOf<'_, B>,
+    backward: Backward,
+    through: Through,
+    top_loss: &mut TopLoss<'_, B>,
+    mut mode: ModeOf<'_, B>,
+) -> OutcomeOf<B> {
+    let layers = model.spec.layers().to_vec();
+    let mut outcomes = no_outcomes::<B>(&layers);
+    let mut kept: Vec<LayerTensors<B::Tensor>> = layers.iter().map(|_| LayerTensors::default()).collect();
+    let Some(top) = layers.last() else { return outcomes };
+    let pass = Backprop { backend, layers: &layers, rows: batch.rows, through };
+    let of_top = &mut kept[top.index];
+    let mut at_top = |model: &mut ModelOf<B>, p: &B::Tensor| {
+        let (outcome, dp) = top_loss(model, p, &mut mode, of_top);
+        outcomes[top.index] = outcome;
+        dp
+    };
+    let gradients = match backward {
+        Backward::Whole => pass.whole(model, &batch.x, &mut at_top),
+        Backward::Checkpointed => pass.checkpointed(model, &batch.x, &mut at_top),
+        Backward::Accumulated(parts) => pass.accumulated(model, &batch.x, parts, &mut at_top),
+    };
+    for ((layer, gradient), kept) in layers.iter().zip(gradients).zip(&mut kept) {
+        learn_block(backend, &mut model.layers[layer.index], gradient, &mut mode, kept);
+    }
+    mode.keep(kept);
+    outcomes
+}
+
+/// As [`back_propagate`], of the contrast of the network's rule at the top.
+pub fn back_propagate_contrast<B: Backend>(
+    backend: &B,
+    model: &mut ModelOf<B>,
+    batch: BatchOf<'_, B>,
+    backward: Backward,
+    through: Through,
+    mode: ModeOf<'_, B>,
+) -> OutcomeOf<B> {
+    let (rows, pairing) = (batch.rows, batch.pairing);
+    let Some(top) = model.spec.layers().last().copied() else { return Vec::new() };
+    let mut top_loss =
+        |model: &mut ModelOf<B>, p: &B::Tensor, mode: &mut ModeOf<'_, B>, kept: &mut LayerTensors<B::Tensor>| {
+            let lesson = Lesson { backend, layer: &top, rows, pairing, p, same: p, top: p };
+            let losses = lesson.losses(model);
+            let dp = lesson.pooled_gradient(&losses);
+            lesson.learn_projections(model, &losses, None, mode, kept);
+            (outcome::<B>(losses), dp)
+        };
+    back_propagate(backend, model, batch, backward, through, &mut top_loss, mode)
+}
+
+/// One pass of back-propagation.
+struct Backprop<'a, B> {
+    backend: &'a B,
     /// All layers, from the input to the top.
-    pub layers: &'a [Layer],
-    pub rows: usize,
-    pub pairing: Pairing<'a>,
+    layers: &'a [Layer],
+    rows: usize,
     /// What errors come down through.
-    pub through: Through,
+    through: Through,
 }
 
 /// What errors come down through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Through {
+pub enum Through {
     /// The weights that activity came up by.
     Weights,
     /// Kernels of their own.
@@ -38,7 +132,7 @@ type AtTop<'a, B> =
 type Gradients<B> = Vec<BlockGradient<<B as Backend>::Tensor>>;
 
 /// Outputs of `layers` one after the other.
-pub(super) fn activities<B: Backend>(
+pub fn activities<B: Backend>(
     backend: &B,
     model: &Model<B::Tensor>,
     layers: &[Layer],
@@ -93,7 +187,7 @@ impl<B: Backend> Backprop<'_, B> {
     }
 
     /// All maps are kept until the gradients have come down to them.
-    pub fn whole(&self, model: &mut Model<B::Tensor>, x: &B::Tensor, at_top: &mut AtTop<'_, B>) -> Gradients<B> {
+    fn whole(&self, model: &mut Model<B::Tensor>, x: &B::Tensor, at_top: &mut AtTop<'_, B>) -> Gradients<B> {
         let activities = activities(self.backend, model, self.layers, x, self.rows);
         let Some(activity) = activities.last() else { return Vec::new() };
         let p = self.backend.pool(self.top(), activity);
@@ -106,7 +200,7 @@ impl<B: Backend> Backprop<'_, B> {
 
     /// Only the maps between segments of about the root of the depth are kept; those inside a segment are computed again
     /// when the gradients come to it (Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost").
-    pub fn checkpointed(&self, model: &mut Model<B::Tensor>, x: &B::Tensor, at_top: &mut AtTop<'_, B>) -> Gradients<B> {
+    fn checkpointed(&self, model: &mut Model<B::Tensor>, x: &B::Tensor, at_top: &mut AtTop<'_, B>) -> Gradients<B> {
         let segments: Vec<&[Layer]> = self.layers.chunks(segment_len(self.layers.len())).collect();
         let Some((last, before)) = segments.split_last() else { return Vec::new() };
         // What each segment but the first begins with.
@@ -143,7 +237,7 @@ impl<B: Backend> Backprop<'_, B> {
     /// The images go through the network in `parts`, twice: first to the loss, which compares all of them, then, a part's
     /// maps kept, for its gradients, which are added up (Gao et al. 2021, "Scaling Deep Contrastive Learning Batch Size
     /// under Memory Limited Setup"). Plain accumulation would compare images with those of their own part only.
-    pub fn accumulated(
+    fn accumulated(
         &self,
         model: &mut Model<B::Tensor>,
         x: &B::Tensor,

@@ -1,31 +1,44 @@
-//! One training step over any backend: the layer-by-layer schedule of the local rules ([`local_step`],
-//! docs/paper.md 3.1), back-propagation of the top loss for the global baselines ([`global_step`]), feedback matching,
-//! which needs both ([`matched_step`], docs/paper.md 3), direct feedback alignment ([`broadcast_step`]), the weight
-//! mirror ([`mirrored_step`]), predictive coding ([`relaxed_step`]) and its hybrid with direct feedback
-//! ([`relaxed_top_step`]).
+//! The parts that training steps are made of, over any backend. The steps themselves are the rules' ([`crate::rules`]).
+//!
+//! - [`Model`]: a network's parameters on a backend.
+//! - [`layer`]: one layer's losses and its update.
+//! - [`stream_step`]: one frame of a stream, whose context is the frame before.
+//! - [`backprop`]: back-propagation of the top's error through all blocks.
+//! - [`relax`]: activities that descend on the energy of predictive coding.
 
-mod backprop;
-mod broadcast;
-mod global;
-mod lesson;
-mod local;
-pub mod mirror;
+pub mod backprop;
+pub mod layer;
 mod model;
-mod predictive;
 pub mod relax;
-mod uncontrasted;
+mod stream;
 
-pub use backprop::segment_len;
-pub use broadcast::broadcast_step;
-pub use global::{global_step, matched_step, mirrored_step};
-pub use local::{local_step, stream_step};
 pub use model::{LayerParameters, LayerTensors, Model, download_gradients};
-pub use predictive::{relaxed_step, relaxed_top_step};
+pub use stream::stream_step;
 
 use crate::backend::{ActivityOf, Backend, Mismatch, Pairing, Scores};
-use crate::model::{Feedback, Learning, TensorRole};
+use crate::model::TensorRole;
 use crate::optimizer::Optimizer;
 use clapp_core::plan::Layer;
+
+/// What a step learns from.
+#[derive(Debug)]
+pub struct StepBatch<'a, T> {
+    /// Frames in the backend's layout: first views, then second views.
+    pub x: T,
+    /// Number of frames.
+    pub rows: usize,
+    /// Which rows are compared with which.
+    pub pairing: Pairing<'a>,
+}
+
+/// [`StepBatch`] on a backend.
+pub type BatchOf<'a, B> = StepBatch<'a, <B as Backend>::Tensor>;
+
+/// [`Mode`] on a backend.
+pub type ModeOf<'a, B> = Mode<'a, <B as Backend>::Tensor>;
+
+/// [`Model`] on a backend.
+pub type ModelOf<B> = Model<<B as Backend>::Tensor>;
 
 /// What a step does with the gradients.
 #[derive(Debug)]
@@ -39,6 +52,22 @@ pub enum Mode<'a, T> {
     },
     /// Leaves the parameters alone and keeps the gradients, one entry a layer.
     Record(&'a mut Vec<LayerTensors<T>>),
+}
+
+impl<T> Mode<'_, T> {
+    /// Keeps the gradients of all layers, where the mode asks for them.
+    pub fn keep(self, gradients: Vec<LayerTensors<T>>) {
+        if let Self::Record(kept) = self {
+            *kept = gradients;
+        }
+    }
+
+    /// Keeps the gradients of the next layer, where the mode asks for them.
+    pub fn keep_layer(&mut self, gradients: LayerTensors<T>) {
+        if let Self::Record(kept) = self {
+            kept.push(gradients);
+        }
+    }
 }
 
 /// What a step reports of one layer.
@@ -69,6 +98,11 @@ pub struct LayerOutcome<S, D> {
     pub distance: Option<D>,
 }
 
+/// An outcome for each layer in which nothing was found yet.
+pub fn no_outcomes<B: Backend>(layers: &[Layer]) -> OutcomeOf<B> {
+    layers.iter().map(|_| LayerOutcome::default()).collect()
+}
+
 impl<S, D> Default for LayerOutcome<S, D> {
     fn default() -> Self {
         Self { scores: Vec::new(), distance: None }
@@ -90,29 +124,9 @@ pub fn read<B: Backend>(backend: &B, pairing: Pairing<'_>, outcome: &OutcomeOf<B
     outcome.iter().map(layer).collect()
 }
 
-/// One step on the frames `x` (in the backend's layout, `rows` of them: first views, then second views).
-pub fn step<B: Backend>(
-    backend: &B,
-    model: &mut Model<B::Tensor>,
-    x: B::Tensor,
-    rows: usize,
-    pairing: Pairing<'_>,
-    mode: Mode<'_, B::Tensor>,
-) -> OutcomeOf<B> {
-    match (model.spec.learning(), model.spec.options().feedback) {
-        (Learning::Global, _) => global_step(backend, model, x, rows, pairing, mode),
-        (Learning::Broadcast, _) => broadcast_step(backend, model, x, rows, pairing, mode),
-        (Learning::Mirrored, _) => mirrored_step(backend, model, x, rows, pairing, mode),
-        (Learning::Relaxed, _) => relaxed_step(backend, model, x, rows, pairing, mode),
-        (Learning::TopRelaxed, _) => relaxed_top_step(backend, model, x, rows, pairing, mode),
-        (Learning::Local, Feedback::Matched) => matched_step(backend, model, x, rows, pairing, mode),
-        (Learning::Local, Feedback::Trained | Feedback::Frozen) => local_step(backend, model, x, rows, pairing, mode),
-    }
-}
-
 /// What the layer above sees of a layer's output.
 pub fn passed_on<B: Backend>(backend: &B, model: &Model<B::Tensor>, activity: ActivityOf<B>) -> B::Tensor {
-    if model.spec.options().normalise { backend.normalise(&activity.z, activity.rows) } else { activity.z }
+    if model.spec.form().normalise { backend.normalise(&activity.z, activity.rows) } else { activity.z }
 }
 
 /// Output of layer `index` for the maps below it.

@@ -36,8 +36,45 @@
 
 use super::{Model, forward};
 use crate::backend::{ActivityOf, Backend, BlockGradient};
-use crate::model::{Inference, Relaxation};
 use clapp_core::plan::Layer;
+use serde::{Deserialize, Serialize};
+
+/// By what inference descends on the energy; the energy and its minimum are the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Inference {
+    /// By the prediction errors (Goemaere et al. 2025): rests after a few iterations.
+    #[default]
+    Errors,
+    /// By the activities (Rao and Ballard 1999; Whittington and Bogacz 2017): a layer needs its neighbours alone. In
+    /// trained networks the lower layers rest after very many iterations only.
+    Activities,
+}
+
+/// How activities relax: `relaxation` in the configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Relaxation {
+    /// By what it descends.
+    pub by: Inference,
+    /// Steps of inference.
+    pub iterations: usize,
+    /// Length of a step, in gradients.
+    pub rate: f32,
+    /// Weight of a row's loss against half the squared prediction errors.
+    pub weight: f32,
+}
+
+impl Relaxation {
+    /// As [`Default`] has it.
+    pub const DEFAULT: Self = Self { by: Inference::Errors, iterations: 4, rate: 0.8, weight: 1.0 };
+}
+
+impl Default for Relaxation {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
 
 /// How far the energy may seem to rise by the rounding of activities alone, relative to it.
 pub const ROUNDING: f64 = 1e-6;

@@ -5,9 +5,11 @@ use super::net::Net;
 use super::weights::{gaussian, uniform};
 use crate::backend::cpu::Cpu;
 use crate::backend::{Backend, Pairing};
-use crate::model::{LayerValues, Learning, NetworkSpec};
+use crate::model::LayerValues;
 use crate::rng::{Purpose, stream};
-use crate::step::{Mode, Model, download_gradients, global_step, step};
+use crate::rules::clapp_pp_dfb;
+use crate::rules::{LearningRule, bp_clapp_pp, step};
+use crate::step::{Mode, Model, StepBatch, download_gradients};
 use clapp_core::network::{Activation, Block, Context, Contrast, Rule};
 use clapp_core::shape::Shape;
 use nalgebra::DMatrix;
@@ -43,7 +45,7 @@ fn error(seed: u64, contrast: Contrast, context: Context, uniform_negatives: boo
     let block = |&width: &usize| Block::conv(width, [1, 1]).without_bias().activation(Activation::Identity);
     let rule = Rule { contrast, context, ..Rule::clapp_pp() };
     let blocks = widths.iter().map(block).collect();
-    let network = NetworkSpec::new(Shape::new(inputs, 1, 1), blocks, rule, Learning::Local).unwrap();
+    let network = clapp_pp_dfb::network(Shape::new(inputs, 1, 1), blocks, rule).unwrap();
     let frames: Vec<f32> = gaussian(inputs, ROWS, rng).iter().map(|&value| value as f32).collect();
     let negatives: Vec<usize> = match uniform_negatives {
         true => (0..ROWS).map(|_| rng.below(ROWS)).collect(),
@@ -53,8 +55,13 @@ fn error(seed: u64, contrast: Contrast, context: Context, uniform_negatives: boo
     let mut model = Model::upload(&Cpu, network.clone(), &parameters);
     let upload = || Cpu.upload_frames(network.input(), &frames);
     let (mut local, mut global) = (Vec::new(), Vec::new());
-    step(&Cpu, &mut model, upload(), ROWS, pairing, Mode::Record(&mut local));
-    global_step(&Cpu, &mut model, upload(), ROWS, pairing, Mode::Record(&mut global));
+    step(&Cpu, &mut model, StepBatch { x: upload(), rows: ROWS, pairing }, Mode::Record(&mut local));
+    bp_clapp_pp::Rule::default().step(
+        &Cpu,
+        &mut model,
+        StepBatch { x: upload(), rows: ROWS, pairing },
+        Mode::Record(&mut global),
+    );
     let [local, global] = [local, global].map(|gradients| download_gradients(&Cpu, &network, &gradients));
     let distance = |(local, global): (&LayerValues, &LayerValues)| {
         let square = |value: f64| value * value;

@@ -6,8 +6,8 @@ use clapp_core::shape::Shape;
 use clapp_host_gpu::backend::gpu::emulated::{Emulated, Settings, from_bf16, to_bf16};
 use clapp_host_gpu::backend::gpu::executor::{Executor, GpuError};
 use clapp_host_gpu::backend::gpu::op::{Arg, MapType, Op};
-use clapp_host_gpu::model::{Learning, NetworkSpec};
 use clapp_host_gpu::rng::{Purpose, Rng, stream};
+use clapp_host_gpu::rules::clapp_pp_dfb;
 
 /// Memory of a device.
 #[derive(Clone, Copy)]
@@ -219,7 +219,7 @@ impl Draw {
 
 /// The one layer of a network.
 pub fn layer_of(input: Shape, block: Block) -> Layer {
-    NetworkSpec::new(input, vec![block], Rule::clapp_pp(), Learning::Local).expect("a network").layers()[0]
+    clapp_pp_dfb::network(input, vec![block], Rule::clapp_pp()).expect("a network").layers()[0]
 }
 
 /// Values as the device's maps hold them.

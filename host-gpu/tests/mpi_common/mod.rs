@@ -4,7 +4,8 @@
 use clapp_host_gpu::backend::{Backend, Pairing};
 use clapp_host_gpu::config::Config;
 use clapp_host_gpu::model::{LayerValues, TensorRole};
-use clapp_host_gpu::step::{Mode, Model, step};
+use clapp_host_gpu::rules::step;
+use clapp_host_gpu::step::{Mode, Model, StepBatch};
 use std::process::Command;
 
 /// Largest difference allowed, absolute and relative.
@@ -81,7 +82,7 @@ pub fn learn(
 ) {
     let rows = frames.len() / config.input_shape().len();
     let x = backend.upload_frames(config.input_shape(), frames);
-    step(backend, model, x, rows, Pairing::views(negatives, None), mode);
+    step(backend, model, StepBatch { x, rows, pairing: Pairing::views(negatives, None) }, mode);
 }
 
 /// Compares all tensors: `|found - expected|` over `|expected|` (Euclidean norms), and each element in itself. Gives

@@ -8,23 +8,20 @@ mod contrast;
 mod conv;
 mod info_nce;
 mod layout;
-mod lpl;
 mod matching;
 mod pool;
 mod projection;
-mod soft_hebb;
 mod winograd;
 
 pub use conv::scratch_len;
-pub use soft_hebb::competition_len;
+pub(crate) use conv::{im2col, rows_at_a_time, sum_in_order};
 
 use super::{
-    ActivityOf, Backend, BlockGradient, Competition, FactorsOf, InfoNce, Matching, Mismatch, OwnLoss, PairedLosses,
+    ActivityOf, Backend, BlockGradient, Custom, CustomOf, FactorsOf, InfoNce, Matching, Mismatch, PairedLosses,
     Pairing, Parameter, RowsOf, Scores,
 };
 use crate::model::TensorRole;
 use crate::optimizer::{self, Optimizer};
-use crate::rules::{lpl::Lpl, soft_hebb::SoftHebb};
 use clapp_core::network::Rule;
 use clapp_core::plan::Layer;
 use clapp_core::shape::Shape;
@@ -213,32 +210,9 @@ impl Backend for Cpu {
         info_nce::info_nce(p, head, temperature, rows)
     }
 
-    fn lpl(&self, lpl: &Lpl, pairing: Pairing<'_>, p: &Vec<f32>, rows: usize) -> OwnLoss<Vec<f64>, RowScores> {
-        lpl::lpl(lpl, pairing, p, rows)
-    }
-
-    fn compete(
-        &self,
-        settings: &SoftHebb,
-        layer: &Layer,
-        weight: &Vec<f32>,
-        x: &Vec<f32>,
-        rows: usize,
-    ) -> Competition<Vec<f32>, RowScores> {
-        soft_hebb::compete(settings, layer, weight, x, rows)
-    }
-
-    fn learn_by_competition(
-        &self,
-        settings: &SoftHebb,
-        layer: &Layer,
-        rate: f32,
-        gradient: &Vec<f32>,
-        centre: &Vec<f32>,
-        weight: &mut Vec<f32>,
-        bias: &mut Vec<f32>,
-    ) {
-        soft_hebb::learn(settings, rate, gradient, centre, weight, bias, layer.block.out_channels);
+    fn custom(&self, operation: &dyn Custom, inputs: &[&Vec<f32>]) -> Option<CustomOf<Self>> {
+        let inputs: Vec<&[f32]> = inputs.iter().map(|input| input.as_slice()).collect();
+        Some(operation.cpu(&inputs))
     }
 
     fn matching(

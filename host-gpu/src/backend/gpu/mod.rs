@@ -28,14 +28,13 @@ pub mod verify;
 pub mod views;
 
 use super::{
-    ActivityOf, Backend, BlockGradient, Competition, FactorsOf, InfoNce, Matching, Mismatch, OwnLoss, PairedLosses,
+    ActivityOf, Backend, BlockGradient, Custom, CustomOf, FactorsOf, InfoNce, Matching, Mismatch, PairedLosses,
     Pairing, Parameter, Partner, RowsOf, Scores,
 };
 use crate::error::Error;
 use crate::loader::Part;
 use crate::model::TensorRole;
 use crate::optimizer::Optimizer;
-use crate::rules::{RuleName, lpl::Lpl, soft_hebb::SoftHebb};
 use clapp_core::network::Rule;
 use clapp_core::plan::Layer;
 use clapp_core::shape::Shape;
@@ -162,18 +161,6 @@ impl<E: Executor + 'static> Gpu<E> {
         self.device.stage(tensor, bytes);
     }
 
-    /// Fails: there are no kernels for this rule. `record_programs` refuses it before.
-    fn lacks(&self, rule: RuleName) {
-        let what = format!("rule {}", rule.name());
-        self.device.note::<()>(Err(GpuError::Failed { what, reason: "there are no kernels of it for GPUs".into() }));
-    }
-
-    fn no_scores(&self) -> RowScores {
-        let [u_pos, u_neg, negatives, keep] = [(); 4].map(|()| self.floats(0));
-        let [g_pos, g_neg, summary] = [0, 0, 3].map(|len| self.doubles(len));
-        RowScores { u_pos, u_neg, g_pos, g_neg, summary, negatives, keep, partner: Partner::OtherView }
-    }
-
     /// The doubles of a tensor.
     pub(crate) fn read_doubles(&self, tensor: &Tensor) -> Vec<f64> {
         lower::doubles_of(&self.device.read(tensor))
@@ -294,34 +281,11 @@ impl<E: Executor + 'static> Backend for Gpu<E> {
         self.lower_info_nce(p, head, temperature, rows)
     }
 
-    fn lpl(&self, _: &Lpl, _: Pairing<'_>, p: &Tensor, _: usize) -> OwnLoss<Tensor, RowScores> {
-        self.lacks(RuleName::Lpl);
-        OwnLoss { scores: self.no_scores(), pooled: self.doubles(p.len()) }
-    }
-
-    fn compete(
-        &self,
-        _: &SoftHebb,
-        _: &Layer,
-        weight: &Tensor,
-        _: &Tensor,
-        _: usize,
-    ) -> Competition<Tensor, RowScores> {
-        self.lacks(RuleName::SoftHebb);
-        Competition { gradient: self.floats(weight.len()), centre: self.floats(0), scores: self.no_scores() }
-    }
-
-    fn learn_by_competition(
-        &self,
-        _: &SoftHebb,
-        _: &Layer,
-        _: f32,
-        _: &Tensor,
-        _: &Tensor,
-        _: &mut Tensor,
-        _: &mut Tensor,
-    ) {
-        self.lacks(RuleName::SoftHebb);
+    /// Fails: no rule has a body for GPUs. `record_programs` refuses such a rule before.
+    fn custom(&self, operation: &dyn Custom, _: &[&Tensor]) -> Option<CustomOf<Self>> {
+        let what = format!("rule {}", operation.rule());
+        self.device.note::<()>(Err(GpuError::Failed { what, reason: "there are no kernels of it for GPUs".into() }));
+        None
     }
 
     fn matching(

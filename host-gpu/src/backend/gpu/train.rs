@@ -65,7 +65,7 @@ fn report_len(config: &Config) -> Result<usize, Error> {
 /// # Errors
 /// [`Error::Config`] with the rule; [`Error::Network`] where the configuration does not fit together.
 pub fn check_rule(config: &Config) -> Result<(), Error> {
-    match config.network()?.beyond_gpu() {
+    match config.learning_rule().beyond_gpu() {
         None => Ok(()),
         Some(reason) => {
             let message = format!("rule is {}: {reason}", config.rule.name());

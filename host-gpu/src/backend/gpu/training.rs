@@ -11,7 +11,8 @@ use crate::backend::{Backend, Pairing, Parameter};
 use crate::error::Error;
 use crate::model::{NetworkSpec, TensorRole};
 use crate::optimizer::Optimizer;
-use crate::step::{LayerParameters, Mode, Model, OutcomeOf, step};
+use crate::rules::step;
+use crate::step::{LayerParameters, Mode, Model, OutcomeOf, StepBatch};
 use clapp_core::plan::Layer;
 use clapp_core::shape::Shape;
 
@@ -187,7 +188,7 @@ impl<E: Executor + 'static> Gpu<E> {
         let args = vec![self.device.both(&self.control), Arg::F32(beta1), Arg::F32(beta2)];
         self.device.run(Op::Launch { kernel: "tick", grid: [1, 1, 1], block: 1, args });
         let x = feed(self);
-        let outcome = step(self, model, x, rows, pairing, Mode::Update { optimizer, step: 1 });
+        let outcome = step(self, model, StepBatch { x, rows, pairing }, Mode::Update { optimizer, step: 1 });
         let report = self.record_report(&outcome, &memory.ring);
         drop(outcome);
         let recording = self.recorded();

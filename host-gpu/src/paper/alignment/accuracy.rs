@@ -2,13 +2,14 @@
 
 use super::rank::{RankCorrelation, spearman};
 use super::{FIGURE, Variant, below_top, describe, mean_and_std, measured};
-use crate::config::{ContrastName, RuleName};
+use crate::config::RuleName;
 use crate::data::Dataset;
 use crate::error::Error;
 use crate::paper::encoder::{Trained, probe, standard_error, train};
 use crate::paper::figure::{Axis, Figure, Kind, Panel, Point, Series};
 use crate::paper::table::{Cell, Column, Table};
 use crate::paper::{Claim, Finding, Setting, Verdict};
+use clapp_core::network::Contrast;
 
 /// The name of the encoder without training.
 const UNTRAINED: &str = "untrained";
@@ -16,8 +17,8 @@ const UNTRAINED: &str = "untrained";
 /// What is held against each other beside the rules of the figure.
 const MORE: [Variant; 4] = [
     Variant::new("both", RuleName::ClappPpBoth),
-    Variant { contrast: Some(ContrastName::SoftHinge), ..Variant::new("spatial, soft hinge", RuleName::ClappPp) },
-    Variant { contrast: Some(ContrastName::SoftHinge), ..Variant::new("DFB, soft hinge", RuleName::ClappPpDfb) },
+    Variant { contrast: Some(Contrast::SoftHinge), ..Variant::new("spatial, soft hinge", RuleName::ClappPp) },
+    Variant { contrast: Some(Contrast::SoftHinge), ..Variant::new("DFB, soft hinge", RuleName::ClappPpDfb) },
     Variant::new("PhyLL", RuleName::Phyll),
 ];
 

@@ -3,10 +3,10 @@
 use super::{Cosines, FIGURE, Variant, below_top, describe, mean_and_std, measured};
 use crate::data::Dataset;
 use crate::error::Error;
-use crate::model::Feedback;
 use crate::paper::figure::{Axis, Figure, Kind, Panel, Point, Series};
 use crate::paper::table::{Cell, Column, Table};
 use crate::paper::{Claim, Finding, Setting, Verdict, encoder};
+use crate::rules::Feedback;
 use crate::trainer::initial_values;
 
 /// Largest distance of the top's cosine from 1: what rounding may do on any backend.

@@ -11,11 +11,13 @@ use super::encoder;
 use super::setting::Setting;
 use crate::alignment::{BATCHES, first_views};
 use crate::cli::align::measure_by;
-use crate::config::{Config, ContrastName, RuleName};
+use crate::config::{Config, RuleName};
 use crate::data::Dataset;
 use crate::error::Error;
-use crate::model::{Feedback, LayerValues};
+use crate::model::LayerValues;
+use crate::rules::Feedback;
 use crate::run::loader_threads;
+use clapp_core::network::Contrast;
 use std::sync::Arc;
 
 /// Cosines of all layers, batch by batch; `None` where a gradient is zero.
@@ -27,7 +29,7 @@ struct Variant {
     name: &'static str,
     rule: RuleName,
     feedback: Feedback,
-    contrast: Option<ContrastName>,
+    contrast: Option<Contrast>,
 }
 
 impl Variant {

@@ -9,7 +9,8 @@ use crate::backend::cpu::Cpu;
 use crate::config::{Config, RuleName};
 use crate::data::Dataset;
 use crate::error::Error;
-use crate::model::{Feedback, NetworkSpec};
+use crate::model::NetworkSpec;
+use crate::rules::Feedback;
 use crate::run::loader_threads;
 use crate::step::Model;
 use crate::trainer::initial_values;
@@ -135,7 +136,7 @@ fn alignment(config: &Config, spec: NetworkSpec, encoder: &Trained, data: &Datas
 
 /// The CPU where the chosen backend does not have the rule.
 pub fn on_what_has_it(setting: &Setting, config: &Config) -> Result<Setting, Error> {
-    let backend = if config.network()?.beyond_gpu().is_some() { Default::default() } else { setting.backend };
+    let backend = if config.learning_rule().beyond_gpu().is_some() { Default::default() } else { setting.backend };
     Ok(Setting {
         backend,
         sets: setting.sets.clone(),

@@ -86,7 +86,7 @@ mod tests {
             config.check("micro").unwrap_or_else(|error| panic!("{point:?}: {error}"));
             assert!(!points[..at].contains(point), "{point:?} is there twice");
             let spec = config.network().unwrap_or_else(|error| panic!("{point:?}: {error}"));
-            assert_eq!(spec.beyond_core(), None);
+            assert_eq!(crate::rules::of(&spec).beyond_core(), None);
             assert_eq!(spec.layers()[0].pooled.area(), 16, "{point:?}");
         }
     }

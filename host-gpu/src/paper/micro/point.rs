@@ -2,11 +2,12 @@
 
 use super::course::Storage;
 use crate::augment::{TestTransform, ViewAugment};
-use crate::config::{BlockConfig, Config, Pool, preset};
+use crate::config::{BlockConfig, Config, preset};
 use crate::data::Dataset;
 use crate::error::Error;
 use crate::optimizer::Optimizer;
 use crate::paper::Setting;
+use clapp_core::network::LossPool;
 
 /// Layers that halve their map; those above keep it.
 const HALVING: usize = 3;
@@ -161,7 +162,7 @@ impl Point {
 /// Layers of 3x3 windows, of which the first three halve their map; the loss and the read-out see 4x4 cells of the first
 /// layer, 2x2 of the second, and one of the others, as on the device. `input` is a frame's `[height, width]`.
 pub fn blocks(channels: usize, depth: usize, input: [usize; 2]) -> Vec<BlockConfig> {
-    let cells = Pool::Block(input.map(|side| (side / 8).max(1)));
+    let cells = LossPool::Block(input.map(|side| (side / 8).max(1)));
     let block = |layer: usize| BlockConfig {
         channels,
         kernel: [3, 3],

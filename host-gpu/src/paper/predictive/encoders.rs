@@ -12,9 +12,10 @@ use crate::backend::cpu::Cpu;
 use crate::config::{Config, RuleName};
 use crate::data::Dataset;
 use crate::error::Error;
-use crate::model::{LayerValues, Relaxation};
+use crate::model::LayerValues;
 use crate::probe::features;
 use crate::step::Model;
+use crate::step::relax::Relaxation;
 
 /// Images whose features are looked at.
 const LOOKED_AT: usize = 500;

@@ -9,9 +9,11 @@ use crate::backend::cpu::Cpu;
 use crate::config::{Config, RuleName};
 use crate::data::Dataset;
 use crate::error::Error;
-use crate::model::{Inference, LayerValues, Relaxation};
+use crate::model::LayerValues;
 use crate::run::loader_threads;
 use crate::step::Model;
+use crate::step::relax::Inference;
+use crate::step::relax::Relaxation;
 use std::sync::Arc;
 
 /// Weights of a row's loss, for the limit of small errors.

@@ -5,9 +5,11 @@ use crate::backend::Backend;
 use crate::backend::cpu::Cpu;
 use crate::data::{Dataset, Split};
 use crate::error::Error;
-use crate::model::{LayerValues, Learning, NetworkSpec, Relaxation};
+use crate::model::{LayerValues, NetworkSpec};
 use crate::optimizer::Optimizer;
 use crate::rng::{Purpose, stream};
+use crate::rules::{AnyRule, bp_clapp_pp};
+use crate::step::relax::Relaxation;
 use crate::step::relax::Relaxed;
 use crate::step::{Model, forward};
 use clapp_core::network::{Activation, Block, Rule};
@@ -58,7 +60,7 @@ impl Task {
             conv(32).max_pool([2, 2]),
             conv(data.classes.len()).activation(Activation::Identity),
         ];
-        let spec = NetworkSpec::new(shape, blocks, Rule::clapp_pp(), Learning::Global)?;
+        let spec = AnyRule::from(bp_clapp_pp::Rule::default()).network(shape, blocks, Rule::clapp_pp())?;
         let frames = |split: &Split, count: usize| frames(data, &split.take(count), shape);
         Ok(Self { spec, train: frames(&data.train, train)?, test: frames(&data.test, test)? })
     }
@@ -195,7 +197,7 @@ fn cross_entropy(logits: &[f32], labels: &[usize]) -> (f64, Vec<f64>) {
 mod tests {
     use super::*;
     use crate::alignment::cosine;
-    use crate::model::Inference;
+    use crate::step::relax::Inference;
 
     #[test]
     fn the_gradient_of_cross_entropy_is_its_slope() {

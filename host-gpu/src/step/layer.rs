@@ -1,19 +1,84 @@
-//! What one layer learns from in one step, and its update: the same for every schedule.
+//! What one layer learns from in one step, and its update.
 
 use super::model::LayerParameters;
-use super::{LayerOutcome, LayerOutcomeOf, LayerTensors, Mode, Model};
+use super::{LayerOutcome, LayerOutcomeOf, LayerTensors, Mode, ModeOf, Model, ModelOf, forward, passed_on};
 use crate::backend::{Backend, BlockGradient, FactorsOf, Pairing, Parameter};
-use crate::model::TensorRole;
+use crate::model::{Inputs, TensorRole};
 use clapp_core::plan::Layer;
 
+/// What a layer sees in one step of a contrastive rule.
+#[derive(Debug)]
+pub struct Sees<'a, T> {
+    /// Its input maps, in the backend's layout.
+    pub x: &'a T,
+    /// Number of rows.
+    pub rows: usize,
+    /// Which rows are compared with which.
+    pub pairing: Pairing<'a>,
+    /// The context from the same layer, `[rows, D]`; its own activity where there is none.
+    pub same: Option<&'a T>,
+    /// The context from the top, `[rows, D_top]`; its own activity where there is none.
+    pub top: Option<&'a T>,
+}
+
+/// Forward pass, loss and update of one layer: gives its outcome, its pooled activity and its output. The maps below are
+/// not needed after it.
+pub fn learn_layer<B: Backend>(
+    backend: &B,
+    model: &mut ModelOf<B>,
+    layer: &Layer,
+    sees: Sees<'_, B::Tensor>,
+    mode: &mut ModeOf<'_, B>,
+) -> (LayerOutcomeOf<B>, B::Tensor, B::Tensor) {
+    let Sees { x, rows, pairing, same, top } = sees;
+    let activity = forward(backend, model, layer, x, rows);
+    let p = backend.pool(layer, &activity);
+    let lesson = Lesson { backend, layer, rows, pairing, p: &p, same: same.unwrap_or(&p), top: top.unwrap_or(&p) };
+    let losses = lesson.losses(model);
+    let dp = lesson.pooled_gradient(&losses);
+    let gradient = backend.local_gradient(layer, x, &activity, &dp);
+    let mut kept = LayerTensors::default();
+    lesson.learn_projections(model, &losses, None, mode, &mut kept);
+    lesson.learn_encoder(model, gradient, mode, &mut kept);
+    mode.keep_layer(kept);
+    let z = passed_on(backend, model, activity);
+    let z = if model.spec.form().inputs == Inputs::Sums { backend.pair_anew(&z, rows) } else { z };
+    (outcome::<B>(losses), p, z)
+}
+
+/// Pooled activity of the top layer, by a forward pass that keeps nothing else.
+pub fn top_activity<B: Backend>(
+    backend: &B,
+    model: &ModelOf<B>,
+    layers: &[Layer],
+    x: &B::Tensor,
+    rows: usize,
+) -> B::Tensor {
+    let mut below: Option<B::Tensor> = None;
+    let mut p = None;
+    for layer in layers {
+        let activity = forward(backend, model, layer, below.as_ref().unwrap_or(x), rows);
+        if layer.index + 1 == layers.len() {
+            p = Some(backend.pool(layer, &activity));
+        }
+        below = Some(passed_on(backend, model, activity));
+    }
+    p.unwrap_or_else(|| backend.upload(&[]))
+}
+
 /// The losses of one layer, one a context.
-pub(super) type Losses<B> = Vec<(TensorRole, FactorsOf<B>)>;
+pub type Losses<B> = Vec<(TensorRole, FactorsOf<B>)>;
 
 /// One layer in one step.
-pub(super) struct Lesson<'a, B: Backend> {
+#[derive(Debug)]
+pub struct Lesson<'a, B: Backend> {
+    /// Where it is computed.
     pub backend: &'a B,
+    /// The layer.
     pub layer: &'a Layer,
+    /// Number of rows.
     pub rows: usize,
+    /// Which rows are compared with which.
     pub pairing: Pairing<'a>,
     /// Its pooled activity.
     pub p: &'a B::Tensor,
@@ -114,7 +179,7 @@ impl<'a, B: Backend> Lesson<'a, B> {
 }
 
 /// Updates a block's weights and biases, or keeps their gradients.
-pub(super) fn learn_block<B: Backend>(
+pub fn learn_block<B: Backend>(
     backend: &B,
     parameters: &mut LayerParameters<B::Tensor>,
     gradient: BlockGradient<B::Tensor>,
@@ -130,7 +195,7 @@ pub(super) fn learn_block<B: Backend>(
 }
 
 /// The optimiser's step on some tensors, in a step that updates.
-pub(super) fn learn<B: Backend>(
+pub fn learn<B: Backend>(
     backend: &B,
     tensors: &mut [(&mut Parameter<B::Tensor>, &B::Tensor)],
     mode: &Mode<'_, B::Tensor>,
@@ -141,6 +206,6 @@ pub(super) fn learn<B: Backend>(
 }
 
 /// What is kept of a layer's losses after the step.
-pub(super) fn outcome<B: Backend>(losses: Losses<B>) -> LayerOutcomeOf<B> {
+pub fn outcome<B: Backend>(losses: Losses<B>) -> LayerOutcomeOf<B> {
     LayerOutcome { scores: losses.into_iter().map(|(role, factors)| (role, factors.scores)).collect(), distance: None }
 }

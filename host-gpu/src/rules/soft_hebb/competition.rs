@@ -1,13 +1,60 @@
-//! The plasticity of SoftHebb ([`crate::rules::soft_hebb`]) on windows of maps. Work is cut by shape and added up in
-//! order, as everywhere on this backend.
+//! The plasticity of SoftHebb on windows of maps, on the CPU. Work is cut by shape and added up in order, as everywhere on
+//! that backend.
 
-use super::RowScores;
-use super::conv::{im2col, rows_at_a_time, sum_in_order};
-use crate::backend::Competition;
+use super::{LearningRule, Rule, SoftHebb};
+use crate::backend::cpu::{Cpu, RowScores, im2col, rows_at_a_time, sum_in_order};
+use crate::backend::{Custom, CustomOf};
 use crate::matmul::{Matrix, matmul};
-use crate::rules::soft_hebb::SoftHebb;
+use crate::model::NetworkSpec;
 use clapp_core::plan::Layer;
 use rayon::prelude::*;
+
+/// The competition of a layer's channels for the windows of maps: from weights and maps to minus the change that is asked
+/// for, as a mean over all positions and as the weights, and the mean of each input channel, `[in]`. As scores: of each row
+/// the winners' mean share, and that of each other channel; as loss the mean distance of the weights from the unit sphere.
+pub(super) struct Compete<'a> {
+    pub settings: &'a SoftHebb,
+    pub layer: &'a Layer,
+    pub rows: usize,
+}
+
+impl Custom for Compete<'_> {
+    fn rule(&self) -> &'static str {
+        Rule::CHOICES.name
+    }
+
+    fn cpu(&self, inputs: &[&[f32]]) -> CustomOf<Cpu> {
+        let Competition { gradient, centre, scores } =
+            compete(self.settings, self.layer, inputs[0], inputs[1], self.rows);
+        CustomOf::<Cpu> { tensors: vec![gradient, centre], pooled: None, scores: Some(scores) }
+    }
+}
+
+/// The step that a competition asks for: from its gradient and centre, weights and biases to new weights and biases.
+pub(super) struct Learn<'a> {
+    pub settings: &'a SoftHebb,
+    pub channels: usize,
+    pub rate: f32,
+}
+
+impl Custom for Learn<'_> {
+    fn rule(&self) -> &'static str {
+        Rule::CHOICES.name
+    }
+
+    fn cpu(&self, inputs: &[&[f32]]) -> CustomOf<Cpu> {
+        let (mut weight, mut bias) = (inputs[2].to_vec(), inputs[3].to_vec());
+        learn(self.settings, self.rate, inputs[0], inputs[1], &mut weight, &mut bias, self.channels);
+        CustomOf::<Cpu> { tensors: vec![weight, bias], pooled: None, scores: None }
+    }
+}
+
+/// What a competition gives.
+struct Competition {
+    gradient: Vec<f32>,
+    centre: Vec<f32>,
+    scores: RowScores,
+}
 
 /// Pieces of a batch that are summed apart.
 const PARTS: usize = 8;
@@ -24,24 +71,27 @@ struct Part {
     others: Vec<f32>,
 }
 
-/// Values that a competition takes beside the maps, on so many threads: windows, what the weights give for them, and sums
-/// of each part.
-pub fn competition_len(layer: &Layer, rows: usize, threads: usize) -> usize {
-    let rows_each = rows.div_ceil(PARTS).max(1);
-    let positions = rows_at_a_time(layer, rows).min(rows_each) * layer.conv.area();
-    let channels = layer.block.out_channels;
-    rows.div_ceil(rows_each) * layer.weight_len() + threads * positions * (layer.fan_in() + channels)
+/// Values that a competition takes beside the maps, in the largest layer, on so many threads: windows, what the weights give
+/// for them, and sums of each part.
+pub(super) fn competition_len(network: &NetworkSpec, rows: usize, threads: usize) -> usize {
+    let of_layer = |layer: &Layer| {
+        let rows_each = rows.div_ceil(PARTS).max(1);
+        let positions = rows_at_a_time(layer, rows).min(rows_each) * layer.conv.area();
+        let channels = layer.block.out_channels;
+        rows.div_ceil(rows_each) * layer.weight_len() + threads * positions * (layer.fan_in() + channels)
+    };
+    network.layers().iter().map(of_layer).max().unwrap_or(0)
 }
 
 /// What a batch of maps `x` asks of a layer's weights `[kh, kw, in, out]`, as a mean over all positions and with the sign
 /// of a gradient: `-d_k`.
-pub fn compete(
+fn compete(
     settings: &SoftHebb,
     layer: &Layer,
     weight: &[f32],
     x: &[f32],
     rows: usize,
-) -> Competition<Vec<f32>, RowScores> {
+) -> Competition {
     let (fan_in, channels) = (layer.fan_in(), layer.block.out_channels);
     let centre = channel_means(x, rows, layer.input.channels);
     let bias = means_seen(weight, &centre, channels);
@@ -125,7 +175,7 @@ impl Part {
 
 /// The step of weights by `rate ||w_k| - 1|^power d_k / max |d|`, with the gradient `-d`, and of biases towards what
 /// takes the mean of the input away.
-pub fn learn(
+fn learn(
     settings: &SoftHebb,
     rate: f32,
     gradient: &[f32],

@@ -1,11 +1,29 @@
-//! The loss of latent predictive learning and its gradient by the pooled activity ([`crate::rules::lpl`]), in double
-//! precision: variances of rectified units are small differences.
+//! The loss of LPL and its gradient by the pooled activity, in double precision: variances of rectified units are small
+//! differences.
 
-use super::RowScores;
-use crate::backend::{OwnLoss, Pairing};
+use super::{LearningRule, Lpl, Rule};
+use crate::backend::cpu::{Cpu, RowScores};
+use crate::backend::{Custom, CustomOf, Pairing};
 use crate::matmul::dot;
-use crate::rules::lpl::Lpl;
 use rayon::prelude::*;
+
+/// The loss of `rows` rows of pooled activity `[rows, M]`, first views before second views.
+pub(super) struct Loss<'a> {
+    pub lpl: Lpl,
+    pub pairing: Pairing<'a>,
+    pub rows: usize,
+}
+
+impl Custom for Loss<'_> {
+    fn rule(&self) -> &'static str {
+        Rule::CHOICES.name
+    }
+
+    fn cpu(&self, inputs: &[&[f32]]) -> CustomOf<Cpu> {
+        let (scores, pooled) = loss(&self.lpl, self.pairing, inputs[0], self.rows);
+        CustomOf::<Cpu> { tensors: Vec::new(), pooled: Some(pooled), scores: Some(scores) }
+    }
+}
 
 /// Values of the three terms, before their weights.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -16,7 +34,7 @@ struct Terms {
 }
 
 /// The loss of `rows` rows of `p` `[rows, M]`, first views before second views, and its gradient by `p`.
-pub fn lpl(lpl: &Lpl, pairing: Pairing<'_>, p: &[f32], rows: usize) -> OwnLoss<Vec<f64>, RowScores> {
+fn loss(lpl: &Lpl, pairing: Pairing<'_>, p: &[f32], rows: usize) -> (RowScores, Vec<f64>) {
     let units = p.len() / rows;
     let wide: Vec<f64> = p.iter().map(|value| f64::from(*value)).collect();
     let (terms, pooled) = terms_and_gradient(lpl, &wide, rows);
@@ -32,7 +50,7 @@ pub fn lpl(lpl: &Lpl, pairing: Pairing<'_>, p: &[f32], rows: usize) -> OwnLoss<V
     let u_pos = (0..rows).map(|row| nearness(positive(row), row)).collect();
     let negative = |(index, other): (usize, &usize)| nearness(positive(*other), index % rows);
     let u_neg = pairing.negatives.iter().enumerate().map(negative).collect();
-    OwnLoss { scores: RowScores { u_pos, u_neg, loss, ..RowScores::default() }, pooled }
+    (RowScores { u_pos, u_neg, loss, ..RowScores::default() }, pooled)
 }
 
 fn weights(lpl: &Lpl) -> [f64; 3] {
@@ -170,8 +188,8 @@ mod tests {
     fn scores_say_how_near_the_other_view_and_another_image_are() {
         let p = [1.0, 0.0, 3.0, 2.0, 1.0, 1.0, 2.0, 1.0];
         let negatives = [1, 2, 3, 0];
-        let result = lpl(&Lpl::default(), Pairing::views(&negatives, None), &p, 4);
-        assert_eq!(result.scores.u_pos, [-0.5, -1.0, -0.5, -1.0]);
-        assert_eq!(result.scores.u_neg, [-1.0, -4.0, -2.5, -0.5]);
+        let (scores, _) = loss(&Lpl::default(), Pairing::views(&negatives, None), &p, 4);
+        assert_eq!(scores.u_pos, [-0.5, -1.0, -0.5, -1.0]);
+        assert_eq!(scores.u_neg, [-1.0, -4.0, -2.5, -0.5]);
     }
 }
