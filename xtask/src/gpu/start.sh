@@ -142,6 +142,8 @@ collect() {
     for file in "$kept"/gpu-*.json "$kept/gpu.md"; do
         [ ! -e "$file" ] || cp "$file" "$results/"
     done
+    # One file of logs, whichever way it could be made.
+    rm -f "$results/logs.tar" "$results/logs.txt"
     tar -C "$work" -cf "$results/logs.tar" logs 2>/dev/null ||
         python3 -c "$TAR" "$results/logs.tar" "$logs" 2>/dev/null || {
         rm -f "$results/logs.tar"
