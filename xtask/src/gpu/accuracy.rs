@@ -214,6 +214,9 @@ pub fn train_once(bench: &Bench, deadline: Instant) -> Result<(), Failed> {
 /// Probes what [`train_once`] has trained, on cached features.
 pub fn probe_once(bench: &Bench, deadline: Instant) -> Result<(), Failed> {
     let (mut trained, out) = first(bench);
+    if !root().join(&out).join("checkpoint.safetensors").exists() {
+        return Err(Failed(format!("nothing to probe: there is no checkpoint in {out}")));
+    }
     let before = trained.probes.len();
     let outcome = probe(bench, &out, true, deadline, &mut trained);
     bench.keep("accuracy", &[&trained])?;

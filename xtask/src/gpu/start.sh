@@ -170,5 +170,5 @@ while read -r name limit need; do
 done <"$here/plan"
 echo
 cat "$results/steps.txt"
-echo "this call took $(($(now) - begin)) s; on a fresh machine go on with: --done $finished"
+echo "this call took $(($(now) - begin)) s${finished:+; on a fresh machine go on with: --done $finished}"
 [ "$failures" = 0 ]
