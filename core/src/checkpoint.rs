@@ -27,7 +27,7 @@ pub use read::{DecodeError, Decoded, decode, header};
 pub use unit::Unit;
 pub use write::encode;
 
-pub(crate) use commit::{LAST_SEQUENCE, Word, number_of, sequence_of};
+pub(crate) use commit::{LAST_SEQUENCE, Word, last_number_of, number_of, sequence_of};
 pub(crate) use read::Reader;
 
 #[cfg(doc)]
@@ -55,12 +55,12 @@ pub(crate) const COMMIT_UNITS: u32 = 8;
 pub(crate) const COMMIT_AT: u32 = HEADER_UNITS;
 
 /// The unit at which the payload begins.
-const PAYLOAD_AT: u32 = HEADER_UNITS + COMMIT_UNITS;
+pub(crate) const PAYLOAD_AT: u32 = HEADER_UNITS + COMMIT_UNITS;
 
 /// 32-bit words that are saved of each layer.
 const LAYER_WORDS: usize = 3;
 
-/// What is saved, where it lies in memory.
+/// The data that are saved, as they lie in memory.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Contents<'a> {
     /// Steps learnt so far.
@@ -69,7 +69,7 @@ pub struct Contents<'a> {
     pub parameters: &'a [f32],
     /// The optimiser's state, [`Buffers::state`].
     pub state: &'a [f32],
-    /// What is kept about each layer, [`Buffers::layers`].
+    /// The state of each layer, [`Buffers::layers`].
     pub layers: &'a [LayerState],
     /// A read-out's numbers: means of classes, or weights and biases; empty without one.
     pub readout: &'a [f32],
@@ -78,7 +78,7 @@ pub struct Contents<'a> {
 }
 
 impl Contents<'_> {
-    /// How much there is of each part.
+    /// The length of each part.
     pub const fn lengths(&self) -> Lengths {
         Lengths {
             layers: self.layers.len(),
@@ -107,7 +107,7 @@ pub struct ContentsMut<'a> {
 }
 
 impl ContentsMut<'_> {
-    /// How much there is room for.
+    /// The room for each part.
     pub const fn lengths(&self) -> Lengths {
         Lengths {
             layers: self.layers.len(),
@@ -136,7 +136,7 @@ pub struct Lengths {
 }
 
 impl Lengths {
-    /// What a learner of `network` under `optimizer` has, with `readout` numbers and `counts` counts of a read-out.
+    /// The lengths for a learner of `network` under `optimizer`, with `readout` numbers and `counts` counts of a read-out.
     pub const fn of(network: &NetworkView<'_>, optimizer: &Optimizer, readout: usize, counts: usize) -> Self {
         Self {
             layers: network.layer_count(),
@@ -182,7 +182,7 @@ const fn payload_units(payload_words: usize) -> usize {
     payload_words / Unit::WORDS + 1
 }
 
-/// What a checkpoint says about itself.
+/// The description that a checkpoint has of itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Header {
@@ -223,7 +223,7 @@ pub enum Part {
     Counts,
 }
 
-/// Why bytes are not the checkpoint that was asked for.
+/// The reason for which bytes are not the checkpoint that was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Error {

@@ -1,4 +1,4 @@
-//! Whether a layer that learns is about to collapse: a few running means of what it has at hand anyway.
+//! Signs that a layer that learns is about to collapse: a few running means of what it has at hand anyway.
 //!
 //! A [`Watch`] hears of each row of a layer's pooled activity and of each report; [`Watches`] are those of all layers of a
 //! network, with one for its frames. They know six signs. `clapp paper collapse` tries them on streams with an injected
@@ -31,7 +31,7 @@ mod watches;
 pub use watch::Watch;
 pub use watches::{STRETCH, Watches};
 
-/// What has become of a layer.
+/// The condition of a layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[cfg_attr(feature = "link", derive(serde::Serialize, serde::Deserialize))]
@@ -53,7 +53,7 @@ pub enum Condition {
 }
 
 impl Condition {
-    /// Whether what the layer has learnt is lost: weights in this condition are not worth the ones before.
+    /// True if the layer has lost what it has learnt: weights in this condition are not worth the ones before.
     pub const fn is_collapse(self) -> bool {
         matches!(self, Self::Dead | Self::Constant | Self::Diverging | Self::Faded)
     }
@@ -107,14 +107,14 @@ pub struct Signs {
     pub change: Option<f32>,
     /// Excess of the loss: that of fixations or of saccades, the larger.
     pub excess: Option<f32>,
-    /// What is left of the difference of scores.
+    /// The part that is left of the difference of scores.
     pub left: Option<f32>,
     /// Relative change of the frames; `None` from a [`Watch`] alone.
     pub frames: Option<f32>,
 }
 
 impl Signs {
-    /// What has become of a layer with these signs: the first in this order that counts. A collapse goes before what is
+    /// The condition of a layer with these signs: the first in this order that counts. A collapse goes before what is
     /// none.
     pub fn condition(&self, limits: &Limits) -> Condition {
         let Self { dead, refused, change, excess, left, frames } = *self;
@@ -456,6 +456,34 @@ mod tests {
         let signs = watch.signs();
         assert!(signs.change.is_some_and(|change| change.is_finite() && change > 0.05), "{signs:?}");
         assert!(signs.excess.is_some_and(|excess| excess.abs() < 1.0), "{signs:?}");
+    }
+
+    /// A first value whose square is not finite, or two whose distance has none, leaves the means as good as any other.
+    #[test]
+    fn what_is_huge_does_not_spoil_the_means() {
+        let rule = Rule::clapp_pp();
+        for huge in [[1.9e19, 1.9e19], [3e38, -3e38], [1.3e19, -1.3e19], [4e18, -4e18], [f32::MAX, f32::MIN]] {
+            for count in [1, 2, 7] {
+                let (mut watch, mut rng) = (Watch::NEW, stream(8, 0));
+                for at in 0..count {
+                    let value = huge[at % 2];
+                    watch.activity(&[value; 8]);
+                    watch.report(&report(value.abs(), Some(value), Some(-value)), &rule);
+                }
+                for _ in 0..6000 {
+                    watch.activity(&core::array::from_fn::<f32, 8, _>(|_| rng.uniform(0.0, 1.0)));
+                    watch.report(&report(1.0, Some(0.8), Some(-0.4)), &rule);
+                }
+                let signs = watch.signs();
+                assert!(signs.change.is_some_and(|change| change.is_finite() && change > 0.05), "{huge:?} {signs:?}");
+                assert!(signs.excess.is_some_and(|excess| excess.abs() < 1.0), "{huge:?} {signs:?}");
+                assert!(signs.left.is_none_or(f32::is_finite), "{huge:?} {signs:?}");
+                assert_eq!(watch.condition(&LIMITS), Condition::Sound, "{huge:?} {signs:?}");
+                if huge[0] > 4e18 {
+                    assert!(signs.left.is_some_and(|left| left > 0.9), "{huge:?} {signs:?}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use crate::math::{sigmoid, softplus};
 use crate::network::{Contrast, Rule};
 
-/// Whether the gaze rests or jumps between two frames of a stream.
+/// The gaze between two frames of a stream: it rests or it jumps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[cfg_attr(feature = "link", derive(serde::Serialize, serde::Deserialize))]
@@ -60,7 +60,7 @@ fn positive_weight(rule: &Rule) -> f32 {
     }
 }
 
-/// Whether a contrast is a sum of a positive and a negative term that can be kept apart
+/// True if a contrast is a sum of a positive and a negative term that can be kept apart
 /// (`keep_positive`): hinge, soft hinge and goodness.
 pub const fn has_separate_terms(contrast: Contrast) -> bool {
     matches!(contrast, Contrast::Hinge | Contrast::SoftHinge | Contrast::Goodness { .. })

@@ -82,7 +82,7 @@ struct Pair<'a> {
     bias: [f32; 2],
 }
 
-/// Where a tile lies: a window of the input, one row of it a kernel row.
+/// The place of a tile: a window of the input, one row of it a kernel row.
 #[derive(Clone, Copy)]
 struct Window {
     /// Input channels.
@@ -319,7 +319,7 @@ fn strided<const P: usize>(row: &[f32], left: usize, stride: usize) -> [f32; P] 
     })
 }
 
-/// Which part of a kernel lies inside the map at output position `at` along one dimension: kernel
+/// The part of a kernel that lies inside the map at output position `at` along one dimension: kernel
 /// positions left out before it, input position under the first that is not, number of those inside.
 fn clip(at: usize, stride: usize, padding: usize, kernel: usize, size: usize) -> (usize, usize, usize) {
     let start = at * stride;

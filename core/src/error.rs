@@ -1,4 +1,4 @@
-//! Why a call is refused before it starts, and why there are no features.
+//! Reasons for which a call is refused before it starts, or there are no features.
 
 #[cfg(doc)]
 use crate::{
@@ -33,13 +33,13 @@ pub enum Buffer {
     KeepPositive,
 }
 
-/// Why a call was refused; nothing has been changed then. The last three say why there are no features.
+/// The reason for which a call was refused; nothing has been changed then. The last three say why there are no features.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Error {
     /// A buffer is too short, or a list does not have the length that it must have.
     Length {
-        /// Which one.
+        /// The one that it is about.
         buffer: Buffer,
         /// Elements that are needed.
         needed: usize,

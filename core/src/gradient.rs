@@ -20,7 +20,7 @@ pub trait FilterSink {
 pub struct PooledGradient<'a> {
     /// In single precision.
     pub value: &'a [f32],
-    /// What has to be added to `value` for twice the precision, as long as it, or empty. With it, gradients of
+    /// The correction to be added to `value` for twice the precision, as long as it, or empty. With it, gradients of
     /// biases are summed in double precision.
     pub remainder: &'a [f32],
 }

@@ -1,4 +1,4 @@
-//! What keeps a bad frame or a bad setting from spoiling what was learnt.
+//! The check that keeps a bad frame or a bad setting from spoiling what was learnt.
 //!
 //! A layer's update is refused whole where it would leave a parameter or the optimiser's state without a finite value,
 //! or where its norm is above a cap. Since updates happen in place, the decision must come first. In
@@ -33,7 +33,7 @@ impl Default for Guard {
     }
 }
 
-/// Why an update was refused.
+/// The reason for which an update was refused.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Refusal {
@@ -73,7 +73,7 @@ impl Guard {
     /// No cap: for the rules as they are defined, on frames that are known to be sound.
     pub const UNCAPPED: Self = Self { max_update_norm: None };
 
-    /// Whether `bound`, an upper bound of the update's norm, shows without measuring that it may happen.
+    /// True if `bound`, an upper bound of the update's norm, shows without measuring that it may happen.
     pub(crate) fn admits_bound(&self, bound: f32) -> bool {
         let bound = bound * SLACK;
         bound < UNMEASURED && self.max_update_norm.is_none_or(|cap| bound <= cap && cap >= SHORTEST)

@@ -32,7 +32,7 @@ impl core::error::Error for ParameterLength {}
 /// `parameters` has the layout of [`crate::plan`].
 ///
 /// # Errors
-/// Where `parameters` has another length than the network's parameters.
+/// If `parameters` has another length than the network's parameters.
 pub fn uniform(net: &NetworkView<'_>, seed: u64, parameters: &mut [f32]) -> Result<(), ParameterLength> {
     each_tensor(net, parameters, |tensor, layer, values| {
         let mut rng = tensor.stream(seed, layer);
@@ -55,7 +55,7 @@ pub fn uniform(net: &NetworkView<'_>, seed: u64, parameters: &mut [f32]) -> Resu
 /// `parameters` has the layout of [`crate::plan`].
 ///
 /// # Errors
-/// Where `parameters` has another length than the network's parameters.
+/// If `parameters` has another length than the network's parameters.
 pub fn orthogonal(net: &NetworkView<'_>, seed: u64, parameters: &mut [f32]) -> Result<(), ParameterLength> {
     each_tensor(net, parameters, |tensor, layer, values| {
         let mut rng = tensor.stream(seed, layer);
@@ -68,7 +68,7 @@ pub fn orthogonal(net: &NetworkView<'_>, seed: u64, parameters: &mut [f32]) -> R
     })
 }
 
-/// Which of a layer's tensors is drawn; the numbers are part of a stream's name and never change.
+/// The tensor of a layer that is drawn; the numbers are part of a stream's name and never change.
 #[derive(Clone, Copy)]
 enum Tensor {
     Weight = 0,

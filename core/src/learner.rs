@@ -14,7 +14,7 @@ pub use crate::error::{Buffer, Error};
 pub use crate::infer::infer;
 pub use crate::pass::{Pass, Progress};
 
-/// What a learner keeps about one layer.
+/// The state that a learner keeps of one layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct LayerState {
@@ -60,7 +60,7 @@ pub struct Buffers<'a> {
     pub argmax: &'a mut [u8],
 }
 
-/// What [`Learner::observe`] and [`Learner::step`] did, over all layers.
+/// Result of [`Learner::observe`] and [`Learner::step`], over all layers.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Summary {
@@ -87,7 +87,7 @@ impl Summary {
     }
 }
 
-/// What a learner knows of the frame before.
+/// The knowledge of a learner of the frame before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Previous {
     /// Nothing: the next frame only becomes the context.
@@ -166,12 +166,12 @@ impl<'a> Learner<'a> {
         (self.buffers.parameters, self.buffers.state, self.buffers.layers)
     }
 
-    /// What is kept about each layer.
+    /// The state of each layer.
     pub fn layers(&self) -> &[LayerState] {
         self.buffers.layers
     }
 
-    /// What is kept about each layer, to freeze some.
+    /// The state of each layer, to freeze some.
     pub fn layers_mut(&mut self) -> &mut [LayerState] {
         self.buffers.layers
     }
@@ -180,7 +180,7 @@ impl<'a> Learner<'a> {
     /// before the layers learnt from that frame.
     ///
     /// # Errors
-    /// Where there is no such frame, or its pass did not reach the top: [`Error::NoFrame`], [`Error::Unsound`],
+    /// If there is no such frame, or its pass did not reach the top: [`Error::NoFrame`], [`Error::Unsound`],
     /// [`Error::Unfinished`]. The features of an earlier frame are never given in its place.
     pub fn features(&self) -> Result<&[f32], Error> {
         match self.previous {

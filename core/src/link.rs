@@ -1,4 +1,4 @@
-//! What a host and a device say to each other over a serial line, defined once for both sides (feature `link`).
+//! The messages between a host and a device over a serial line, defined once for both sides (feature `link`).
 //!
 //! # Packets
 //!
@@ -54,19 +54,19 @@ pub const REPORT_LEN: usize = encoded_len(MOST_LAYERS * 24);
 /// Length of the buffer for an answer that is not kept: who the device is, or why a request is turned away.
 pub const ASIDE_LEN: usize = encoded_len(192);
 
-/// What the host sends.
+/// A message from the host.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Request<'a> {
     /// The session's number ([`Identity::session`]); with [`Command::Hello`] a number that the host draws, to know its answer.
     pub session: u32,
     /// Number of the request: above that of the request before, wrapping; the same when repeated.
     pub id: u32,
-    /// What is asked.
+    /// The command.
     #[serde(borrow)]
     pub command: Command<'a>,
 }
 
-/// What a host may ask of a device.
+/// A command of a host for a device.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub enum Command<'a> {
     /// Asks for a session; answered by [`Answer::Hello`]. The first request of the session opens it: the session before
@@ -82,7 +82,7 @@ pub enum Command<'a> {
     },
     /// A frame to infer and to learn from; answered by [`Answer::Observed`].
     Frame {
-        /// How the frame follows the one before it.
+        /// The relation of the frame to the one before it.
         phase: Phase,
         /// The class that the frame shows, for the read-out.
         label: Option<u8>,
@@ -95,7 +95,7 @@ pub enum Command<'a> {
     Freeze {
         /// Index from the input.
         layer: u8,
-        /// Whether it keeps its parameters.
+        /// True if it keeps its parameters.
         frozen: bool,
     },
     /// Sets the optimiser; one that needs another length of state is refused.
@@ -119,7 +119,7 @@ pub enum Command<'a> {
     Status,
     /// Reads words of a section; answered by [`Answer::Words`].
     Read {
-        /// Which section.
+        /// The section.
         section: Section,
         /// First word.
         offset: u32,
@@ -128,7 +128,7 @@ pub enum Command<'a> {
     },
     /// Writes words to a section.
     Write {
-        /// Which section.
+        /// The section.
         section: Section,
         /// First word.
         offset: u32,
@@ -158,7 +158,7 @@ pub enum Section {
     Counts,
 }
 
-/// What the device sends.
+/// A message from the device.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Reply<'a> {
     /// The session that the request named.
@@ -170,7 +170,7 @@ pub struct Reply<'a> {
     pub answer: Answer<'a>,
 }
 
-/// What a device answers.
+/// An answer of a device.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[allow(clippy::large_enum_variant, reason = "nothing keeps many of them, and there is no heap")]
 pub enum Answer<'a> {
@@ -178,7 +178,7 @@ pub enum Answer<'a> {
     Hello(#[serde(borrow)] Identity<'a>),
     /// A layer.
     Block(Block),
-    /// What was made of a frame.
+    /// The result of a frame.
     Observed(Observed),
     /// It was done.
     Done,
@@ -187,7 +187,7 @@ pub enum Answer<'a> {
         /// The step of which the weights are.
         step: u64,
     },
-    /// How the device is.
+    /// The state of the device.
     Status(Status),
     /// Little-endian words of a section.
     Words {
@@ -229,7 +229,7 @@ pub struct Identity<'a> {
     pub scale: f32,
     /// Added to it.
     pub offset: f32,
-    /// Where the weights came from.
+    /// The origin of the weights.
     pub origin: Origin,
     /// Frames learnt from so far.
     pub step: u64,
@@ -239,7 +239,7 @@ pub struct Identity<'a> {
     pub most_words: u16,
 }
 
-/// Where a device's weights came from when it started.
+/// The origin of a device's weights when it started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Origin {
@@ -276,21 +276,21 @@ pub enum Origin {
     },
 }
 
-/// What a device made of a frame.
+/// The result of a frame.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Observed {
     /// Frames learnt from, this one included.
     pub step: u64,
     /// Class that the read-out saw before it was told; `None` before the first label.
     pub prediction: Option<u8>,
-    /// What each layer made of it. Where a layer's activity was not finite, its update is refused and it is the last one here;
+    /// The result of each layer. Where a layer's activity was not finite, its update is refused and it is the last one here;
     /// there are no features then, so no prediction, and nothing for a label to teach.
     pub layers: Vec<LayerNews, MOST_LAYERS>,
     /// The first layer that has collapsed, or that is not sound; `None` where all are.
     pub verdict: Option<Verdict>,
 }
 
-/// What is wrong with a layer.
+/// A layer that is not sound, and its condition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Verdict {
@@ -304,7 +304,7 @@ pub struct Verdict {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct LayerNews {
-    /// What became of the update.
+    /// The outcome of the update.
     pub update: Update,
     /// Loss.
     pub loss: f32,
@@ -316,7 +316,7 @@ pub struct LayerNews {
     pub dead_percent: u8,
 }
 
-/// What became of an update: [`Outcome`] without its numbers.
+/// The outcome of an update: [`Outcome`] without its numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Update {
@@ -351,7 +351,7 @@ impl From<&LayerReport> for LayerNews {
     }
 }
 
-/// How a device is.
+/// The state of a device.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Status {
@@ -371,11 +371,11 @@ pub struct Status {
     pub erases: u32,
     /// As in [`Observed`].
     pub verdict: Option<Verdict>,
-    /// Whether an automatic save is due and waits for the end of a collapse.
+    /// True if an automatic save is due and waits for the end of a collapse.
     pub waiting: bool,
 }
 
-/// Why a request was not met.
+/// The reason for which a request was not met.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Problem {
@@ -390,7 +390,7 @@ pub enum Problem {
     Layer,
     /// The frame has another number of pixels.
     Pixels {
-        /// What a frame must have.
+        /// The number that a frame must have.
         needed: u32,
     },
     /// The label is not below the number of classes.
@@ -427,9 +427,14 @@ pub enum Problem {
     Malformed,
     /// Flash: whole contents lie there, but it is not proven that their save was complete, or that it was the last one.
     Unproven,
+    /// Flash: two checkpoints of this length do not fit.
+    Small {
+        /// Bytes of one.
+        needed: u32,
+    },
 }
 
-/// Which way a packet goes; both ways are told apart by their checksum, so that an echo is not an answer.
+/// The direction of a packet; both ways are told apart by their checksum, so that an echo is not an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
     /// A [`Request`].
@@ -499,7 +504,7 @@ impl Flavor for Stuffed<'_> {
 /// included.
 ///
 /// # Errors
-/// Where the buffer is too short.
+/// If the buffer is too short.
 pub fn encode(packet: &impl Serialize, direction: Direction, buffer: &mut [u8]) -> Result<usize, TooLong> {
     let Some((start, stuffed)) = buffer.split_first_mut() else { return Err(TooLong) };
     *start = 0;
@@ -603,7 +608,7 @@ impl<'b> Receiver<'b> {
     }
 }
 
-/// How every packet begins.
+/// The beginning of every packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Header {
     /// See [`Request::session`].
@@ -615,7 +620,7 @@ pub struct Header {
 }
 
 impl Header {
-    /// Why a device does not meet a request of which it can read no more than this.
+    /// The reason for which a device does not meet a request of which it can read no more than this.
     pub fn problem(&self) -> Problem {
         match self.message >= u32::from(Command::COUNT) {
             true => Problem::Unknown { command: self.message },
@@ -624,7 +629,7 @@ impl Header {
     }
 }
 
-/// What a device is to do with a request. Whatever it is, the request is answered.
+/// The action of a device upon a request. Whatever it is, the request is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Admission {
     /// Say who it is, and that this is the number of a session that it would open. Nothing else changes, and the answer
@@ -654,7 +659,7 @@ struct Offer {
 /// Sessions that are on offer at a time: so many hellos that the line repeats from earlier do no harm to a new one.
 const OFFERS: usize = 4;
 
-/// Which session a device is in, which request it met last, and which sessions it has offered.
+/// The session of a device, the request that it met last, and the sessions that it has offered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Session {
     /// Session and last request.
@@ -662,7 +667,7 @@ pub struct Session {
     offers: [Option<Offer>; OFFERS],
     /// Place of the next offer.
     next: usize,
-    /// What the next session's number is drawn from.
+    /// The source of the next session's number.
     salt: u32,
     repeated: u32,
 }

@@ -30,7 +30,7 @@
 use crate::plan::{Layer, NetworkError};
 use crate::shape::Shape;
 
-/// What follows the convolution of a block, before its optional max-pool.
+/// The function after the convolution of a block, before its optional max-pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[cfg_attr(feature = "link", derive(serde::Serialize, serde::Deserialize))]
@@ -42,7 +42,7 @@ pub enum Activation {
     Identity,
 }
 
-/// How the output map of a block becomes the vector on which its loss acts (docs/paper.md 2.4).
+/// The way in which the output map of a block becomes the vector on which its loss acts (docs/paper.md 2.4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[cfg_attr(feature = "link", derive(serde::Serialize, serde::Deserialize))]
@@ -69,9 +69,9 @@ pub struct Block {
     pub stride: [usize; 2],
     /// Zeros on each side, `[vertical, horizontal]`.
     pub padding: [usize; 2],
-    /// Whether a bias is added to each channel.
+    /// True if a bias is added to each channel.
     pub bias: bool,
-    /// What follows the convolution.
+    /// The function after the convolution.
     pub activation: Activation,
     /// Window of the max-pool, `[height, width]`, stride equal to the window, rest dropped; at most 255 elements.
     pub max_pool: Option<[usize; 2]>,
@@ -172,18 +172,18 @@ pub enum Context {
 }
 
 impl Context {
-    /// Whether a layer has a loss with its own activity as the context.
+    /// True if a layer has a loss with its own activity as the context.
     pub const fn has_same(self) -> bool {
         matches!(self, Self::Same | Self::Both)
     }
 
-    /// Whether a layer has a loss with the top layer's activity as the context.
+    /// True if a layer has a loss with the top layer's activity as the context.
     pub const fn has_top(self) -> bool {
         matches!(self, Self::Top | Self::Both)
     }
 }
 
-/// What the projection `B` between activity and context is.
+/// The kind of the projection `B` between activity and context.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[cfg_attr(feature = "link", derive(serde::Serialize, serde::Deserialize))]
@@ -242,7 +242,7 @@ impl<const L: usize> Network<L> {
     /// Checks and keeps the description.
     ///
     /// # Panics
-    /// Where it does not fit together. Meant for `const` items, where that is a compile-time error
+    /// If it does not fit together. Meant for `const` items, where that is a compile-time error
     /// with the reason as its message; use [`Network::try_new`] for descriptions read at run time.
     pub const fn new(input: Shape, blocks: [Block; L], rule: Rule) -> Self {
         match (NetworkView { input, blocks: &blocks, rule }).check() {

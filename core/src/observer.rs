@@ -1,4 +1,4 @@
-//! What a caller may look at while a layer learns, and what it is told afterwards.
+//! The activity that a caller may look at while a layer learns, and the report that it gets afterwards.
 
 use crate::guard::Refusal;
 
@@ -46,7 +46,7 @@ pub struct Scores<'a> {
     pub loss: f32,
 }
 
-/// What became of a layer's update.
+/// The outcome of a layer's update.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Outcome {
@@ -69,7 +69,7 @@ pub enum Outcome {
 pub struct LayerReport {
     /// Index of the layer.
     pub layer: usize,
-    /// What became of its update.
+    /// The outcome of its update.
     pub outcome: Outcome,
     /// Loss, the mean over rows, of both contexts together where there are two. 0 where there was no context, NaN
     /// where the activity was not finite.

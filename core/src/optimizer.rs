@@ -4,7 +4,7 @@ use crate::dense::squares;
 use crate::math::sqrt;
 use crate::network::NetworkView;
 
-/// How parameters follow their gradient `g`; `lr` is multiplied by the modulator of the call.
+/// The rule by which parameters follow their gradient `g`; `lr` is multiplied by the modulator of the call.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[cfg_attr(feature = "link", derive(serde::Serialize, serde::Deserialize))]
@@ -95,7 +95,7 @@ fn complement_of_power(complement: f32, steps: u32) -> f32 {
     result
 }
 
-/// What decides whether a layer's update may happen, and the norms that LARS scales by.
+/// The numbers that decide if a layer's update may happen, and the norms that LARS scales by.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Scan {
     /// Sum of squares of the parameters.
@@ -141,7 +141,7 @@ impl Step {
         self.weight_decay
     }
 
-    /// Whether a bound of the update needs norms of parameters or state.
+    /// True if a bound of the update needs norms of parameters or state.
     pub fn needs_scan(&self) -> bool {
         !matches!(self.kind, Kind::Sgd { keeps_state: false, .. } | Kind::Record) || self.weight_decay != 0.0
     }

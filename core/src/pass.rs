@@ -12,7 +12,7 @@ use crate::plan::Layer;
 use crate::rows::each_row;
 use crate::rule::{Learnt, Lesson, Loss, Pairing, PooledError, Target};
 
-/// What [`Pass::step_layer`] did.
+/// Result of [`Pass::step_layer`].
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Progress {

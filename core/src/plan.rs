@@ -1,4 +1,4 @@
-//! What a network needs: shapes and offsets of each layer, parameters, buffers, multiply-accumulates
+//! The needs of a network: shapes and offsets of each layer, parameters, buffers, multiply-accumulates
 //! and bytes, all as `const fn`, so that a program can size its statics before it runs.
 //!
 //! **Parameters** are one slice: first the encoder, layer by layer (`weights [out, in, kh, kw]`, then
@@ -18,7 +18,7 @@ pub const FILTERS_AT_A_TIME: usize = 2;
 /// upper bits of a position in a map free.
 const MOST_ELEMENTS: usize = 1 << 27;
 
-/// Why a network does not fit together.
+/// The reason for which a network does not fit together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum NetworkError {
@@ -165,13 +165,13 @@ impl Layer {
         }
     }
 
-    /// Whether a weight gradient may visit all errors of two filters at a time: where neither a stride nor a
+    /// True if a weight gradient may visit all errors of two filters at a time: where neither a stride nor a
     /// max-pool lies between the errors and the input.
     pub const fn may_be_dense(&self) -> bool {
         matches!((self.block.kernel, self.block.stride, self.block.max_pool), ([3, 3], [1, 1], None))
     }
 
-    /// How a weight gradient cuts its scratch: numbers of lists as long as an output map, and of filters that it works on
+    /// The division of a weight gradient's scratch: numbers of lists as long as an output map, and of filters that it works on
     /// at a time. Two filters share what is done for both, where errors are few (behind a max-pool) or take no positions.
     pub(crate) const fn gradient_parts(&self) -> (usize, usize) {
         if self.block.max_pool.is_some() {
@@ -208,7 +208,7 @@ const fn bounded_shape(shape: Shape) -> bool {
     }
 }
 
-/// Whether the strides, in elements of a padded map `width` wide and from one max-pool window to the next, can be
+/// True if the strides, in elements of a padded map `width` wide and from one max-pool window to the next, can be
 /// counted: a stride may be longer than the map, which then has one position.
 const fn bounded_steps(block: &Block, width: usize) -> bool {
     let [rows, columns] = match block.max_pool {

@@ -10,7 +10,7 @@ use crate::math;
 use crate::optimizer::{Optimizer, Step, Totals, UNBOUNDED};
 use crate::rows::{each_row, each_row_mut};
 
-/// Why a head refused to work.
+/// The reason for which a head refused to work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum ReadoutError {
@@ -56,7 +56,7 @@ pub struct Linear<'a> {
 
 impl<'a> Linear<'a> {
     /// A head over `weight` `[classes, features]`, `bias` `[classes]` and scratch `logits` `[classes]`.
-    /// What `weight` and `bias` hold is kept; all zeros are a good start.
+    /// The numbers in `weight` and `bias` are kept; all zeros are a good start.
     ///
     /// # Errors
     /// [`ReadoutError::Length`] where the lengths do not fit together or there is no class or feature.
@@ -369,7 +369,7 @@ mod tests {
 
     const FEATURES: usize = 6;
     const CLASSES: usize = 3;
-    /// What the exponential of [`math`] leaves of a gradient's digits.
+    /// The precision that the exponential of [`math`] leaves of a gradient's digits.
     const TOLERANCE: f64 = if cfg!(feature = "micromath") { 3e-3 } else { 1e-6 };
 
     fn draw(rng: &mut Rng, count: usize) -> Vec<f32> {

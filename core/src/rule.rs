@@ -88,7 +88,7 @@ pub(crate) struct Loss<'a> {
 
 /// The gradient of the pooled activity, `[rows, D]`, and what single precision leaves out of it.
 ///
-/// What a row receives as a positive and as a negative cancels over a batch wherever all rows are active alike.
+/// A row's errors as a positive and as a negative cancel over a batch wherever all rows are active alike.
 /// The gradient of the bias is what is left over, and AdamW would turn mere rounding there into full steps.
 pub(crate) struct PooledError<'a> {
     pub value: &'a mut [f32],
@@ -210,7 +210,7 @@ impl Loss<'_> {
         self.value = (sum / rows.max(1) as f64) as f32;
     }
 
-    /// What stands beside the context in the projection's gradient, divided by the number of rows:
+    /// The factor beside the context in the projection's gradient, divided by the number of rows:
     /// `g p` in a stream, `g+ z+ + sum_k g- z-` in a batch (docs/paper.md 2.2); `[rows, len]`.
     fn counterpart(&self, pairing: Pairing<'_>, len: usize, pooled: &[f32], out: &mut [f32]) {
         out.fill(0.0);
@@ -296,7 +296,7 @@ pub(crate) struct Learnt {
     pub scaled: bool,
 }
 
-/// What an update works on: all parameters, all state, and a layer's scratch.
+/// The data that an update works on: all parameters, all state, and a layer's scratch.
 pub(crate) struct Target<'b> {
     pub parameters: &'b mut [f32],
     pub state: &'b mut [f32],
@@ -480,7 +480,7 @@ const BIAS: usize = 1;
 const SAME: usize = 2;
 const FEEDBACK: usize = 3;
 
-/// What happens to pieces of the gradient.
+/// The use of pieces of the gradient.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Mode {
     /// The squares of every tensor's gradient, weight decay included, are summed up.
@@ -491,7 +491,7 @@ enum Mode {
     Apply,
 }
 
-/// Where pieces of a layer's gradient go.
+/// The destination of pieces of a layer's gradient.
 struct Update<'a> {
     step: Step,
     bases: [usize; 4],

@@ -1,6 +1,7 @@
 //! A store of checkpoints on flash that keeps old or new through any power cut, never a mix.
 //!
-//! Two slots lie side by side on a [`NorFlash`], each a whole number of erase units. A save erases the slot that does
+//! Two slots lie on a [`NorFlash`], each a whole number of erase units. The second one is searched for, so that a program
+//! with longer or shorter slots finds what the one before has saved. A save erases the slot that does
 //! not hold the newest checkpoint, writes header and payload there, reads them back, and writes two commit words, each
 //! in a unit of its own. A checkpoint counts once a commit word stands behind it and all checksums fit. Between two
 //! erasures of a slot, no unit is written twice, as flash with error correction demands.
@@ -24,6 +25,7 @@
 //! cycles lasts for `2 C` saves; at `N` saves a day and 10,000 cycles for 20,000 / `N` days, at 24 a day for more than two
 //! years.
 
+mod place;
 mod scan;
 #[cfg(doc)]
 use crate::checkpoint::Lengths;
@@ -33,7 +35,7 @@ use crate::checkpoint::{
 use embedded_storage::nor_flash::NorFlash;
 use scan::{Missing, Next, Scan, Slot, WORDS_END};
 
-/// Why a flash or the place in it cannot hold a store.
+/// The reason for which a flash or the place in it cannot hold a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Geometry {
@@ -45,7 +47,7 @@ pub enum Geometry {
     Capacity,
 }
 
-/// Why a store did not do what it was asked for.
+/// The reason for which a store did not do what it was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Error<E> {
@@ -126,10 +128,10 @@ impl<E> From<checkpoint::Error> for Error<E> {
     }
 }
 
-/// How often a unit is read before it counts as refused.
+/// Attempts to read a unit before it counts as refused.
 const READS: u32 = 4;
 
-/// Which checkpoint was found.
+/// The checkpoint that was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Found {
@@ -141,7 +143,7 @@ pub struct Found {
     pub fell_back: bool,
 }
 
-/// Which checkpoint was loaded, and what of it.
+/// The checkpoint that was loaded, and the parts of it that fit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Loaded {
@@ -157,7 +159,7 @@ pub struct Loaded {
     pub read_out: Result<(), Misfit>,
 }
 
-/// What a save did.
+/// Result of a save.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Saved {
@@ -165,11 +167,11 @@ pub struct Saved {
     pub slot: u32,
     /// Number of the save, ascending over the life of the store.
     pub sequence: u64,
-    /// Erase units that were erased, each once: those of one slot.
+    /// Erase units that were erased, each once: those of one slot, and more once after a change of the slots' length.
     pub erased: u32,
 }
 
-/// What both slots hold, and which of them a save may erase.
+/// The contents of both slots, and the slot that a save may erase.
 type Settled<E> = (Scan<E>, Result<u32, Error<E>>);
 
 /// Two slots for the checkpoints of one network.
@@ -178,14 +180,21 @@ pub struct Store<S> {
     flash: S,
     start: u32,
     slot_len: u32,
+    /// Bytes from the first slot to the second one, as it was found last.
+    second: u32,
+    /// Bytes from the start in which the second slot is searched for.
+    reach: u32,
     architecture: u64,
-    /// Whether what the flash refuses to read counts as damaged.
+    /// True if what the flash refuses to read counts as damaged.
     despite_refusals: bool,
 }
 
 impl<S: NorFlash> Store<S> {
     /// Binds a store to the two slots of `slot_len` bytes ([`Lengths::slot_len`]) from `start` on, for checkpoints of
     /// the network that has `architecture` ([`checkpoint::architecture`]). Nothing is read or written.
+    ///
+    /// If a program with longer slots has saved from `start` on, a save uses as much room as that one did: twice the
+    /// length of the checkpoint in the first slot.
     ///
     /// # Errors
     /// [`Error::Geometry`].
@@ -204,7 +213,17 @@ impl<S: NorFlash> Store<S> {
         if end > flash.capacity() as u64 || end > u64::from(u32::MAX) {
             return Err(Error::Geometry(Geometry::Capacity));
         }
-        Ok(Self { flash, start, slot_len, architecture, despite_refusals: false })
+        let reach = slot_len.saturating_mul(2);
+        Ok(Self { flash, start, slot_len, second: slot_len, reach, architecture, despite_refusals: false })
+    }
+
+    /// Says that the store owns all of the flash from its start to `end`, not two slots only. Checkpoints that a program
+    /// with longer slots left there are then found, even where the first slot holds nothing.
+    #[must_use]
+    pub fn up_to(mut self, end: u32) -> Self {
+        let end = (end as usize).min(self.flash.capacity()) as u32;
+        self.reach = self.reach.max(end.saturating_sub(self.start));
+        self
     }
 
     /// Gives the flash back.
@@ -212,7 +231,7 @@ impl<S: NorFlash> Store<S> {
         self.flash
     }
 
-    /// Erase units that a save erases, each once. Every unit of a slot is erased at every second save.
+    /// Erase units that a save erases, each once, if the length of the slots has not just changed. Every unit of a slot is erased at every second save.
     pub const fn erases_per_save(&self) -> u32 {
         match (self.slot_len as usize).checked_div(S::ERASE_SIZE) {
             Some(units) => units as u32,
@@ -263,7 +282,9 @@ impl<S: NorFlash> Store<S> {
         }
     }
 
-    /// Saves `contents`; they are safe when this returns. Reads both slots, erases one, writes it and reads it back.
+    /// Saves `contents`; they are safe when this returns. Reads both slots, erases one, writes it and reads it back. Once
+    /// after a change of the slots' length, it may also copy the newest checkpoint to the first slot, and erase the head of
+    /// the old second one.
     ///
     /// # Errors
     /// [`Error::SlotTooSmall`], [`Error::Undecided`], [`Error::Sequence`] and [`Error::Unreadable`] before anything is
@@ -278,33 +299,60 @@ impl<S: NorFlash> Store<S> {
         if let Some(refusal) = scan.refusal() {
             return Err(refusal);
         }
-        let slot = spare?;
+        let mut slot = spare?;
+        let (len, mut erased) = (Self::whole_units(needed), 0);
+        if slot == 0 && len > self.second {
+            // The other slot begins where a program with shorter slots put it: within what is to be written.
+            match scan.counted(1) {
+                Some((header, contents)) => {
+                    erased = self.move_to_front(&header, contents)?;
+                    (scan, slot) = (self.scan(), 1);
+                }
+                None => self.second = self.slot_len,
+            }
+        }
         let sequence = scan.next_sequence(slot).ok_or(Error::Sequence)?;
-        self.erase_slot(slot)?;
+        if slot == 1 {
+            // Behind what lies there, where that is longer than a slot.
+            let kept = scan.whole(0).map_or(0, |(header, _)| Self::whole_units(header.stored_len()));
+            let place = self.slot_len.max(kept);
+            let room = self.capacity().saturating_sub(place);
+            if len > room {
+                return Err(Error::SlotTooSmall { needed, given: room as usize });
+            }
+            if place != self.second {
+                erased += self.erase_head(1)?;
+                self.second = place;
+            }
+        }
+        erased += self.erase_slot(slot)?;
         let architecture = self.architecture;
         let written = checkpoint::encode(contents, architecture, sequence, |index, unit| self.write(slot, index, unit));
         let contents = written.map_err(Error::Flash)?;
-        if self.checksum(slot) != Some(contents) {
-            return Err(Error::NotWritten);
-        }
-        for (index, word) in (COMMIT_AT..).zip(Word::pair(contents, sequence)) {
-            self.write_word(slot, index, word)?;
-        }
-        Ok(Saved { slot, sequence, erased: self.erases_per_save() })
+        self.commit(slot, contents, sequence)?;
+        Ok(Saved { slot, sequence, erased })
     }
 
-    /// Erases both slots, the older one first.
+    /// Erases all that is the store's, the newest checkpoint last: both slots, and with [`Store::up_to`] all to the end.
     ///
     /// # Errors
     /// [`Error::Flash`]; the newest checkpoint may then still be there, or read as corrupt.
     pub fn erase(&mut self) -> Result<(), Error<S::Error>> {
-        let newer = self.scan().newest_slot().unwrap_or(1);
-        self.erase_slot(1 - newer)?;
-        self.erase_slot(newer)
+        let end = self.locate();
+        let scan = self.scan();
+        let newest = scan.newest_slot().unwrap_or(0);
+        let from = self.offset(newest, 0).saturating_sub(self.start);
+        let len = scan.counted(newest).map_or(0, |(header, _)| Self::whole_units(header.stored_len()));
+        let to = from.saturating_add(len).min(end);
+        for (from, to) in [(0, from), (to, end), (from, to)] {
+            self.erase_range(from, to)?;
+        }
+        Ok(())
     }
 
     /// Looks at both slots, makes sure that what is found stays so, and names the slot that a save may erase.
     fn settle(&mut self) -> Settled<S::Error> {
+        self.locate();
         let mut scan = self.scan();
         let spare = match scan.next() {
             Next::Erase(slot) => Ok(slot),
@@ -347,7 +395,7 @@ impl<S: NorFlash> Store<S> {
     /// Adds words to a slot; whether there was room for them.
     ///
     /// # Errors
-    /// Where there is room, but the flash refuses.
+    /// If there is room, but the flash refuses.
     fn add(&mut self, scan: &mut Scan<S::Error>, missing: Option<Missing>) -> Result<bool, Error<S::Error>> {
         let Some(Missing { slot, free, first, firsts, last }) = missing else { return Ok(false) };
         let mut refusal = None;
@@ -371,9 +419,15 @@ impl<S: NorFlash> Store<S> {
     }
 
     fn scan(&mut self) -> Scan<S::Error> {
-        let slot_len = self.slot_len as usize;
+        let (slot_len, architecture, capacity) = (self.slot_len as usize, self.architecture, self.capacity());
         let mut failure = None;
-        let slots = [0, 1].map(|slot| Slot::read(slot_len, |index, unit| self.read(slot, index, unit), &mut failure));
+        let slots = [0, 1].map(|slot| {
+            let room = capacity.saturating_sub(slot * self.second) as usize;
+            let fits = |header: &Header| {
+                header.stored_len() <= if header.architecture == architecture { room } else { slot_len }
+            };
+            Slot::read(fits, |index, unit| self.read(slot, index, unit), &mut failure)
+        });
         Scan::new(slots, failure, self.despite_refusals)
     }
 
@@ -391,19 +445,43 @@ impl<S: NorFlash> Store<S> {
         reader.close().ok()?
     }
 
-    /// Erases a slot, what makes it count first.
-    fn erase_slot(&mut self, slot: u32) -> Result<(), Error<S::Error>> {
-        let start = self.offset(slot, 0);
-        let end = start.saturating_add(self.slot_len);
-        let head = (WORDS_END as usize * Unit::LEN).checked_next_multiple_of(S::ERASE_SIZE);
-        let head = head.map_or(end, |head| start.saturating_add(head as u32).min(end));
-        self.flash.erase(start, head).map_err(Error::Flash)?;
-        if head < end { self.flash.erase(head, end).map_err(Error::Flash) } else { Ok(()) }
+    /// Reads back what was written to a slot, and adds the words that make it count.
+    fn commit(&mut self, slot: u32, contents: u32, sequence: u64) -> Result<(), Error<S::Error>> {
+        if self.checksum(slot) != Some(contents) {
+            return Err(Error::NotWritten);
+        }
+        for (index, word) in (COMMIT_AT..).zip(Word::pair(contents, sequence)) {
+            self.write_word(slot, index, word)?;
+        }
+        Ok(())
+    }
+
+    /// Erases a slot, what makes it count first; the number of erase units.
+    fn erase_slot(&mut self, slot: u32) -> Result<u32, Error<S::Error>> {
+        let head = self.erase_head(slot)?;
+        let (from, to) = self.extent(slot);
+        let units = self.erase_range(from.saturating_add(Self::head_len()), to)?;
+        Ok(head + units)
+    }
+
+    /// Erases what makes a slot count; the number of erase units.
+    fn erase_head(&mut self, slot: u32) -> Result<u32, Error<S::Error>> {
+        let (from, to) = self.extent(slot);
+        self.erase_range(from, from.saturating_add(Self::head_len()).min(to))
+    }
+
+    /// Erases bytes, counted from the start of the store; the number of erase units.
+    fn erase_range(&mut self, from: u32, to: u32) -> Result<u32, Error<S::Error>> {
+        if from >= to {
+            return Ok(0);
+        }
+        self.flash.erase(self.start.saturating_add(from), self.start.saturating_add(to)).map_err(Error::Flash)?;
+        Ok(((to - from) as usize).checked_div(S::ERASE_SIZE).unwrap_or(0) as u32)
     }
 
     fn offset(&self, slot: u32, index: u32) -> u32 {
         let within = index.saturating_mul(Unit::LEN as u32);
-        self.start.saturating_add(slot.saturating_mul(self.slot_len)).saturating_add(within)
+        self.start.saturating_add(slot.saturating_mul(self.second)).saturating_add(within)
     }
 
     /// Tries a few times: a glitch on a bus must not cost a checkpoint.

@@ -4,7 +4,7 @@ use crate::board::Board;
 use crate::machine::Machine;
 use clapp_core::checkpoint::{self, architecture};
 use clapp_core::link::{Origin, Problem};
-use clapp_core::storage::{self, Store};
+use clapp_core::storage::{self, Geometry, Store};
 use embedded_storage::nor_flash::NorFlash;
 
 /// What is known of the flash.
@@ -18,12 +18,17 @@ pub struct Saving {
     unreadable: u32,
 }
 
-/// The store of `machine`'s contents at the start of the board's flash.
+/// The store of `machine`'s contents: all of the board's flash.
 fn store<'f, B: Board>(machine: &Machine<'_>, board: &'f mut B) -> Result<Store<&'f mut B::Flash>, Problem> {
     let flash = board.flash().ok_or(Problem::Missing)?;
     let slot = machine.contents().lengths().slot_len(<B::Flash as NorFlash>::ERASE_SIZE);
-    let slot = u32::try_from(slot).map_err(|_| Problem::Flash)?;
-    Store::open(flash, 0, slot, architecture(&machine.network())).map_err(|_| Problem::Flash)
+    let slot = u32::try_from(slot).unwrap_or(u32::MAX);
+    let store = Store::open(flash, 0, slot, architecture(&machine.network())).map_err(|error| match error {
+        storage::Error::Geometry(Geometry::Capacity) => Problem::Small { needed: slot },
+        error => problem(&error),
+    })?;
+    // A program with more classes may have had longer slots.
+    Ok(store.up_to(u32::MAX))
 }
 
 fn problem<E>(error: &storage::Error<E>) -> Problem {
@@ -32,8 +37,10 @@ fn problem<E>(error: &storage::Error<E>) -> Problem {
         storage::Error::Checkpoint(checkpoint::Error::Corrupt) | storage::Error::Unstable => Problem::Corrupt,
         storage::Error::Checkpoint(_) | storage::Error::Sequence => Problem::Other,
         storage::Error::Unproven { .. } | storage::Error::Undecided => Problem::Unproven,
+        storage::Error::SlotTooSmall { needed, .. } => {
+            Problem::Small { needed: u32::try_from(*needed).unwrap_or(u32::MAX) }
+        }
         storage::Error::Geometry(_)
-        | storage::Error::SlotTooSmall { .. }
         | storage::Error::NotWritten
         | storage::Error::Unreadable(_)
         | storage::Error::Flash(_) => Problem::Flash,

@@ -3,7 +3,7 @@
 
 mod queues;
 
-use clapp_core::checkpoint::{Contents, architecture};
+use clapp_core::checkpoint::{Contents, ContentsMut, architecture};
 use clapp_core::contrast::Phase;
 use clapp_core::guard::Guard;
 use clapp_core::init;
@@ -18,6 +18,7 @@ use clapp_core::rng::{Rng, stream};
 use clapp_core::storage::Store;
 use clapp_firmware::app::App;
 use clapp_firmware::model::{CLASSES, MOST_WORDS, NETWORK, SETTINGS, Statics};
+use clapp_firmware::saving::Saving;
 use embedded_storage::nor_flash::NorFlash;
 use queues::{Queues, RamFlash};
 
@@ -442,15 +443,20 @@ fn weights_come_back_without_a_read_out_of_other_classes() {
     learn(&mut host, &mut rng, 6);
     let [parameters, _, layers, ..] = SECTIONS.map(|section| host.words(section));
 
-    // The same network, with one class or several less in the flash than the device has.
-    for classes in [CLASSES - 1, CLASSES - 4] {
+    // The same network, with fewer classes or more in the flash than the device has, in slots of their own length.
+    for (classes, saves) in [CLASSES - 1, CLASSES - 4, CLASSES + 1, CLASSES + 50]
+        .into_iter()
+        .flat_map(|classes| (1..=3).map(move |n| (classes, n)))
+    {
         let mut flash = RamFlash::new();
         let contents = host.app.machine().contents();
-        let slot = contents.lengths().slot_len(<RamFlash as NorFlash>::ERASE_SIZE) as u32;
         let readout = vec![0.5; NETWORK.view().feature_len() * classes];
         let other = Contents { readout: &readout, counts: &vec![3; classes], ..contents };
-        let mut store = Store::open(&mut flash, 0, slot, architecture(&NETWORK.view())).unwrap();
-        store.save(&other).unwrap();
+        let slot = other.lengths().slot_len(<RamFlash as NorFlash>::ERASE_SIZE) as u32;
+        for save in 1..=saves {
+            let mut store = Store::open(&mut flash, 0, slot, architecture(&NETWORK.view())).unwrap();
+            store.save(&Contents { step: other.step + save - saves, ..other }).unwrap();
+        }
         let mut restarted = Host::with_flash(Some(flash));
         let origin = Origin::SavedInPart { step: 6, older: false, state: true, read_out: false };
         assert_eq!(restarted.app.machine().origin(), origin);
@@ -465,4 +471,68 @@ fn weights_come_back_without_a_read_out_of_other_classes() {
         restarted.done(Command::Rollback);
         assert_eq!(restarted.app.machine().origin(), Origin::Saved { step: 11, older: false });
     }
+}
+
+/// The same for flash of every kind: programs with other numbers of classes follow each other.
+fn other_classes_find_the_weights<const WRITE: usize, const ERASE: usize>() {
+    let network = architecture(&NETWORK.view());
+    for (others, saves) in
+        [1, CLASSES - 1, CLASSES + 1, 100].into_iter().flat_map(|others| [1, 2, 3].map(|n| (others, n)))
+    {
+        let mut board = Queues::<WRITE, ERASE> { flash: Some(RamFlash(vec![0xFF; 256 * 1024])), ..Default::default() };
+        let mut statics = Box::new(Statics::new());
+        let (mut machine, ..) = statics.parts().unwrap();
+        machine.reset(77);
+        let learnt = machine.contents().parameters.to_vec();
+        let (readout, counts) = (vec![0.5; NETWORK.view().feature_len() * others], vec![3; others]);
+        // Another program saves, then this one, then the other one again.
+        for step in 1..=saves {
+            let contents = Contents { step, readout: &readout, counts: &counts, ..machine.contents() };
+            let slot = contents.lengths().slot_len(ERASE) as u32;
+            Store::open(board.flash.as_mut().unwrap(), 0, slot, network).unwrap().save(&contents).unwrap();
+        }
+        for round in 0..saves {
+            machine.reset(1);
+            let mut saving = Saving::default();
+            assert_eq!(saving.load(&mut machine, &mut board), Ok(saves), "{others} classes, erased by {ERASE}");
+            let origin = Origin::SavedInPart { step: saves, older: false, state: true, read_out: false };
+            assert_eq!(machine.origin(), if round == 0 { origin } else { Origin::Saved { step: saves, older: false } });
+            assert_eq!(machine.contents().parameters, learnt);
+            assert_eq!(saving.save(&machine, &mut board), Ok(saves), "{others} classes, erased by {ERASE}");
+        }
+        let (mut parameters, mut layers) = (vec![0.0; learnt.len()], machine.contents().layers.to_vec());
+        let (mut readout, mut counts) = (readout, counts);
+        let mut into = ContentsMut {
+            parameters: &mut parameters,
+            state: &mut [],
+            layers: &mut layers,
+            readout: &mut readout,
+            counts: &mut counts,
+        };
+        let slot = into.lengths().slot_len(ERASE) as u32;
+        let mut store = Store::open(board.flash.as_mut().unwrap(), 0, slot, network).unwrap();
+        let loaded = store.load(&mut into).unwrap();
+        assert_eq!((loaded.header.step, loaded.fell_back, loaded.read_out.is_ok()), (saves, false, false));
+        assert_eq!(loaded.header.lengths.counts, CLASSES);
+        assert_eq!(parameters, learnt);
+    }
+}
+
+#[test]
+fn another_number_of_classes_loses_nothing_on_any_flash() {
+    other_classes_find_the_weights::<4, 4096>();
+    other_classes_find_the_weights::<8, 2048>();
+    other_classes_find_the_weights::<4, 1024>();
+    other_classes_find_the_weights::<16, 128>();
+    other_classes_find_the_weights::<32, 32>();
+}
+
+#[test]
+fn a_flash_that_is_too_small_is_named() {
+    let mut statics = Box::new(Statics::new());
+    let (machine, ..) = statics.parts().unwrap();
+    let needed = machine.contents().lengths().slot_len(4096) as u32;
+    let mut board =
+        Queues::<4, 4096> { flash: Some(RamFlash(vec![0xFF; 2 * needed as usize - 4096])), ..Default::default() };
+    assert_eq!(Saving::default().save(&machine, &mut board), Err(Problem::Small { needed }));
 }

@@ -45,7 +45,7 @@ impl NorFlash for Memory {
 }
 
 /// What erased flash reads as.
-const ERASED: u8 = 0xff;
+pub const ERASED: u8 = 0xff;
 
 /// Why an image cannot be made or read.
 #[derive(Debug, thiserror::Error)]
@@ -118,20 +118,25 @@ pub struct Image {
 
 impl Image {
     /// Opens an image of both slots, or of one, perhaps with blank flash behind them and with anything in front, such as the
-    /// rest of a chip. How long a slot is need not be said where both hold a checkpoint, or where the image begins with
-    /// the first slot and ends with the last byte of what it holds.
+    /// rest of a chip. How long a slot is need not be said: the second one is searched for, as on the device.
     ///
     /// # Errors
     /// Those of [`Store::newest`]; [`ImageError::TooLong`] and [`ImageError::Beyond`].
     pub fn open(mut image: Vec<u8>, architecture: u64, slot_len: Option<u32>) -> Result<Self, ImageError> {
         let front = front_of(&image, slot_len.map(|len| len as usize));
         image.drain(..front);
-        let slot_len = slot_len.map_or_else(|| slot_len_of(&image), |len| len as usize).max(LEAST);
-        let behind = image.get(2 * slot_len..).unwrap_or_default();
-        if !behind.iter().all(|&byte| byte == ERASED) {
-            return Err(ImageError::TooLong { len: image.len(), slot_len });
-        }
-        image.truncate(2 * slot_len);
+        let (len, needed) = (image.len(), checkpoint_at(&image, 0).unwrap_or(0));
+        let slot_len = match slot_len {
+            None => len.div_ceil(2).max(needed).max(LEAST),
+            Some(slot_len) => {
+                let slot_len = (slot_len as usize).max(LEAST);
+                if needed > slot_len || (2 * slot_len..len).any(|offset| checkpoint_at(&image, offset).is_some()) {
+                    return Err(ImageError::TooLong { len, slot_len });
+                }
+                image.truncate(2 * slot_len);
+                slot_len
+            }
+        };
         let mut store = open(image, slot_len, architecture)?;
         let found = store.newest()?;
         Ok(Self { store, found, front })
@@ -188,30 +193,4 @@ fn front_of(image: &[u8], slot_len: Option<usize>) -> usize {
         None => first >= needs && header_from(first + needs).is_none() && behind.iter().all(|&byte| byte == ERASED),
     };
     if is_second { 0 } else { first }
-}
-
-/// From one slot to the next, where both hold a checkpoint; else half of an image that holds two slots, and all of one
-/// that holds one.
-fn slot_len_of(image: &[u8]) -> usize {
-    let half = image.len().div_ceil(2);
-    let first_needs = checkpoint_at(image, 0).unwrap_or(0);
-    // The image may be that of a whole chip: the second slot is where the next checkpoint is.
-    let next = (first_needs.max(LEAST)..image.len()).find(|&offset| checkpoint_at(image, offset).is_some());
-    if let Some(next) = next {
-        return next;
-    }
-    // Or the header of the newer one is damaged: slots of most chips are multiples of this.
-    let usual = first_needs.next_multiple_of(USUAL_ERASE_SIZE);
-    let blank =
-        |range: std::ops::Range<usize>| image.get(range).is_some_and(|bytes| bytes.iter().all(|&byte| byte == ERASED));
-    if first_needs > 0
-        && blank(first_needs..usual)
-        && 2 * usual <= image.len()
-        && !blank(usual..2 * usual)
-        && blank(2 * usual..image.len())
-    {
-        return usual;
-    }
-    let second_is_blank = image[half..].iter().all(|&byte| byte == ERASED);
-    if first_needs > half || (first_needs > 0 && second_is_blank) { image.len() } else { half }
 }

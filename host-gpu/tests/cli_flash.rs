@@ -63,6 +63,11 @@ fn there_and_back_is_the_same_to_the_bit() {
     assert_eq!((both.len(), &both[..one.len()]), (2 * 65536, &one[..]));
     assert!(both[one.len()..].iter().all(|&byte| byte == 0xff));
     succeeds(folder.path(), &["import", "c.bin", "--network", "tiny.toml", "-o", "again.safetensors"]);
+    // And an image of all flash that the store has.
+    succeeds(folder.path(), &["export", "home.safetensors", "--store-length", "131072", "-o", "d.bin"]);
+    assert_eq!(fs::read(at("d.bin")).expect("a file"), both);
+    let small = ["export", "home.safetensors", "--store-length", "1000", "-o", "e.bin"];
+    refuses(folder.path(), &small, &["home.safetensors", "do not fit into a store of 1000"]);
     assert_eq!(tensors(&at("again.safetensors")), before);
 
     // What came home can be evaluated like any other checkpoint.
@@ -317,6 +322,34 @@ fn a_store_behind_other_bytes_is_found() {
             for slot_length in [None, Some(2048)] {
                 let opened = Image::open(image.clone(), 9, slot_length).expect("a checkpoint");
                 assert_eq!(opened.read().expect("whole"), held(step), "{front} {slot_length:?}");
+            }
+        }
+    }
+}
+
+/// Firmware with more classes and firmware with fewer, one after the other: the slots are longer, then shorter.
+#[test]
+fn the_newest_checkpoint_of_several_firmwares_is_found() {
+    let held = |step, classes: usize| clapp_host_gpu::checkpoint::device::DeviceState {
+        step,
+        parameters: vec![0.25 * step as f32; 200],
+        layers: vec![LayerState::NEW; 2],
+        readout: vec![0.5; 10 * classes],
+        counts: vec![2; classes],
+        ..Default::default()
+    };
+    for (first, second) in [(10, 11), (11, 10), (10, 40), (40, 10)] {
+        let mut cells = Cells::new::<8, 128>(16 * 1024, false, 1);
+        for step in 1..=9 {
+            let held = held(step, if step % 5 < 3 { first } else { second });
+            let slot = held.contents().lengths().slot_len(128) as u32;
+            let store = Store::open(cells.on::<8, 128>(), 0, slot, 9).expect("a store");
+            store.up_to(u32::MAX).save(&held.contents()).expect("saved");
+            for front in [0, 1024] {
+                let image = [vec![0; front], cells.bytes()].concat();
+                let opened = Image::open(image, 9, None).expect("a checkpoint");
+                assert!(!opened.found.fell_back);
+                assert_eq!(opened.read().expect("whole"), held, "{first} and {second} classes, {front} bytes in front");
             }
         }
     }

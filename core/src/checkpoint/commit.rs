@@ -18,6 +18,11 @@ pub(crate) const fn number_of(sequence: u64) -> u64 {
     sequence.saturating_mul(SAVE_STRIDE)
 }
 
+/// The highest commit number of the save that has `sequence`.
+pub(crate) const fn last_number_of(sequence: u64) -> u64 {
+    number_of(sequence).saturating_add(STRIDE)
+}
+
 /// The sequence of the save that has a commit word of `number`.
 pub(crate) const fn sequence_of(number: u64) -> u64 {
     number / SAVE_STRIDE
@@ -57,7 +62,7 @@ impl Word {
     /// The two words, in the order of writing, that commit the contents of the save with `sequence`.
     pub fn pair(contents: u32, sequence: u64) -> [Self; 2] {
         let number = number_of(sequence);
-        [Self::First { contents, number }, Self::Second { contents, number: number.saturating_add(STRIDE) }]
+        [Self::First { contents, number }, Self::Second { contents, number: last_number_of(sequence) }]
     }
 
     pub fn to_unit(self) -> Unit {

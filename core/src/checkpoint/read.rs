@@ -5,7 +5,7 @@ use super::{
 };
 use crate::checksum::Checksum;
 
-/// Why a checkpoint was not read.
+/// The reason for which a checkpoint was not read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DecodeError<E> {
     /// The source of its bytes failed.
@@ -84,7 +84,7 @@ pub fn decode<E>(
 }
 
 impl Header {
-    /// What two units say.
+    /// The header that two units hold.
     fn parse([first, second]: [&Unit; 2], checksum: &mut Checksum) -> Result<Self, Error> {
         if *first == Unit::BLANK && *second == Unit::BLANK {
             return Err(Error::Empty);

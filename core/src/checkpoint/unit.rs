@@ -27,6 +27,11 @@ impl Unit {
         self.0.as_flattened_mut()
     }
 
+    /// The last word, where a checksum stands.
+    pub(crate) fn last(&self) -> u32 {
+        self.split().1
+    }
+
     /// The last word, where a checksum stands, and what is before it.
     pub(super) fn split(&self) -> (&[u8], u32) {
         let [words @ .., last] = &self.0;

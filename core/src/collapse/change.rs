@@ -1,4 +1,4 @@
-//! How much a vector changes from frame to frame, from four numbers a frame.
+//! A measure of a vector's change from frame to frame, from four numbers a frame.
 //!
 //! A sketch is the product of the vector with fixed random signs. The variance of the sketches is zero where the vector
 //! does not change, but for changes within the planes of zero product, which random signs make improbable.
@@ -23,6 +23,12 @@ pub(super) fn weight(count: u32, window: f32) -> f32 {
     1.0 / (count as f32).clamp(1.0, window)
 }
 
+/// True for a value of which means and variances can be taken: squared distances, and sums of four of them, are finite.
+pub(super) fn has_variance(value: f32) -> bool {
+    const LARGEST: f32 = 4e18;
+    value.abs() <= LARGEST
+}
+
 /// The sketches of one vector.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Sketch {
@@ -32,7 +38,7 @@ pub(super) struct Sketch {
 }
 
 impl Sketch {
-    /// The sketches of `values`, less `mean` each; `None` where a sum is not finite.
+    /// The sketches of `values`, less `mean` each; `None` where a sum is not finite, or its square.
     pub fn of(values: &[f32], mean: f32) -> Option<Self> {
         let mut sketch = Self { products: [0.0; SKETCHES], squares: 0.0 };
         for (at, value) in values.iter().enumerate() {
@@ -42,10 +48,9 @@ impl Sketch {
             }
             sketch.squares += value * value;
         }
-        // The largest product that is finite may have a square that is not.
-        let finite =
-            sketch.squares.is_finite() && sketch.products.iter().all(|product| (product * product).is_finite());
-        finite.then_some(sketch)
+        // Two lengths are added up, and products squared.
+        let small = sketch.squares <= f32::MAX / 4.0 && sketch.products.iter().all(|&product| has_variance(product));
+        small.then_some(sketch)
     }
 
     /// Squared distance of two vectors, estimated, as a part of their squared lengths: 0 where they are the same, about 1

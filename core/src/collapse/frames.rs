@@ -1,4 +1,4 @@
-//! Whether the frames themselves change: a layer cannot answer differently to frames that are all alike.
+//! A measure of the frames' own change: a layer cannot answer differently to frames that are all alike.
 
 use super::change::{Sketch, weight};
 use crate::contrast::Phase;
@@ -43,7 +43,7 @@ impl Frames {
         !blank && !repeated
     }
 
-    /// How much a frame differs from the one before, relative to its contrast: 0 where all are alike, about 1 where they
+    /// Difference of a frame from the one before, relative to its contrast: 0 where all are alike, about 1 where they
     /// have nothing in common; `None` before there is a verdict.
     pub fn step(&self) -> Option<f32> {
         (self.count >= WARM_UP).then_some(sqrt(self.step))

@@ -1,6 +1,6 @@
 //! Running means of one layer.
 
-use super::change::{Change, Sketch, weight};
+use super::change::{Change, Sketch, has_variance, weight};
 use super::{Limits, Signs};
 use crate::contrast::silence;
 use crate::guard::Refusal;
@@ -49,7 +49,7 @@ impl Losses {
         }
     }
 
-    /// How far the latest are above the reference, as a part of it. A layer that does better than one that says nothing
+    /// Excess of the latest over the reference, as a part of it. A layer that does better than one that says nothing
     /// is held against that one.
     fn excess(&self) -> Option<f32> {
         (self.count >= WARM_UP).then_some(self.now / self.best.clamp(1.0, FIRST) - 1.0)
@@ -114,7 +114,7 @@ impl Glance {
 pub struct Watch {
     /// Reports heard.
     reports: u32,
-    /// Whether an update has changed the layer.
+    /// True once an update has changed the layer.
     learnt: bool,
     /// The activity of which there is no report yet.
     seen: Option<Sketch>,
@@ -180,7 +180,7 @@ impl Watch {
     }
 
     /// Hears of a loss and of mean scores alone, of a layer that learns and of which there is no report. Numbers that are
-    /// not finite are passed over.
+    /// not finite are passed over, and scores whose square is not.
     pub fn scores(&mut self, loss: f32, positive: Option<f32>, negative: Option<f32>, rule: &Rule) {
         self.learnt = true;
         self.hear(loss, positive, negative, rule);
@@ -198,8 +198,8 @@ impl Watch {
                 self.positive.hear(score);
             }
         }
-        let finite = |score: Option<f32>| score.filter(|score| score.is_finite());
-        match (finite(positive), finite(negative)) {
+        let small = |score: Option<f32>| score.filter(|&score| has_variance(score));
+        match (small(positive), small(negative)) {
             (Some(score), _) if negative.is_none() => self.glance.hear(loss, score),
             (one, other) => {
                 let losses = if positive.is_some() { of_glances } else { of_saccades };
@@ -215,7 +215,7 @@ impl Watch {
         }
     }
 
-    /// Whether there are enough scores of both kinds.
+    /// True if there are enough scores of both kinds.
     fn tells(&self) -> bool {
         self.positive.count.min(self.negative.count) >= WARM_UP
     }
@@ -234,7 +234,7 @@ impl Watch {
         self.dead
     }
 
-    /// How much the activity changes from row to row, relative to its length.
+    /// Change of the activity from row to row, relative to its length.
     pub fn change(&self) -> f32 {
         self.change.relative()
     }
@@ -258,7 +258,7 @@ impl Watch {
         }
     }
 
-    /// What has become of the layer.
+    /// The condition of the layer.
     pub fn condition(&self, limits: &Limits) -> super::Condition {
         self.signs().condition(limits)
     }

@@ -21,7 +21,7 @@ pub struct Watches<const N: usize> {
     rule: Rule,
     limits: Limits,
     frames: Frames,
-    /// Whether the frame at hand says anything of the layers.
+    /// True if the frame at hand says anything of the layers.
     telling: bool,
     layers: [Watch; N],
     /// Reports in a row that found each layer collapsed.
@@ -63,7 +63,7 @@ impl<const N: usize> Watches<N> {
         Some(Signs { frames, change: signs.change.filter(|_| !still), ..signs })
     }
 
-    /// What has become of a layer.
+    /// The condition of a layer.
     pub fn condition(&self, layer: usize) -> Condition {
         self.signs(layer).map_or(Condition::Sound, |signs| signs.condition(&self.limits))
     }

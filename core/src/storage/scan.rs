@@ -1,13 +1,13 @@
-//! What the two slots hold, and what follows from it.
+//! The contents of the two slots, and the decisions that follow.
 
 use super::{Error, Found};
 use crate::checkpoint::{self, COMMIT_AT, COMMIT_UNITS, DecodeError, Header, LAST_SEQUENCE, Reader, Unit, Word};
-use crate::checkpoint::{number_of, sequence_of};
+use crate::checkpoint::{last_number_of, number_of, sequence_of};
 
 /// The unit behind the last one for words.
 pub(super) const WORDS_END: u32 = COMMIT_AT + COMMIT_UNITS;
 
-/// How far contents can be relied on.
+/// The degree to which contents can be relied on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Standing {
     /// Nothing whole, or nothing that counts.
@@ -22,26 +22,26 @@ enum Standing {
     Refused,
 }
 
-/// What a void word says.
+/// The statement of a void word.
 #[derive(Debug, Clone, Copy)]
 struct Voided {
     contents: u32,
     sequence: u64,
-    /// Whether it is a second word.
+    /// True for a second word.
     second: bool,
 }
 
-/// What a slot holds.
+/// The contents of a slot.
 #[derive(Debug)]
 pub(super) struct Slot {
     header: Result<Header, checkpoint::Error>,
     /// Checksum of the contents, if they are whole.
     contents: Option<u32>,
-    /// Whether the flash refused to read header or payload.
+    /// True if the flash refused to read header or payload.
     refused: bool,
-    /// Whether a first word commits these contents.
+    /// True if a first word commits these contents.
     first: bool,
-    /// Whether a second word commits these contents.
+    /// True if a second word commits these contents.
     second: bool,
     /// Highest number of a word that commits these contents.
     top: Option<u64>,
@@ -51,19 +51,19 @@ pub(super) struct Slot {
     any_second: Option<u64>,
     /// Contents of the other slot that are void.
     voided: [Option<Voided>; COMMIT_UNITS as usize],
-    /// Whether the flash refuses to read the first and the second unit for words: those of the save itself.
+    /// For the first and the second unit, true if the flash refuses to read it; they are the units for words: those of the save itself.
     unread: [bool; 2],
     /// The first unit for words behind all that are not blank.
     free: u32,
-    /// Whether any unit could be read.
+    /// True if any unit could be read.
     readable: bool,
 }
 
 impl Slot {
-    /// Looks at a slot of `slot_len` bytes through `source`, which fills the unit of an index; `failure` becomes its last
-    /// refusal.
+    /// Looks at a slot through `source`, which fills the unit of an index; `fits` says if there is room for the contents of a
+    /// header, `failure` becomes the last refusal of `source`.
     pub fn read<E>(
-        slot_len: usize,
+        fits: impl Fn(&Header) -> bool,
         mut source: impl FnMut(u32, &mut Unit) -> Result<(), E>,
         failure: &mut Option<E>,
     ) -> Self {
@@ -86,7 +86,7 @@ impl Slot {
                 slot.readable = true;
                 slot.header = Ok(header);
                 // A length beyond the slot is not this store's, whatever its checksum says.
-                if header.stored_len() <= slot_len {
+                if fits(&header) {
                     match reader.close() {
                         Ok(contents) => slot.contents = contents,
                         Err(error) => (slot.refused, *failure) = (true, Some(error)),
@@ -180,7 +180,7 @@ impl Slot {
         }
     }
 
-    /// Whether words here say that the contents of `upper` are void, and whether a second one does.
+    /// True if words here say that the contents of `upper` are void; and true if a second word does.
     ///
     /// Until version 0.1 of this library the lower contents were committed anew with a higher number instead.
     fn voids(&self, upper: &Self) -> [bool; 2] {
@@ -194,12 +194,12 @@ impl Slot {
         words.fold([outnumbered; 2], |[_, known], word| [true, known || word.second])
     }
 
-    /// Whether there is no room for two more words.
+    /// True if there is no room for two more words.
     fn is_full(&self) -> bool {
         WORDS_END.saturating_sub(self.free) < 2
     }
 
-    /// Whether a save that was complete has been damaged here, and has a number above `number`.
+    /// True if a save that was complete has been damaged here, and has a number above `number`.
     fn damaged_above(&self, number: u64) -> bool {
         self.contents.is_none() && self.any_second.is_some_and(|second| second > number)
     }
@@ -214,13 +214,13 @@ pub(super) struct Missing {
     pub free: u32,
     /// The word that comes first, and how often: one of the units may have been torn before and read as blank.
     pub first: Word,
-    /// How often that one comes.
+    /// The number of times that this one comes.
     pub firsts: u32,
     /// The word that comes last.
     pub last: Word,
 }
 
-/// What is to happen before a slot may be erased.
+/// The step that must come before a slot may be erased.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Next {
     /// Nothing: this one may be.
@@ -233,7 +233,7 @@ pub(super) enum Next {
     Refused,
 }
 
-/// What both slots hold.
+/// The contents of both slots.
 #[derive(Debug)]
 pub(super) struct Scan<E> {
     slots: [Slot; 2],
@@ -294,7 +294,7 @@ impl<E> Scan<E> {
         if slot == 0 { first } else { second }
     }
 
-    /// What is to happen before a slot may be erased.
+    /// The step that must come before a slot may be erased.
     pub fn next(&self) -> Next {
         self.next
     }
@@ -309,12 +309,24 @@ impl<E> Scan<E> {
         self.newest = Some(1 - slot);
     }
 
-    /// Whether a slot holds nothing that may have been acknowledged.
+    /// True if a slot holds nothing that may have been acknowledged.
     pub fn is_vacant(&self, slot: u32) -> bool {
         matches!(self.slot(slot).standing(), Standing::Nothing | Standing::Bare)
     }
 
-    /// Whether a slot holds contents that are proven.
+    /// Header and checksum of the contents of a slot, if they may have been acknowledged.
+    pub fn counted(&self, slot: u32) -> Option<(Header, u32)> {
+        let counts = matches!(self.slot(slot).standing(), Standing::Committed | Standing::Proven);
+        self.whole(slot).filter(|_| counts)
+    }
+
+    /// Header and checksum of the contents of a slot, if they are whole.
+    pub fn whole(&self, slot: u32) -> Option<(Header, u32)> {
+        let of = self.slot(slot);
+        of.header.ok().zip(of.contents)
+    }
+
+    /// True if a slot holds contents that are proven.
     pub fn is_proven(&self, slot: u32) -> bool {
         self.slot(slot).standing() == Standing::Proven
     }
@@ -334,7 +346,7 @@ impl<E> Scan<E> {
         Some(Missing { slot: 1 - slot, free: other.free, first, firsts: 1, last })
     }
 
-    /// Whether the contents of a slot are known to be void.
+    /// True if the contents of a slot are known to be void.
     pub fn is_void(&self, slot: u32) -> bool {
         let [_, known] = self.slot(1 - slot).voids(self.slot(slot));
         known
@@ -375,7 +387,7 @@ impl<E> Scan<E> {
         if let Some(slot) = self.newest {
             let (newest, other) = (self.slot(slot), self.slot(1 - slot));
             let header = newest.header?;
-            return Ok(Found { header, slot, fell_back: other.damaged_above(number_of(header.sequence)) });
+            return Ok(Found { header, slot, fell_back: other.damaged_above(last_number_of(header.sequence)) });
         }
         for slot in &self.slots {
             if let Err(error @ checkpoint::Error::OtherVersion { .. }) = slot.header {

@@ -9,18 +9,18 @@ use std::collections::VecDeque;
 
 /// The board.
 #[derive(Debug, Default)]
-pub struct Queues {
+pub struct Queues<const WRITE: usize = 4, const ERASE: usize = 4096> {
     pub to_device: VecDeque<u8>,
     pub to_host: Vec<u8>,
     /// All predictions that were shown.
     pub shown: Vec<Option<u8>>,
     pub sensor: NoSensor,
-    pub flash: Option<RamFlash>,
+    pub flash: Option<RamFlash<WRITE, ERASE>>,
 }
 
-/// Flash in memory.
+/// Flash in memory, written and erased by so many bytes.
 #[derive(Debug)]
-pub struct RamFlash(pub Vec<u8>);
+pub struct RamFlash<const WRITE: usize = 4, const ERASE: usize = 4096>(pub Vec<u8>);
 
 impl RamFlash {
     /// Erased.
@@ -29,11 +29,11 @@ impl RamFlash {
     }
 }
 
-impl ErrorType for RamFlash {
+impl<const WRITE: usize, const ERASE: usize> ErrorType for RamFlash<WRITE, ERASE> {
     type Error = NorFlashErrorKind;
 }
 
-impl ReadNorFlash for RamFlash {
+impl<const WRITE: usize, const ERASE: usize> ReadNorFlash for RamFlash<WRITE, ERASE> {
     const READ_SIZE: usize = 1;
     fn read(&mut self, offset: u32, bytes: &mut [u8]) -> Result<(), NorFlashErrorKind> {
         check_read(self, offset, bytes.len())?;
@@ -45,9 +45,9 @@ impl ReadNorFlash for RamFlash {
     }
 }
 
-impl NorFlash for RamFlash {
-    const WRITE_SIZE: usize = 4;
-    const ERASE_SIZE: usize = 4096;
+impl<const WRITE: usize, const ERASE: usize> NorFlash for RamFlash<WRITE, ERASE> {
+    const WRITE_SIZE: usize = WRITE;
+    const ERASE_SIZE: usize = ERASE;
     fn erase(&mut self, from: u32, to: u32) -> Result<(), NorFlashErrorKind> {
         check_erase(self, from, to)?;
         self.0[from as usize..to as usize].fill(0xFF);
@@ -62,9 +62,9 @@ impl NorFlash for RamFlash {
     }
 }
 
-impl Board for Queues {
+impl<const WRITE: usize, const ERASE: usize> Board for Queues<WRITE, ERASE> {
     const NAME: &'static str = "queues";
-    type Flash = RamFlash;
+    type Flash = RamFlash<WRITE, ERASE>;
     type Sensor = NoSensor;
     fn receive(&mut self) -> Option<u8> {
         self.to_device.pop_front()
@@ -72,7 +72,7 @@ impl Board for Queues {
     fn send(&mut self, bytes: &[u8]) {
         self.to_host.extend_from_slice(bytes);
     }
-    fn flash(&mut self) -> Option<&mut RamFlash> {
+    fn flash(&mut self) -> Option<&mut RamFlash<WRITE, ERASE>> {
         self.flash.as_mut()
     }
     fn sensor(&mut self) -> &mut NoSensor {

@@ -6,7 +6,7 @@ use super::output_files::{Force, Guard, Mark, OutputFile};
 use crate::checkpoint::device::{Moments, read};
 use crate::error::Error;
 use crate::files::write_atomically;
-use crate::flash_image::encode;
+use crate::flash_image::{ERASED, encode};
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 
@@ -27,9 +27,12 @@ pub struct ExportArguments {
     pub overwrite: bool,
     #[command(flatten)]
     force: Force,
-    /// Bytes that the device's flash is erased by: the image is then that of the whole store, two slots as short as they
-    /// can be, and replaces whatever it held. Without it, the image is one slot, to be written to the start of an erased
-    /// store.
+    /// Bytes of flash that the device's store has: the image then fills all of it, and replaces whatever it held. Without
+    /// this and the next two options, the image is one slot, to be written to the start of an erased store.
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..), conflicts_with_all = ["slot_length", "erase_size"])]
+    pub store_length: Option<u32>,
+    /// Bytes that the device's flash is erased by: the image is then that of two slots as short as they can be, and
+    /// replaces what a firmware with as many classes or fewer saved there.
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "slot_length")]
     pub erase_size: Option<u32>,
     /// Bytes of a slot on the device, where it is longer than it must be; as --erase-size otherwise.
@@ -92,11 +95,21 @@ pub fn run(arguments: &ExportArguments) -> Result<u8, Error> {
         || arguments.erase_size.map(|erase_size| held.contents().lengths().slot_len(erase_size as usize)),
         |length| Some(length as usize),
     );
-    let image = encode(&held, architecture, slot_length)
-        .map_err(|error| Error::Checkpoint { path: path.clone(), message: error.to_string() })?;
+    let refused = |message: String| Error::Checkpoint { path: path.clone(), message };
+    let mut image = encode(&held, architecture, slot_length).map_err(|error| refused(error.to_string()))?;
+    if let Some(length) = arguments.store_length {
+        if 2 * image.len() > length as usize {
+            return Err(refused(format!(
+                "two checkpoints of {} bytes do not fit into a store of {length} (--store-length)",
+                image.len()
+            )));
+        }
+        image.resize(length as usize, ERASED);
+    }
     write_atomically(output, &image)?;
     let what = match slot_length {
         Some(length) => format!("both slots of {length} bytes, for the start of the device's store"),
+        None if arguments.store_length.is_some() => "all of the device's store".into(),
         None => "one slot, for the start of an erased store".into(),
     };
     say(format!(

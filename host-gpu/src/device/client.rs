@@ -333,6 +333,9 @@ fn refusal(problem: Problem, place: String, met: bool) -> Error {
         }
         Problem::Malformed => "the device cannot read a command of that form; flash the firmware of this version".into(),
         Problem::Unproven => "the device's flash holds whole contents, but power cuts left no proof that they were saved".into(),
+        Problem::Small { needed } => {
+            format!("the device's flash is too small for two checkpoints of {needed} bytes: fewer classes, or more flash")
+        }
         Problem::Missing => "the device has no flash for its weights (QEMU: name a file with --flash), or no sensor".into(),
     };
     if met { Error::Device { place, message } } else { Error::NoDevice { place, message } }

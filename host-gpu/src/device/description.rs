@@ -142,6 +142,7 @@ pub fn unusable(problem: Problem) -> &'static str {
         Problem::Corrupt => "what it has saved is damaged",
         Problem::Unproven => "whole contents lie in its flash, but nothing proves that their save was complete",
         Problem::Other => "what it has saved is of another network, optimiser, read-out, or version of the format",
+        Problem::Small { .. } => "its flash is too small for two checkpoints of this network and read-out",
         _ => "its flash reports an error",
     }
 }
