@@ -1,6 +1,8 @@
 //! A flash that fails in every way that the store is promised to bear: power cuts, units that read as something else each
 //! time, writes that are refused while erasing works, and reads that fail.
 
+#![allow(dead_code, reason = "each test program uses its part of this")]
+
 use clapp_core::rng::Rng;
 use embedded_storage::nor_flash::{ErrorType, NorFlash, NorFlashErrorKind, ReadNorFlash};
 use embedded_storage::nor_flash::{check_erase, check_read, check_write};
