@@ -470,7 +470,9 @@ impl<S: NorFlash> Store<S> {
         self.erase_range(from, from.saturating_add(Self::head_len()).min(to))
     }
 
-    /// Erases bytes, counted from the start of the store; the number of erase units.
+    /// Erases bytes, counted from the start of the store; the number of erase units. The only place that does, so that a
+    /// driver's code is there once.
+    #[inline(never)]
     fn erase_range(&mut self, from: u32, to: u32) -> Result<u32, Error<S::Error>> {
         if from >= to {
             return Ok(0);
