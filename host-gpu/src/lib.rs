@@ -32,6 +32,7 @@ pub mod paper;
 pub mod parity;
 pub mod plot;
 pub mod probe;
+pub mod progress;
 pub mod recommend;
 pub mod report;
 pub mod rng;

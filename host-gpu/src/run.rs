@@ -3,10 +3,6 @@
 use crate::alignment::{ALIGNMENT, Watch};
 use crate::backend::Backend;
 use crate::backend::cpu::Cpu;
-use crate::backend::gpu::executor::Executor;
-use crate::backend::gpu::memory::Tensor;
-use crate::backend::gpu::together::check_images;
-use crate::backend::gpu::{self, Gpu};
 use crate::checkpoint::{self, DataIdentity, Header, Place};
 use crate::config::{Config, differences};
 use crate::data::Split;
@@ -211,52 +207,6 @@ impl Trainer for OnCpu {
         after_step: &mut AfterStep<'_, Vec<f32>>,
     ) -> Result<(), Error> {
         train(&Cpu, run.ranks, run.config, run.images, loader_threads(), state, after_step)
-    }
-}
-
-/// On a GPU.
-pub struct OnGpu<E: Executor> {
-    /// The device.
-    pub gpu: Gpu<E>,
-    /// What it is and how exactly it computes, as checkpoints name it.
-    pub name: String,
-}
-
-impl<E: Executor + 'static> Trainer for OnGpu<E> {
-    type Backend = Gpu<E>;
-
-    fn backend(&self) -> &Gpu<E> {
-        &self.gpu
-    }
-
-    fn name(&self) -> String {
-        self.name.clone()
-    }
-
-    fn part(&self, _: &Run<'_>) -> Part {
-        self.gpu.part()
-    }
-
-    fn check(&self, run: &Run<'_>) -> Result<(), Error> {
-        check_images(run.images.len(), run.config, self.gpu.part())
-    }
-
-    fn agree(&self, _: &Run<'_>, stop: bool, due: bool) -> Result<[bool; 2], Error> {
-        self.gpu.any([stop, due])
-    }
-
-    fn same(&self, _: &Run<'_>, what: &str, hash: &mut dyn FnMut(&mut DefaultHasher)) -> Result<(), Error> {
-        self.gpu.same(what, hash)
-    }
-
-    fn train(
-        &self,
-        run: &Run<'_>,
-        state: &mut State<Tensor>,
-        after_step: &mut AfterStep<'_, Tensor>,
-    ) -> Result<(), Error> {
-        self.gpu.same("the data set", |hasher| run.data.hash(hasher))?;
-        gpu::train::train(&self.gpu, run.config, run.images, loader_threads(), run.interval.steps, state, after_step)
     }
 }
 

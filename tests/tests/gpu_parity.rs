@@ -12,6 +12,7 @@ use clapp_host_gpu::backend::gpu::Gpu;
 use clapp_host_gpu::backend::gpu::emulated::{Emulated, Settings};
 use clapp_host_gpu::backend::gpu::executor::{Executor, GpuError};
 use clapp_host_gpu::backend::gpu::op::{Convolution, MapType, Op, Pass, Product};
+use clapp_host_gpu::backend::gpu::parity::OnGpu;
 use clapp_host_gpu::backend::gpu::train::train as gpu_train;
 use clapp_host_gpu::backend::{Backend, Pairing};
 use clapp_host_gpu::config::{Config, Negatives, RuleName};
@@ -21,7 +22,9 @@ use clapp_host_gpu::draws::draw_negatives;
 use clapp_host_gpu::error::Error;
 use clapp_host_gpu::model::{LayerValues, NetworkSpec, TensorRole};
 use clapp_host_gpu::optimizer::Optimizer;
-use clapp_host_gpu::parity::{OnCpu, OnGpu, compare};
+use clapp_host_gpu::parity::{OnCpu, compare};
+use clapp_host_gpu::probe::{Features, Head, OnDevice};
+use clapp_host_gpu::rng::{Purpose, stream};
 use clapp_host_gpu::rules::Feedback;
 use clapp_host_gpu::rules::step;
 use clapp_host_gpu::rules::{AnyRule, bp_clapp_pp, clapp_pp_dfb};
@@ -335,4 +338,59 @@ fn a_loss_that_is_no_number_stops_the_training_and_is_told() {
     let going_on = |_: &StepMetrics, _: &mut State<_>, _: bool| Ok(ControlFlow::Continue(()));
     let error = gpu_train(&gpu, &config, &images, 1, None, &mut state, going_on).expect_err("it diverges");
     assert!(matches!(error, Error::Diverged { .. }), "{error}");
+}
+
+const CLASSES: usize = 5;
+const DIMENSIONS: [usize; 2] = [12, 7];
+const IMAGES: usize = 40;
+
+/// Heads of a probe learn on a backend and on the host, in batches of a shuffled order with a short one at the end.
+fn compare_heads<B: Backend>(backend: &B) {
+    let mut rng = stream(1, Purpose::Other(9), 0, 0);
+    let mut layer =
+        |dimension: usize| (dimension, (0..IMAGES * dimension).map(|_| rng.uniform(-1.0, 2.0)).collect::<Vec<f32>>());
+    let features = Features { layers: DIMENSIONS.iter().map(|dimension| layer(*dimension)).collect() };
+    let layers = [vec![0, 1], vec![0], vec![1]];
+    let head = |(index, layers): (usize, &Vec<usize>)| Head::new(&DIMENSIONS, layers.clone(), CLASSES, 3, index as u64);
+    let mut host: Vec<Head> = layers.iter().enumerate().map(head).collect();
+    let mut found = host.clone();
+    let mut device = OnDevice::anyway(backend, &host, (&features, IMAGES), Some((&features, IMAGES)));
+    let label = |image: usize| (image * 3 + image / 7) % CLASSES;
+    for epoch in 0..4 {
+        let mut order: Vec<usize> = (0..IMAGES).collect();
+        stream(5, Purpose::ProbeShuffle, epoch, 0).shuffle(&mut order);
+        for batch in order.chunks(16) {
+            let labels: Vec<usize> = batch.iter().map(|image| label(*image)).collect();
+            for head in &mut host {
+                head.learn(&features.rows(head.layers(), batch), &labels, 0.01);
+            }
+            device.learn(backend, batch, &labels, 0.01);
+        }
+    }
+    let all: Vec<usize> = (0..IMAGES).collect();
+    let expected: Vec<Vec<usize>> =
+        host.iter().map(|head| head.predict(&features.rows(head.layers(), &all), IMAGES)).collect();
+    assert_eq!(device.predictions(backend, &mut found), expected);
+    for (found, expected) in found.iter().zip(&host) {
+        assert_eq!(found.layers(), expected.layers());
+        let parts = (0..expected.layers().len()).map(|part| (found.weight(part), expected.weight(part)));
+        for (found, expected) in parts.chain([(found.bias(), expected.bias())]) {
+            let most = expected.iter().fold(0.0_f32, |most, value| most.max(value.abs()));
+            let far = found.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            // The limit of `clapp parity`.
+            assert!(found.len() == expected.len() && far <= 1e-4 * most, "{far} of {most}");
+        }
+    }
+}
+
+#[test]
+fn heads_on_a_device_learn_as_those_of_the_host() {
+    compare_heads(
+        &Gpu::new(Emulated::new(MapType::F32, Settings::default()).expect("a C++ compiler")).expect("a device"),
+    );
+}
+
+#[test]
+fn heads_over_the_cpu_s_operations_learn_the_same() {
+    compare_heads(&Cpu);
 }

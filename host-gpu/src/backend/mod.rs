@@ -6,8 +6,10 @@
 
 pub mod cpu;
 pub mod gpu;
+mod job;
 mod scores;
 
+pub use job::Job;
 pub use scores::{Mismatch, Scores};
 
 use crate::error::Error;

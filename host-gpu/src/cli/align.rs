@@ -1,25 +1,22 @@
 //! `clapp align`: agreement of an encoder's local gradients with back-propagation (docs/paper.md 7).
 
-use super::computes::{BackendArguments, Computes};
 use super::data::CacheArguments;
 use super::eval::checkpoint_file;
 use super::output::{note, say};
 use super::output_files::{Force, Guard, Mark, OutputFile};
 use super::{check_channels, open_data};
-use crate::alignment::{BATCHES, LayerAlignment, Views, first_views, of_batch, over_batches, refusal};
+use crate::alignment::{BATCHES, LayerAlignment, first_views, over_batches, refusal};
+use crate::backend::gpu::choice::{BackendArguments, Computes};
 use crate::backend::gpu::train::check_rule;
-use crate::backend::{Backend, cpu::Cpu};
 use crate::checkpoint::{Checkpoint, DataIdentity, Header};
 use crate::error::Error;
 use crate::files::write_atomically;
 use crate::memory::Needs;
-use crate::model::{LayerValues, NetworkSpec};
+use crate::progress::ShownAlignment;
 use crate::rules::Signal;
 use crate::run::{data_differences, loader_threads};
-use crate::step::Model;
 use crate::words::counted;
 use clap::Args;
-use indicatif::ProgressBar;
 use serde::Serialize;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -119,7 +116,8 @@ pub fn run(arguments: &AlignArguments) -> Result<u8, Error> {
     let mut sizes = Vec::new();
     let views = first_views(&config, &images, arguments.batches, batch, loader_threads())?
         .inspect(|views| sizes.extend(views.as_ref().map(|views| views.rows / 2)));
-    let found = measure_by(arguments.backend, spec, &checkpoint.layers, views, arguments.batches)?;
+    let (layers, batches) = (&checkpoint.layers, arguments.batches);
+    let found = arguments.backend.run(ShownAlignment { spec, layers, views, batches })?;
     let layers = over_batches(&found);
     say(format!("{}, {}, on {}", config.rule.name(), counted(checkpoint.epoch, "epoch"), data.source))?;
     if found.len() < arguments.batches {
@@ -161,41 +159,6 @@ pub fn run(arguments: &AlignArguments) -> Result<u8, Error> {
     write_atomically(path, format!("{text}\n").as_bytes())?;
     say(format!("wrote {}", path.display()))?;
     Ok(0)
-}
-
-/// The cosines of all layers, batch by batch, as the backend chosen computes them.
-pub(crate) fn measure_by(
-    arguments: BackendArguments,
-    spec: NetworkSpec,
-    layers: &[LayerValues],
-    views: impl Iterator<Item = Result<Views, Error>>,
-    batches: usize,
-) -> Result<Vec<Vec<Option<f64>>>, Error> {
-    let BackendArguments { backend, gpu } = arguments;
-    match backend {
-        Computes::Cpu => measure_on(&Cpu, spec, layers, views, batches),
-        Computes::Cuda => measure_on(&gpu.cuda()?, spec, layers, views, batches),
-        Computes::Emulated => measure_on(&gpu.emulated()?, spec, layers, views, batches),
-    }
-}
-
-fn measure_on<B: Backend>(
-    backend: &B,
-    spec: NetworkSpec,
-    layers: &[LayerValues],
-    views: impl Iterator<Item = Result<Views, Error>>,
-    batches: usize,
-) -> Result<Vec<Vec<Option<f64>>>, Error> {
-    let mut model = Model::upload(backend, spec, layers);
-    let bar = ProgressBar::new(batches as u64);
-    let found = views
-        .map(|views| {
-            bar.inc(1);
-            of_batch(backend, &mut model, &views?)
-        })
-        .collect();
-    bar.finish_and_clear();
-    found
 }
 
 /// How many batches of how many images; all but the last are alike.

@@ -1,7 +1,6 @@
 //! `clapp demo`: networks learn on generated images, and a linear probe says what they learnt.
 
 use super::output::say;
-use super::progress::Progress;
 use super::{GENERATED_TEST, GENERATED_TRAIN};
 use crate::backend::cpu::Cpu;
 use crate::checkpoint::DataIdentity;
@@ -13,6 +12,7 @@ use crate::files::write_atomically;
 use crate::metrics::Row;
 use crate::plot::{Bar, Curve, draw};
 use crate::probe::{Kind, ProbeReport, ProbeTask, probe};
+use crate::progress::Progress;
 use crate::run::{Begin, Interval, Outcome, Run, loader_threads};
 use crate::run_info::{DataInfo, RunInfo};
 use std::ops::ControlFlow;

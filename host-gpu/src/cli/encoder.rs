@@ -1,8 +1,8 @@
 //! An encoder that is ready to compute features, and images from files.
 
-use super::computes::{BackendArguments, Computes};
 use crate::augment::grey_scale;
-use crate::backend::{Backend, cpu::Cpu};
+use crate::backend::gpu::choice::BackendArguments;
+use crate::backend::{Backend, Job};
 use crate::checkpoint::Checkpoint;
 use crate::data::read_image;
 use crate::error::Error;
@@ -25,20 +25,27 @@ pub(crate) type Encoder = Box<dyn FnMut(&[f32], usize) -> Features>;
 /// Where there is no such device.
 pub(crate) fn encoder(arguments: BackendArguments, checkpoint: &Checkpoint) -> Result<Encoder, Error> {
     let (spec, pooled) = (checkpoint.config.network()?, checkpoint.config.probe_network()?);
-    let BackendArguments { backend, gpu } = arguments;
-    Ok(match backend {
-        Computes::Cpu => on(Cpu, spec, pooled, &checkpoint.layers),
-        Computes::Cuda => on(gpu.cuda()?, spec, pooled, &checkpoint.layers),
-        Computes::Emulated => on(gpu.emulated()?, spec, pooled, &checkpoint.layers),
-    })
+    arguments.run(Encodes { spec, pooled, layers: &checkpoint.layers })
 }
 
-fn on<B: Backend + 'static>(backend: B, spec: NetworkSpec, pooled: NetworkSpec, layers: &[LayerValues]) -> Encoder {
-    let model = Model::upload(&backend, spec, layers);
-    Box::new(move |x, rows| {
-        let x = backend.upload_frames(pooled.input(), x);
-        features(&backend, &model, &pooled, x, rows)
-    })
+/// Makes an encoder on a backend.
+struct Encodes<'a> {
+    spec: NetworkSpec,
+    pooled: NetworkSpec,
+    layers: &'a [LayerValues],
+}
+
+impl Job for Encodes<'_> {
+    type Output = Encoder;
+
+    fn run<B: Backend + 'static>(self, backend: B) -> Result<Encoder, Error> {
+        let Self { spec, pooled, layers } = self;
+        let model = Model::upload(&backend, spec, layers);
+        Ok(Box::new(move |x, rows| {
+            let x = backend.upload_frames(pooled.input(), x);
+            features(&backend, &model, &pooled, x, rows)
+        }))
+    }
 }
 
 /// Numbers of features of each layer.

@@ -1,31 +1,26 @@
 //! `clapp eval`: the linear probe of a checkpoint.
 
-use super::computes::{BackendArguments, Computes};
 use super::data::{CacheArguments, remarks};
 use super::evaluable::{self, Work};
 use super::output::{note, say};
 use super::output_files::{Force, Guard, Mark, OutputFile};
-use super::probe_progress::{ProbeProgress, estimates};
 use super::stop::{INTERRUPTED, stop_by_signal};
 use super::{check_channels, open_data};
 use crate::augment::TestTransform;
-use crate::backend::{Backend, cpu::Cpu};
+use crate::backend::gpu::choice::BackendArguments;
 use crate::checkpoint::{Checkpoint, Header};
 use crate::data::Dataset;
 use crate::error::Error;
 use crate::memory::Needs;
-use crate::model::{LayerValues, NetworkSpec};
 use crate::probe::{
     Kind, Outcome, ProbeRecord, ProbeReport, ProbeTask, ProbeWeights, QUICK_EPOCHS, beside, beside_record, evenly,
-    measure, partial, probe, quick_images,
+    partial, quick_images,
 };
+use crate::progress::{Estimate, ShownProbe};
 use crate::run::{CHECKPOINT, loader_threads};
-use crate::step::Model;
 use crate::words::counted;
 use clap::Args;
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Arguments of `clapp eval`.
 #[derive(Debug, Args)]
@@ -170,8 +165,9 @@ pub fn run(arguments: &EvalArguments) -> Result<u8, Error> {
         loader_threads: loader_threads(),
     };
     let stop = stop_by_signal()?;
-    let estimate = Estimate { paper, all };
-    let outcome = probe_by(arguments.backend, config.network()?, &checkpoint.layers, &task, &stop, Some(estimate));
+    let estimate = Some(Estimate { paper, all });
+    let (spec, layers) = (config.network()?, &checkpoint.layers);
+    let outcome = arguments.backend.run(ShownProbe { spec, layers, task: &task, stop: &stop, estimate });
     if matches!(outcome, Err(Error::Stopped)) {
         note("note: stopped before the first epoch of the probe was done: there is nothing to keep");
     }
@@ -249,58 +245,6 @@ fn standing(path: &Path, dimensions: &[usize], checkpoint: &Checkpoint) -> Optio
     let of_encoder = |old: ProbeWeights| old.encoder_checksum == checkpoint.checksum;
     let old = ProbeRecord::read(path).ok().filter(|old| old.encoder_epochs == checkpoint.epoch)?;
     ProbeWeights::read(&beside_record(path), dimensions).map_or(true, of_encoder).then_some(old)
-}
-
-/// What the estimates at the beginning are made of.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Estimate {
-    /// Epochs and labelled images of the paper's protocol.
-    pub paper: (u64, usize),
-    /// Labelled and test images of the set.
-    pub all: [usize; 2],
-}
-
-/// The probe of an encoder whose features the backend chosen computes; says how long it will take where there is an
-/// estimate to be made. `stop` ends it after the batch under way.
-///
-/// # Errors
-/// As [`probe`], and where there is no such device.
-pub(crate) fn probe_by(
-    arguments: BackendArguments,
-    spec: NetworkSpec,
-    layers: &[LayerValues],
-    task: &ProbeTask<'_>,
-    stop: &AtomicBool,
-    estimate: Option<Estimate>,
-) -> Result<Outcome, Error> {
-    let BackendArguments { backend, gpu } = arguments;
-    match backend {
-        Computes::Cpu => probe_on(&Cpu, spec, layers, task, stop, estimate),
-        Computes::Cuda => probe_on(&gpu.cuda()?, spec, layers, task, stop, estimate),
-        Computes::Emulated => probe_on(&gpu.emulated()?, spec, layers, task, stop, estimate),
-    }
-}
-
-fn probe_on<B: Backend>(
-    backend: &B,
-    spec: NetworkSpec,
-    layers: &[LayerValues],
-    task: &ProbeTask<'_>,
-    stop: &AtomicBool,
-    estimate: Option<Estimate>,
-) -> Result<Outcome, Error> {
-    let model = Model::upload(backend, spec, layers);
-    if let Some(Estimate { paper, all }) = estimate {
-        let speed = measure(backend, &model, task)?;
-        note(estimates(&speed, task, paper, all));
-    }
-    let mut shown = ProbeProgress::new(task.config.epochs);
-    let outcome = probe(backend, &model, task, &mut |progress| {
-        shown.show(progress);
-        if stop.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    });
-    shown.finish();
-    outcome
 }
 
 /// A result on another set than the encoder's own is kept only where the user says: beside the checkpoint it would be

@@ -1,6 +1,5 @@
 //! `clapp features`: an encoder's features of many images as a file for other programs.
 
-use super::computes::BackendArguments;
 use super::data::CacheArguments;
 use super::encoder::{Encoder, dimensions, encoder, frames};
 use super::eval::checkpoint_file;
@@ -9,6 +8,7 @@ use super::output_files::{Force, Guard, Mark, OutputFile};
 use super::stop::stop_by_signal;
 use super::{check_channels, open_data};
 use crate::augment::TestTransform;
+use crate::backend::gpu::choice::BackendArguments;
 use crate::checkpoint::Checkpoint;
 use crate::data::{Dataset, Split};
 use crate::error::Error;

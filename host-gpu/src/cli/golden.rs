@@ -1,11 +1,12 @@
 //! `clapp golden`: a backend against golden vectors.
 
 use super::BackendName;
-use super::computes::GpuArguments;
 use super::output::say;
-use crate::backend::cpu::Cpu;
+use crate::backend::gpu::choice::{BackendArguments, Computes, GpuArguments};
+use crate::backend::{Backend, Job};
 use crate::error::Error;
-use crate::golden::{Backend, core, on_backend, run as run_cases};
+use crate::golden::report::Report;
+use crate::golden::{core, on_backend, run as run_cases};
 use clap::Args;
 use std::path::PathBuf;
 
@@ -32,22 +33,33 @@ pub struct GoldenArguments {
 pub fn run(arguments: &GoldenArguments) -> Result<u8, Error> {
     let (cuda, emulated) = (arguments.backend == BackendName::Cuda, arguments.backend == BackendName::Emulated);
     arguments.gpu.check(cuda, emulated)?;
-    let on = |backend: &Backend<'_>| run_cases(&arguments.paths, backend);
-    let report = match arguments.backend {
-        BackendName::Core => on(&core::compute),
-        BackendName::Cpu => on(&|case| on_backend::compute(&Cpu, case)),
-        BackendName::Cuda => {
-            let gpu = arguments.gpu.cuda()?;
+    let backend = match arguments.backend {
+        BackendName::Core => None,
+        BackendName::Cpu => Some(Computes::Cpu),
+        BackendName::Cuda => Some(Computes::Cuda),
+        BackendName::Emulated => Some(Computes::Emulated),
+    };
+    let report = match backend {
+        None => run_cases(&arguments.paths, &core::compute),
+        Some(backend) => {
+            let device = BackendArguments { backend, gpu: arguments.gpu }.open(None)?;
             if arguments.poison {
-                gpu.poison();
+                device.poison();
             }
-            on(&|case| on_backend::compute(&gpu, case))
-        }
-        BackendName::Emulated => {
-            let gpu = arguments.gpu.emulated()?;
-            on(&|case| on_backend::compute(&gpu, case))
+            device.run(Cases(&arguments.paths))?
         }
     };
     say(&report)?;
     Ok(report.exit_code())
+}
+
+/// The cases of some files.
+struct Cases<'a>(&'a [PathBuf]);
+
+impl Job for Cases<'_> {
+    type Output = Report;
+
+    fn run<B: Backend + 'static>(self, backend: B) -> Result<Report, Error> {
+        Ok(run_cases(self.0, &|case| on_backend::compute(&backend, case)))
+    }
 }

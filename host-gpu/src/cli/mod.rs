@@ -2,7 +2,6 @@
 
 pub(crate) mod align;
 pub mod completions;
-pub(crate) mod computes;
 pub mod data;
 pub mod demo;
 pub mod device;
@@ -22,8 +21,6 @@ pub mod output_files;
 pub mod paper;
 pub mod parity;
 pub mod predict;
-mod probe_progress;
-pub(crate) mod progress;
 pub mod recommend;
 pub mod report;
 pub mod speed;

@@ -1,10 +1,10 @@
 //! `clapp paper`: the paper's figures and tables, and this project's own, as experiments.
 
-use super::computes::{BackendArguments, Computes};
 use super::data::CacheArguments;
 use super::output::{note, say};
 use super::output_files::{Force, Guard, Mark, OutputFile, OutputFolder};
 use super::stop::stop_by_signal;
+use crate::backend::gpu::choice::{BackendArguments, Computes};
 use crate::checkpoint::CPU;
 use crate::data::Dataset;
 use crate::error::Error;

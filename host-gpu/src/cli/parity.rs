@@ -1,13 +1,14 @@
 //! `clapp parity`: the same training on several backends.
 
-use super::computes::GpuArguments;
 use super::data::CacheArguments;
 use super::output::say;
 use super::train::ConfigArguments;
 use super::{BackendName, check_channels, open_data};
+use crate::backend::gpu::choice::GpuArguments;
+use crate::backend::gpu::parity::OnGpu;
 use crate::error::Error;
 use crate::optimizer::Optimizer;
-use crate::parity::{Difference, OnCore, OnCpu, OnGpu, Side, compare, core_memory};
+use crate::parity::{Difference, OnCore, OnCpu, Side, compare, core_memory};
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 

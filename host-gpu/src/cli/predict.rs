@@ -1,9 +1,9 @@
 //! `clapp predict`: the likeliest classes of image files, by an encoder and the probe that `clapp eval` made of it.
 
-use super::computes::BackendArguments;
 use super::encoder::{dimensions, encoder, frames_or_bad, unusable};
 use super::eval::checkpoint_file;
 use super::output::say;
+use crate::backend::gpu::choice::BackendArguments;
 use crate::checkpoint::Checkpoint;
 use crate::error::Error;
 use crate::probe::{Inputs, Kind, ProbeWeights, Protocol, ROWS, beside, beside_record};

@@ -1,9 +1,9 @@
 //! `clapp speed`: how long training steps take, and how much memory.
 
-use super::computes::{BackendArguments, Computes, check_memory};
 use super::output::say;
 use super::train::ConfigArguments;
 use crate::backend::gpu::Gpu;
+use crate::backend::gpu::choice::{BackendArguments, Computes, Opened, check_memory};
 use crate::backend::gpu::executor::Executor;
 use crate::backend::gpu::needs::DeviceNeeds;
 use crate::backend::gpu::train::{Steps, train};
@@ -82,16 +82,18 @@ const BATCHES: usize = 8;
 pub fn run(arguments: &SpeedArguments) -> Result<u8, Error> {
     let config = arguments.configuration.clone().or_demo().configuration()?;
     arguments.backend.check()?;
-    let BackendArguments { backend, gpu } = arguments.backend;
+    let backend = arguments.backend.backend;
     let precision = arguments.backend.precision();
-    let (times, predicted) = match backend {
-        Computes::Cpu => {
-            let needs = Needs::of_training(&config, rayon::current_num_threads())?;
-            needs.check("training", "lower --batch or --width")?;
-            (on_cpu(&config, arguments)?, needs.total())
+    if backend == Computes::Cpu {
+        let needs = Needs::of_training(&config, rayon::current_num_threads())?;
+        needs.check("training", "lower --batch or --width")?;
+    }
+    let (times, predicted) = match arguments.backend.open(None)? {
+        Opened::Cpu => {
+            (on_cpu(&config, arguments)?, Needs::of_training(&config, rayon::current_num_threads())?.total())
         }
-        Computes::Cuda => (on_gpu(&gpu.cuda()?, &config, arguments)?, predicted(&config, arguments)?),
-        Computes::Emulated => (on_gpu(&gpu.emulated()?, &config, arguments)?, predicted(&config, arguments)?),
+        Opened::Cuda(trainer) => (on_gpu(&trainer.gpu, &config, arguments)?, predicted(&config, arguments)?),
+        Opened::Emulated(trainer) => (on_gpu(&trainer.gpu, &config, arguments)?, predicted(&config, arguments)?),
     };
     let StepWork { flops, bytes } = step_work(&config.network()?, config.batch, precision.maps().bytes());
     let measured = Measured {

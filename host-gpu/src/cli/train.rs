@@ -1,18 +1,15 @@
 //! `clapp train`: an encoder from images, with checkpoints and metrics.
 
-use super::computes::{BackendArguments, Computes, check_memory};
 use super::data::{CacheArguments, remarks};
 use super::evaluable::{self, Work};
 use super::open_data;
 use super::output::{note, say};
 use super::output_files::{Force, Guard, Mark, OutputFolder, files_of_run};
-use super::progress::Progress;
 use super::stop::{INTERRUPTED, stop_by_signal};
 use super::warnings::Warnings;
 use crate::alignment::{ALIGNMENT, refusal};
-use crate::backend::gpu::cuda::Cuda;
+use crate::backend::gpu::choice::{BackendArguments, Computes};
 use crate::backend::gpu::cuda::group::Group;
-use crate::backend::gpu::emulated::Emulated;
 use crate::checkpoint::{DataIdentity, Header};
 use crate::config::{Config, DataSource, PRESETS, RuleName, Setting, check_division, preset, printed, set};
 use crate::data::Dataset;
@@ -21,11 +18,10 @@ use crate::error::Error;
 use crate::files::{check_writable, lock_folder};
 use crate::memory::Needs;
 use crate::probe;
+use crate::progress::Progress;
 use crate::rules::Feedback;
 use crate::rules::Pooling;
-use crate::run::{
-    Begin, CHECKPOINT, CONFIG, Interval, METRICS, OnGpu, Outcome, Run, check_backend, check_config, loader_threads,
-};
+use crate::run::{Begin, CHECKPOINT, CONFIG, Interval, METRICS, Run, check_backend, check_config, loader_threads};
 use crate::run_info::{DataInfo, RUN, RunInfo};
 use crate::step::backprop::Backward;
 use crate::trainer::StepMetrics;
@@ -298,7 +294,12 @@ fn run_on(arguments: &TrainArguments, ranks: &Ranks) -> Result<u8, Error> {
     let fits = || ranks.agree(check());
     // Before an archive is unpacked for nothing; and once more beside the images that stay in memory.
     fits()?;
-    let device = ranks.agree(Opened::new(arguments.backend, group.as_ref(), &config))?;
+    let open = || {
+        let device = arguments.backend.open(group.as_ref())?;
+        device.check_training(&config).map(|()| device)
+    };
+    // Before the images are opened: a device that is not there, or too small, is told at once.
+    let device = ranks.agree(open())?;
     // An archive is unpacked once, for all.
     let data = ranks.first(|| open_data(arguments.data.as_deref(), &arguments.cache, &config))?;
     // What would make the run impossible to evaluate is found out now, not after days of training.
@@ -362,11 +363,7 @@ fn run_on(arguments: &TrainArguments, ranks: &Ranks) -> Result<u8, Error> {
             warnings.step(step).iter().for_each(|line| progress.warn(line));
         }
     };
-    let ended = match &device {
-        Opened::Cpu => Ended::of(run.train(heard)),
-        Opened::Cuda(trainer) => Ended::of(run.train_on(&**trainer, heard)),
-        Opened::Emulated(trainer) => Ended::of(run.train_on(&**trainer, heard)),
-    };
+    let ended = device.train(&run, heard);
     progress.finish();
     let outcome = ended?;
     say(format!("wrote {}", path.display()))?;
@@ -422,45 +419,6 @@ fn group(backend: Computes) -> Result<Option<Group>, Error> {
             message: format!("is {size}, but several processes go with `--backend cuda` only, one a GPU"),
         }),
         _ => Ok(group),
-    }
-}
-
-/// What trains, ready.
-enum Opened {
-    Cpu,
-    Cuda(Box<OnGpu<Cuda>>),
-    Emulated(Box<OnGpu<Emulated>>),
-}
-
-impl Opened {
-    /// Before the images are opened: a device that is not there, or too small, is told at once.
-    fn new(arguments: BackendArguments, group: Option<&Group>, config: &Config) -> Result<Self, Error> {
-        let name = arguments.name();
-        Ok(match arguments.backend {
-            Computes::Cpu => Self::Cpu,
-            Computes::Cuda => {
-                let gpu = arguments.gpu.cuda_in_group(group)?;
-                check_memory(&gpu, config)?;
-                Self::Cuda(Box::new(OnGpu { gpu, name }))
-            }
-            Computes::Emulated => {
-                let gpu = arguments.gpu.emulated()?;
-                check_memory(&gpu, config)?;
-                Self::Emulated(Box::new(OnGpu { gpu, name }))
-            }
-        })
-    }
-}
-
-/// Whether a run is done, and how far it has come.
-struct Ended {
-    finished: bool,
-    step: u64,
-}
-
-impl Ended {
-    fn of<T>(outcome: Result<Outcome<T>, Error>) -> Result<Self, Error> {
-        outcome.map(|Outcome { finished, step, .. }| Self { finished, step })
     }
 }
 

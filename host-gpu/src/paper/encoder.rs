@@ -2,10 +2,8 @@
 //! stopped experiment goes on where it was, and experiments that need the same encoder share it.
 
 use super::setting::Setting;
+use crate::backend::gpu::choice::Ended;
 use crate::checkpoint::{Checkpoint, DataIdentity, Header};
-use crate::cli::computes::{Computes, check_memory};
-use crate::cli::eval::probe_by;
-use crate::cli::progress::Progress;
 use crate::config::{Config, RuleName, preset};
 use crate::console::note;
 use crate::data::{Dataset, Split};
@@ -14,7 +12,8 @@ use crate::error::Error;
 use crate::metrics::Row;
 use crate::model::LayerValues;
 use crate::probe::{Kind, ProbeRecord, ProbeReport, ProbeTask, Protocol, beside};
-use crate::run::{Begin, CHECKPOINT, Interval, OnGpu, Outcome, Run, loader_threads};
+use crate::progress::{Progress, ShownProbe};
+use crate::run::{Begin, CHECKPOINT, Interval, Run, loader_threads};
 use crate::run_info::{DataInfo, ProgramInfo, RunInfo};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
@@ -109,24 +108,12 @@ fn go(setting: &Setting, name: &str, run: &Run<'_>) -> Result<(bool, Vec<Row>, V
     let config = run.config;
     let mut progress = Progress::new(name, config.epochs);
     let heard = |step: &_| progress.step(step, config.epochs);
-    let gpu = setting.backend.gpu;
-    let device = setting.backend.name();
-    let ended = match setting.backend.backend {
-        Computes::Cpu => run.train(heard).map(ended),
-        Computes::Cuda => {
-            let gpu = gpu.cuda()?;
-            check_memory(&gpu, config)?;
-            run.train_on(&OnGpu { gpu, name: device }, heard).map(ended)
-        }
-        Computes::Emulated => run.train_on(&OnGpu { gpu: gpu.emulated()?, name: device }, heard).map(ended),
-    };
+    let device = setting.backend.open(None)?;
+    device.check_training(config)?;
+    let ended = device.train(run, heard);
     progress.finish();
-    let (finished, rows) = ended?;
-    Ok((finished, rows, Checkpoint::read(&run.folder.join(CHECKPOINT))?.layers))
-}
-
-fn ended<T>(outcome: Outcome<T>) -> (bool, Vec<Row>) {
-    (outcome.finished, outcome.metrics.rows().to_vec())
+    let Ended { finished, metrics, .. } = ended?;
+    Ok((finished, metrics.rows().to_vec(), Checkpoint::read(&run.folder.join(CHECKPOINT))?.layers))
 }
 
 /// The linear probe of an encoder on a set's labelled images (`config.images` of them), or that of an earlier call.
@@ -163,7 +150,9 @@ pub fn probe(setting: &Setting, encoder: &Trained, data: &Dataset, cached: bool)
         fold: None,
         loader_threads: loader_threads(),
     };
-    let report = probe_by(setting.backend, config.network()?, &encoder.layers, &task, &setting.stop, None)?.report;
+    let (spec, layers) = (config.network()?, &encoder.layers);
+    let job = ShownProbe { spec, layers, task: &task, stop: &setting.stop, estimate: None };
+    let report = setting.backend.run(job)?.report;
     if report.is_stopped() {
         return Err(Error::Stopped);
     }

@@ -1,8 +1,8 @@
 //! What every experiment is given: images, size, seed, what computes, where to keep what it makes.
 
 use super::keep::Inputs;
+use crate::backend::gpu::choice::BackendArguments;
 use crate::checkpoint::DataIdentity;
-use crate::cli::computes::BackendArguments;
 use crate::console::note;
 use crate::data::{Dataset, generated};
 use crate::error::Error;

@@ -9,7 +9,7 @@ const ROWS: usize = 512;
 
 /// Heads that learn on a device, with what they learn from and are tested on.
 #[derive(Debug)]
-pub(super) struct OnDevice<T> {
+pub struct OnDevice<T> {
     heads: DeviceHeads<T>,
     test: DeviceFeatures<T>,
     train: Option<DeviceFeatures<T>>,
@@ -24,12 +24,18 @@ impl<T> OnDevice<T> {
         train: Option<(&Features, usize)>,
     ) -> Option<Self> {
         let values = test.0.value_count() + train.map_or(0, |(features, _)| features.value_count());
+        backend.teaches_heads(values).then(|| Self::anyway(backend, heads, test, train))
+    }
+
+    /// As [`OnDevice::new`], on any backend.
+    pub fn anyway<B: Backend<Tensor = T>>(
+        backend: &B,
+        heads: &[Head],
+        test: (&Features, usize),
+        train: Option<(&Features, usize)>,
+    ) -> Self {
         let upload = |(features, images)| DeviceFeatures::upload(backend, features, images);
-        backend.teaches_heads(values).then(|| Self {
-            heads: DeviceHeads::upload(backend, heads),
-            test: upload(test),
-            train: train.map(upload),
-        })
+        Self { heads: DeviceHeads::upload(backend, heads), test: upload(test), train: train.map(upload) }
     }
 
     /// A step on the chosen images of those to learn from.
@@ -164,76 +170,4 @@ fn likeliest(logits: &[f32], bias: &[f32]) -> usize {
     let score = |class: usize| logits[class] + bias[class];
     let larger = |best: usize, class: usize| if score(class) > score(best) { class } else { best };
     (1..logits.len()).fold(0, larger)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::backend::cpu::Cpu;
-    use crate::backend::gpu::Gpu;
-    use crate::backend::gpu::emulated::{Emulated, Settings};
-    use crate::backend::gpu::op::MapType;
-    use crate::rng::{Purpose, stream};
-
-    const CLASSES: usize = 5;
-    const DIMENSIONS: [usize; 2] = [12, 7];
-    const IMAGES: usize = 40;
-
-    fn heads() -> Vec<Head> {
-        let layers = [vec![0, 1], vec![0], vec![1]];
-        let head =
-            |(index, layers): (usize, &Vec<usize>)| Head::new(&DIMENSIONS, layers.clone(), CLASSES, 3, index as u64);
-        layers.iter().enumerate().map(head).collect()
-    }
-
-    fn features() -> Features {
-        let mut rng = stream(1, Purpose::Other(9), 0, 0);
-        let mut layer = |dimension: usize| {
-            (dimension, (0..IMAGES * dimension).map(|_| rng.uniform(-1.0, 2.0)).collect::<Vec<f32>>())
-        };
-        Features { layers: DIMENSIONS.iter().map(|dimension| layer(*dimension)).collect() }
-    }
-
-    /// Learns on a backend and on the host, in batches of a shuffled order with a short one at the end.
-    fn compare<B: Backend>(backend: &B) {
-        let features = features();
-        let there = DeviceFeatures::upload(backend, &features, IMAGES);
-        let (mut host, mut device) = (heads(), DeviceHeads::upload(backend, &heads()));
-        let label = |image: usize| (image * 3 + image / 7) % CLASSES;
-        for epoch in 0..4 {
-            let mut order: Vec<usize> = (0..IMAGES).collect();
-            stream(5, Purpose::ProbeShuffle, epoch, 0).shuffle(&mut order);
-            for batch in order.chunks(16) {
-                let labels: Vec<usize> = batch.iter().map(|image| label(*image)).collect();
-                for head in &mut host {
-                    head.learn(&features.rows(head.layers(), batch), &labels, 0.01);
-                }
-                device.learn(backend, &there.rows(backend, batch), &labels, 0.01);
-            }
-        }
-        let all: Vec<usize> = (0..IMAGES).collect();
-        let expected: Vec<Vec<usize>> =
-            host.iter().map(|head| head.predict(&features.rows(head.layers(), &all), IMAGES)).collect();
-        assert_eq!(device.predictions(backend, &there), expected);
-        for (found, expected) in device.download(backend).iter().zip(&host) {
-            assert_eq!(found.layers(), expected.layers());
-            let parts = (0..expected.layers().len()).map(|part| (found.weight(part), expected.weight(part)));
-            for (found, expected) in parts.chain([(found.bias(), expected.bias())]) {
-                let most = expected.iter().fold(0.0_f32, |most, value| most.max(value.abs()));
-                let far = found.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-                // The limit of `clapp parity`.
-                assert!(found.len() == expected.len() && far <= 1e-4 * most, "{far} of {most}");
-            }
-        }
-    }
-
-    #[test]
-    fn heads_on_a_device_learn_as_those_of_the_host() {
-        compare(&Gpu::new(Emulated::new(MapType::F32, Settings::default()).unwrap()).unwrap());
-    }
-
-    #[test]
-    fn heads_over_the_cpu_s_operations_learn_the_same() {
-        compare(&Cpu);
-    }
 }

@@ -8,7 +8,8 @@ use clapp_core::plan::Layer;
 /// Features of some images: for each layer a matrix `[images, D]`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Features {
-    pub(super) layers: Vec<(usize, Vec<f32>)>,
+    /// Length of a row and the matrix, for each layer.
+    pub layers: Vec<(usize, Vec<f32>)>,
 }
 
 impl Features {

@@ -14,7 +14,7 @@ mod protocol;
 mod record;
 mod weights;
 
-use device::OnDevice;
+pub use device::OnDevice;
 use features::features_there;
 pub use features::{Features, features};
 pub use head::Head;

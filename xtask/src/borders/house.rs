@@ -66,6 +66,7 @@ pub const HOUSE: House = House {
                 "parity",
                 "run_info",
                 "run",
+                "progress",
                 "sweep",
             ],
         },
@@ -88,7 +89,7 @@ pub const HOUSE: House = House {
             uses: &["core", "data", "engine", "gpu", "device"],
             folder: "host-gpu/lab",
             package: "clapp-lab",
-            rooms: &["plot", "theory", "continual", "report", "recommend", "paper"],
+            rooms: &["plot", "theory", "continual", "report", "paper", "recommend"],
         },
         Crate {
             name: "program",

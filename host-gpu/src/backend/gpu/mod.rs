@@ -5,6 +5,7 @@
 //! Maps are `[row, y, x, channel]`, weights `[out, kh, kw, in]`; pooled activity is `[row, channel, cell]` as everywhere.
 
 mod cache;
+pub mod choice;
 pub mod cuda;
 mod device;
 pub mod dry_run;
@@ -17,12 +18,14 @@ mod lower;
 pub mod memory;
 pub mod needs;
 pub mod op;
+pub mod parity;
 pub mod plan;
 pub mod precision;
 pub mod program;
 pub mod proof;
 pub mod together;
 pub mod train;
+pub mod trainer;
 pub mod training;
 pub mod verify;
 pub mod views;

@@ -10,11 +10,11 @@ mod rank;
 use super::encoder;
 use super::setting::Setting;
 use crate::alignment::{BATCHES, first_views};
-use crate::cli::align::measure_by;
 use crate::config::{Config, RuleName};
 use crate::data::Dataset;
 use crate::error::Error;
 use crate::model::LayerValues;
+use crate::progress::ShownAlignment;
 use crate::rules::Feedback;
 use crate::run::loader_threads;
 use clapp_core::network::Contrast;
@@ -66,7 +66,7 @@ fn measured(setting: &Setting, config: &Config, layers: &[LayerValues], data: &D
     setting.check_stop()?;
     let images = Arc::new(config.images.map_or_else(|| data.pretrain.clone(), |count| data.pretrain.take(count)));
     let views = first_views(config, &images, BATCHES, config.batch, loader_threads())?;
-    measure_by(setting.backend, config.network()?, layers, views, BATCHES)
+    setting.backend.run(ShownAlignment { spec: config.network()?, layers, views, batches: BATCHES })
 }
 
 /// The mean over the layers below the top of each batch; `None` where none of them has a cosine.

@@ -3,7 +3,7 @@
 
 use super::learners::{KEPT, PRETRAINED, RANDOM, STREAMING};
 use super::*;
-use crate::cli::computes::BackendArguments;
+use crate::backend::gpu::choice::BackendArguments;
 use crate::continual::heads::Head;
 use crate::continual::stream::Size;
 use crate::data::generated;

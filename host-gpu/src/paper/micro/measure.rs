@@ -2,8 +2,8 @@
 
 use super::course::{Storage, batches, stream};
 use super::point::{BASE, Point, Size};
+use crate::backend::gpu::choice::Computes;
 use crate::checkpoint::DataIdentity;
-use crate::cli::computes::Computes;
 use crate::config::Config;
 use crate::data::{Dataset, generated};
 use crate::error::Error;

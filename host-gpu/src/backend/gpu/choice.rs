@@ -1,17 +1,22 @@
-//! What a command computes on: `--backend` and what goes with it.
+//! What computes: `--backend` and what goes with it, and the only place that opens the backend asked for.
 
-use crate::backend::gpu::Gpu;
-use crate::backend::gpu::cuda::Cuda;
-use crate::backend::gpu::cuda::group::Group;
-use crate::backend::gpu::emulated::{Emulated, Settings};
-use crate::backend::gpu::executor::Executor;
-use crate::backend::gpu::needs::DeviceNeeds;
-use crate::backend::gpu::precision::Precision;
+use super::Gpu;
+use super::cuda::Cuda;
+use super::cuda::group::Group;
+use super::emulated::{Emulated, Settings};
+use super::executor::Executor;
+use super::needs::DeviceNeeds;
+use super::precision::Precision;
+use super::trainer::OnGpu;
+use crate::backend::{Job, cpu::Cpu};
 use crate::checkpoint;
 use crate::config::Config;
 use crate::error::Error;
 use crate::loader::Part;
 use crate::memory;
+use crate::metrics::Metrics;
+use crate::run::{OnCpu, Outcome, Run};
+use crate::trainer::StepMetrics;
 use crate::words::readable;
 use clap::{Args, ValueEnum};
 
@@ -33,6 +38,7 @@ pub struct BackendArguments {
     /// What computes.
     #[arg(long, value_enum, default_value_t)]
     pub backend: Computes,
+    /// How a GPU computes.
     #[command(flatten)]
     pub gpu: GpuArguments,
 }
@@ -79,6 +85,27 @@ impl BackendArguments {
         }
     }
 
+    /// The backend; with `group`, a GPU is one of those of that group, and waits until all have come.
+    ///
+    /// # Errors
+    /// Where the driver, a library or a compiler is missing, there is no such device, or the others do not come.
+    pub fn open(self, group: Option<&Group>) -> Result<Opened, Error> {
+        let name = self.name();
+        Ok(match self.backend {
+            Computes::Cpu => Opened::Cpu,
+            Computes::Cuda => Opened::Cuda(Box::new(OnGpu { gpu: self.gpu.cuda_in_group(group)?, name })),
+            Computes::Emulated => Opened::Emulated(Box::new(OnGpu { gpu: self.gpu.emulated()?, name })),
+        })
+    }
+
+    /// Does some work on the backend.
+    ///
+    /// # Errors
+    /// As [`BackendArguments::open`] and the work.
+    pub fn run<J: Job>(self, job: J) -> Result<J::Output, Error> {
+        self.open(None)?.run(job)
+    }
+
     /// The options that choose the same again.
     pub fn options(self) -> String {
         let mut text = String::new();
@@ -95,6 +122,79 @@ impl BackendArguments {
             text += &format!(" --device {device}");
         }
         text
+    }
+}
+
+/// The backend that was asked for, ready.
+pub enum Opened {
+    /// All cores of the CPU.
+    Cpu,
+    /// An NVIDIA GPU.
+    Cuda(Box<OnGpu<Cuda>>),
+    /// The emulated one.
+    Emulated(Box<OnGpu<Emulated>>),
+}
+
+/// How a run has ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// Whether all epochs are done; otherwise the run was stopped.
+    pub finished: bool,
+    /// Steps done, over all epochs.
+    pub step: u64,
+    /// The course, from the first step on.
+    pub metrics: Metrics,
+}
+
+impl Opened {
+    /// Does some work.
+    ///
+    /// # Errors
+    /// As the work.
+    pub fn run<J: Job>(self, job: J) -> Result<J::Output, Error> {
+        match self {
+            Self::Cpu => job.run(Cpu),
+            Self::Cuda(trainer) => job.run(trainer.gpu),
+            Self::Emulated(trainer) => job.run(trainer.gpu),
+        }
+    }
+
+    /// Trains; `progress` hears of each step.
+    ///
+    /// # Errors
+    /// As [`Run::train_on`].
+    pub fn train(&self, run: &Run<'_>, progress: impl FnMut(&StepMetrics)) -> Result<Ended, Error> {
+        match self {
+            Self::Cpu => run.train_on(&OnCpu, progress).map(Ended::of),
+            Self::Cuda(trainer) => run.train_on(&**trainer, progress).map(Ended::of),
+            Self::Emulated(trainer) => run.train_on(&**trainer, progress).map(Ended::of),
+        }
+    }
+
+    /// Refuses training that does not fit into the memory of a device; on the CPU, [`memory::Needs`] does so.
+    ///
+    /// # Errors
+    /// As [`check_memory`].
+    pub fn check_training(&self, config: &Config) -> Result<(), Error> {
+        match self {
+            Self::Cpu => Ok(()),
+            Self::Cuda(trainer) => check_memory(&trainer.gpu, config),
+            Self::Emulated(trainer) => check_memory(&trainer.gpu, config),
+        }
+    }
+
+    /// From now on a GPU's fresh memory is filled with NaN; the emulated one's always is.
+    pub fn poison(&self) {
+        if let Self::Cuda(trainer) = self {
+            trainer.gpu.poison();
+        }
+    }
+}
+
+impl Ended {
+    fn of<T>(outcome: Outcome<T>) -> Self {
+        let Outcome { finished, step, metrics, .. } = outcome;
+        Self { finished, step, metrics }
     }
 }
 

@@ -1,9 +1,15 @@
 //! How far a probe has come, what it has reached, and how long it will take: a bar, or without a terminal plain lines.
 
-use super::output::note;
-use crate::probe::{Kind, ProbeTask, Progress, QUICK_EPOCHS, Speed, quick_images};
+use crate::backend::{Backend, Job};
+use crate::console::note;
+use crate::error::Error;
+use crate::model::{LayerValues, NetworkSpec};
+use crate::probe::{Kind, Outcome, ProbeTask, Progress, QUICK_EPOCHS, Speed, measure, probe, quick_images};
+use crate::step::Model;
 use crate::words::counted;
 use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Time between two lines for a log.
@@ -107,9 +113,53 @@ fn about(time: Duration) -> String {
     if time < Duration::from_secs(1) { readable(time) } else { format!("about {}", readable(time)) }
 }
 
+/// What the estimates at the beginning are made of.
+#[derive(Debug, Clone, Copy)]
+pub struct Estimate {
+    /// Epochs and labelled images of the paper's protocol.
+    pub paper: (u64, usize),
+    /// Labelled and test images of the set.
+    pub all: [usize; 2],
+}
+
+/// The probe of an encoder, with its progress shown.
+#[derive(Debug)]
+pub struct ShownProbe<'a> {
+    /// The encoder's network.
+    pub spec: NetworkSpec,
+    /// Its values.
+    pub layers: &'a [LayerValues],
+    /// What is probed, and how.
+    pub task: &'a ProbeTask<'a>,
+    /// Ends it after the batch under way.
+    pub stop: &'a AtomicBool,
+    /// Says how long it will take, where there is an estimate to be made.
+    pub estimate: Option<Estimate>,
+}
+
+impl Job for ShownProbe<'_> {
+    type Output = Outcome;
+
+    fn run<B: Backend + 'static>(self, backend: B) -> Result<Outcome, Error> {
+        let Self { spec, layers, task, stop, estimate } = self;
+        let model = Model::upload(&backend, spec, layers);
+        if let Some(Estimate { paper, all }) = estimate {
+            let speed = measure(&backend, &model, task)?;
+            note(estimates(&speed, task, paper, all));
+        }
+        let mut shown = ProbeProgress::new(task.config.epochs);
+        let outcome = probe(&backend, &model, task, &mut |progress| {
+            shown.show(progress);
+            if stop.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        shown.finish();
+        outcome
+    }
+}
+
 /// What the probe under way takes, the paper's protocol, which has so many epochs on so many labelled images, and a quick
 /// one; `all` are the labelled and test images that the set has.
-pub fn estimates(speed: &Speed, task: &ProbeTask<'_>, paper: (u64, usize), all: [usize; 2]) -> String {
+fn estimates(speed: &Speed, task: &ProbeTask<'_>, paper: (u64, usize), all: [usize; 2]) -> String {
     let about = |seconds: f64| about(Duration::from_secs_f64(seconds.clamp(0.0, 1e9)));
     let classes = task.data.classes.len();
     let this = speed.seconds(task.kind, task.config.epochs, [task.data.train.len(), task.data.test.len()]);

@@ -1,6 +1,12 @@
-//! The progress bar of training: loss of each layer and images a second.
+//! What long work shows while it goes on. Of training: loss of each layer and images a second.
 
-use super::output::note;
+mod alignment;
+mod probe;
+
+pub use alignment::ShownAlignment;
+pub use probe::{Estimate, ProbeProgress, ShownProbe};
+
+use crate::console::note;
 use crate::trainer::StepMetrics;
 use crate::words::counted;
 use indicatif::{ProgressBar, ProgressStyle};
