@@ -37,7 +37,7 @@ impl StepWork {
     /// # Panics
     /// Where the configuration does not fit together.
     pub fn of(config: &Config, images: usize) -> Self {
-        assert!(matches!(Contrast::from(config.contrast()), Contrast::Hinge), "the references use the hinge");
+        assert!(matches!(config.contrast(), Contrast::Hinge), "the references use the hinge");
         let spec = config.network().expect("a network");
         let values = initial_values(config).expect("values");
         Self::new(Model::upload(&Cpu, spec, &values), images, config.optimizer)

@@ -7,7 +7,7 @@ mod accuracy;
 pub mod alignment;
 mod collapse;
 mod continual;
-mod draw;
+pub mod draw;
 pub mod encoder;
 mod feedback;
 pub mod figure;

@@ -129,7 +129,7 @@ pub struct Ranking {
 pub fn network(channels: usize, depth: usize, input: Shape) -> Option<NetworkSpec> {
     let layers = blocks(channels, depth, [input.height, input.width]);
     let layers = layers.iter().map(|block| Block {
-        loss_pool: block.loss_pool.into(),
+        loss_pool: block.loss_pool,
         max_pool: block.max_pool,
         ..Block::conv(channels, block.kernel).padding(block.padding)
     });
