@@ -6,9 +6,10 @@ use crate::data::Split;
 use crate::distributed::{Ranks, Shared};
 use crate::draws::{Draws, mix};
 use crate::error::Error;
-use crate::loader::{self, Start};
+use crate::loader::{self, Batch, Loader, Start};
 use crate::loader::{images_of_ranks, steps_per_epoch};
 use crate::model::LayerValues;
+use crate::optimizer::Optimizer;
 use crate::rules::{self, step};
 use crate::step::{LayerReport, Mode, Model, StepBatch, StepReport, read};
 use std::ops::ControlFlow;
@@ -82,13 +83,100 @@ impl<T> State<T> {
     }
 }
 
-/// Trains from `state` to the end of the configuration's epochs, or until `after_step` breaks, which hears of each
-/// step and sees a state, which it must leave as it is; the last says whether it is the state after this step (a device
-/// may be some steps ahead). With several ranks, each has batches of its own and all go through the same
+/// What a step has found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Taken {
+    /// As of [`StepMetrics`], of which these are a part.
+    pub images: usize,
+    /// Loss of each layer.
+    pub losses: Vec<Option<f64>>,
+    /// Mean score of the positives of each layer.
+    pub u_pos: Vec<Option<f64>>,
+    /// Mean score of the negatives of each layer.
+    pub u_neg: Vec<Option<f64>>,
+    /// Distance of each layer's error from the back-propagated one.
+    pub mismatch: Vec<Option<f64>>,
+}
+
+/// The steps of a run in their order, wherever they are computed.
+pub trait StepSource {
+    /// A tensor of the parameters.
+    type Tensor;
+
+    /// Makes ready for an epoch, from its step `place` (from 0) on, at a learning rate.
+    ///
+    /// # Errors
+    /// If batches cannot be made or the device fails.
+    fn begin(&mut self, state: &State<Self::Tensor>, epoch: u64, place: usize, rate: f32) -> Result<(), Error>;
+
+    /// Takes one step, or several at once, and counts them in `state`; none after the last of the epoch.
+    ///
+    /// # Errors
+    /// If a batch cannot be made or the device fails.
+    fn take(&mut self, state: &mut State<Self::Tensor>) -> Result<Vec<Taken>, Error>;
+
+    /// An error that all processes have at the same place, as all of them have to see it.
+    fn shared_error(&self, error: Error) -> Error {
+        error
+    }
+}
+
+/// Goes from `state` to the end of the configuration's epochs, or until `after_step` breaks, which hears of each step and
+/// sees a state, which it must leave as it is; the last says whether it is the state after this step (a device may be
+/// some steps ahead).
+///
+/// # Errors
+/// If the source fails, a loss is not finite, or `after_step` fails.
+pub fn epochs<S: StepSource>(
+    source: &mut S,
+    config: &Config,
+    steps_per_epoch: usize,
+    state: &mut State<S::Tensor>,
+    mut after_step: impl FnMut(&StepMetrics, &mut State<S::Tensor>, bool) -> Result<ControlFlow<()>, Error>,
+) -> Result<(), Error> {
+    let steps_per_epoch = steps_per_epoch.max(1);
+    let length = steps_per_epoch as u64;
+    for epoch in state.step / length..config.epochs {
+        let learning_rate = config.schedule.rate(config.optimizer.learning_rate(), epoch, config.epochs);
+        source.begin(state, epoch, (state.step % length) as usize, learning_rate)?;
+        let mut before = Instant::now();
+        while state.step < (epoch + 1) * length {
+            let first = state.step + 1;
+            let all = source.take(state)?;
+            if all.is_empty() {
+                break;
+            }
+            let elapsed = before.elapsed() / u32::try_from(all.len()).unwrap_or(u32::MAX);
+            before = Instant::now();
+            for (step, Taken { images, losses, u_pos, u_neg, mismatch }) in (first..).zip(all) {
+                check_losses(&losses, epoch, step).map_err(|error| source.shared_error(error))?;
+                let metrics = StepMetrics {
+                    epoch,
+                    step,
+                    steps_per_epoch,
+                    images,
+                    losses,
+                    u_pos,
+                    u_neg,
+                    mismatch,
+                    learning_rate,
+                    elapsed,
+                };
+                let settled = step == state.step;
+                if after_step(&metrics, state, settled)?.is_break() {
+                    return Ok(());
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// As [`epochs`], step by step on any backend. With several ranks, each has batches of its own and all go through the same
 /// states; what `after_step` hears of are means over the ranks, and it must break on all of them or on none.
 ///
 /// # Errors
-/// Where batches cannot be made, a loss is not finite, or `after_step` fails.
+/// As [`epochs`].
 pub fn train<B: Backend>(
     backend: &B,
     ranks: &Ranks,
@@ -96,70 +184,80 @@ pub fn train<B: Backend>(
     images: &Arc<Split>,
     loader_threads: usize,
     state: &mut State<B::Tensor>,
-    mut after_step: impl FnMut(&StepMetrics, &mut State<B::Tensor>, bool) -> Result<ControlFlow<()>, Error>,
+    after_step: impl FnMut(&StepMetrics, &mut State<B::Tensor>, bool) -> Result<ControlFlow<()>, Error>,
 ) -> Result<(), Error> {
-    let input = state.model.spec.input();
     let steps_per_epoch = steps_per_epoch(images.len(), config.batch, ranks.size()).max(1);
-    let begun = state.step / steps_per_epoch as u64;
-    for epoch in begun..config.epochs {
-        let rate = config.schedule.rate(config.optimizer.learning_rate(), epoch, config.epochs);
-        let optimizer = config.optimizer.with_learning_rate(rate);
-        let start = Start { epoch, batch: (state.step % steps_per_epoch as u64) as usize, part: ranks.part() };
-        let batches =
-            loader::pairs_from(images.clone(), &config.augment, config.batch, config.seed, start, loader_threads)?;
-        let mut before = Instant::now();
-        for batch in batches {
-            let mut batch = batch?;
-            let count = state.step + 1;
-            let rows = 2 * batch.images.len();
-            let draw = ranks.part().draw(count);
-            mix(config, input, draw, &mut batch.x);
-            let draws = Draws::new(config, rows, draw);
-            let x = backend.upload_frames(input, &batch.x);
-            let mode = Mode::Update { optimizer: &optimizer, step: count };
-            let place = (state.step % steps_per_epoch as u64) as usize;
-            let counts = images_of_ranks(images.len(), config.batch, place, ranks.size());
-            let rule = rules::of(&state.model.spec);
-            if count == 1 {
-                rule.before_first_step(backend, &mut state.model, config.seed);
-            }
-            let shared = Shared { backend, ranks, counts: &counts };
-            let outcome = step(&shared, &mut state.model, StepBatch { x, rows, pairing: draws.pairing() }, mode);
-            let report = read(&shared, draws.pairing(), &outcome);
-            rule.after_step(backend, &mut state.model, config.seed, count);
-            backend.check().or_else(|error| ranks.agree(Err(error)))?;
-            state.step = count;
-            let own = [
-                losses(&report),
-                means(&report, |scores| &scores.u_pos),
-                means(&report, |scores| &scores.u_neg),
-                report.iter().map(|layer| layer.mismatch.map(|mismatch| mismatch.relative())).collect(),
-            ];
-            let means = ranks.mean(&own.concat(), &counts);
-            let [losses, u_pos, u_neg, mismatch] =
-                [0, 1, 2, 3].map(|part| means[part * report.len()..][..report.len()].to_vec());
-            // The means are the same on all ranks, and so is the error.
-            check_losses(&losses, epoch, count).or_else(|error| ranks.agree(Err(error)))?;
-            let elapsed = before.elapsed();
-            before = Instant::now();
-            let metrics = StepMetrics {
-                epoch,
-                step: count,
-                steps_per_epoch,
-                images: counts.iter().sum(),
-                losses,
-                u_pos,
-                u_neg,
-                mismatch,
-                learning_rate: optimizer.learning_rate(),
-                elapsed,
-            };
-            if after_step(&metrics, state, true)?.is_break() {
-                return Ok(());
-            }
+    let optimizer = config.optimizer;
+    let mut steps =
+        OneByOne { backend, ranks, config, images, loader_threads, steps_per_epoch, optimizer, batches: None };
+    epochs(&mut steps, config, steps_per_epoch, state, after_step)
+}
+
+/// Steps on batches that the host makes, each awaited.
+struct OneByOne<'a, B> {
+    backend: &'a B,
+    ranks: &'a Ranks,
+    config: &'a Config,
+    images: &'a Arc<Split>,
+    loader_threads: usize,
+    steps_per_epoch: usize,
+    /// With the learning rate of the epoch.
+    optimizer: Optimizer,
+    batches: Option<Loader<Batch>>,
+}
+
+impl<B: Backend> StepSource for OneByOne<'_, B> {
+    type Tensor = B::Tensor;
+
+    fn begin(&mut self, _: &State<B::Tensor>, epoch: u64, place: usize, rate: f32) -> Result<(), Error> {
+        let Config { augment, batch, seed, .. } = self.config;
+        let start = Start { epoch, batch: place, part: self.ranks.part() };
+        self.optimizer = self.config.optimizer.with_learning_rate(rate);
+        let batches = loader::pairs_from(self.images.clone(), augment, *batch, *seed, start, self.loader_threads)?;
+        self.batches = Some(batches);
+        Ok(())
+    }
+
+    fn take(&mut self, state: &mut State<B::Tensor>) -> Result<Vec<Taken>, Error> {
+        let Self { backend, ranks, config, .. } = *self;
+        let Some(batch) = self.batches.as_mut().and_then(Iterator::next) else { return Ok(Vec::new()) };
+        let (mut batch, input, count) = (batch?, state.model.spec.input(), state.step + 1);
+        let rows = 2 * batch.images.len();
+        let draw = ranks.part().draw(count);
+        mix(config, input, draw, &mut batch.x);
+        let draws = Draws::new(config, rows, draw);
+        let x = backend.upload_frames(input, &batch.x);
+        let mode = Mode::Update { optimizer: &self.optimizer, step: count };
+        let place = (state.step % self.steps_per_epoch as u64) as usize;
+        let counts = images_of_ranks(self.images.len(), config.batch, place, ranks.size());
+        let rule = rules::of(&state.model.spec);
+        if count == 1 {
+            rule.before_first_step(backend, &mut state.model, config.seed);
+        }
+        let shared = Shared { backend, ranks, counts: &counts };
+        let outcome = step(&shared, &mut state.model, StepBatch { x, rows, pairing: draws.pairing() }, mode);
+        let report = read(&shared, draws.pairing(), &outcome);
+        rule.after_step(backend, &mut state.model, config.seed, count);
+        backend.check().map_err(|error| self.shared_error(error))?;
+        state.step = count;
+        let own = [
+            losses(&report),
+            means(&report, |scores| &scores.u_pos),
+            means(&report, |scores| &scores.u_neg),
+            report.iter().map(|layer| layer.mismatch.map(|mismatch| mismatch.relative())).collect(),
+        ];
+        let means = ranks.mean(&own.concat(), &counts);
+        let [losses, u_pos, u_neg, mismatch] =
+            [0, 1, 2, 3].map(|part| means[part * report.len()..][..report.len()].to_vec());
+        Ok(vec![Taken { images: counts.iter().sum(), losses, u_pos, u_neg, mismatch }])
+    }
+
+    fn shared_error(&self, error: Error) -> Error {
+        match self.ranks.agree::<()>(Err(error)) {
+            Err(error) => error,
+            Ok(()) => Error::Elsewhere,
         }
     }
-    Ok(())
 }
 
 /// The loss of each layer that has one.
@@ -168,7 +266,10 @@ fn losses(report: &StepReport) -> Vec<Option<f64>> {
 }
 
 /// Refuses losses that are not finite.
-pub(crate) fn check_losses(losses: &[Option<f64>], epoch: u64, step: u64) -> Result<(), Error> {
+///
+/// # Errors
+/// [`Error::Diverged`] with the first of them.
+pub fn check_losses(losses: &[Option<f64>], epoch: u64, step: u64) -> Result<(), Error> {
     match losses
         .iter()
         .enumerate()

@@ -15,11 +15,10 @@ use crate::loader::steps_per_epoch;
 use crate::loader::{self, Batch, Loader, RawBatch, Start};
 use crate::metrics::STEPS_PER_ROW;
 use crate::step::Model;
-use crate::trainer::{State, StepMetrics, check_losses};
+use crate::trainer::{State, StepMetrics, StepSource, Taken, epochs};
 use std::hash::Hash;
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 /// A program, ready to run.
 struct Ready<E: Executor> {
@@ -188,7 +187,7 @@ pub fn train<E: Executor + 'static>(
     loader_threads: usize,
     interval: Option<u64>,
     state: &mut State<Tensor>,
-    mut after_step: impl FnMut(&StepMetrics, &mut State<Tensor>, bool) -> Result<ControlFlow<()>, Error>,
+    after_step: impl FnMut(&StepMetrics, &mut State<Tensor>, bool) -> Result<ControlFlow<()>, Error>,
 ) -> Result<(), Error> {
     let part = gpu.part();
     check_images(images.len(), config, part)?;
@@ -203,44 +202,56 @@ pub fn train<E: Executor + 'static>(
     let views = DeviceViews::new(gpu, config, images)?;
     let sizes = batch_sizes(images.len(), config.batch);
     let steps = Steps::with_views(gpu, config, &mut state.model, &sizes, views)?;
-    let steps_per_epoch = steps_per_epoch(images.len(), config.batch, part.ranks).max(1) as u64;
-    let begun = state.step / steps_per_epoch;
-    for epoch in begun..config.epochs {
-        let rate = config.schedule.rate(config.optimizer.learning_rate(), epoch, config.epochs);
-        let place = state.step % steps_per_epoch;
-        gpu.set_place(state.step, place, rate);
-        let start = Start { epoch, batch: place as usize, part };
-        let mut batches = Batches::begin(gpu, config, images, loader_threads, start, &steps)?;
-        while state.step < (epoch + 1) * steps_per_epoch {
-            let before = Instant::now();
-            let count = chunk(state.step, state.step % steps_per_epoch, steps_per_epoch, interval);
-            let mut sizes = Vec::with_capacity(count as usize);
-            for step in 1..=count {
-                let Some(images) = batches.queue(gpu, config, &steps, state.step + step)? else { break };
-                sizes.push(images);
-            }
-            let first = state.step + 1;
-            let reports = steps.reports(gpu, first, sizes.len());
-            gpu.check()?;
-            state.step += sizes.len() as u64;
-            let lost = |layer: &LayerMeans| layer.loss.is_some_and(|loss| !loss.is_finite());
-            let diverged = reports.iter().flatten().any(lost);
-            if gpu.any([diverged])? != [diverged] {
-                return Err(Error::Elsewhere);
-            }
-            let elapsed = before.elapsed() / u32::try_from(sizes.len().max(1)).unwrap_or(u32::MAX);
-            for ((step, images), report) in (first..).zip(sizes).zip(reports) {
-                let metrics =
-                    metrics(epoch, step, steps_per_epoch as usize, images * part.ranks, &report, rate, elapsed);
-                check_losses(&metrics.losses, epoch, step)?;
-                let settled = step == state.step;
-                if after_step(&metrics, state, settled)?.is_break() {
-                    return Ok(());
-                }
-            }
-        }
+    let steps_per_epoch = steps_per_epoch(images.len(), config.batch, part.ranks).max(1);
+    let mut queued =
+        Queued { gpu, config, images, loader_threads, interval, steps_per_epoch, steps: &steps, batches: None };
+    epochs(&mut queued, config, steps_per_epoch, state, after_step)
+}
+
+/// Steps that are queued on the device, some at a time.
+struct Queued<'a, E: Executor> {
+    gpu: &'a Gpu<E>,
+    config: &'a Config,
+    images: &'a Arc<Split>,
+    loader_threads: usize,
+    interval: Option<u64>,
+    steps_per_epoch: usize,
+    steps: &'a Steps<E>,
+    batches: Option<Batches>,
+}
+
+impl<E: Executor + 'static> StepSource for Queued<'_, E> {
+    type Tensor = Tensor;
+
+    fn begin(&mut self, state: &State<Tensor>, epoch: u64, place: usize, rate: f32) -> Result<(), Error> {
+        let Self { gpu, config, images, loader_threads, steps, .. } = *self;
+        gpu.set_place(state.step, place as u64, rate);
+        let start = Start { epoch, batch: place, part: gpu.part() };
+        self.batches = Some(Batches::begin(gpu, config, images, loader_threads, start, steps)?);
+        Ok(())
     }
-    Ok(())
+
+    fn take(&mut self, state: &mut State<Tensor>) -> Result<Vec<Taken>, Error> {
+        let Self { gpu, config, steps, interval, .. } = *self;
+        let Some(batches) = &mut self.batches else { return Ok(Vec::new()) };
+        let steps_per_epoch = self.steps_per_epoch as u64;
+        let count = chunk(state.step, state.step % steps_per_epoch, steps_per_epoch, interval);
+        let mut sizes = Vec::with_capacity(count as usize);
+        for step in 1..=count {
+            let Some(images) = batches.queue(gpu, config, steps, state.step + step)? else { break };
+            sizes.push(images);
+        }
+        let reports = steps.reports(gpu, state.step + 1, sizes.len());
+        gpu.check()?;
+        state.step += sizes.len() as u64;
+        let lost = |layer: &LayerMeans| layer.loss.is_some_and(|loss| !loss.is_finite());
+        let diverged = reports.iter().flatten().any(lost);
+        if gpu.any([diverged])? != [diverged] {
+            return Err(Error::Elsewhere);
+        }
+        let taken = |(images, report): (usize, Vec<LayerMeans>)| taken(images * gpu.part().ranks, &report);
+        Ok(sizes.into_iter().zip(reports).map(taken).collect())
+    }
 }
 
 /// The batches of an epoch.
@@ -309,26 +320,13 @@ impl Batches {
     }
 }
 
-fn metrics(
-    epoch: u64,
-    step: u64,
-    steps_per_epoch: usize,
-    images: usize,
-    report: &[LayerMeans],
-    learning_rate: f32,
-    elapsed: Duration,
-) -> StepMetrics {
+fn taken(images: usize, report: &[LayerMeans]) -> Taken {
     let of = |value: fn(&LayerMeans) -> Option<f64>| report.iter().map(value).collect();
-    StepMetrics {
-        epoch,
-        step,
-        steps_per_epoch,
+    Taken {
         images,
         losses: of(|layer| layer.loss),
         u_pos: of(|layer| layer.u_pos),
         u_neg: of(|layer| layer.u_neg),
         mismatch: of(|layer| layer.mismatch),
-        learning_rate,
-        elapsed,
     }
 }
