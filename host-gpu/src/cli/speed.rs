@@ -97,11 +97,7 @@ pub fn run(arguments: &SpeedArguments) -> Result<u8, Error> {
     };
     let StepWork { flops, bytes } = step_work(&config.network()?, config.batch, precision.maps().bytes());
     let measured = Measured {
-        backend: match backend {
-            Computes::Cpu => "cpu",
-            Computes::Cuda => "cuda",
-            Computes::Emulated => "emulated",
-        },
+        backend: backend.name(),
         precision: precision.to_string(),
         rule: config.rule.name(),
         width: config.width,

@@ -26,7 +26,10 @@ pub fn check() -> Result<(), Failed> {
     if !wrong.is_empty() {
         return Err(Failed(format!("borders\n{}", wrong.join("\n"))));
     }
-    println!("no import against the rule but the {} that {KNOWN} lists", found.len());
+    match found.len() {
+        0 => println!("no import against the rule"),
+        count => println!("no import against the rule but the {count} that {KNOWN} lists"),
+    }
     Ok(())
 }
 

@@ -32,6 +32,17 @@ pub enum Computes {
     Emulated,
 }
 
+impl Computes {
+    /// Its name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cpu => "cpu",
+            Self::Cuda => "cuda",
+            Self::Emulated => "emulated",
+        }
+    }
+}
+
 /// Arguments that choose what computes.
 #[derive(Debug, Clone, Copy, Default, Args)]
 pub struct BackendArguments {
@@ -109,8 +120,8 @@ impl BackendArguments {
     /// The options that choose the same again.
     pub fn options(self) -> String {
         let mut text = String::new();
-        if let Some(value) = self.backend.to_possible_value().filter(|_| self.backend != Computes::Cpu) {
-            text += &format!(" --backend {}", value.get_name());
+        if self.backend != Computes::Cpu {
+            text += &format!(" --backend {}", self.backend.name());
         }
         if let Some(precision) = self.gpu.precision {
             text += &format!(" --precision {precision}");
