@@ -4,8 +4,19 @@ use std::path::Path;
 use std::process::Command;
 
 /// What the program is built from; an uncommitted change of it makes the build another than the commit.
-const SOURCES: [&str; 7] =
-    ["src", "build.rs", "Cargo.toml", "../core/src", "../core/Cargo.toml", "../Cargo.toml", "../Cargo.lock"];
+const SOURCES: [&str; 11] = [
+    "src",
+    "build.rs",
+    "Cargo.toml",
+    "data",
+    "engine",
+    "gpu",
+    "device",
+    "lab",
+    "../core",
+    "../Cargo.toml",
+    "../Cargo.lock",
+];
 
 fn git(arguments: &[&str]) -> Option<String> {
     let output = Command::new("git").args(arguments).output().ok().filter(|output| output.status.success())?;

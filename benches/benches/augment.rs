@@ -1,8 +1,8 @@
 //! Views for training, one thread: the paper's whole chain for CIFAR-10 beside its crop, flip and normalisation alone.
 
-use clapp_host_gpu::augment::ViewAugment;
-use clapp_host_gpu::data::generated;
-use clapp_host_gpu::rng::{Purpose, stream};
+use clapp_data::augment::ViewAugment;
+use clapp_data::data::generated;
+use clapp_data::rng::{Purpose, stream};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use std::hint::black_box;
 

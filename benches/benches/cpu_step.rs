@@ -5,11 +5,11 @@ use clapp_benches::step_work::StepWork;
 use clapp_benches::{apart, naive};
 use clapp_core::network::{Block, LossPool, Rule};
 use clapp_core::shape::Shape;
-use clapp_host_gpu::backend::cpu::Cpu;
-use clapp_host_gpu::config::{Config, RuleName, preset};
-use clapp_host_gpu::optimizer::Optimizer;
-use clapp_host_gpu::rules::clapp_pp_dfb;
-use clapp_host_gpu::step::Model;
+use clapp_engine::backend::cpu::Cpu;
+use clapp_engine::config::{Config, RuleName, preset};
+use clapp_engine::optimizer::Optimizer;
+use clapp_engine::rules::clapp_pp_dfb;
+use clapp_engine::step::Model;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use std::hint::black_box;
 

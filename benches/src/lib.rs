@@ -5,7 +5,7 @@ pub mod measured;
 pub mod naive;
 pub mod step_work;
 
-use clapp_host_gpu::rng::{Purpose, stream};
+use clapp_data::rng::{Purpose, stream};
 use criterion::Criterion;
 use std::time::Duration;
 

@@ -3,14 +3,14 @@
 
 use crate::numbers;
 use clapp_core::network::Contrast;
-use clapp_host_gpu::backend::cpu::Cpu;
-use clapp_host_gpu::backend::{Backend, Pairing};
-use clapp_host_gpu::config::{Config, Negatives};
-use clapp_host_gpu::draws::draw_negatives;
-use clapp_host_gpu::optimizer::Optimizer;
-use clapp_host_gpu::rules::step;
-use clapp_host_gpu::step::{Mode, Model, StepBatch, StepReport, read};
-use clapp_host_gpu::trainer::initial_values;
+use clapp_engine::backend::cpu::Cpu;
+use clapp_engine::backend::{Backend, Pairing};
+use clapp_engine::config::{Config, Negatives};
+use clapp_engine::draws::draw_negatives;
+use clapp_engine::optimizer::Optimizer;
+use clapp_engine::rules::step;
+use clapp_engine::step::{Mode, Model, StepBatch, StepReport, read};
+use clapp_engine::trainer::initial_values;
 
 /// A network on the CPU backend with a batch for it.
 pub struct StepWork {

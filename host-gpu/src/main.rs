@@ -3,14 +3,16 @@
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 use clap::Parser;
+use clapp_data::console::{note, printed};
+use clapp_data::error::Error;
+use clapp_engine::run_info::built_from;
 use clapp_host_gpu::cli::{Arguments, run};
-use clapp_host_gpu::console::{note, printed};
-use clapp_host_gpu::error::Error;
 use std::process::ExitCode;
 #[cfg(unix)]
 use std::sync::Arc;
 
 fn main() -> ExitCode {
+    built_from(env!("CLAPP_COMMIT"));
     // A file that reaches the limit on its size is then an error of the write, as a full disk is, and no death.
     #[cfg(unix)]
     let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default());

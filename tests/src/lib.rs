@@ -4,18 +4,18 @@ pub mod qemu;
 
 use clapp_core::network::LossPool;
 use clapp_core::shape::Shape;
-use clapp_host_gpu::augment::{TestTransform, ViewAugment};
-use clapp_host_gpu::config::{BlockConfig, Config, DataSource, HeadConfig, Negatives, ProbeConfig, RuleName};
-use clapp_host_gpu::data::{Dataset, LeftOuts, Split};
-use clapp_host_gpu::optimizer::Optimizer;
-use clapp_host_gpu::rng::{Purpose, Rng, stream};
-use clapp_host_gpu::rules::Feedback;
-use clapp_host_gpu::rules::lpl::Lpl;
-use clapp_host_gpu::rules::soft_hebb::SoftHebb;
-use clapp_host_gpu::rules::weight_mirror::Mirror;
-use clapp_host_gpu::schedule::Schedule;
-use clapp_host_gpu::step::backprop::Backward;
-use clapp_host_gpu::step::relax::Relaxation;
+use clapp_data::augment::{TestTransform, ViewAugment};
+use clapp_data::data::{Dataset, LeftOuts, Split};
+use clapp_data::rng::{Purpose, Rng, stream};
+use clapp_engine::config::{BlockConfig, Config, DataSource, HeadConfig, Negatives, ProbeConfig, RuleName};
+use clapp_engine::optimizer::Optimizer;
+use clapp_engine::rules::Feedback;
+use clapp_engine::rules::lpl::Lpl;
+use clapp_engine::rules::soft_hebb::SoftHebb;
+use clapp_engine::rules::weight_mirror::Mirror;
+use clapp_engine::schedule::Schedule;
+use clapp_engine::step::backprop::Backward;
+use clapp_engine::step::relax::Relaxation;
 
 /// Height and width of the images of [`stripes`].
 pub const SIZE: usize = 12;

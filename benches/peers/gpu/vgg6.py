@@ -1,4 +1,4 @@
-"""VGG-6 as the presets `cifar10`, `tiny-imagenet` and `stl10` of `clapp` have it (host-gpu/src/config/presets.rs), and
+"""VGG-6 as the presets `cifar10`, `tiny-imagenet` and `stl10` of `clapp` have it (host-gpu/engine/src/config/presets.rs), and
 its rules."""
 
 import math

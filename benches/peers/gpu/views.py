@@ -13,7 +13,7 @@ MEAN_AND_STD = {
 
 
 def views_of(size):
-    """One view; the parameters are those of the presets (host-gpu/src/augment/presets.rs)."""
+    """One view; the parameters are those of the presets (host-gpu/data/src/augment/presets.rs)."""
     return transforms.Compose(
         [
             transforms.RandomResizedCrop(size, scale=(0.25 if size == 32 else 0.08, 1.0)),

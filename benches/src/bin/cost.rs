@@ -5,8 +5,8 @@
 
 use clap::Parser;
 use clapp_benches::measured::{Measured, json, sibling};
-use clapp_host_gpu::paper::draw::svg;
-use clapp_host_gpu::paper::figure::{self, Axis, Figure, Kind, Panel, Series};
+use clapp_lab::paper::draw::svg;
+use clapp_lab::paper::figure::{self, Axis, Figure, Kind, Panel, Series};
 use std::error::Error;
 use std::path::PathBuf;
 use std::process::Command;
@@ -110,7 +110,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             point.depth, point.batch, RULES[point.rule], point.rate, point.peak_mib, point.parameters_mib
         );
     }
-    clapp_host_gpu::files::write_atomically(&arguments.svg, draw(&by_depth, &by_batch)?.as_bytes())?;
+    clapp_data::files::write_atomically(&arguments.svg, draw(&by_depth, &by_batch)?.as_bytes())?;
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 //! an optimiser step (three arrays read and written). `cargo xtask peers` sets the training step beside them.
 
 use clap::Parser;
-use clapp_host_gpu::matmul::{Matrix, matmul};
+use clapp_engine::matmul::{Matrix, matmul};
 use rayon::prelude::*;
 use serde_json::json;
 use std::error::Error;

@@ -3,10 +3,10 @@
 use clap::Parser;
 use clapp_benches::numbers;
 use clapp_core::shape::Shape;
-use clapp_host_gpu::augment::ViewAugment;
-use clapp_host_gpu::config::preset;
-use clapp_host_gpu::data::Split;
-use clapp_host_gpu::loader::pairs;
+use clapp_data::augment::ViewAugment;
+use clapp_data::data::Split;
+use clapp_data::loader::pairs;
+use clapp_engine::config::preset;
 use serde_json::json;
 use std::error::Error;
 use std::sync::Arc;

@@ -4,10 +4,10 @@
 use clap::Parser;
 use clapp_benches::step_work::{StepWork, clear_peak, peak_mib};
 use clapp_core::network::LossPool;
-use clapp_host_gpu::backend::cpu::Cpu;
-use clapp_host_gpu::config::{Config, RuleName, preset};
-use clapp_host_gpu::model::Losses;
-use clapp_host_gpu::optimizer::Optimizer;
+use clapp_engine::backend::cpu::Cpu;
+use clapp_engine::config::{Config, RuleName, preset};
+use clapp_engine::model::Losses;
+use clapp_engine::optimizer::Optimizer;
 
 use safetensors::tensor::{Dtype, TensorView, serialize_to_file};
 use serde_json::json;

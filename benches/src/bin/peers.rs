@@ -6,8 +6,8 @@
 
 use clap::Parser;
 use clapp_benches::measured::{Measured, json, sibling};
-use clapp_host_gpu::config::{Config, preset};
-use clapp_host_gpu::model::TensorRole;
+use clapp_engine::config::{Config, preset};
+use clapp_engine::model::TensorRole;
 use serde::Deserialize;
 use std::error::Error;
 use std::path::PathBuf;

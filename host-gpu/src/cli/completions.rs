@@ -2,9 +2,9 @@
 
 use super::Arguments;
 use super::output::say;
-use crate::error::Error;
 use clap::{Args, CommandFactory};
 use clap_complete::Shell;
+use clapp_data::error::Error;
 
 /// Arguments of `clapp completions`.
 #[derive(Debug, Args)]

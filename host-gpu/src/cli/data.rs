@@ -2,14 +2,14 @@
 
 use super::output::say;
 use super::output_files::{Force, Guard, Mark, OutputFile, OutputFolder};
-use crate::augment::ViewAugment;
-use crate::config::{Config, check_division};
-use crate::data::cifar::Want;
-use crate::data::{Checked, Dataset, Holdout, Opening, contact_sheet, open_as, published, some_of};
-use crate::error::Error;
-use crate::files::write_atomically;
-use crate::words::counted;
 use clap::{Args, Subcommand};
+use clapp_data::augment::ViewAugment;
+use clapp_data::data::cifar::Want;
+use clapp_data::data::{Checked, Dataset, Holdout, Opening, contact_sheet, open_as, published, some_of};
+use clapp_data::error::Error;
+use clapp_data::files::write_atomically;
+use clapp_data::words::counted;
+use clapp_engine::config::{Config, check_division};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};

@@ -7,22 +7,22 @@ use super::output::say;
 use super::output_files::{Force, Guard, Mark, OutputFile};
 use super::stop::stop_by_signal;
 use super::{GENERATED_TEST, GENERATED_TRAIN};
-use crate::checkpoint::device::DeviceState;
-use crate::continual::stream::Kind;
-use crate::data::{Dataset, generated};
-use crate::device::client::{Client, REPLY_LEN, wrong_with};
-use crate::device::course::{Course, Learnt, Plan};
-use crate::device::description::{Description, unusable};
-use crate::device::faults::Faulty;
-use crate::device::held;
-use crate::device::home;
-use crate::device::port::Port;
-use crate::device::replay::Replay;
-use crate::device::transport::Transport;
-use crate::error::Error;
-use crate::words::counted;
 use clap::Args;
 use clapp_core::link::{Answer, Command, Origin};
+use clapp_data::data::{Dataset, generated};
+use clapp_data::error::Error;
+use clapp_data::words::counted;
+use clapp_device::device::client::{Client, REPLY_LEN, wrong_with};
+use clapp_device::device::course::{Course, Learnt, Plan};
+use clapp_device::device::description::{Description, unusable};
+use clapp_device::device::faults::Faulty;
+use clapp_device::device::held;
+use clapp_device::device::home;
+use clapp_device::device::port::Port;
+use clapp_device::device::replay::Replay;
+use clapp_device::device::transport::Transport;
+use clapp_engine::checkpoint::device::DeviceState;
+use clapp_lab::continual::stream::Kind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -185,7 +185,7 @@ fn open(arguments: &DeviceArguments, outputs: &Outputs<'_>) -> Result<Box<dyn Tr
 
 #[cfg(unix)]
 fn emulate(arguments: &EmulationArguments, outputs: &Outputs<'_>) -> Result<Box<dyn Transport>, Error> {
-    use crate::device::qemu::{Emulation, Qemu};
+    use clapp_device::device::qemu::{Emulation, Qemu};
     let EmulationArguments { machine, firmware, .. } = arguments.clone();
     let [flash, log] = [outputs.flash, outputs.log].map(|path| path.map(Path::to_path_buf));
     let built = || PathBuf::from(format!("target/firmware/qemu-{machine}/clapp-firmware"));

@@ -4,10 +4,10 @@ mod deep;
 mod probe;
 
 use super::output::say;
-use crate::backend::gpu::cuda::found;
-use crate::error::Error;
-use crate::memory;
 use clap::Args;
+use clapp_data::error::Error;
+use clapp_engine::memory;
+use clapp_gpu::cuda::found;
 
 /// Arguments of `clapp doctor`.
 #[derive(Debug, Args)]
@@ -33,7 +33,7 @@ pub fn run(arguments: &DoctorArguments) -> Result<u8, Error> {
     if arguments.deep {
         return deep::run(&arguments.tried);
     }
-    let available = memory::available().map_or("unknown".into(), |bytes| crate::words::readable(bytes as usize));
+    let available = memory::available().map_or("unknown".into(), |bytes| clapp_data::words::readable(bytes as usize));
     say(format!(
         "CPU\n  {:<14}{}\n  {:<14}{}\n  {:<14}{available} available",
         "threads",

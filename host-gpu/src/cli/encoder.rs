@@ -1,15 +1,15 @@
 //! An encoder that is ready to compute features, and images from files.
 
-use crate::augment::grey_scale;
-use crate::backend::gpu::choice::BackendArguments;
-use crate::backend::{Backend, Job};
-use crate::checkpoint::Checkpoint;
-use crate::data::read_image;
-use crate::error::Error;
-use crate::model::{LayerValues, NetworkSpec};
-use crate::probe::{Features, Inputs, features};
-use crate::step::Model;
 use clapp_core::shape::Shape;
+use clapp_data::augment::grey_scale;
+use clapp_data::data::read_image;
+use clapp_data::error::Error;
+use clapp_engine::backend::{Backend, Job};
+use clapp_engine::checkpoint::Checkpoint;
+use clapp_engine::model::{LayerValues, NetworkSpec};
+use clapp_engine::probe::{Features, Inputs, features};
+use clapp_engine::step::Model;
+use clapp_gpu::choice::BackendArguments;
 use rayon::prelude::*;
 use std::path::{Path, PathBuf};
 

@@ -6,20 +6,20 @@ use super::output::{note, say};
 use super::output_files::{Force, Guard, Mark, OutputFile};
 use super::stop::{INTERRUPTED, stop_by_signal};
 use super::{check_channels, open_data};
-use crate::augment::TestTransform;
-use crate::backend::gpu::choice::BackendArguments;
-use crate::checkpoint::{Checkpoint, Header};
-use crate::data::Dataset;
-use crate::error::Error;
-use crate::memory::Needs;
-use crate::probe::{
+use clap::Args;
+use clapp_data::augment::TestTransform;
+use clapp_data::data::Dataset;
+use clapp_data::error::Error;
+use clapp_data::words::counted;
+use clapp_engine::checkpoint::{Checkpoint, Header};
+use clapp_engine::memory::Needs;
+use clapp_engine::probe::{
     Kind, Outcome, ProbeRecord, ProbeReport, ProbeTask, ProbeWeights, QUICK_EPOCHS, beside, beside_record, evenly,
     partial, quick_images,
 };
-use crate::progress::{Estimate, ShownProbe};
-use crate::run::{CHECKPOINT, loader_threads};
-use crate::words::counted;
-use clap::Args;
+use clapp_engine::progress::{Estimate, ShownProbe};
+use clapp_engine::run::{CHECKPOINT, loader_threads};
+use clapp_gpu::choice::BackendArguments;
 use std::path::{Path, PathBuf};
 
 /// Arguments of `clapp eval`.

@@ -1,10 +1,10 @@
 //! What evaluation needs of a data set: found out before training, and once more before the evaluation.
 
 use super::check_channels;
-use crate::augment::TestTransform;
-use crate::config::Config;
-use crate::data::{Dataset, Split};
-use crate::error::Error;
+use clapp_data::augment::TestTransform;
+use clapp_data::data::{Dataset, Split};
+use clapp_data::error::Error;
+use clapp_engine::config::Config;
 
 /// Encoded images whose size is looked at.
 const LOOKED_AT: usize = 16;

@@ -3,11 +3,11 @@
 use super::named;
 use super::output::say;
 use super::output_files::{Force, Guard, Mark, OutputFile};
-use crate::checkpoint::device::{Moments, read};
-use crate::error::Error;
-use crate::files::write_atomically;
-use crate::flash_image::{ERASED, encode};
 use clap::{Args, ValueEnum};
+use clapp_data::error::Error;
+use clapp_data::files::write_atomically;
+use clapp_device::flash_image::{ERASED, encode};
+use clapp_engine::checkpoint::device::{Moments, read};
 use std::path::PathBuf;
 
 /// Arguments of `clapp export`.

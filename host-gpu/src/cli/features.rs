@@ -7,17 +7,17 @@ use super::output::say;
 use super::output_files::{Force, Guard, Mark, OutputFile};
 use super::stop::stop_by_signal;
 use super::{check_channels, open_data};
-use crate::augment::TestTransform;
-use crate::backend::gpu::choice::BackendArguments;
-use crate::checkpoint::Checkpoint;
-use crate::data::{Dataset, Split};
-use crate::error::Error;
-use crate::files::{write_atomically, write_with};
-use crate::npy;
-use crate::probe::{Inputs, ROWS, frames_of};
-use crate::tensor_file::{Item, write_header_of};
-use crate::words::counted;
 use clap::{Args, ValueEnum};
+use clapp_data::augment::TestTransform;
+use clapp_data::data::{Dataset, Split};
+use clapp_data::error::Error;
+use clapp_data::files::{write_atomically, write_with};
+use clapp_data::npy;
+use clapp_data::tensor_file::{Item, write_header_of};
+use clapp_data::words::counted;
+use clapp_engine::checkpoint::Checkpoint;
+use clapp_engine::probe::{Inputs, ROWS, frames_of};
+use clapp_gpu::choice::BackendArguments;
 use indicatif::ProgressBar;
 use serde::Serialize;
 use std::io::Write;
@@ -89,7 +89,7 @@ struct Entry<'a> {
     class_names: &'a [String],
     layers: &'a [Columns],
     /// How the images were made ready: resizing and central crop; none for as they are.
-    test: Option<crate::augment::Sizes>,
+    test: Option<clapp_data::augment::Sizes>,
     /// File of each image, where each has its own.
     #[serde(skip_serializing_if = "Option::is_none")]
     names: Option<&'a [String]>,

@@ -2,12 +2,12 @@
 
 use super::BackendName;
 use super::output::say;
-use crate::backend::gpu::choice::{BackendArguments, Computes, GpuArguments};
-use crate::backend::{Backend, Job};
-use crate::error::Error;
-use crate::golden::report::Report;
-use crate::golden::{core, on_backend, run as run_cases};
 use clap::Args;
+use clapp_data::error::Error;
+use clapp_engine::backend::{Backend, Job};
+use clapp_engine::golden::report::Report;
+use clapp_engine::golden::{core, on_backend, run as run_cases};
+use clapp_gpu::choice::{BackendArguments, Computes, GpuArguments};
 use std::path::PathBuf;
 
 /// Arguments of `clapp golden`.

@@ -3,10 +3,10 @@
 use super::named;
 use super::output::{note, say};
 use super::output_files::{Force, Guard, Mark, OutputFile};
-use crate::checkpoint::device::write;
-use crate::error::Error;
-use crate::flash_image::{Image, ImageError};
 use clap::Args;
+use clapp_data::error::Error;
+use clapp_device::flash_image::{Image, ImageError};
+use clapp_engine::checkpoint::device::write;
 use std::path::PathBuf;
 
 /// Arguments of `clapp import`.

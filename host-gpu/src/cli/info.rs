@@ -2,17 +2,17 @@
 
 use super::output::say;
 use super::train::ConfigArguments;
-use crate::backend::gpu::needs::DeviceNeeds;
-use crate::backend::gpu::op::MapType;
-use crate::config::Config;
-use crate::error::Error;
-use crate::memory::Needs;
-use crate::model::TensorRole;
-use crate::words::readable;
 use clap::Args;
 use clapp_core::network::NetworkView;
 use clapp_core::plan::Layer;
 use clapp_core::shape::Shape;
+use clapp_data::error::Error;
+use clapp_data::words::readable;
+use clapp_engine::config::Config;
+use clapp_engine::memory::Needs;
+use clapp_engine::model::TensorRole;
+use clapp_gpu::needs::DeviceNeeds;
+use clapp_gpu::op::MapType;
 
 /// Arguments of `clapp info`.
 #[derive(Debug, Args)]

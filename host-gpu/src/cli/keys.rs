@@ -1,8 +1,8 @@
 //! `clapp config`: all keys of a configuration.
 
 use super::output::say;
-use crate::config::keys::page;
-use crate::error::Error;
+use clapp_data::error::Error;
+use clapp_engine::config::keys::page;
 
 /// Runs `clapp config`.
 ///

@@ -29,11 +29,11 @@ pub mod sweep;
 pub mod train;
 mod warnings;
 
-use crate::config::{Config, DataSource};
-use crate::data::{Dataset, generated};
-use crate::error::Error;
 use clap::{Parser, Subcommand, ValueEnum};
 use clapp_core::shape::Shape;
+use clapp_data::data::{Dataset, generated};
+use clapp_data::error::Error;
+use clapp_engine::config::{Config, DataSource};
 use data::CacheArguments;
 use std::path::Path;
 

@@ -1,10 +1,10 @@
 //! A network by name: a preset, a configuration, a checkpoint, or the folder of a run.
 
-use crate::checkpoint::Header;
-use crate::config::{Config, PRESETS, differences, preset};
-use crate::error::Error;
-use crate::run::CHECKPOINT;
 use clapp_core::checkpoint::architecture;
+use clapp_data::error::Error;
+use clapp_engine::checkpoint::Header;
+use clapp_engine::config::{Config, PRESETS, differences, preset};
+use clapp_engine::run::CHECKPOINT;
 use std::path::{Path, PathBuf};
 
 /// The configuration that `name` means, and the epochs done where it is that of a checkpoint; its rule must be one that

@@ -1,3 +1,3 @@
 //! What commands print.
 
-pub(crate) use crate::console::{note, say};
+pub(crate) use clapp_data::console::{note, say};

@@ -3,13 +3,13 @@
 //!
 //! An option of type [`OutputFile`] or [`OutputFolder`] gives its path only after the check.
 
-use crate::alignment::ALIGNMENT;
-use crate::error::Error;
-use crate::events::EVENTS;
-use crate::files::check_writable;
-use crate::probe;
-use crate::run::{CHECKPOINT, CONFIG, METRICS};
-use crate::run_info::{FAILURE, RUN};
+use clapp_data::error::Error;
+use clapp_data::files::check_writable;
+use clapp_engine::alignment::ALIGNMENT;
+use clapp_engine::events::EVENTS;
+use clapp_engine::probe;
+use clapp_engine::run::{CHECKPOINT, CONFIG, METRICS};
+use clapp_engine::run_info::{FAILURE, RUN};
 use std::ffi::OsString;
 use std::fmt;
 use std::fs::File;
@@ -72,7 +72,7 @@ impl Mark {
     };
     /// The page of `clapp paper all` (Markdown).
     pub const PAGE: Self =
-        Self { what: "a page of experiments", start: crate::paper::page::TITLE.as_bytes(), within: b"" };
+        Self { what: "a page of experiments", start: clapp_lab::paper::page::TITLE.as_bytes(), within: b"" };
     /// A finding of `clapp paper` (JSON).
     pub const FINDING: Self = Self::json("a finding of `clapp paper`", b"\"clapp-finding/");
     /// The description of a run (JSON).

@@ -4,12 +4,12 @@ use super::data::CacheArguments;
 use super::output::say;
 use super::train::ConfigArguments;
 use super::{BackendName, check_channels, open_data};
-use crate::backend::gpu::choice::GpuArguments;
-use crate::backend::gpu::parity::OnGpu;
-use crate::error::Error;
-use crate::optimizer::Optimizer;
-use crate::parity::{Difference, OnCore, OnCpu, Side, compare, core_memory};
 use clap::{Args, ValueEnum};
+use clapp_data::error::Error;
+use clapp_engine::optimizer::Optimizer;
+use clapp_engine::parity::{Difference, OnCore, OnCpu, Side, compare, core_memory};
+use clapp_gpu::choice::GpuArguments;
+use clapp_gpu::parity::OnGpu;
 use std::path::PathBuf;
 
 /// Arguments of `clapp parity`.

@@ -3,12 +3,12 @@
 use super::encoder::{dimensions, encoder, frames_or_bad, unusable};
 use super::eval::checkpoint_file;
 use super::output::say;
-use crate::backend::gpu::choice::BackendArguments;
-use crate::checkpoint::Checkpoint;
-use crate::error::Error;
-use crate::probe::{Inputs, Kind, ProbeWeights, Protocol, ROWS, beside, beside_record};
-use crate::words::counted;
 use clap::Args;
+use clapp_data::error::Error;
+use clapp_data::words::counted;
+use clapp_engine::checkpoint::Checkpoint;
+use clapp_engine::probe::{Inputs, Kind, ProbeWeights, Protocol, ROWS, beside, beside_record};
+use clapp_gpu::choice::BackendArguments;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 

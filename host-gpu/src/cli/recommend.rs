@@ -2,13 +2,13 @@
 
 use super::output::say;
 use super::output_files::{Force, Guard, Mark, OutputFile, WRITTEN};
-use crate::data::{Dataset, generated};
-use crate::error::Error;
-use crate::files::write_atomically;
-use crate::recommend::{Candidate, Gain, Learns, MEASURED, Ranking, Row, Wanted, ranked, rows};
-use crate::words::{counted, readable};
 use clap::Args;
 use clapp_core::shape::Shape;
+use clapp_data::data::{Dataset, generated};
+use clapp_data::error::Error;
+use clapp_data::files::write_atomically;
+use clapp_data::words::{counted, readable};
+use clapp_lab::recommend::{Candidate, Gain, Learns, MEASURED, Ranking, Row, Wanted, ranked, rows};
 
 /// Most bytes, and most pixels of a side of a frame: far above any microcontroller.
 const MOST_BYTES: usize = 1 << 32;

@@ -2,11 +2,11 @@
 
 use super::output::{note, say};
 use super::output_files::{Force, Guard, Mark, OutputFile, files_of_run};
-use crate::error::Error;
-use crate::files::write_atomically;
-use crate::report::{Run, Skipped, find, render, tell_apart};
-use crate::words::counted;
 use clap::Args;
+use clapp_data::error::Error;
+use clapp_data::files::write_atomically;
+use clapp_data::words::counted;
+use clapp_lab::report::{Run, Skipped, find, render, tell_apart};
 use std::path::PathBuf;
 
 /// Arguments of `clapp report`.

@@ -1,6 +1,6 @@
 //! Signals that end the work: with a checkpoint, where the command writes one.
 
-use crate::error::Error;
+use clapp_data::error::Error;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag::{register, register_conditional_shutdown};
 use std::path::Path;

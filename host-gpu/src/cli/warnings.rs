@@ -5,11 +5,11 @@
 //! updates refused, and the change of the activity, are a device's: here nothing is refused, and to look through the
 //! maps for the others would cost every step a pass over them.
 
-use crate::config::Config;
-use crate::error::Error;
-use crate::trainer::StepMetrics;
 use clapp_core::collapse::{Condition, Limits, Watch};
 use clapp_core::network::Rule;
+use clapp_data::error::Error;
+use clapp_engine::config::Config;
+use clapp_engine::trainer::StepMetrics;
 
 /// Watches the layers of a run by their losses and scores, and says of each once what is wrong.
 #[derive(Debug)]
@@ -57,7 +57,7 @@ impl Warnings {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::config::{RuleName, preset};
+    use clapp_engine::config::{RuleName, preset};
     use std::time::Duration;
 
     fn metrics(step: u64, losses: [f64; 3], positive: f64, negative: f64) -> StepMetrics {

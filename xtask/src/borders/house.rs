@@ -75,7 +75,7 @@ pub const HOUSE: House = House {
             uses: &["core", "data", "engine"],
             folder: "host-gpu/gpu",
             package: "clapp-gpu",
-            rooms: &["backend::gpu"],
+            rooms: &["*"],
         },
         Crate {
             name: "device",

@@ -121,7 +121,7 @@ const FEW: &str = "five steps, cpu and the GPU";
 /// Options that limit the memory checker to the own kernels, one option a kernel: kernels of libraries take minutes. In one
 /// option, all names would have to be the kernel's, and nothing would be checked.
 fn own_kernels() -> Result<Vec<String>, Failed> {
-    let folder = root().join("host-gpu/src/backend/gpu/kernels");
+    let folder = root().join("host-gpu/gpu/src/kernels");
     let failed = |error: std::io::Error| Failed(format!("{}: {error}", folder.display()));
     let mut source = String::new();
     for entry in folder.read_dir().map_err(failed)? {

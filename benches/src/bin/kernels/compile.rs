@@ -1,9 +1,9 @@
 //! From CUDA C++ to machine code: NVRTC, then the assembler.
 
 use crate::usage::{Usage, parse};
-use clapp_host_gpu::backend::gpu::cuda::nvrtc::{Nvrtc, Output};
-use clapp_host_gpu::backend::gpu::kernels;
-use clapp_host_gpu::backend::gpu::op::MapType;
+use clapp_gpu::cuda::nvrtc::{Nvrtc, Output};
+use clapp_gpu::kernels;
+use clapp_gpu::op::MapType;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;

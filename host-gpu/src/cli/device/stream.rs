@@ -2,12 +2,12 @@
 
 use super::DeviceArguments;
 use crate::cli::output::say;
-use crate::continual::device::{Compared, compare};
-use crate::continual::stream::{Kind, Size, Stream};
-use crate::data::Dataset;
-use crate::device::client::Client;
-use crate::device::description::Description;
-use crate::error::Error;
+use clapp_data::data::Dataset;
+use clapp_data::error::Error;
+use clapp_device::device::client::Client;
+use clapp_device::device::description::Description;
+use clapp_lab::continual::device::{Compared, compare};
+use clapp_lab::continual::stream::{Kind, Size, Stream};
 
 /// Stages of a drift, and labels of each class in each of them but the first.
 const STAGES: usize = 5;

@@ -6,9 +6,9 @@
 use super::probe::{Bench, Outcome, Probe};
 use crate::cli::output::say;
 use crate::cli::output_files::{Force, Guard, Mark, OutputFile};
-use crate::error::Error;
-use crate::files::write_atomically;
 use clap::Args;
+use clapp_data::error::Error;
+use clapp_data::files::write_atomically;
 use serde::{Deserialize, Serialize};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;

@@ -1,12 +1,12 @@
 //! What `clapp doctor --deep` tries, and how: one probe a line of its report.
 
-use crate::backend::gpu::cuda::libraries::Library;
-use crate::backend::gpu::cuda::{Cuda, compile, found};
-use crate::backend::gpu::executor::{Executor, GpuError};
-use crate::backend::gpu::op::Pass;
-use crate::backend::gpu::precision::Precision;
-use crate::backend::gpu::proof::{self, Fault};
-use crate::words::readable;
+use clapp_data::words::readable;
+use clapp_gpu::cuda::libraries::Library;
+use clapp_gpu::cuda::{Cuda, compile, found};
+use clapp_gpu::executor::{Executor, GpuError};
+use clapp_gpu::op::Pass;
+use clapp_gpu::precision::Precision;
+use clapp_gpu::proof::{self, Fault};
 use serde::{Deserialize, Serialize};
 use std::time::Instant;
 

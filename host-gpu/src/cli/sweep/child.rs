@@ -1,6 +1,6 @@
 //! One command of this program in a process of its own, so that whatever happens to it ends nothing else.
 
-use crate::error::Error;
+use clapp_data::error::Error;
 use std::ffi::OsStr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};

@@ -1,0 +1,177 @@
+//! The same frames learnt from on the host, by the same rule with the same numbers: what the device should hold.
+
+use super::description::Description;
+use clapp_core::contrast::Phase;
+use clapp_core::learner::{Buffers, LayerState, Learner};
+use clapp_core::link::pixels_to_frame;
+use clapp_core::readout::NearestMean;
+use clapp_data::error::Error;
+use clapp_engine::checkpoint::device::DeviceState;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread::JoinHandle;
+
+/// Events that wait for the replay; a device that is faster than that waits.
+const WAITING: usize = 256;
+
+/// What a host did that changes what a device holds.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// A frame, and what the device made of it.
+    Frame {
+        /// How it followed the one before.
+        phase: Phase,
+        /// The class that came along.
+        label: Option<u8>,
+        /// `[C, H, W]`.
+        pixels: Vec<u8>,
+        /// The device's prediction, and the loss of each layer.
+        seen: Seen,
+    },
+    /// Another factor on all updates.
+    Modulator(f32),
+    /// The previous frame was forgotten.
+    ClearContext,
+    /// The read-out was forgotten.
+    ForgetLabels,
+}
+
+/// What a device made of a frame, as far as it is compared.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Seen {
+    /// Predicted class.
+    pub prediction: Option<u8>,
+    /// Loss of each layer.
+    pub losses: Vec<f32>,
+}
+
+/// What came of a replay.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Replayed {
+    /// What the device should hold.
+    pub held: DeviceState,
+    /// Frames that were replayed.
+    pub frames: u64,
+    /// The first frame, counted from 1, of which the device made something else.
+    pub first_difference: Option<u64>,
+}
+
+/// A replay at work beside the device, in a thread of its own.
+#[derive(Debug)]
+pub struct Replay {
+    events: SyncSender<Event>,
+    thread: JoinHandle<Result<Replayed, String>>,
+}
+
+impl Replay {
+    /// Starts from what the device holds at the start of a session.
+    ///
+    /// # Errors
+    /// [`Error::File`] where the system has no thread to give.
+    pub fn start(device: &Description, start: DeviceState) -> Result<Self, Error> {
+        let (events, received) = sync_channel(WAITING);
+        let device = device.clone();
+        let thread = std::thread::Builder::new().name("replay".into());
+        let thread = thread.spawn(move || replay(&device, start, received));
+        let thread = thread.map_err(Error::file("start", std::path::Path::new("a thread for the replay")))?;
+        Ok(Self { events, thread })
+    }
+
+    /// Adds an event to the log.
+    pub fn log(&self, event: Event) {
+        // A replay that has ended says why in `finish`.
+        let _ = self.events.send(event);
+    }
+
+    /// Waits for the last event.
+    ///
+    /// # Errors
+    /// [`Error::Config`] where the replay could not go on.
+    pub fn finish(self) -> Result<Replayed, Error> {
+        drop(self.events);
+        let failed = |message: String| Error::Config { origin: "replay".into(), message };
+        match self.thread.join() {
+            Ok(replayed) => replayed.map_err(failed),
+            Err(_) => Err(failed("its thread has ended early; this is a bug of the replay".into())),
+        }
+    }
+}
+
+/// Replays `events` from `start` on.
+///
+/// # Errors
+/// Where an event is none that a device with this description would have taken.
+pub fn replay(
+    device: &Description,
+    start: DeviceState,
+    events: impl IntoIterator<Item = Event>,
+) -> Result<Replayed, String> {
+    let view = device.spec.view();
+    let DeviceState { mut step, mut parameters, mut state, mut layers, mut readout, mut counts } = start;
+    let mut contexts = vec![0.0; view.context_len()];
+    let mut workspace = vec![0.0; view.stream_len()];
+    let mut argmax = vec![0; view.argmax_len()];
+    let mut frame = vec![0.0; view.input().len()];
+    let (mut frames, mut first_difference, mut modulator) = (0, None, device.modulator);
+    let buffers = Buffers {
+        parameters: &mut parameters,
+        state: &mut state,
+        contexts: &mut contexts,
+        layers: &mut layers,
+        workspace: &mut workspace,
+        argmax: &mut argmax,
+    };
+    let wrong = |error: &dyn std::fmt::Display| error.to_string();
+    let mut learner = Learner::new(view, device.optimizer, device.guard, buffers).map_err(|error| wrong(&error))?;
+    for event in events {
+        match event {
+            Event::Modulator(value) => modulator = value,
+            Event::ClearContext => learner.clear_context(),
+            Event::ForgetLabels => {
+                readout.fill(0.0);
+                counts.fill(0);
+            }
+            Event::Frame { phase, label, pixels, seen } => {
+                pixels_to_frame(&pixels, device.scale, device.offset, &mut frame);
+                let mut own = Seen::default();
+                learner.observe(&frame, phase, modulator, &mut Losses(&mut own.losses)).map_err(|e| wrong(&e))?;
+                if modulator != 0.0 {
+                    step += 1;
+                }
+                // A device without classes has no read-out; a frame that was not sound has no features.
+                if let Ok(features) = learner.features()
+                    && let Ok(mut head) = NearestMean::new(features.len(), &mut readout, &mut counts)
+                {
+                    own.prediction = head.predict(features).ok().and_then(|class| u8::try_from(class).ok());
+                    if let Some(label) = label {
+                        head.learn(features, label.into()).map_err(|error| wrong(&error))?;
+                    }
+                }
+                frames += 1;
+                if first_difference.is_none() && !own.same(&seen) {
+                    first_difference = Some(frames);
+                }
+            }
+        }
+    }
+    let layers: Vec<LayerState> = learner.layers().to_vec();
+    Ok(Replayed { held: DeviceState { step, parameters, state, layers, readout, counts }, frames, first_difference })
+}
+
+impl Seen {
+    /// Whether two devices made the same of a frame, to the bit.
+    fn same(&self, other: &Self) -> bool {
+        let bits = |seen: &Self| seen.losses.iter().map(|loss| loss.to_bits()).collect::<Vec<_>>();
+        self.prediction == other.prediction && bits(self) == bits(other)
+    }
+}
+
+/// Keeps the loss of each layer that a device reports on.
+struct Losses<'a>(&'a mut Vec<f32>);
+
+impl clapp_core::observer::Observer for Losses<'_> {
+    fn report(&mut self, report: &clapp_core::observer::LayerReport) {
+        if self.0.len() < clapp_core::link::MOST_LAYERS {
+            self.0.push(report.loss);
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! Work that any backend can do.
+
+use super::Backend;
+use clapp_data::error::Error;
+
+/// Work that any backend can do: whoever opens the backend that was asked for hands it to the work.
+pub trait Job {
+    /// What comes of it.
+    type Output;
+
+    /// Does the work.
+    ///
+    /// # Errors
+    /// As the work says.
+    fn run<B: Backend + 'static>(self, backend: B) -> Result<Self::Output, Error>;
+}

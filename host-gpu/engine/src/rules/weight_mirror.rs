@@ -1,0 +1,192 @@
+//! Weight mirror (Akrout et al. 2019) on the loss of BP-CLAPP++.
+//!
+//! Errors come down as under back-propagation, but through kernels `R^l` of their own: `dz^{l-1} = R^l * (dz^l relu')`
+//! instead of `W^l`. The kernels begin at random and learn in a phase of their own after each step, from noise that each
+//! layer is shown and what its convolution makes of it, with decay, so that they turn to the
+//! weights and follow them; before the first step they have some such phases (`ahead`), as errors that come down at
+//! random do harm. No error sees a forward weight. `mirror` in the configuration has the noise's rows and
+//! amplitude, the rate, the decay and the phases ahead; the defaults have the weights for their fixed point.
+//!
+//! Source: the primary literature; the released code has unused legacy code only (docs/paper.md 3). Akrout et al. use
+//! Gaussian noise, here it is even; they centre activities that their biases keep off the ReLU's kink, here the phase
+//! leaves ReLU and bias out, to the same end. Their whole phases of mirroring between epochs are one small phase a step
+//! here.
+//!
+//! In a phase of its own, each layer is shown white noise `x`, and answers it with `y = W x`, its convolution alone. The
+//! kernels `R` that errors come down through see both ends of their synapses, and learn from the correlation, with decay:
+//!
+//! ```text
+//! R <- (1 - decay) R + rate mean(y x^T)        mean(y x^T) -> amplitude^2 W
+//! ```
+//!
+//! so that `R` tends to `rate amplitude^2 / decay` times `W`, and follows it while it learns. At the edges of a padded map
+//! a kernel's outer elements see fewer pixels, and come out smaller by that share.
+
+use super::bp_clapp_pp::{self, NEEDS_BACK_PROPAGATION};
+use super::check::{MOST, above_zero};
+use super::{Choices, Cost, Descent, LearningRule, NOT_ON_A_GPU, Settings, Signal};
+use crate::backend::{Backend, Parameter};
+use crate::model::{Form, LayerValues, Losses, NetworkSpec};
+use clapp_data::rng::{Purpose, stream};
+use crate::step::backprop::{Backward, Through, back_propagate_contrast};
+use crate::step::{BatchOf, ModeOf, ModelOf, OutcomeOf};
+use clapp_core::network::Activation;
+use clapp_core::plan::Layer;
+use serde::{Deserialize, Serialize};
+
+/// How feedback kernels learn to mirror the weights: `mirror` in the configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Mirror {
+    /// Frames of noise that a layer sees in a step.
+    pub rows: usize,
+    /// Standard deviation of the noise.
+    pub amplitude: f32,
+    /// Learning rate of the kernels.
+    pub rate: f32,
+    /// Decay of the kernels in a step.
+    pub decay: f32,
+    /// Phases before the first step of learning: errors that come down through kernels which mirror nothing yet do harm
+    /// that the weights do not recover from in a short training.
+    pub ahead: usize,
+}
+
+impl Default for Mirror {
+    fn default() -> Self {
+        Self { rows: 64, amplitude: 1.0, rate: 0.2, decay: 0.2, ahead: 30 }
+    }
+}
+
+impl Mirror {
+    /// Checks the settings.
+    ///
+    /// # Errors
+    /// The field, its value and what was expected.
+    pub fn check(&self) -> Result<(), String> {
+        let Self { rows, amplitude, rate, decay, ahead } = *self;
+        if !(1..=MOST).contains(&rows) {
+            return Err(format!("mirror.rows is {rows}, expected 1 to {MOST}"));
+        }
+        if ahead > MOST {
+            return Err(format!("mirror.ahead is {ahead}, expected 0 to {MOST}"));
+        }
+        above_zero("mirror.amplitude", amplitude)?;
+        above_zero("mirror.rate", rate)?;
+        if !(0.0..=1.0).contains(&decay) {
+            return Err(format!("mirror.decay is {decay}, expected 0 to 1"));
+        }
+        Ok(())
+    }
+}
+
+/// Weight mirror.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rule {
+    /// How the kernels learn.
+    pub mirror: Mirror,
+    /// How errors come down.
+    pub backward: Backward,
+}
+
+impl LearningRule for Rule {
+    const CHOICES: Choices = Choices {
+        name: "weight-mirror",
+        summary: "Weight mirror: back-propagation through kernels that learn to mirror the weights",
+        signal: Signal::Mirrored,
+        ..bp_clapp_pp::Rule::CHOICES
+    };
+
+    fn with(settings: &Settings) -> Self {
+        Self { mirror: settings.mirror, backward: settings.backward }
+    }
+
+    fn form(&self) -> Form {
+        Form { losses: Losses::Top, mirrors: true, ..Form::default() }
+    }
+
+    fn step<B: Backend>(
+        &self,
+        backend: &B,
+        model: &mut ModelOf<B>,
+        batch: BatchOf<'_, B>,
+        mode: ModeOf<'_, B>,
+    ) -> OutcomeOf<B> {
+        back_propagate_contrast(backend, model, batch, self.backward, Through::Mirrors, mode)
+    }
+
+    fn first_values(&self, network: &NetworkSpec, seed: u64, values: &mut [LayerValues]) {
+        first_values(network, seed, values);
+    }
+
+    fn before_first_step<B: Backend>(&self, backend: &B, model: &mut ModelOf<B>, seed: u64) {
+        for phase in 0..self.mirror.ahead as u64 {
+            // Noise that no step will have.
+            reflect(&self.mirror, backend, model, seed, u64::MAX - phase);
+        }
+    }
+
+    /// The same noise on all ranks, and so the same mirrors.
+    fn after_step<B: Backend>(&self, backend: &B, model: &mut ModelOf<B>, seed: u64, step: u64) {
+        reflect(&self.mirror, backend, model, seed, step);
+    }
+
+    fn beyond_core(&self) -> Option<&'static str> {
+        Some(NEEDS_BACK_PROPAGATION)
+    }
+
+    fn beyond_gpu(&self) -> Option<&'static str> {
+        Some(NOT_ON_A_GPU)
+    }
+
+    fn cost(&self) -> Cost {
+        let descent = Descent { backward: self.backward, all_gradients: true };
+        Cost { descent: Some(descent), after: Some(reflection_len), ..Cost::default() }
+    }
+}
+
+/// Values of the phase in which mirrors learn from noise: the noise as drawn and on the backend, the layer's answer, and two
+/// of the kernels.
+fn reflection_len(network: &NetworkSpec) -> usize {
+    let super::AnyRule::WeightMirror(rule) = super::of(network) else { return 0 };
+    let rows = rule.mirror.rows;
+    let of_layer = |layer: &Layer| rows * (2 * layer.input.len() + layer.conv.len()) + 2 * layer.weight_len();
+    network.layers().iter().skip(1).map(of_layer).max().unwrap_or(0)
+}
+
+/// First values of the mirrors: as the weights' distribution has it, but drawn apart from them.
+fn first_values(spec: &NetworkSpec, seed: u64, values: &mut [LayerValues]) {
+    for (layer, values) in spec.layers().iter().zip(values).skip(1) {
+        let bound = 1.0 / (layer.fan_in() as f32).sqrt();
+        let mut rng = stream(seed, Purpose::Mirror, layer.index as u64, 0);
+        values.mirror = (0..layer.weight_len()).map(|_| rng.uniform(-bound, bound)).collect();
+    }
+}
+
+/// The mirrors' phase of a step, counted from 1: it changes nothing but them.
+pub fn reflect<B: Backend>(mirror: &Mirror, backend: &B, model: &mut ModelOf<B>, seed: u64, step: u64) {
+    let Mirror { rows, amplitude, rate, decay, .. } = *mirror;
+    // Even numbers between these have the wanted deviation.
+    let bound = amplitude * 3.0_f32.sqrt();
+    for layer in model.spec.layers() {
+        let parameters = &mut model.layers[layer.index];
+        let Some(Parameter { value: mirror, .. }) = &mut parameters.mirror else { continue };
+        let mut rng = stream(seed, Purpose::Mirror, layer.index as u64, step);
+        let noise: Vec<f32> = (0..rows * layer.input.len()).map(|_| rng.uniform(-bound, bound)).collect();
+        let x = backend.upload_frames(layer.input, &noise);
+        let plain = convolution(layer);
+        let y = backend.forward(&plain, &parameters.weight.value, &backend.upload(&[]), &x, rows);
+        let sum = backend.block_gradient(&plain, &x, &y, &y.z).weight;
+        let positions = (rows * plain.conv.area()) as f32;
+        *mirror = backend.scaled_sum(&[(1.0 - decay, mirror), (rate / positions, &sum)]);
+    }
+}
+
+/// The layer's convolution alone.
+fn convolution(layer: &Layer) -> Layer {
+    let mut plain = *layer;
+    plain.block.activation = Activation::Identity;
+    plain.block.bias = false;
+    plain.block.max_pool = None;
+    plain.output = plain.conv;
+    plain
+}

@@ -1,0 +1,7 @@
+//! The command line as a whole: outputs destroy nothing, messages that nobody reads stop nothing, a configuration is
+//! given in parts.
+#![cfg(unix)]
+
+mod outputs;
+mod settings;
+mod streams;

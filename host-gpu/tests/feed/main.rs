@@ -1,8 +1,0 @@
-//! What feeds a training step on the device, run on its emulation and compared with the CPU.
-
-#![allow(clippy::unwrap_used)]
-
-mod augment;
-mod device;
-mod draws;
-mod refused;
