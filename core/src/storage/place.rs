@@ -50,7 +50,7 @@ impl<S: NorFlash> Store<S> {
         let (mut place, mut best) = (usual, None);
         let step = (S::ERASE_SIZE as u32).max(1);
         // Within whole contents lie numbers, whatever they look like.
-        let inside = if kept > 0 && self.checksum(0).is_some() { kept } else { 0 };
+        let inside = if kept > step && self.checksum(0).is_some() { kept } else { 0 };
         let mut at = step.max(inside);
         while at.saturating_add(WORDS_END * Unit::LEN as u32) <= end {
             self.second = at;
