@@ -69,7 +69,7 @@ fn sound() -> BTreeMap<String, String> {
         ("host-gpu/src/rules/mod.rs", "mod one;\nuse self::one::One;\nuse crate::backend::{Backend, cpu::Cpu};".into()),
         ("host-gpu/src/rules/one.rs", "pub struct One; fn f() { crate::loader::pairs() }".into()),
         ("host-gpu/src/run.rs", "use crate::rules;\nfn f() { rules::One }".into()),
-        ("host-gpu/src/cli.rs", "use clapp_gpu::Gpu;\nuse crate::run;".into()),
+        ("host-gpu/src/cli.rs", "use crate::backend::gpu::Gpu;\nuse crate::run;".into()),
     ]
     .into_iter()
     .map(|(file, text): (&str, String)| (file.to_string(), text))
@@ -109,16 +109,16 @@ fn an_upward_import_is_found_with_file_line_and_name() {
 #[test]
 fn every_way_to_write_a_path_is_seen() {
     for text in [
-        "fn f() { clapp_gpu::open() }",
-        "fn f() -> Vec<clapp_gpu::Gpu> { vec![] }",
-        "fn f() { println!(\"{}\", clapp_gpu::NAME) }",
+        "fn f() { crate::backend::gpu::open() }",
+        "fn f() -> Vec<crate::backend::gpu::Gpu> { vec![] }",
+        "fn f() { println!(\"{}\", crate::backend::gpu::NAME) }",
         "use super::backend::gpu;",
         "use crate::backend::{self, cpu, gpu::{self, Gpu}};",
         "use crate::backend;\nfn f() { backend::gpu::open() }",
         "mod inner { use super::super::backend::gpu::Gpu; }",
-        "#[arg(value_parser = clapp_gpu::parse)] struct S;",
-        "pub use clapp_gpu::Gpu;",
-        "macro_rules! open { () => { $clapp_gpu::open() } }",
+        "#[arg(value_parser = crate::backend::gpu::parse)] struct S;",
+        "pub use crate::backend::gpu::Gpu;",
+        "macro_rules! open { () => { $crate::backend::gpu::open() } }",
     ] {
         let (edge, told) = only(&[("host-gpu/src/run.rs", text)]);
         assert_eq!(edge, "run -> backend::gpu", "{text}");
@@ -164,7 +164,7 @@ fn tests_may_import_their_whole_crate_and_nothing_above() {
     assert_eq!(found(&[("host-gpu/src/backend/cpu.rs", text)]), Ok(BTreeMap::new()));
     let text = "#[cfg(all(test, unix))]\nuse crate::run::{Run};\n#[test]\nfn f() { crate::run::g() }";
     assert_eq!(found(&[("host-gpu/src/backend/cpu.rs", text)]), Ok(BTreeMap::new()));
-    let above = "#[cfg(test)]\nmod tests { use clapp_gpu::Gpu; }";
+    let above = "#[cfg(test)]\nmod tests { use crate::backend::gpu::Gpu; }";
     assert_eq!(only(&[("host-gpu/src/run.rs", above)]).0, "run (tests) -> backend::gpu");
     // Behind the tests, the rule holds again.
     let behind = "#[cfg(test)]\nmod tests {}\nuse crate::run::Run;";
