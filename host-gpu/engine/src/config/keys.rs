@@ -98,7 +98,7 @@ pub const KEYS: &[Key] = &[
     must("epochs", Form::Whole(0, MOST_EPOCHS), "passes over the training images; 0 leaves the encoder untrained"),
     must("batch", Form::Whole(2, MOST_IMAGES as u64), "images in a batch; each gives two views"),
     must("width", Form::Above(0.0, 64.0), "factor on the channels of every block"),
-    may("data", Form::OneOf(&["files", "generated"]), "\"files\"", "where images come from when no data set is named"),
+    may("data", Form::OneOf(&["files", "generated"]), "\"files\"", "source of the images without `--data`"),
     may("images", Form::Whole(2, u64::MAX), "all", "use only the first so many training images"),
     may(
         "split",
@@ -107,15 +107,15 @@ pub const KEYS: &[Key] = &[
         "share of a flat set's images that trains; the rest tests",
     ),
     may("split-seed", Form::Whole(0, u64::MAX), "the run's seed", "seed of that division"),
-    may("skip-bad", Form::Flag, "false", "whether to go on without images that cannot be decoded"),
+    may("skip-bad", Form::Flag, "false", "continue without images that cannot be decoded"),
     must(
         "negatives",
         Form::Words("\"ring\" or { uniform = COUNT }"),
         "how negatives are drawn: the next row, or rows of the whole batch",
     ),
     may("negatives.uniform", Form::Whole(1, MOST_NEGATIVES as u64), "none", "negatives of each context"),
-    may("negatives-shared", Form::Flag, "true", "whether all losses share the drawn negatives"),
-    may("either", Form::Flag, "false", "whether only the positive or only the negative term of a row counts"),
+    may("negatives-shared", Form::Flag, "true", "all losses share the drawn negatives"),
+    may("either", Form::Flag, "false", "use only the positive or only the negative term of each row, drawn at random"),
     may(
         "contrast",
         Form::Words(
@@ -127,12 +127,12 @@ pub const KEYS: &[Key] = &[
     may("contrast.phyll.theta", Form::Above(0.0, ANY), "none", "steepness"),
     may("contrast.goodness.theta", Form::Above(0.0, ANY), "none", "threshold"),
     may("pos-coeff", Form::Number(0.0, ANY), "1.0", "factor on the positive term of hinge, soft hinge and goodness"),
-    may("projection", Form::OneOf(&["trainable", "frozen", "identity"]), "the rule's", "what the projections are"),
+    may("projection", Form::OneOf(&["trainable", "frozen", "identity"]), "the rule's", "kind of the projections"),
     may(
         "feedback",
         Form::OneOf(&["trained", "frozen", "matched"]),
         "\"trained\"",
-        "what projections from the top learn from",
+        "how projections from the top learn: from their layer's loss, not at all, or to match back-propagation",
     ),
     may(
         "backward",
@@ -164,7 +164,7 @@ pub const KEYS: &[Key] = &[
         "relaxation.by",
         Form::OneOf(&["errors", "activities"]),
         "\"errors\"",
-        "what inference of predictive coding descends by",
+        "variables that inference of predictive coding changes",
     ),
     may("relaxation.iterations", Form::Whole(1, 16384), "4", "steps of inference"),
     may("relaxation.rate", Form::Above(0.0, 1.0), "0.8", "length of a step, in gradients"),
@@ -235,7 +235,7 @@ pub const KEYS: &[Key] = &[
         "probe.test",
         Form::Words("\"as-is\" or { resize = PIXELS, crop = PIXELS }"),
         "\"as-is\"",
-        "what is done to test images: the shorter side is resized, and the square in the middle cut out",
+        "preparation of test images: resize the shorter side, and cut out the square in the middle",
     ),
     may(
         "probe.test.resize",
@@ -253,8 +253,8 @@ pub const KEYS: &[Key] = &[
     must("blocks[].kernel", PAIR, "size of the convolution's kernel"),
     may("blocks[].stride", PAIR, "[1, 1]", "stride of the convolution"),
     may("blocks[].padding", PADDING, "[0, 0]", "zeros on each side"),
-    may("blocks[].bias", Form::Flag, "true", "whether there is a bias"),
-    may("blocks[].relu", Form::Flag, "true", "whether there is a ReLU"),
+    may("blocks[].bias", Form::Flag, "true", "the convolution has a bias"),
+    may("blocks[].relu", Form::Flag, "true", "a ReLU follows the convolution"),
     may("blocks[].max-pool", PAIR, "none", "window of the max-pool"),
     must("blocks[].loss-pool", POOL, "pooling for the loss of rules with spatial dependence"),
     may("blocks[].loss-pool.block", PAIR, "none", "size of a cell in pixels"),
@@ -325,22 +325,22 @@ pub fn suggestion(name: &str) -> String {
 pub fn page() -> String {
     let mut text = format!(
         "# Configuration\n\n\
-         `clapp config` prints this page; docs/config.md is kept the same by a test.\n\n\
+         `clapp config` prints this page. A test keeps docs/config.md equal to it.\n\n\
          A configuration is a TOML file for `--config`. It is complete, or it names a preset, whose keys it replaces:\n\n\
          ```toml\npreset = \"cifar10\"\nepochs = 20\n\n[optimizer]\nlr = 0.001\n```\n\n\
          `--preset NAME --config FILE` does the same without the first line. `--set KEY=VALUE` replaces one key, as in \
-         `--set optimizer.lr=0.001 --set 'negatives={{ uniform = 4 }}' --set blocks[2].channels=64`. clapp applies the \
+         `--set optimizer.lr=0.001 --set 'negatives={{ uniform = 4 }}' --set blocks[2].channels=64`. `clapp` applies the \
          file first, then options such as `--rule` and `--width`, then `--set`. `clapp train --preset NAME --print-config` prints the complete \
          configuration, for `--config`.\n\n\
          Tables are merged key by key. Lists are replaced as a whole, `[[blocks]]` too. If `optimizer.kind` \
-         changes, the keys that the new kind also has keep their values. Another `rule` over a preset changes the optimiser as `--rule` does.\n\n\
+         changes, the keys that the new kind also has keep their values. A `rule` other than the preset's also changes the optimiser, as `--rule` does.\n\n\
          Presets: {}.\n\n\
          | key | takes | default | meaning |\n| --- | --- | --- | --- |\n",
         PRESETS.map(|name| format!("`{name}`")).join(", ")
     );
     let cell = |text: &str| text.replace('|', "\\|");
     for Key { name, form, default, about } in KEYS {
-        let default = default.map_or("must be there".into(), |default| match default {
+        let default = default.map_or("required".into(), |default| match default {
             "all" | "none" | "the rule's" | "the run's seed" => default.into(),
             _ => format!("`{default}`"),
         });

@@ -3,5 +3,6 @@
 #![cfg(unix)]
 
 mod outputs;
+mod pages;
 mod settings;
 mod streams;
