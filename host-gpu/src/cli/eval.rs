@@ -131,9 +131,6 @@ pub fn run(arguments: &EvalArguments) -> Result<u8, Error> {
         let message = "probe.epochs is 0: nothing would be learnt; name a number with --epochs".into();
         return Err(Error::Config { origin, message });
     }
-    if has_not_learnt(&file)? {
-        note("note: the encoder has not learnt (0 epochs): these are the accuracies of its first weights");
-    }
     remarks(&data).iter().for_each(note);
     for text in evaluable::check(Work::Evaluation, &data, &data.train, &config, config.probe.test, &origin)? {
         note(format!("note: {text}"));
@@ -141,6 +138,9 @@ pub fn run(arguments: &EvalArguments) -> Result<u8, Error> {
     let images = [data.train.len(), data.test.len()];
     let lower = if kind.caches() { "leave out --cached, or lower --images" } else { "take an encoder of less --width" };
     Needs::of_probe(&config, images, data.classes.len(), kind.caches(), loader_threads())?.check("the probe", lower)?;
+    if has_not_learnt(&file)? {
+        note("note: the encoder has not learnt (0 epochs): these are the accuracies of its first weights");
+    }
     if let Some(old) = &standing
         && !old.report.is_stopped()
         && (old.report.epochs > config.probe.epochs || old.report.train_images > images[0])

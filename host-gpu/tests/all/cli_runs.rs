@@ -9,10 +9,12 @@ use clapp_engine::config::Config;
 use clapp_engine::golden::case::Case;
 use clapp_engine::golden::on_backend;
 use clapp_engine::probe::ProbeRecord;
+use clapp_engine::run_info::RunInfo;
 use cli_common::{CONFIG, clapp, grey_config, succeeds, write_cifar, write_idx};
 use golden_case::batch;
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 const COLUMNS: &str = "epoch,step,images_per_second,loss_layer0,loss_layer1,learning_rate,\
     u_pos_layer0,u_pos_layer1,u_neg_layer0,u_neg_layer1,mismatch_layer0,mismatch_layer1";
@@ -63,6 +65,13 @@ fn train_writes_a_checkpoint_its_configuration_and_its_metrics() {
     let events = names.iter().position(|name| name.starts_with("events.out.tfevents.")).expect("events");
     names.remove(events);
     assert_eq!(names, ["checkpoint.safetensors", "config.toml", "metrics.csv", "run.json"], "and no temporary file");
+    let info = RunInfo::read(&folder).expect("run.json");
+    let head = Command::new("git").args(["rev-parse", "HEAD"]).output().ok().filter(|output| output.status.success());
+    let commit = info.program.commit.trim_end_matches("-dirty");
+    match head {
+        Some(head) => assert!(String::from_utf8_lossy(&head.stdout).starts_with(commit), "{commit}"),
+        None => assert_eq!(commit, "unknown"),
+    }
 }
 
 #[test]
