@@ -73,6 +73,9 @@ impl Mark {
     /// The page of `clapp paper all` (Markdown).
     pub const PAGE: Self =
         Self { what: "a page of experiments", start: clapp_lab::paper::page::TITLE.as_bytes(), within: b"" };
+    /// The page of one experiment, beside it (Markdown).
+    pub const EXPERIMENT: Self =
+        Self { what: "a page of an experiment", start: b"# ", within: clapp_lab::paper::page::WRITTEN.as_bytes() };
     /// A finding of `clapp paper` (JSON).
     pub const FINDING: Self = Self::json("a finding of `clapp paper`", b"\"clapp-finding/");
     /// The description of a run (JSON).

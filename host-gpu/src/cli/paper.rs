@@ -21,35 +21,35 @@ const ALL: &str = "all";
 /// Arguments of `clapp paper`.
 #[derive(Debug, Args)]
 pub struct PaperArguments {
-    /// Which experiment, or `all` of them and a page of what they found; without it, a list of them.
+    /// Name of an experiment, or `all`. Without a name the command lists the experiments.
     pub name: Option<String>,
-    /// Data set as downloaded (folder or archive); may be given several times. Without one, images are generated.
+    /// Data set as downloaded (folder or archive). Repeat the option for several sets. Without it, images are generated.
     #[arg(long, requires = "name")]
     pub data: Vec<PathBuf>,
     #[command(flatten)]
     cache: CacheArguments,
     #[command(flatten)]
     backend: BackendArguments,
-    /// At the paper's size, for hours or days, instead of one that fits two cores in minutes.
+    /// Use the paper's size. It takes hours or days; the default size takes minutes on two cores.
     #[arg(long, requires = "name")]
     pub full: bool,
     /// Seed of every random stream.
     #[arg(long, default_value_t = 2, requires = "name")]
     pub seed: u64,
-    /// Folder for numbers, tables, pictures and the runs that they come from.
+    /// Folder for numbers, tables, pictures and runs.
     #[arg(long, default_value = "out/paper", value_name = "FOLDER", requires = "name")]
     pub out: OutputFolder,
-    /// With `all`: the page, as Markdown; its pictures and tables come into a folder beside it [default: results.md in
-    /// the folder of --out].
+    /// With `all`: the page with the table of all claims, as Markdown. The folder beside it, with the same name, gets a
+    /// page NAME.md for each experiment, its pictures and its tables [default: results.md in the folder of --out].
     #[arg(long, value_name = "FILE", requires = "name")]
     pub page: Option<OutputFile>,
-    /// Run again what has been found already, and replace what was found from other images or with other options.
+    /// Run again, and replace the findings that are there, also those of other images or options.
     #[arg(long, conflicts_with = "kept", requires = "name")]
     pub again: bool,
-    /// Take also what another build of the program has found; the page names the commit of each.
+    /// Keep findings of other builds of the program. Each page names its commit.
     #[arg(long, requires = "name")]
     pub kept: bool,
-    /// With `all`: run nothing, only make the page of what has been found so far, by whatever build.
+    /// With `all`: run nothing. Write the pages from the findings in --out, of any build.
     #[arg(long, conflicts_with_all = ["again", "kept"], requires = "name")]
     pub found: bool,
     #[command(flatten)]
@@ -65,7 +65,7 @@ pub fn run(arguments: &PaperArguments) -> Result<u8, Error> {
         for Experiment { name, about, .. } in EXPERIMENTS {
             say(format!("{name:<18} {about}"))?;
         }
-        say(format!("{ALL:<18} all of these, and a page of what they found"))?;
+        say(format!("{ALL:<18} all of these, and pages with the results"))?;
         return Ok(0);
     };
     let refuse = |origin: &str, message: String| Err(Error::Config { origin: origin.into(), message });
@@ -92,7 +92,7 @@ pub fn run(arguments: &PaperArguments) -> Result<u8, Error> {
     let out = arguments.out.check("--out", &guard)?;
     check_findings(&chosen, out, &guard)?;
     let beside = out.join("results.md");
-    // Found out now rather than after hours.
+    // Now, not after hours.
     let page = match &arguments.page {
         Some(page) => page.check("--page", Mark::PAGE, &guard)?,
         None if name == ALL => guard.check("--page", &beside, Mark::PAGE).map(|()| beside.as_path())?,
@@ -100,6 +100,9 @@ pub fn run(arguments: &PaperArguments) -> Result<u8, Error> {
     };
     if name == ALL {
         check_folder_of(page, &guard)?;
+        for experiment in &chosen {
+            guard.check("--page", &page::of_experiment(page, experiment.name), Mark::EXPERIMENT)?;
+        }
     }
     if arguments.found && !out.is_dir() {
         return refuse("--found", format!("nothing has been found: {} is not there", out.display()));
@@ -166,7 +169,7 @@ fn check_folder_of(page: &Path, guard: &Guard) -> Result<(), Error> {
     if page.exists() { Ok(()) } else { check_products("--page", &page.with_extension(""), guard) }
 }
 
-/// Refuses a folder of pictures and tables that nobody knows the origin of.
+/// Refuses a folder with pictures and tables of unknown origin.
 fn check_products(option: &str, folder: &Path, guard: &Guard) -> Result<(), Error> {
     if folder.exists() && !folder.is_dir() {
         return guard.check_folder(option, folder);

@@ -68,7 +68,22 @@ fn an_experiment_writes_its_numbers_once_and_keeps_them() {
     let said = succeeds(place.path(), &["paper", "all", "--found", "--out", "found", "--page", "page.md"]);
     assert!(said.contains("fig2: nothing found yet"), "{said}");
     let page = fs::read_to_string(place.path().join("page.md")).expect("a page");
-    assert!(page.contains("`clapp paper theorem`") && !page.contains("`clapp paper fig2`"), "{page}");
+    let claims = page.lines().filter(|line| line.ends_with(" | [theorem](page/theorem.md) |")).count();
+    assert!(claims == 7 && page.contains("Not run yet: fig2, "), "{page}");
+    // Each claim has its number.
+    assert!(!page.contains("| - | [theorem]"), "{page}");
+    let page = fs::read_to_string(place.path().join("page/theorem.md")).expect("a page");
+    assert!(page.contains("[page.md](../page.md)") && page.contains("`clapp paper theorem`, seed 2"), "{page}");
+    assert!(place.path().join("page/certificates.csv").is_file() && !place.path().join("page/fig2.md").exists());
+    // Pages that clapp wrote are replaced, a page of somebody else is not.
+    succeeds(place.path(), &["paper", "all", "--found", "--out", "found", "--page", "page.md"]);
+    fs::write(place.path().join("page/theorem.md"), "# Mine\n").expect("a file");
+    refuses(
+        place.path(),
+        &["paper", "all", "--found", "--out", "found", "--page", "page.md"],
+        &["--page", "theorem.md"],
+    );
+    assert_eq!(fs::read_to_string(place.path().join("page/theorem.md")).expect("a page"), "# Mine\n");
     // A file that is damaged is made anew, with the same numbers.
     fs::write(&file, &first[..first.len() / 3]).expect("a file");
     succeeds(place.path(), &["paper", "theorem", "--out", "found"]);

@@ -136,9 +136,14 @@ impl Difference {
         Self { value: self.value + margin, ..self }.above()
     }
 
-    /// In points, with so many errors as decide.
+    /// In points.
+    pub fn points(self) -> String {
+        format!("{:+.1} points", 100.0 * self.value)
+    }
+
+    /// In points, with the smallest difference that counts.
     pub fn words(self) -> String {
-        format!("{:+.1} points, counted beyond {:.1}", 100.0 * self.value, 100.0 * self.errors * self.error)
+        format!("{}, counted beyond {:.1}", self.points(), 100.0 * self.errors * self.error)
     }
 }
 
@@ -162,7 +167,7 @@ fn compared(
 ) -> Claim {
     let difference = one.less(other, spread);
     let evidence = format!("{}, {}: {}", one.words(spread), other.words(spread), difference.words());
-    Claim::new(statement, verdict(difference), evidence)
+    Claim::new(statement, verdict(difference), evidence).number(difference.points())
 }
 
 /// That to reach some rules says little, as they are not shown to have learnt anything themselves.

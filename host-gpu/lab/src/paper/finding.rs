@@ -1,6 +1,6 @@
-//! What an experiment has found: claims with their verdicts, figures and tables, as plain numbers.
+//! The result of an experiment: claims with their verdicts, figures and tables, as plain numbers.
 //!
-//! Pictures, CSV files and the page are made from this alone, so that no number is typed by hand.
+//! Pictures, CSV files and pages are made from this alone, so no number is typed by hand.
 
 use super::figure::Figure;
 use super::table::Table;
@@ -8,15 +8,15 @@ use clapp_data::error::Error;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
-/// Whether a claim of the paper held in an experiment.
+/// The result of a claim in an experiment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
-    /// It held.
+    /// The claim held.
     Held,
-    /// It did not.
+    /// The claim did not hold.
     Failed,
-    /// The differences are within their spread, or the experiment is too small to tell.
+    /// The differences are within their errors, or the experiment is too small to decide.
     Open,
 }
 
@@ -26,7 +26,7 @@ impl Verdict {
         if held { Self::Held } else { Self::Failed }
     }
 
-    /// Of a claim that is made of several: failed where one has failed, else open where one is.
+    /// The verdict on a claim with several parts: failed if one part failed, else open if one part is open.
     pub fn all(verdicts: &[Self]) -> Self {
         [Self::Failed, Self::Open].into_iter().find(|worse| verdicts.contains(worse)).unwrap_or(Self::Held)
     }
@@ -41,36 +41,45 @@ impl Verdict {
     }
 }
 
-/// A claim and what became of it.
+/// A claim and its verdict.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Claim {
-    /// What is claimed, and by whom (a theorem, a figure, this project).
+    /// The claim and its author (a theorem, a figure, this project).
     pub statement: String,
-    /// What became of it.
+    /// The verdict.
     pub verdict: Verdict,
-    /// The numbers that decide.
+    /// The number that decides, with its unit, for the table of all claims. `None`: there is none, or the finding is from
+    /// a build that did not keep it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub number: Option<String>,
+    /// All numbers that decide.
     pub evidence: String,
 }
 
 impl Claim {
-    /// A claim.
+    /// A claim without a number of its own.
     pub fn new(statement: impl Into<String>, verdict: Verdict, evidence: impl Into<String>) -> Self {
-        Self { statement: statement.into(), verdict, evidence: evidence.into() }
+        Self { statement: statement.into(), verdict, number: None, evidence: evidence.into() }
+    }
+
+    /// The same with its number.
+    pub fn number(self, number: impl Into<String>) -> Self {
+        Self { number: Some(number.into()), ..self }
     }
 }
 
-/// What an experiment has found.
+/// The result of an experiment.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Finding {
     /// The experiment's name on the command line, such as `fig2`.
     pub name: String,
-    /// What it is about, as a heading.
+    /// The heading of its page.
     pub title: String,
-    /// Where the paper shows it, such as `Figure 2`; empty where it is this project's own.
+    /// The place in the paper, such as `Figure 2`; empty for this project's own experiments.
     pub source: String,
-    /// What was done, in a paragraph.
+    /// The method, in a paragraph.
     pub about: String,
     /// Sizes, data, epochs, seeds: names and values.
     pub setting: Vec<(String, String)>,
@@ -80,7 +89,7 @@ pub struct Finding {
     pub figures: Vec<Figure>,
     /// Tables.
     pub tables: Vec<Table>,
-    /// What a reader should know, a paragraph each: above all why a number differs from the published one.
+    /// Notes for the reader, a paragraph each: above all the reasons for differences from published numbers.
     pub notes: Vec<String>,
 }
 
@@ -105,7 +114,7 @@ impl Finding {
         self.setting.push((name.into(), value.to_string()));
     }
 
-    /// Refuses a number that JSON does not have: an experiment must say what became of it instead.
+    /// Checks that all numbers are finite: JSON has no others.
     ///
     /// # Errors
     /// [`Error::Run`] with the figure or table, and the row.
@@ -122,7 +131,7 @@ impl Finding {
     pub fn summary(&self) -> String {
         let source = if self.source.is_empty() { String::new() } else { format!(" ({})", self.source) };
         let mut lines = vec![format!("{}{source}", self.title)];
-        for Claim { statement, verdict, evidence } in &self.claims {
+        for Claim { statement, verdict, evidence, .. } in &self.claims {
             lines.push(format!("  {}: {statement}", verdict.words()));
             lines.push(format!("    {evidence}"));
         }

@@ -1,18 +1,27 @@
-//! One page of all findings, as Markdown, with the files that it shows in a folder beside it.
+//! The pages of all findings, as Markdown: one with a table of all claims, and one for each experiment in a folder beside
+//! it, with its pictures and tables.
 
-use super::finding::Claim;
+use super::finding::{Claim, Finding, Verdict};
 use super::keep::{Inputs, Kept};
 use clapp_data::error::Error;
 use clapp_data::files::{make_folder, write_atomically};
 use clapp_engine::run_info::MachineInfo;
 use std::fmt::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-/// The first line of a page.
+/// The first line of the page with the table.
 pub const TITLE: &str = "# What the experiments found";
 
-/// Writes the page, and the pictures and tables of its last finding into the folder of the same name without extension:
-/// a page that grows by a finding at a time has those of the others there. `missing` are the experiments that are not on it.
+/// A text near the top of an experiment's page.
+pub const WRITTEN: &str = "\n\nWritten by `clapp paper all`. All results: [";
+
+/// The page of an experiment: `NAME.md` in the folder called like the page `path`, without extension.
+pub fn of_experiment(path: &Path, name: &str) -> PathBuf {
+    path.with_extension("").join(format!("{name}.md"))
+}
+
+/// Writes the page with the table of all findings, and the last finding's page, pictures and tables. Call it after each
+/// finding: those of the others are there already. `missing` are the experiments without a finding.
 ///
 /// # Errors
 /// Where a picture cannot be drawn or a file cannot be written.
@@ -23,65 +32,78 @@ pub fn write(path: &Path, command: &str, findings: &[Kept], missing: &[&str]) ->
         for (file, bytes) in kept.products(&folder, |_| true)? {
             write_atomically(&file, &bytes)?;
         }
+        let page = of_experiment(path, &kept.finding.name);
+        write_atomically(&page, experiment(&last_part(path), kept).as_bytes())?;
     }
-    let beside = folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    write_atomically(path, text(&beside, command, findings, missing).as_bytes())
+    write_atomically(path, overview(&last_part(&folder), command, findings, missing).as_bytes())
 }
 
-fn text(folder: &str, command: &str, findings: &[Kept], missing: &[&str]) -> String {
-    let mut text = format!(
-        "{TITLE}\n\n`{command}` wrote this page, its pictures and its tables; no number is typed \
-         by hand. Published numbers stand beside ours where there are any.\n\n"
+fn last_part(path: &Path) -> String {
+    path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+/// A text as a cell of a table.
+fn cell(text: &str) -> String {
+    text.replace('|', "\\|").replace('\n', " ")
+}
+
+/// The table of all claims.
+fn overview(folder: &str, command: &str, findings: &[Kept], missing: &[&str]) -> String {
+    let mut text = format!("{TITLE}\n\n| claim | verdict | number | experiment |\n| --- | --- | --- | --- |\n");
+    for Finding { name, claims, .. } in findings.iter().map(|kept| &kept.finding) {
+        for Claim { statement, verdict, number, .. } in claims {
+            let number = number.as_deref().map_or_else(|| "-".to_owned(), cell);
+            let statement = cell(statement);
+            let _ =
+                writeln!(text, "| {statement} | **{}** | {number} | [{name}]({folder}/{name}.md) |", verdict.words());
+        }
+    }
+    let [held, failed, open] = [Verdict::Held, Verdict::Failed, Verdict::Open].map(Verdict::words);
+    let _ = writeln!(
+        text,
+        "\nEach claim has a criterion, fixed in the program. **{held}**: the claim met it. **{failed}**: the claim did not \
+         meet it. **{open}**: the differences are within their errors, or the experiment is too small. The number is the \
+         main one of the evidence; of several like ones, it is the worst for the claim. The experiment's page has all the \
+         evidence.\n\n\
+         `{command}` wrote this page and the experiments' pages. No number is typed by hand.\n"
     );
     if !missing.is_empty() {
-        let _ = writeln!(text, "Not on it, as nothing has been found of them yet: {}.\n", missing.join(", "));
+        let _ = writeln!(text, "Not run yet: {}.\n", missing.join(", "));
     }
-    for Kept { finding, .. } in findings {
-        let held = finding.claims.iter().map(|claim| claim.verdict.words());
-        let mut counts: Vec<(&str, usize)> = Vec::new();
-        for words in held {
-            match counts.iter_mut().find(|(other, _)| *other == words) {
-                Some((_, count)) => *count += 1,
-                None => counts.push((words, 1)),
-            }
+    text.push_str("| experiment | page | in the paper | held | did not hold | not decided |\n");
+    text.push_str("| --- | --- | --- | --- | --- | --- |\n");
+    for Finding { name, title, source, claims, .. } in findings.iter().map(|kept| &kept.finding) {
+        let source = if source.is_empty() { "-".to_owned() } else { cell(source) };
+        let title = cell(title);
+        let _ = write!(text, "| `{name}` | [{title}]({folder}/{name}.md) | {source} |");
+        for verdict in [Verdict::Held, Verdict::Failed, Verdict::Open] {
+            let _ = write!(text, " {} |", claims.iter().filter(|claim| claim.verdict == verdict).count());
         }
-        let counts: Vec<String> = counts.iter().map(|(words, count)| format!("{count} {words}")).collect();
-        let source = if finding.source.is_empty() { String::new() } else { format!(" ({})", finding.source) };
-        let anchor = anchor(&finding.title);
-        let _ = writeln!(text, "- [{}](#{anchor}){source}: claims: {}", finding.title, counts.join(", "));
-    }
-    for kept in findings {
-        section(&mut text, folder, kept);
+        text.push('\n');
     }
     text
 }
 
-/// The name that Markdown renderers give a heading.
-fn anchor(title: &str) -> String {
-    let kept = title.to_lowercase().chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c)).collect::<String>();
-    kept.replace(' ', "-")
-}
-
-fn section(text: &mut String, folder: &str, kept: &Kept) {
+/// The page of an experiment; `all` is the name of the page with the table.
+fn experiment(all: &str, kept: &Kept) -> String {
     let Kept { inputs, machine, started, seconds, finding, .. } = kept;
     let source = if finding.source.is_empty() {
         "This project's own experiment.".to_owned()
     } else {
         format!("In the paper: {}.", finding.source)
     };
-    let _ = writeln!(text, "\n## {}\n\n{source} {}\n", finding.title, finding.about);
+    let mut text = format!("# {}{WRITTEN}{all}](../{all}).\n\n{source} {}\n\n", finding.title, finding.about);
     if !finding.claims.is_empty() {
         text.push_str("| claim | verdict | evidence |\n| --- | --- | --- |\n");
-        let cell = |text: &str| text.replace('|', "\\|").replace('\n', " ");
-        for Claim { statement, verdict, evidence } in &finding.claims {
+        for Claim { statement, verdict, evidence, .. } in &finding.claims {
             let _ = writeln!(text, "| {} | **{}** | {} |", cell(statement), verdict.words(), cell(evidence));
         }
     }
     for figure in &finding.figures {
-        let _ = writeln!(text, "\n![{}]({folder}/{}.svg)\n\n{}", figure.name, figure.name, figure.caption);
+        let _ = writeln!(text, "\n![{}]({}.svg)\n\n{}", figure.name, figure.name, figure.caption);
     }
     for table in &finding.tables {
-        let _ = writeln!(text, "\n{} ([CSV]({folder}/{}.csv))\n\n{}", table.caption, table.name, table.markdown());
+        let _ = writeln!(text, "\n{} ([CSV]({}.csv))\n\n{}", table.caption, table.name, table.markdown());
     }
     for note in &finding.notes {
         let _ = writeln!(text, "\n{note}");
@@ -100,6 +122,7 @@ fn section(text: &mut String, folder: &str, kept: &Kept) {
         if inputs.full { " --full" } else { "" },
         program.commit
     );
+    text
 }
 
 #[cfg(test)]
@@ -113,7 +136,7 @@ mod tests {
     fn kept() -> Kept {
         let mut finding = Finding::new("fig9", "What matters, and why", "Figure 9", "Something was done.");
         finding.set("images", 12);
-        finding.claims.push(Claim::new("a | b", Verdict::Held, "0.9 against 0.1"));
+        finding.claims.push(Claim::new("a | b", Verdict::Held, "0.9 against 0.1").number("+0.8 points"));
         finding.claims.push(Claim::new("c", Verdict::Failed, "0.1 against 0.9"));
         finding.claims.push(Claim::new("d", Verdict::Open, "0.5 against 0.5"));
         let series = vec![Series::new("ours", vec![Point::new(1.0, 0.25)])];
@@ -136,29 +159,65 @@ mod tests {
     }
 
     #[test]
-    fn the_page_says_what_held_and_shows_what_lies_beside_it() {
+    fn one_table_of_all_claims_and_a_page_for_each_experiment() {
         let place = tempfile::tempdir().unwrap();
         let path = place.path().join("docs/results.md");
-        write(&path, "clapp paper all", &[kept()], &["fig8"]).unwrap();
+        let mut second = kept();
+        second.finding.name = "fig10".into();
+        second.finding.source = String::new();
+        // One at a time, as the command does.
+        write(&path, "clapp paper all", &[kept()], &["fig10", "fig8"]).unwrap();
+        write(&path, "clapp paper all", &[kept(), second], &["fig8"]).unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
+        let opening = format!(
+            "{TITLE}\n\n| claim | verdict | number | experiment |\n| --- | --- | --- | --- |\n\
+             | a \\| b | **held** | +0.8 points | [fig9](results/fig9.md) |\n\
+             | c | **did not hold** | - | [fig9](results/fig9.md) |\n\
+             | d | **not decided** | - | [fig9](results/fig9.md) |\n\
+             | a \\| b | **held** | +0.8 points | [fig10](results/fig10.md) |\n"
+        );
+        assert!(text.starts_with(&opening), "{text}");
         for part in [
             "`clapp paper all` wrote this page",
-            "Not on it, as nothing has been found of them yet: fig8.",
-            "- [What matters, and why](#what-matters-and-why) (Figure 9): claims: 1 held, 1 did not hold, 1 not decided",
-            "| a \\| b | **held** | 0.9 against 0.1 |",
-            "| d | **not decided** | 0.5 against 0.5 |",
-            "![curves](results/curves.svg)",
-            "([CSV](results/numbers.csv))",
-            "| clapp++ | 12.35 ± 0.50 |",
-            "The network is narrower",
-            "Setting: images: 12.",
-            "`clapp paper fig9`, seed 7, backend cpu, 2 s on",
+            "Not run yet: fig8.",
+            "| `fig9` | [What matters, and why](results/fig9.md) | Figure 9 | 1 | 1 | 1 |",
+            "| `fig10` | [What matters, and why](results/fig10.md) | - | 1 | 1 | 1 |",
         ] {
             assert!(text.contains(part), "{part} is missing in:\n{text}");
+        }
+        for name in ["fig9", "fig10"] {
+            let text = std::fs::read_to_string(of_experiment(&path, name)).unwrap();
+            assert!(
+                text.starts_with(&format!("# What matters, and why{WRITTEN}results.md](../results.md).\n")),
+                "{text}"
+            );
+            for part in [
+                "| a \\| b | **held** | 0.9 against 0.1 |",
+                "| d | **not decided** | 0.5 against 0.5 |",
+                "![curves](curves.svg)",
+                "([CSV](numbers.csv))",
+                "| clapp++ | 12.35 ± 0.50 |",
+                "The network is narrower",
+                "Setting: images: 12.",
+                &format!("`clapp paper {name}`, seed 7, backend cpu, 2 s on"),
+            ] {
+                assert!(text.contains(part), "{part} is missing in:\n{text}");
+            }
         }
         for file in ["curves.svg", "curves.png", "numbers.csv"] {
             assert!(place.path().join("docs/results").join(file).is_file(), "{file}");
         }
+    }
+
+    /// A finding of a build before the numbers of the table.
+    #[test]
+    fn a_claim_without_a_number_is_read() {
+        let text = r#"{"statement": "a", "verdict": "held", "evidence": "b"}"#;
+        let claim: Claim = serde_json::from_str(text).unwrap();
+        assert_eq!(claim, Claim::new("a", Verdict::Held, "b"));
+        let numbered = claim.number("0.5");
+        let again: Claim = serde_json::from_str(&serde_json::to_string(&numbered).unwrap()).unwrap();
+        assert_eq!(again, numbered);
     }
 
     #[test]

@@ -200,12 +200,15 @@ fn learns(rows: &[Row], spread: Spread) -> Option<Claim> {
         rows.iter().filter(is_local).map(|row| (row.all.name, row.all.less(&untrained.all, spread))).collect();
     let verdicts: Vec<Verdict> = gains.iter().map(|(_, gain)| gain.above()).collect();
     let all = Verdict::all(&verdicts);
+    let smallest = gains.iter().map(|(_, gain)| *gain).min_by(|one, other| one.value.total_cmp(&other.value));
     let words = |(name, gain): &(&str, accuracy::Difference)| {
         format!("{name} {:+.1} ± {:.1}", 100.0 * gain.value, 100.0 * gain.error)
     };
     let gains: Vec<String> = gains.iter().map(words).collect();
     let evidence = format!("points above it, with standard errors: {}", gains.join(", "));
-    Some(Claim::new("Every local rule learns features that are better than the untrained encoder's", all, evidence))
+    let smallest = smallest.map_or_else(String::new, accuracy::Difference::points);
+    let statement = "Every local rule learns features that are better than the untrained encoder's";
+    Some(Claim::new(statement, all, evidence).number(smallest))
 }
 
 fn figure(rows: &[Row], data: &str) -> Figure {

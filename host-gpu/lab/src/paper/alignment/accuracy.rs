@@ -121,16 +121,13 @@ fn claims(entries: &[Entry]) -> Vec<Claim> {
         let kept = entries.iter().filter(|entry| keep(entry));
         kept.filter_map(|entry| Some((entry.alignment?.0, entry.accuracy.0))).collect::<Vec<(f64, f64)>>()
     };
-    let claim = |statement: &str, pairs: Vec<(f64, f64)>| {
-        let (verdict, evidence) = match spearman(&pairs) {
-            None => (Verdict::Open, format!("{} rules: no rank correlation", pairs.len())),
-            Some(RankCorrelation { rho, p }) => {
-                let evidence =
-                    format!("Spearman's rho {rho:+.3} over {} rules, p = {p:.4} (permutations)", pairs.len());
-                (if p < SIGNIFICANT { Verdict::of(rho > 0.0) } else { Verdict::Open }, evidence)
-            }
-        };
-        Claim::new(statement, verdict, evidence)
+    let claim = |statement: &str, pairs: Vec<(f64, f64)>| match spearman(&pairs) {
+        None => Claim::new(statement, Verdict::Open, format!("{} rules: no rank correlation", pairs.len())),
+        Some(RankCorrelation { rho, p }) => {
+            let evidence = format!("Spearman's rho {rho:+.3} over {} rules, p = {p:.4} (permutations)", pairs.len());
+            let verdict = if p < SIGNIFICANT { Verdict::of(rho > 0.0) } else { Verdict::Open };
+            Claim::new(statement, verdict, evidence).number(format!("rho {rho:+.3}"))
+        }
     };
     vec![
         claim(

@@ -157,8 +157,7 @@ fn claims(initial: &[Measured], trained: &[Measured], seeds: &[u64]) -> Vec<Clai
         ("Matched feedback aligns at least as well as trained feedback (docs/paper.md, section 7)", matched, dfb),
         ("Trained feedback aligns better than frozen random feedback (the control of this project)", dfb, frozen),
     ] {
-        let (verdict, evidence) = difference(high, low, seeds);
-        claims.push(Claim::new(format!("{statement}."), verdict, evidence));
+        claims.push(Claim { statement: format!("{statement}."), ..difference(high, low, seeds) });
     }
     claims
 }
@@ -176,35 +175,41 @@ fn top_is_one(initial: &[Measured], trained: &[Measured]) -> Claim {
     let far = if worst == 0.0 { "exactly 1 in all of them".into() } else { format!("at most {worst:.1e} from 1") };
     let evidence = format!("{count} batches: {far}; {without} more in which the top's gradient is zero");
     let verdict = if count == 0 { Verdict::Open } else { Verdict::of(worst <= ROUNDING) };
-    Claim::new("The top layer's cosine is 1 (docs/paper.md, section 7: by construction).", verdict, evidence)
+    let claim =
+        Claim::new("The top layer's cosine is 1 (docs/paper.md, section 7: by construction).", verdict, evidence);
+    if count == 0 { claim } else { claim.number(format!("difference from 1: {worst:.1e}")) }
 }
 
-/// Whether `high` is aligned better than `low`, by the mean over the layers below the top of each batch. Both see the
-/// same images, so their batches are compared one by one. It is decided where in every seed the mean difference is two
-/// of its standard errors from 0, on the same side.
-fn difference(high: &Measured, low: &Measured, seeds: &[u64]) -> (Verdict, String) {
+/// The claim, without its statement, that `high` is aligned better than `low`: by the mean over the layers below the top
+/// of each batch. Both see the same images, so batches are compared one by one. The claim is decided if in every seed the
+/// mean difference is two standard errors from 0, on the same side. Its number is the smallest difference of the seeds.
+fn difference(high: &Measured, low: &Measured, seeds: &[u64]) -> Claim {
+    let claim = |verdict, evidence: String| Claim::new("", verdict, evidence);
     let mean = |measured: &Measured| mean_and_std(measured.seeds.iter().flat_map(below_top).flatten());
     let (Some(one), Some(other)) = (mean(high), mean(low)) else {
-        return (Verdict::Open, "no batch has a cosine below the top".into());
+        return claim(Verdict::Open, "no batch has a cosine below the top".into());
     };
     let mut evidence = format!(
         "mean below the top {:.3} ± {:.3} ({}) against {:.3} ± {:.3} ({}), standard deviations over batches; difference",
         one.0, one.1, high.name, other.0, other.1, low.name
     );
-    let (mut above, mut below) = (true, true);
+    let (mut above, mut below, mut smallest) = (true, true, f64::INFINITY);
     for ((one, other), seed) in high.seeds.iter().zip(&low.seeds).zip(seeds) {
         let pairs = below_top(one).into_iter().zip(below_top(other));
         let differences: Vec<f64> = pairs.filter_map(|(one, other)| Some(one? - other?)).collect();
-        let Some((mean, std)) = mean_and_std(differences.iter().copied()) else { return (Verdict::Open, evidence) };
+        let Some((mean, std)) = mean_and_std(differences.iter().copied()) else {
+            return claim(Verdict::Open, evidence);
+        };
         let error = std / (differences.len() as f64).sqrt();
         above &= mean > 2.0 * error;
         below &= mean < -2.0 * error;
+        smallest = smallest.min(mean);
         evidence += &format!(" {mean:+.3} ± {error:.3} (seed {seed}),");
     }
     evidence.pop();
     evidence += ", standard errors";
     let verdict = if above || below { Verdict::of(above) } else { Verdict::Open };
-    (verdict, evidence)
+    claim(verdict, evidence).number(format!("cosine {smallest:+.3}"))
 }
 
 #[cfg(test)]
@@ -222,18 +227,19 @@ mod tests {
         let low = measured("low", &[[0.1, 0.2, 0.3], [0.1, 0.2, 0.3]]);
         let verdict = |high: &[[f64; 3]]| difference(&measured("high", high), &low, &[1, 2]);
         // The batches go up and down together: the pairs tell what the means alone would not.
-        let (held, evidence) = verdict(&[[0.2, 0.3, 0.41], [0.2, 0.31, 0.4]]);
-        assert_eq!(held, Verdict::Held, "{evidence}");
+        let Claim { verdict: held, number, evidence, .. } = verdict(&[[0.2, 0.3, 0.41], [0.2, 0.31, 0.4]]);
+        assert_eq!((held, number.as_deref()), (Verdict::Held, Some("cosine +0.103")), "{evidence}");
         for part in ["0.303 ± 0.092 (high)", "0.200 ± 0.089 (low)", "+0.103 ± 0.003 (seed 1)", "(seed 2), standard"]
         {
             assert!(evidence.contains(part), "{part}: {evidence}");
         }
-        assert_eq!(verdict(&[[0.0, 0.1, 0.21], [0.0, 0.11, 0.2]]).0, Verdict::Failed);
+        assert_eq!(verdict(&[[0.0, 0.1, 0.21], [0.0, 0.11, 0.2]]).verdict, Verdict::Failed);
         // Another sign in another seed, or as much spread as difference.
-        assert_eq!(verdict(&[[0.2, 0.3, 0.41], [0.0, 0.11, 0.2]]).0, Verdict::Open);
-        assert_eq!(verdict(&[[0.2, 0.3, 0.41], [0.4, 0.2, 0.1]]).0, Verdict::Open);
+        let open = verdict(&[[0.2, 0.3, 0.41], [0.0, 0.11, 0.2]]);
+        assert_eq!((open.verdict, open.number.as_deref()), (Verdict::Open, Some("cosine -0.097")));
+        assert_eq!(verdict(&[[0.2, 0.3, 0.41], [0.4, 0.2, 0.1]]).verdict, Verdict::Open);
         let silent = Measured { name: "silent", seeds: vec![vec![vec![None, Some(1.0)]]] };
-        assert_eq!(difference(&silent, &low, &[1]).0, Verdict::Open);
+        assert_eq!(difference(&silent, &low, &[1]).verdict, Verdict::Open);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Alarms: which limit each sign needs, and how often it is right.
+//! Alarms: the choice of a limit for each sign, and the rates of right and false alarms.
 
 use super::runs::{Course, Fault, ONSET};
 use clapp_core::collapse::{Condition, Limits, Signs};
@@ -8,7 +8,7 @@ use clapp_core::collapse::{Condition, Limits, Signs};
 pub struct Sign {
     /// Its name.
     pub name: &'static str,
-    /// What it says of a layer.
+    /// The condition of a layer that it stands for.
     condition: Condition,
     /// Limits, from those that alarm seldom to those that alarm often.
     pub grid: [f32; 6],
@@ -42,7 +42,7 @@ pub const SIGNS: [Sign; 6] = [
         with: |limits, change| Limits { change, ..limits },
     },
     Sign {
-        name: "what is left of the contrast",
+        name: "rest of the contrast",
         condition: Condition::Faded,
         grid: [-0.5, 0.0, 0.05, 0.2, 0.4, 0.6],
         limit: |limits| limits.left,
@@ -81,11 +81,12 @@ pub fn alarm(course: &Course, limits: &Limits) -> Option<(u64, &'static str)> {
     Some((frame, name))
 }
 
-/// Limits chosen by some courses, sign by sign. At most one step inside the last that leaves the healthy alone (in its
-/// grid), so that other healthy ones are left alone, too; and of those by which as many of the others are caught, with
-/// the signs before it, the most careful. Where none leaves the healthy alone, the most careful of all.
+/// Chooses limits on some courses, sign by sign. A limit is allowed if it lies at least one step of its grid away from the
+/// first that alarms on a healthy course; this leaves a margin for other healthy courses. Of the allowed limits, those
+/// count that catch most of the faulty courses together with the signs before. The result is the one of these that alarms
+/// least often. If every limit alarms on a healthy course, it is the first of the grid.
 pub fn choose(courses: &[&Course]) -> Limits {
-    let (healthy, befallen): (Vec<&Course>, Vec<&Course>) =
+    let (healthy, faulty): (Vec<&Course>, Vec<&Course>) =
         courses.iter().partition(|course| course.case.fault == Fault::None);
     let mut limits = Limits::NEVER;
     for sign in SIGNS {
@@ -95,7 +96,7 @@ pub fn choose(courses: &[&Course]) -> Limits {
         let caught = |limit: f32| {
             let limits = (sign.with)(limits, limit);
             let after = |course: &&&Course| alarm(course, &limits).is_some_and(|(frame, _)| frame > ONSET);
-            befallen.iter().filter(after).count()
+            faulty.iter().filter(after).count()
         };
         let most = inside.iter().map(|limit| caught(*limit)).max();
         if let Some(limit) = inside.iter().find(|limit| Some(caught(**limit)) == most) {
@@ -108,14 +109,14 @@ pub fn choose(courses: &[&Course]) -> Limits {
 /// How many of some courses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Count {
-    /// So many.
+    /// Number of courses that count.
     pub hits: usize,
-    /// Of so many.
+    /// Number of all courses.
     pub of: usize,
 }
 
 impl Count {
-    /// Counts those that `hit` is true of.
+    /// Counts the courses for which `hit` is true.
     pub fn of<'a>(courses: impl Iterator<Item = &'a Course>, hit: impl Fn(&Course) -> bool) -> Self {
         courses.fold(Self::default(), |count, course| Self {
             hits: count.hits + usize::from(hit(course)),
@@ -141,8 +142,8 @@ impl Count {
     }
 }
 
-/// Whether an alarm of a course that lost accuracy came in time: after the onset, and not after the read-out that showed
-/// the loss.
+/// `true` if an alarm of a course that lost accuracy came in time: after the onset, and no later than the read-out that
+/// showed the loss.
 pub fn in_time(course: &Course, alarm: Option<u64>) -> bool {
     match (alarm, course.lost()) {
         (Some(alarm), Some(lost)) => alarm > ONSET && alarm <= lost,
@@ -177,7 +178,7 @@ mod tests {
         assert!(kept.lost().is_none() && !in_time(&kept, Some(1010)));
     }
 
-    /// The order is the firmware's: what a layer is said to be does not hang on the order of the signs here.
+    /// The order of [`SIGNS`] has no influence: the device's order decides.
     #[test]
     fn an_alarm_has_the_name_of_what_the_device_calls_the_layer() {
         let mut ill = course(Fault::Dead, &[2.5], &[]);

@@ -1,4 +1,4 @@
-//! Is a collapse seen before accuracy is lost, and how often is the alarm false?
+//! Collapse alarms: how often they come before a loss of accuracy, and how often they are false.
 
 mod judge;
 mod runs;
@@ -14,9 +14,9 @@ use judge::{Count, SIGNS, alarm, choose, in_time};
 use rayon::prelude::*;
 use runs::{Case, Course, FRAMES, Fault, LOST, ONSET};
 
-/// Seeds whose healthy courses the limits are chosen by; the rates are those of the others.
+/// Number of seeds that the limits are chosen on. The rates are those of the other seeds.
 const CHOSEN: u64 = 4;
-/// Largest false-alarm rate that the number of runs may leave open.
+/// Largest upper bound of the false-alarm rate (95 %) with which no false alarm is a result.
 const FEW: f64 = 0.2;
 
 /// All streams.
@@ -58,34 +58,36 @@ pub fn run(setting: &Setting) -> Result<Finding, Error> {
     let chosen = choose(&first);
     let mut finding = Finding::new(
         "collapse",
-        "A collapse is seen before accuracy is lost",
+        "Collapse alarms before accuracy is lost",
         "",
-        "Small networks learn from a stream through clapp-core, as a device does, and a few numbers a layer \
-         (`clapp_core::collapse`) are watched. After some frames something befalls the stream, or nothing. An alarm is in \
-         time where it comes after that, and not after the first read-out that shows the loss.",
+        "Small networks learn from a stream through clapp-core, as a device does. The collapse detector \
+         (`clapp_core::collapse`) watches a few numbers of each layer. After a number of frames, the onset, a fault is \
+         injected into the stream; healthy streams get none. An alarm is in time if it comes after the onset, and no later \
+         than the first read-out that shows a loss of accuracy.",
     );
     finding.set("images", format!("{}, in grey, 16x16", data.source));
-    finding.set("frames", format!("{FRAMES}, of which {ONSET} before anything happens"));
-    finding.set("accuracy counts as lost from", format!("{:.0} points below that at the onset", 100.0 * LOST));
+    finding.set("frames", format!("{FRAMES}, the onset after {ONSET}"));
+    finding.set("loss of accuracy", format!("more than {:.0} points below the accuracy at the onset", 100.0 * LOST));
     finding.set(
         "streams",
-        format!("{}, the limits chosen on {}, the rates of the other {}", courses.len(), first.len(), held.len()),
+        format!("{}: limits chosen on {}, rates reported on the other {}", courses.len(), first.len(), held.len()),
     );
     finding.set(
         "choice of a limit",
-        "at most one step inside the last of its row that leaves the healthy alone, and the most careful by which, with the \
-         signs before it, as many of the others are caught",
+        "sign by sign, in the order of the table; among the limits at least one step away from the first that alarms on a \
+         healthy stream, those that catch most faulty streams together with the signs before; of these, the one that alarms \
+         least often",
     );
-    finding.set("rates of alarms", "with intervals of Wilson (1927)");
+    finding.set("intervals of rates", "Wilson (1927)");
     finding.claims = claims(&held, &chosen);
     finding.tables = vec![faults(&held, &chosen), limits(&held, &chosen)];
     finding.figures = vec![figure(&courses, &held)];
     finding.notes = vec![
-        "A stream that something befell without a loss of accuracy counts for neither rate; the table shows how often an \
-         alarm came there, too. A healthy stream that lost accuracy counts as one that collapsed."
+        "Neither rate counts a faulty stream that lost no accuracy; the table shows its alarms. A healthy stream that lost \
+         accuracy counts as collapsed."
             .into(),
-        "Read-outs come every 200 frames: the frame of a loss is known to that. A read-out with all features of the first \
-         layers sees less of a loss further up."
+        "Read-outs come every 200 frames, so a loss is known to within 200 frames. The read-out uses the features of all \
+         layers, so it shows less of a loss in the upper layers."
             .into(),
     ];
     Ok(finding)
@@ -113,21 +115,17 @@ fn claims(held: &[&Course], chosen: &Limits) -> Vec<Claim> {
     for (name, limits) in limits {
         let [detected, wrong] = rates(held, limits);
         let seen = if detected.of == 0 { Verdict::Open } else { Verdict::of(detected.hits == detected.of) };
-        claims.push(Claim::new(
-            format!("every loss of accuracy is announced in time, with {name}"),
-            seen,
-            format!("in time: {}", detected.words()),
-        ));
+        let statement = format!("Every loss of accuracy is announced in time, with {name}");
+        let claim = Claim::new(statement, seen, format!("in time: {}", detected.words()));
+        claims.push(claim.number(format!("{} of {}", detected.hits, detected.of)));
         let quiet = match wrong {
             Count { hits: 0, of } if of > 0 && wrong.interval()[1] <= FEW => Verdict::Held,
             Count { hits: 0, .. } => Verdict::Open,
             _ => Verdict::Failed,
         };
-        claims.push(Claim::new(
-            format!("no healthy stream raises an alarm, with {name}"),
-            quiet,
-            format!("false alarms: {}", wrong.words()),
-        ));
+        let statement = format!("No healthy stream raises an alarm, with {name}");
+        let claim = Claim::new(statement, quiet, format!("false alarms: {}", wrong.words()));
+        claims.push(claim.number(format!("{} of {}", wrong.hits, wrong.of)));
     }
     claims
 }
@@ -137,13 +135,13 @@ fn median(mut values: Vec<f64>) -> Option<f64> {
     values.get(values.len() / 2).copied()
 }
 
-/// What befell, and what came of it.
+/// Faults, losses and alarms.
 fn faults(held: &[&Course], limits: &Limits) -> Table {
-    let columns = ["what befalls", "streams", "lost accuracy", "alarm in time", "alarms", "first sign"];
+    let columns = ["fault", "streams", "lost accuracy", "alarm in time", "alarms", "first sign"];
     let mut columns: Vec<Column> = columns.map(|name| Column::new(name, 0)).into();
     columns.push(Column::new("alarm after, frames (median)", 0));
     columns.push(Column::new("loss after, frames (median)", 0));
-    let caption = "Streams whose seeds the limits were not chosen by. Frames count from the onset.";
+    let caption = "Streams of the seeds that the limits were not chosen on. Frames count from the onset.";
     let mut table = Table::new("collapse", caption, columns);
     for fault in Fault::ALL {
         let of: Vec<&Course> = held.iter().copied().filter(|course| course.case.fault == fault).collect();
@@ -177,8 +175,11 @@ fn limits(held: &[&Course], chosen: &Limits) -> Table {
     columns.push(Column::new("at most, % (95 %)", 0));
     columns.extend(["collapses", "in time"].map(|name| Column::new(name, 0)));
     columns.push(Column::new("used by", 0));
-    let mut table =
-        Table::new("limits", "Each sign alone, from limits that alarm seldom to those that alarm often.", columns);
+    let mut table = Table::new(
+        "limits",
+        "Each sign alone, from limits that alarm least often to those that alarm most often.",
+        columns,
+    );
     let (lost, healthy) = parts(held);
     for sign in SIGNS {
         for limit in sign.grid {
@@ -263,5 +264,5 @@ fn figure(courses: &[Course], held: &[&Course]) -> Figure {
             Fault::ALL.iter().filter_map(|fault| worst(fault, |signs| signs.excess)).collect(),
         ),
     ];
-    Figure::new("collapse", "Alarms and what they warn of.", panels)
+    Figure::new("collapse", "Rates of alarms, and one stream for each fault.", panels)
 }

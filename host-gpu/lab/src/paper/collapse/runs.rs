@@ -1,5 +1,4 @@
-//! Streams that are healthy, and streams that something befalls: what each layer's watch saw of them, and when the
-//! accuracy was lost.
+//! Healthy streams and streams with an injected fault: the signs of each layer, and the frame at which accuracy was lost.
 
 use crate::paper::Setting;
 use crate::paper::micro::point::{BASE, Point, Size};
@@ -19,7 +18,7 @@ use clapp_engine::model::NetworkSpec;
 use clapp_engine::trainer::initial_values;
 use std::sync::Arc;
 
-/// Frame after which something befalls a stream.
+/// Frame after which the fault is injected.
 pub const ONSET: u64 = 1000;
 /// Frames in all.
 pub const FRAMES: u64 = 3000;
@@ -33,21 +32,21 @@ const STREAM_RATE: f32 = 0.003;
 const MAX_UPDATE_NORM: f32 = 4.0;
 /// A white pixel, as the views are normalised.
 const WHITE: f32 = 2.0;
-/// What a bias becomes that nothing overcomes.
+/// A bias so low that its ReLU never opens.
 const SUNK: f32 = -100.0;
 
-/// What befalls a stream.
+/// A fault of a stream.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Fault {
     /// Nothing.
     None,
     /// The learning rate is multiplied.
     Rate(f32),
-    /// The camera gives the same frame again and again, while the gaze is said to move.
+    /// The camera repeats one frame, while the phases say that the gaze moves.
     Frozen,
     /// All pixels are white.
     Saturated,
-    /// Every frame is said to be a fixation: there are no negatives.
+    /// Every frame is marked as a fixation: there are no negatives.
     NoNegatives,
     /// Pixels come as 0 to 255.
     Unscaled,
@@ -85,7 +84,7 @@ impl Fault {
 /// One stream.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Case {
-    /// What befalls it.
+    /// Its fault.
     pub fault: Fault,
     /// Channels of every layer.
     pub channels: usize,
@@ -95,7 +94,7 @@ pub struct Case {
     pub seed: u64,
 }
 
-/// What was seen of a stream.
+/// The record of a stream.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Course {
     /// The stream.
@@ -145,7 +144,7 @@ pub fn run(setting: &Setting, data: &Dataset, case: Case) -> Result<Course, Erro
                 setting.check_stop()?;
                 if count == ONSET {
                     read(&mut course, count, &config, &spec, learner.parameters(), data)?;
-                    befall(case.fault, &mut learner, &spec).map_err(refused)?;
+                    inject(case.fault, &mut learner, &spec).map_err(refused)?;
                 }
                 let mut frame = batch.x[row * len..(row + 1) * len].to_vec();
                 let mut phase = if row < rows { Phase::Saccade } else { Phase::Fixation };
@@ -167,8 +166,8 @@ pub fn run(setting: &Setting, data: &Dataset, case: Case) -> Result<Course, Erro
     Ok(course)
 }
 
-/// What happens once, to the learner.
-fn befall(fault: Fault, learner: &mut Learner<'_>, spec: &NetworkSpec) -> Result<(), clapp_core::learner::Error> {
+/// Changes the learner once, at the onset.
+fn inject(fault: Fault, learner: &mut Learner<'_>, spec: &NetworkSpec) -> Result<(), clapp_core::learner::Error> {
     match fault {
         Fault::Rate(factor) => learner.set_optimizer(Optimizer::sgd(factor * STREAM_RATE))?,
         Fault::Dead => {
@@ -183,7 +182,7 @@ fn befall(fault: Fault, learner: &mut Learner<'_>, spec: &NetworkSpec) -> Result
     Ok(())
 }
 
-/// What happens to every frame.
+/// Changes every frame from the onset on.
 fn spoil(fault: Fault, frame: &mut [f32], before: &[f32], phase: &mut Phase) {
     match fault {
         Fault::Frozen if before.len() == frame.len() => frame.copy_from_slice(before),

@@ -73,7 +73,8 @@ fn emulate(setting: &Setting, set: &Dataset, firmware: &Path) -> Result<Claim, E
     }
     let found = if differences.is_empty() { "no bit differs".into() } else { differences.join("; ") };
     let evidence = format!("{board}, {}. {}; {found}.", set.name, parts.join("; "));
-    Ok(Claim::new(STATEMENT, Verdict::of(differences.is_empty()), evidence))
+    let number = format!("{} differences", differences.len());
+    Ok(Claim::new(STATEMENT, Verdict::of(differences.is_empty()), evidence).number(number))
 }
 
 #[cfg(not(unix))]

@@ -95,7 +95,7 @@ fn claim(
     compared: [(usize, Option<Head>); 2],
     measure: Measure,
 ) -> Claim {
-    let (mut verdicts, mut evidence) = (Vec::new(), Vec::new());
+    let (mut verdicts, mut evidence, mut smallest) = (Vec::new(), Vec::new(), f64::INFINITY);
     for result in results {
         let [one, two] = compared.map(|(learner, head)| match head {
             Some(head) => result.each(kind, learner, head, measure),
@@ -103,11 +103,13 @@ fn claim(
         });
         let (verdict, words) = decide(&one, &two);
         let ([first, _], [second, _]) = (spread(&one), spread(&two));
+        smallest = smallest.min(first - second);
         verdicts.push(verdict);
         let [one, two] = compared.map(|(learner, _)| LEARNERS[learner].name);
         evidence.push(format!("{}: {one} {first:.1}, {two} {second:.1}: {words}", result.stream(kind)));
     }
     Claim::new(statement, over_all(&verdicts), format!("{}.", evidence.join("; ")))
+        .number(format!("{smallest:+.1} points"))
 }
 
 const CLASSES: usize = 0;

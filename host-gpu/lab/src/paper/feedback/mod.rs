@@ -71,12 +71,13 @@ fn spread(all: &[Measured]) -> Spread {
 fn order(all: &[Measured]) -> Option<Claim> {
     let names = ["clapp++dfb, matched", "clapp++dfb", "clapp++dfb, frozen"];
     let found: Vec<&Measured> = names.iter().map(|name| find(all, name)).collect::<Option<_>>()?;
-    let mut verdicts = Vec::new();
+    let (mut verdicts, mut smallest) = (Vec::new(), f64::INFINITY);
     for pair in found.windows(2) {
         // Each training seed by itself, judged by the errors over its batches.
         for (one, other) in pair[0].alignment.iter().zip(&pair[1].alignment) {
             let error = |std: f64| std / (variants::BATCHES as f64).sqrt();
             let (difference, error) = (one.0 - other.0, error(one.1).hypot(error(other.1)));
+            smallest = smallest.min(difference);
             verdicts.push(accuracy::Difference { value: difference, error, errors: 2.0 }.above());
         }
     }
@@ -92,7 +93,8 @@ fn order(all: &[Measured]) -> Option<Claim> {
     let evidence: Vec<String> = found.iter().map(words).collect();
     let statement = "Matched feedback is better aligned with back-propagation than trained direct feedback, and that better \
                      than frozen random feedback (figure 3b), with each seed, beyond two standard errors over batches";
-    Some(Claim::new(statement, verdict, format!("mean cosine below the top: {}", evidence.join(", "))))
+    let claim = Claim::new(statement, verdict, format!("mean cosine below the top: {}", evidence.join(", ")));
+    Some(if smallest.is_finite() { claim.number(format!("cosine {smallest:+.2}")) } else { claim })
 }
 
 fn claims(all: &[Measured]) -> Vec<Claim> {
@@ -102,6 +104,7 @@ fn claims(all: &[Measured]) -> Vec<Claim> {
         let statement =
             "A weight mirror's kernels turn to the weights while these learn (this project: cosines above 0.9)";
         Claim::new(statement, Verdict::of(least > 0.9), format!("least cosine of a layer {least:.3}"))
+            .number(format!("least cosine {least:.3}"))
     });
     let spread = spread(all);
     let pair = |test: fn(&str, &Accuracy, &Accuracy, Spread) -> Claim, one: &str, other: &str, statement: &str| {

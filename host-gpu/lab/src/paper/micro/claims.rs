@@ -15,6 +15,16 @@ fn words(estimate: Option<Estimate>) -> String {
     }
 }
 
+/// The smallest of some differences, in points; a run that diverged is below all.
+fn smallest(estimates: impl Iterator<Item = Option<Estimate>>) -> String {
+    let values = estimates.map(|estimate| estimate.map_or(f64::NEG_INFINITY, |estimate| estimate.value));
+    match values.min_by(f64::total_cmp) {
+        Some(value) if value.is_finite() => format!("{:+.1} points", 100.0 * value),
+        Some(_) => "diverged".into(),
+        None => "no run".into(),
+    }
+}
+
 /// Held where a difference is above a bound by more than its error, failed where below; diverged is below.
 fn above(estimate: Option<Estimate>, bound: f64, errors: f64) -> Verdict {
     match estimate {
@@ -64,7 +74,7 @@ fn all_gain(statement: &str, reading: Reading, named: &[(String, Option<&Summary
             evidence += &format!("; {what}: {}", names.join(", "));
         }
     }
-    Claim::new(statement, verdict, evidence)
+    Claim::new(statement, verdict, evidence).number(smallest(found.iter().map(|(_, gain, _)| *gain)))
 }
 
 /// That all of some differences are above a bound.
@@ -74,6 +84,7 @@ fn all_above(statement: &str, bound: f64, freedom: usize, named: &[(String, Opti
     let list: Vec<String> = named.iter().map(|(name, estimate)| format!("{name}: {}", words(*estimate))).collect();
     let evidence = format!("difference in points, {}; counted from {errors:.1} standard errors on", list.join(", "));
     Claim::new(statement, Verdict::all(&verdicts), evidence)
+        .number(smallest(named.iter().map(|(_, estimate)| *estimate)))
 }
 
 /// All claims; they are this project's own.

@@ -98,6 +98,7 @@ pub(super) fn claim_limit(limits: &[Limit; 2]) -> Claim {
             words(&limits[1])
         ),
     )
+    .number(format!("least cosine {smallest:.4}"))
 }
 
 pub(super) fn claim_rest(rest: &Rest) -> Option<Claim> {
@@ -109,7 +110,7 @@ pub(super) fn claim_rest(rest: &Rest) -> Option<Claim> {
     let (errors, activities) = (of(Inference::Errors, few)?, of(Inference::Activities, BY_ACTIVITIES.iterations)?);
     let longest = ITERATIONS[ITERATIONS.len() - 1];
     let in_the_end = of(Inference::Activities, longest)?;
-    Some(Claim::new(
+    let claim = Claim::new(
         format!(
             "In a trained network the classical inference stops long before errors have come down (Goemaere et al. 2025): \
              cosines of all layers are above {LIKE} by the errors and not by the activities, at the smallest weight and with \
@@ -121,7 +122,8 @@ pub(super) fn claim_rest(rest: &Rest) -> Option<Claim> {
              activities, {in_the_end:.4} after {longest}",
             BY_ACTIVITIES.iterations
         ),
-    ))
+    );
+    Some(claim.number(format!("cosine {activities:.4} by the activities")))
 }
 
 pub(super) fn figure(limits: &[Limit; 2], rest: &Rest) -> Figure {

@@ -69,7 +69,7 @@ pub(super) fn claims(taught: &[Accuracy]) -> Vec<Claim> {
                 let seeds: Vec<String> = accuracy.seeds.iter().map(|seed| format!("{:.1}", 100.0 * seed)).collect();
                 seeds.join(", ")
             };
-            claims.push(Claim::new(
+            let claim = Claim::new(
                 format!(
                     "On a supervised task predictive coding {what} reaches back-propagation (Whittington and Bogacz 2017), \
                      within {} points",
@@ -82,7 +82,8 @@ pub(super) fn claims(taught: &[Accuracy]) -> Vec<Claim> {
                     seeds(back),
                     difference.words()
                 ),
-            ));
+            );
+            claims.push(claim.number(difference.points()));
         }
     }
     claims

@@ -178,19 +178,23 @@ fn claims(finding: &mut Finding, networks: &Networks, is_mnist: bool) {
     let cosines: Vec<Vec<Spread>> =
         (0..networks.first().len()).map(|at| networks.layers(at, |agreement| agreement.cosine)).collect();
     let worst = cosines[0].iter().map(|spread| 1.0 - spread.mean).fold(0.0, f64::max);
-    finding.claims.push(Claim::new(
+    let claim = Claim::new(
         "Theorem 3.1, Figure 2: with all assumptions the local gradient is the back-propagated one in every layer (cosine at \
          least 1 - 1e-5)",
         Verdict::of(worst <= 1e-5),
         format!("largest 1 - cosine of a layer {worst:.1e}"),
-    ));
+    );
+    finding.claims.push(claim.number(format!("1 - cosine {worst:.1e}")));
     let below = &cosines[1][..WIDTHS.len() - 1];
     let largest = below.iter().map(|spread| spread.mean.abs() + spread.sure()).fold(0.0, f64::max);
-    finding.claims.push(Claim::new(
+    let claim = Claim::new(
         "Figure 2: with random projections below the top there is no agreement (cosine within 0.35 of 0)",
         Verdict::of(largest < 0.35),
         format!("cosines {}", listed(&cosines[1])),
-    ));
+    );
+    finding.claims.push(
+        claim.number(format!("largest cosine {:.3}", below.iter().map(|spread| spread.mean.abs()).fold(0.0, f64::max))),
+    );
     for (at, what) in [
         (2, "with PyTorch's default weights instead of orthogonal ones"),
         (3, "with a ReLU after every layer"),
@@ -204,14 +208,15 @@ fn claims(finding: &mut Finding, networks: &Networks, is_mnist: bool) {
             .chain([Spread { mean: -first.mean, ..first }.exceeds(-0.5), Verdict::of((top - 1.0).abs() < 1e-9)]);
         let verdicts: Vec<Verdict> = verdicts.collect();
         let rises: Vec<String> = rises.iter().map(|rise| format!("{:.3} ± {:.3}", rise.mean, rise.sure())).collect();
-        finding.claims.push(Claim::new(
+        let claim = Claim::new(
             format!(
                 "Figure 2: {what} the gradients agree in part: less than 0.5 in the first layer, more in each layer above, \
                  and wholly at the top"
             ),
             Verdict::all(&verdicts),
             format!("cosines {}, from layer to layer {}", listed(&cosines[at]), rises.join(", ")),
-        ));
+        );
+        finding.claims.push(claim.number(format!("cosine {:.3} in layer 1", first.mean)));
         let name = networks.first()[at].name;
         let Some((_, published)) = PUBLISHED.iter().find(|(other, _)| *other == name).filter(|_| is_mnist) else {
             continue;
@@ -221,13 +226,14 @@ fn claims(finding: &mut Finding, networks: &Networks, is_mnist: bool) {
             (ours.mean - mean).abs() / (2.0 * ours.deviation).max(1e-3)
         });
         let apart = apart.fold(0.0, f64::max);
-        finding.claims.push(Claim::new(
+        let claim = Claim::new(
             format!(
                 "Figure 2: {what} the published cosines are those of such a network (within 2 deviations over networks)"
             ),
             Verdict::of(apart <= 1.0),
             format!("largest difference {:.1} deviations, ours {}", 2.0 * apart, listed(&cosines[at])),
-        ));
+        );
+        finding.claims.push(claim.number(format!("{:.1} deviations", 2.0 * apart)));
     }
 }
 

@@ -142,8 +142,10 @@ fn on_noise(finding: &mut Finding, setting: &Setting, on_images: &Networks) -> R
 fn claims(finding: &mut Finding, networks: &Networks, contrast: &str, lateral: usize, direct: usize) {
     let gain = networks.gain(direct, lateral, |agreement| agreement.cosine);
     let [low, high] = [lateral, direct].map(|condition| networks.layers(condition, |agreement| agreement.cosine));
-    finding.claims.push(Claim::new(
-        format!("Figure 3a, {contrast}: gradients agree better with direct feedback (mean cosine of the layers below the top)"),
+    let claim = Claim::new(
+        format!(
+            "Figure 3a, {contrast}: gradients agree better with direct feedback (mean cosine of the layers below the top)"
+        ),
         gain.exceeds(0.0),
         format!(
             "difference {:.3} ± {:.3}; lateral {}, direct feedback {}",
@@ -152,18 +154,22 @@ fn claims(finding: &mut Finding, networks: &Networks, contrast: &str, lateral: u
             listed(&low),
             listed(&high)
         ),
-    ));
+    );
+    finding.claims.push(claim.number(format!("cosine {:+.3}", gain.mean)));
     let [far, near] = [lateral, direct].map(|condition| networks.layers(condition, |agreement| agreement.distance));
     let last = WIDTHS.len() - 1;
+    let farther = far[..last].iter().zip(&near).map(|(lateral, direct)| direct.mean - lateral.mean);
+    let farthest = farther.fold(f64::NEG_INFINITY, f64::max);
     let statement = match contrast {
         "linear" => "Theorem 3.3, linear: the gradient with direct feedback is nearer to the back-propagated one",
         _ => "The same for softhinge, of which the theorem may not speak: the gradient with direct feedback is nearer",
     };
-    finding.claims.push(Claim::new(
+    let claim = Claim::new(
         format!("{statement} in every layer below the top (mean over networks)"),
         Verdict::of(far[..last].iter().zip(&near).all(|(lateral, direct)| direct.mean <= lateral.mean)),
         format!("relative distances, lateral {}, direct feedback {}", listed(&far[..last]), listed(&near[..last])),
-    ));
+    );
+    finding.claims.push(claim.number(format!("distance {farthest:+.2}")));
 }
 
 #[cfg(test)]

@@ -203,21 +203,16 @@ fn claims(finding: &mut Finding, networks: &Networks) {
     for (better, pair) in networks.first().windows(2).enumerate() {
         let gain = networks.gain(better, better + 1, |agreement| agreement.cosine);
         let [high, low] = [better, better + 1].map(|way| networks.layers(way, |agreement| agreement.cosine));
-        finding.claims.push(Claim::new(
+        let claim = Claim::new(
             format!(
                 "Figure 3b: after training, gradients agree better for `{}` than for `{}` (mean cosine of the layers below \
                  the top)",
                 pair[0].name, pair[1].name
             ),
             gain.exceeds(0.0),
-            format!(
-                "difference {:.3} ± {:.3}; {} and {}",
-                gain.mean,
-                gain.sure(),
-                listed(&high),
-                listed(&low)
-            ),
-        ));
+            format!("difference {:.3} ± {:.3}; {} and {}", gain.mean, gain.sure(), listed(&high), listed(&low)),
+        );
+        finding.claims.push(claim.number(format!("cosine {:+.3}", gain.mean)));
     }
 }
 

@@ -130,7 +130,8 @@ fn claims(finding: &mut Finding, networks: &Networks) {
             names[1],
             cosines(better)
         );
-        finding.claims.push(Claim::new(statement, gain.exceeds(least), evidence));
+        let claim = Claim::new(statement, gain.exceeds(least), evidence);
+        finding.claims.push(claim.number(format!("cosine {:+.3}", gain.mean)));
     };
     gain(
         "Figure 4: with 2D spatial dependence gradients agree better (mean cosine of the layers below the top)",
@@ -147,7 +148,7 @@ fn claims(finding: &mut Finding, networks: &Networks) {
     let distances = |condition: usize| listed(&networks.layers(condition, |agreement| agreement.distance)[..below]);
     // Nearer is less far.
     let nearer = networks.gain(1, 2, |agreement| agreement.distance);
-    finding.claims.push(Claim::new(
+    let claim = Claim::new(
         "With direct feedback besides, gradients are nearer to the back-propagated ones (mean relative distance of the layers \
          below the top)",
         nearer.exceeds(0.0),
@@ -158,7 +159,8 @@ fn claims(finding: &mut Finding, networks: &Networks) {
             distances(1),
             distances(2)
         ),
-    ));
+    );
+    finding.claims.push(claim.number(format!("distance {:+.3}", -nearer.mean)));
 }
 
 #[cfg(test)]

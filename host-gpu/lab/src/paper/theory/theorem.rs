@@ -119,12 +119,13 @@ fn existence_lemma(networks: &Networks<'_>, finding: &mut Finding, table: &mut T
             worst = worst.max(dense).max(stacks);
         }
     }
-    finding.claims.push(Claim::new(
+    let claim = Claim::new(
         "Existence lemma: in a linear network, dense or convolutional, there are projections with which every layer's local \
          gradient is the back-propagated one, whatever the weights, the loss, the batch and the negatives",
         Verdict::of(worst <= ROUNDING),
         format!("largest relative error {worst:.1e} over {} networks and losses", 16 * networks.count),
-    ));
+    );
+    finding.claims.push(claim.number(format!("{worst:.1e}")));
     Ok(())
 }
 
@@ -151,7 +152,7 @@ fn theorem_31(networks: &Networks<'_>, finding: &mut Finding, table: &mut Table)
         held &= distance <= REFERENCE;
         loosest = loosest.max(distance);
     }
-    finding.claims.push(Claim::new(
+    let claim = Claim::new(
         "Theorem 3.1: with orthogonal weights above the first layer and projections at their optimum, every layer's local \
          gradient is the back-propagated one",
         Verdict::of(held),
@@ -159,15 +160,17 @@ fn theorem_31(networks: &Networks<'_>, finding: &mut Finding, table: &mut Table)
             "largest relative error {worst:.1e} where the optimum is exact, {loosest:.1e} with the paper's stopping rule; \
              tolerances in the table"
         ),
-    ));
+    );
+    finding.claims.push(claim.number(format!("{worst:.1e}")));
     let without = networks.each(|seed| Ok(equality(seed, Contrast::Linear, Context::Lateral, Rule::Strict, false)?))?;
     let least = without.iter().map(|found| found.distance).fold(f64::INFINITY, f64::min);
-    finding.claims.push(Claim::new(
+    let claim = Claim::new(
         "Theorem 3.1 needs its assumption: with uniform random weights the optimum is not enough (relative error above 0.1 \
          in every network)",
         Verdict::of(least > 0.1),
         format!("least error {least:.2} over {} networks, linear contrast", networks.count),
-    ));
+    );
+    finding.claims.push(claim.number(format!("{least:.2}")));
     Ok(())
 }
 
@@ -220,7 +223,8 @@ fn theorem_33(networks: &Networks<'_>, finding: &mut Finding) -> Result<(), Erro
             }
         };
         let evidence = format!("farther in {farther} of {pairs} layers of networks, lower cosine in {lower}");
-        finding.claims.push(Claim::new(statement, Verdict::of(farther == 0), evidence));
+        let claim = Claim::new(statement, Verdict::of(farther == 0), evidence);
+        finding.claims.push(claim.number(format!("{farther} of {pairs}")));
     }
     finding.tables.push(table);
     Ok(())
@@ -236,17 +240,19 @@ fn proposition_35(networks: &Networks<'_>, finding: &mut Finding, table: &mut Ta
         unpooled = unpooled.max(worst);
         pooled = found.iter().map(|found| found.pooled).fold(pooled, f64::min);
     }
-    finding.claims.push(Claim::new(
+    let claim = Claim::new(
         "Proposition 3.5: with a loss on whole maps (2D spatial dependence) a layer's local error can be the back-propagated \
          one exactly",
         Verdict::of(unpooled <= ROUNDING),
         format!("largest relative error {unpooled:.1e} over {} networks", 2 * networks.count),
-    ));
-    finding.claims.push(Claim::new(
+    );
+    finding.claims.push(claim.number(format!("{unpooled:.1e}")));
+    let claim = Claim::new(
         "Proposition 3.5: with a loss on the maps' means it cannot, whatever the projections: the local error is the same on \
          all pixels (relative error of the nearest such above 0.1)",
         Verdict::of(pooled > 0.1),
         format!("no projections come nearer than {pooled:.2} in any layer of {} networks", 2 * networks.count),
-    ));
+    );
+    finding.claims.push(claim.number(format!("{pooled:.2}")));
     Ok(())
 }
