@@ -10,11 +10,13 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// README.md and the pages of docs/.
+/// README.md and the pages of docs/ and docs/results/.
 fn pages() -> Vec<PathBuf> {
     let mut pages = vec![root().join("README.md"), root().join("firmware/README.md")];
-    let docs = fs::read_dir(root().join("docs")).expect("the folder").map(|entry| entry.expect("an entry").path());
-    pages.extend(docs.filter(|path| path.extension().is_some_and(|ending| ending == "md")));
+    for folder in ["docs", "docs/results"] {
+        let docs = fs::read_dir(root().join(folder)).expect("the folder").map(|entry| entry.expect("an entry").path());
+        pages.extend(docs.filter(|path| path.extension().is_some_and(|ending| ending == "md")));
+    }
     pages
 }
 

@@ -177,7 +177,11 @@ fn top_is_one(initial: &[Measured], trained: &[Measured]) -> Claim {
     let verdict = if count == 0 { Verdict::Open } else { Verdict::of(worst <= ROUNDING) };
     let claim =
         Claim::new("The top layer's cosine is 1 (docs/paper.md, section 7: by construction).", verdict, evidence);
-    if count == 0 { claim } else { claim.number(format!("difference from 1: {worst:.1e}")) }
+    match (count, worst) {
+        (0, _) => claim,
+        (_, 0.0) => claim.number("exactly 1"),
+        _ => claim.number(format!("{worst:.1e} from 1")),
+    }
 }
 
 /// The claim, without its statement, that `high` is aligned better than `low`: by the mean over the layers below the top

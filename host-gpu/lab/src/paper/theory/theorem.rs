@@ -125,7 +125,7 @@ fn existence_lemma(networks: &Networks<'_>, finding: &mut Finding, table: &mut T
         Verdict::of(worst <= ROUNDING),
         format!("largest relative error {worst:.1e} over {} networks and losses", 16 * networks.count),
     );
-    finding.claims.push(claim.number(format!("{worst:.1e}")));
+    finding.claims.push(claim.number(format!("relative error {worst:.1e}")));
     Ok(())
 }
 
@@ -161,7 +161,7 @@ fn theorem_31(networks: &Networks<'_>, finding: &mut Finding, table: &mut Table)
              tolerances in the table"
         ),
     );
-    finding.claims.push(claim.number(format!("{worst:.1e}")));
+    finding.claims.push(claim.number(format!("relative error {worst:.1e}")));
     let without = networks.each(|seed| Ok(equality(seed, Contrast::Linear, Context::Lateral, Rule::Strict, false)?))?;
     let least = without.iter().map(|found| found.distance).fold(f64::INFINITY, f64::min);
     let claim = Claim::new(
@@ -170,7 +170,7 @@ fn theorem_31(networks: &Networks<'_>, finding: &mut Finding, table: &mut Table)
         Verdict::of(least > 0.1),
         format!("least error {least:.2} over {} networks, linear contrast", networks.count),
     );
-    finding.claims.push(claim.number(format!("{least:.2}")));
+    finding.claims.push(claim.number(format!("relative error {least:.2}")));
     Ok(())
 }
 
@@ -224,7 +224,7 @@ fn theorem_33(networks: &Networks<'_>, finding: &mut Finding) -> Result<(), Erro
         };
         let evidence = format!("farther in {farther} of {pairs} layers of networks, lower cosine in {lower}");
         let claim = Claim::new(statement, Verdict::of(farther == 0), evidence);
-        finding.claims.push(claim.number(format!("{farther} of {pairs}")));
+        finding.claims.push(claim.number(format!("farther in {farther} of {pairs}")));
     }
     finding.tables.push(table);
     Ok(())
@@ -246,13 +246,13 @@ fn proposition_35(networks: &Networks<'_>, finding: &mut Finding, table: &mut Ta
         Verdict::of(unpooled <= ROUNDING),
         format!("largest relative error {unpooled:.1e} over {} networks", 2 * networks.count),
     );
-    finding.claims.push(claim.number(format!("{unpooled:.1e}")));
+    finding.claims.push(claim.number(format!("relative error {unpooled:.1e}")));
     let claim = Claim::new(
         "Proposition 3.5: with a loss on the maps' means it cannot, whatever the projections: the local error is the same on \
          all pixels (relative error of the nearest such above 0.1)",
         Verdict::of(pooled > 0.1),
         format!("no projections come nearer than {pooled:.2} in any layer of {} networks", 2 * networks.count),
     );
-    finding.claims.push(claim.number(format!("{pooled:.2}")));
+    finding.claims.push(claim.number(format!("relative error {pooled:.2}")));
     Ok(())
 }
