@@ -6,10 +6,10 @@ use super::stream::{Example, Kind, Stage, Stream};
 use super::student::Student;
 use clapp_data::error::Error;
 
-/// What a student knew after each stage: one matrix a read-out.
+/// Accuracy of a student after each stage: one matrix for each read-out.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Outcome {
-    /// By the nearest mean, and by softmax.
+    /// Matrices of the nearest mean and of softmax.
     pub matrices: [Matrix; 2],
 }
 
@@ -29,7 +29,7 @@ impl Outcome {
 /// encoder. `go_on` is asked before each glance.
 ///
 /// # Errors
-/// As [`Student::see`]; that of `go_on`.
+/// Same as [`Student::see`]; that of `go_on`.
 pub fn attend(
     student: &mut Student<'_>,
     stream: &Stream,

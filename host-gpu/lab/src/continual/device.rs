@@ -13,14 +13,14 @@ use clapp_device::device::description::Description;
 use clapp_device::device::held;
 use clapp_engine::checkpoint::device::DeviceState;
 
-/// What came of a stream on a device and on the host.
+/// Results of one stream on a device and on the host.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Compared {
     /// Accuracies of the device's read-out and of the host's, on the stages seen until then.
     pub matrices: [Matrix; 2],
     /// Frames that the device was shown, those of tests included.
     pub frames: u64,
-    /// What the device holds at the end.
+    /// State of the device at the end.
     pub held: DeviceState,
     /// Predictions, weights and read-outs that are not the same, in words; empty where all are.
     pub differences: Vec<String>,
@@ -41,7 +41,7 @@ struct Pair<'c, 'b, 'a> {
 /// layers learn while a stage is shown and not while they are tested.
 ///
 /// # Errors
-/// As [`Client::ask`]; [`Error::Config`] where the device has too few classes.
+/// Same as [`Client::ask`]; [`Error::Config`] if the device has too few classes.
 pub fn compare(client: &mut Client<'_>, device: &Description, stream: &Stream) -> Result<Compared, Error> {
     let most = stream.stages.iter().flat_map(|stage| &stage.test).map(|example| example.class).max();
     if most.is_some_and(|most| usize::from(most) >= device.classes) {

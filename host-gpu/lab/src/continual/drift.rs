@@ -4,7 +4,7 @@ use clapp_core::shape::Shape;
 use clapp_data::augment::{AugmentError, gaussian_blur};
 use clapp_data::rng::Rng;
 
-/// What is done to a frame. The default does nothing.
+/// Changes of a frame. The default changes nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Conditions {
     /// Angle in radians, counter-clockwise about the middle.

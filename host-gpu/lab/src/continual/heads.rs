@@ -3,7 +3,7 @@
 use super::Model;
 use clapp_core::readout::{Linear, NearestMean, ReadoutError};
 
-/// Which read-out.
+/// A kind of read-out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Head {
     /// The class whose mean features are nearest.
@@ -59,7 +59,7 @@ impl Heads {
     /// Teaches both an example.
     ///
     /// # Errors
-    /// That of a read-out, such as a label that it does not have.
+    /// The error of a read-out, such as an unknown label.
     pub fn learn(&mut self, features: &[f32], label: usize) -> Result<(), ReadoutError> {
         self.nearest()?.learn(features, label)?;
         let rate = self.rate;
@@ -76,7 +76,7 @@ impl Heads {
     /// Teaches the nearest mean alone an example.
     ///
     /// # Errors
-    /// As [`Heads::learn`].
+    /// Same as [`Heads::learn`].
     pub fn learn_mean(&mut self, features: &[f32], label: usize) -> Result<(), ReadoutError> {
         self.nearest()?.learn(features, label)
     }
@@ -85,7 +85,7 @@ impl Heads {
     /// `W^T (softmax - onehot)`.
     ///
     /// # Errors
-    /// As [`Heads::learn`].
+    /// Same as [`Heads::learn`].
     pub fn feature_error(&mut self, features: &[f32], label: usize, error: &mut [f32]) -> Result<(), ReadoutError> {
         let classes = self.bias.len();
         if label >= classes {
@@ -108,7 +108,7 @@ impl Heads {
     /// The prediction of each read-out, nearest mean first; `None` where it has learnt no class yet.
     ///
     /// # Errors
-    /// Where a feature is not finite.
+    /// If a feature is not finite.
     pub fn predict(&mut self, features: &[f32]) -> Result<[Option<usize>; 2], ReadoutError> {
         let nearest = match self.nearest()?.predict(features) {
             Err(ReadoutError::Untrained) => None,

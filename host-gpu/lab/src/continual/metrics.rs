@@ -30,7 +30,7 @@ impl Matrix {
     /// Sets it.
     ///
     /// # Panics
-    /// As [`Matrix::get`].
+    /// Same as [`Matrix::get`].
     pub fn set(&mut self, after: usize, on: usize, accuracy: f64) {
         self.cells[after * self.stages..(after + 1) * self.stages][on] = Some(accuracy);
     }

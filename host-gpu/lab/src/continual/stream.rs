@@ -11,7 +11,7 @@ use clapp_data::rng::{Purpose, stream};
 use clapp_data::words::counted;
 use clapp_device::device::frames::Frames;
 
-/// What changes in the course of a stream.
+/// A kind of stream: classes or conditions change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Kind {
     /// One class after another, each never seen again: a stage is a class.
@@ -30,7 +30,7 @@ impl Kind {
     }
 }
 
-/// How long a stream is.
+/// Length of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Size {
     /// Images of each class.
@@ -74,16 +74,16 @@ pub struct Example {
 pub struct Stage {
     /// The class, or how far the drift has come.
     pub name: String,
-    /// What is seen.
+    /// Frames of the stage, in order.
     pub glances: Vec<Glance>,
-    /// What this stage is tested on, after each of the stages.
+    /// Test images of this stage, used after every stage.
     pub test: Vec<Example>,
 }
 
 /// A stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stream {
-    /// What changes.
+    /// Kind of stream.
     pub kind: Kind,
     /// Its parts.
     pub stages: Vec<Stage>,
@@ -101,7 +101,7 @@ pub struct Drawn {
 /// Draws the first `count` images of each class of a split in the order of a seed.
 ///
 /// # Errors
-/// [`Error::Config`] where a class has fewer, or images have no labels.
+/// [`Error::Config`] if a class has fewer, or images have no labels.
 pub fn draw(split: &Split, classes: &[String], count: usize, seed: u64, purpose: Purpose) -> Result<Drawn, Error> {
     let wrong = |message: String| Err(Error::Config { origin: "--data".into(), message });
     if !split.is_labelled() {
@@ -124,7 +124,7 @@ pub fn draw(split: &Split, classes: &[String], count: usize, seed: u64, purpose:
     }
 }
 
-/// Whether the `at`-th of `count` is one of `chosen` that lie evenly among them; the first one is.
+/// `true` for `chosen` places, evenly spread over `count`, the first included.
 fn evenly(at: usize, count: usize, chosen: usize) -> bool {
     at * chosen % count.max(1) < chosen
 }
@@ -133,7 +133,7 @@ impl Stream {
     /// Makes a stream of frames of shape `input`.
     ///
     /// # Errors
-    /// [`Error::Config`] where the images do not suffice or there are more classes than a label counts;
+    /// [`Error::Config`] if the images do not suffice or there are more classes than a label counts;
     /// [`Error::Other`] where an image cannot be read.
     pub fn new(kind: Kind, data: &Dataset, input: Shape, size: Size, seed: u64) -> Result<Self, Error> {
         let wrong = |message: String| Err(Error::Config { origin: "stream".into(), message });
@@ -159,7 +159,7 @@ impl Stream {
     }
 }
 
-/// What stages are made from.
+/// Images and settings for making stages.
 struct Maker<'a> {
     data: &'a Dataset,
     frames: Frames,
@@ -193,7 +193,7 @@ impl Maker<'_> {
         let all = (part * size.stages * classes).saturating_sub(1).max(1) as f32;
         let stage = |stage: usize| {
             let labels = if stage == 0 { size.labels } else { size.more_labels };
-            // Which of its class an image is says whether its label is told; then all classes are mixed.
+            // An image's number within its class decides if its label is given; then all classes are mixed.
             let of_class = |images: &Vec<usize>| {
                 let images = images[stage * part..(stage + 1) * part].iter().enumerate();
                 images.map(|(at, image)| (*image, evenly(at, part, labels))).collect::<Vec<_>>()

@@ -14,7 +14,7 @@ use clapp_data::rng::{Purpose, stream};
 use clapp_engine::checkpoint::device::DeviceState;
 use clapp_engine::core_memory::CoreMemory;
 
-/// How a student learns from the stream. All of them teach both read-outs the few labels.
+/// Learning method of a student. Every method teaches the few labels to both read-outs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Method {
     /// The local rule on every frame, without labels.
@@ -97,7 +97,7 @@ pub struct Student<'a> {
     pub heads: Heads,
     /// Labelled glances, and others.
     rings: [Ring; 2],
-    /// Which ring is next.
+    /// Number of the next ring.
     turn: usize,
     backprop: Option<Backprop>,
     frame: Vec<f32>,
@@ -127,7 +127,7 @@ impl<'a> Student<'a> {
     /// draws.
     ///
     /// # Errors
-    /// Where the memory is that of another network.
+    /// If the memory is that of another network.
     pub fn new(
         model: &'a Model,
         memory: &'a mut CoreMemory,
@@ -168,7 +168,7 @@ impl<'a> Student<'a> {
     /// Learns from a glance by the method.
     ///
     /// # Errors
-    /// Where a number is not finite.
+    /// If a number is not finite.
     pub fn see(&mut self, glance: &Glance) -> Result<(), Error> {
         match self.method {
             Method::Stream => self.observe(glance),
@@ -192,7 +192,7 @@ impl<'a> Student<'a> {
     /// Ends a part of the stream: class means are learnt anew from the labelled glances that are kept, if any are.
     ///
     /// # Errors
-    /// As [`Student::see`].
+    /// Same as [`Student::see`].
     pub fn end(&mut self) -> Result<(), Error> {
         let kept = self.rings[0].held().to_vec();
         if !kept.is_empty() {
@@ -247,10 +247,10 @@ impl<'a> Student<'a> {
         infer(&network, parameters, &self.frame, &mut self.workspace, &mut self.features)
     }
 
-    /// What each read-out says of a frame ([`Heads::predict`]); nothing where the activity is not finite, as on a device.
+    /// Prediction of each read-out for a frame ([`Heads::predict`]). None if the activity is not finite, as on a device.
     ///
     /// # Errors
-    /// Where a pixel's value or a logit is not finite.
+    /// If a pixel's value or a logit is not finite.
     pub fn predict(&mut self, pixels: &[u8]) -> Result<[Option<usize>; 2], Error> {
         match self.look(pixels) {
             Err(clapp_core::learner::Error::Unsound { .. }) => Ok([None; 2]),
@@ -262,7 +262,7 @@ impl<'a> Student<'a> {
     /// Tells the read-outs the labels of glances, and leaves the encoder as it is.
     ///
     /// # Errors
-    /// As [`Student::see`].
+    /// Same as [`Student::see`].
     pub fn tell(&mut self, glances: &[Glance]) -> Result<(), Error> {
         for (pixels, label) in glances.iter().flat_map(labelled) {
             self.look(pixels).map_err(refused)?;

@@ -8,7 +8,7 @@ use super::{Claim, Verdict};
 /// One rule reaches another where it is less accurate by no more than this.
 pub const MARGIN: f64 = 0.01;
 
-/// What the probes of one rule's encoders reached.
+/// Probe accuracies of one rule's encoders.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Accuracy {
     /// Name of the rule.
@@ -120,7 +120,7 @@ impl Spread {
 }
 
 impl Difference {
-    /// Whether the first is above the second.
+    /// Held if the first is above the second.
     pub fn above(self) -> Verdict {
         if self.value > self.errors * self.error {
             Verdict::Held
@@ -131,7 +131,7 @@ impl Difference {
         }
     }
 
-    /// Whether the first reaches the second: is not below it by more than `margin`.
+    /// Held if the first is above the second less `margin`.
     pub fn reaches(self, margin: f64) -> Verdict {
         Self { value: self.value + margin, ..self }.above()
     }
@@ -170,7 +170,7 @@ fn compared(
     Claim::new(statement, verdict(difference), evidence).number(difference.points())
 }
 
-/// That to reach some rules says little, as they are not shown to have learnt anything themselves.
+/// A note on compared rules that are not shown to be above the untrained encoder: to reach these says little.
 pub fn note_on_reached(reached: &[&Accuracy], untrained: &Accuracy, spread: Spread) -> Option<String> {
     let weak = reached.iter().filter(|rule| rule.less(untrained, spread).above() != Verdict::Held);
     let weak: Vec<String> = weak.map(|rule| rule.words(spread)).collect();
@@ -183,7 +183,7 @@ pub fn note_on_reached(reached: &[&Accuracy], untrained: &Accuracy, spread: Spre
     })
 }
 
-/// What a reader must know of the errors.
+/// A note on the errors.
 pub fn note(spread: Spread) -> String {
     format!(
         "The error of an accuracy is that of its training seeds and that of its test images together. How seeds differ is \

@@ -23,7 +23,7 @@ use std::time::Duration;
 /// A trained encoder.
 #[derive(Debug, Clone)]
 pub struct Trained {
-    /// What was trained.
+    /// Configuration of the training.
     pub config: Config,
     /// Its parameters.
     pub layers: Vec<LayerValues>,
@@ -37,7 +37,7 @@ pub struct Trained {
 /// configuration, images, backend and program. One whose files are damaged is trained anew. `name` is for the progress bar.
 ///
 /// # Errors
-/// As a run; [`Error::Stopped`] where the user has stopped it (its folder keeps what is done).
+/// Same as a run; [`Error::Stopped`] if the user has stopped it (its folder keeps what is done).
 pub fn train(setting: &Setting, name: &str, config: &Config, data: &Dataset) -> Result<Trained, Error> {
     let images = match config.images {
         Some(count) => data.pretrain.take(count),
@@ -49,7 +49,7 @@ pub fn train(setting: &Setting, name: &str, config: &Config, data: &Dataset) -> 
 /// The same on images of the caller's choice, which `data` names.
 ///
 /// # Errors
-/// As [`train`].
+/// Same as [`train`].
 pub fn train_on(
     setting: &Setting,
     name: &str,
@@ -90,8 +90,8 @@ pub fn train_on(
     Ok(Trained { config: config.clone(), layers, rows, folder })
 }
 
-/// Whether what lies in a folder is the cause of an error. The folder's name says all that the run depends on, so that a
-/// checkpoint that does not agree is a damaged one.
+/// `true` if damaged files of the folder caused the error. The folder's name covers everything that the run depends on, so
+/// a checkpoint that does not agree is damaged.
 fn is_damage(error: &Error, folder: &Path) -> bool {
     let checkpoint = folder.join(CHECKPOINT);
     match error {
@@ -119,7 +119,7 @@ fn go(setting: &Setting, name: &str, run: &Run<'_>) -> Result<(bool, Vec<Row>, V
 /// The linear probe of an encoder on a set's labelled images (`config.images` of them), or that of an earlier call.
 ///
 /// # Errors
-/// As the probe.
+/// Same as the probe.
 pub fn probe(setting: &Setting, encoder: &Trained, data: &Dataset, cached: bool) -> Result<ProbeReport, Error> {
     setting.check_stop()?;
     let kind = if cached { Kind::Cached } else { Kind::Augmented };
@@ -173,7 +173,7 @@ fn folder(setting: &Setting, config: &Config, data: &DataIdentity) -> Result<Pat
 /// learning rate is 1e-3 where the rule has none of its own.
 ///
 /// # Errors
-/// Where there is no such preset.
+/// If there is no such preset.
 pub fn config(setting: &Setting, rule: RuleName) -> Result<Config, Error> {
     let Some(base) = preset("cifar10") else {
         return Err(Error::Config { origin: "preset cifar10".into(), message: "is missing".into() });

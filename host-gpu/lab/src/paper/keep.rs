@@ -1,4 +1,5 @@
-//! What an experiment's folder holds: `finding.json`, and made from it a CSV file a table, an SVG and a PNG a figure.
+//! The folder of an experiment: `finding.json`, and files made from it: a CSV file for each table, an SVG and a PNG for each
+//! figure.
 
 use super::draw;
 use super::finding::Finding;
@@ -15,21 +16,21 @@ pub const FINDING: &str = "finding.json";
 /// The value of `format`.
 const FORMAT: &str = "clapp-finding/1";
 
-/// What an experiment's numbers depend on besides the machine.
+/// Inputs of an experiment: its numbers depend on these and on the machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Inputs {
-    /// The data sets given; where there is none, images are generated.
+    /// The data sets. If there is none, images are generated.
     pub data: Vec<DataIdentity>,
-    /// Whether at full size.
+    /// `true`: the paper's size.
     pub full: bool,
     /// Seed of every random stream.
     pub seed: u64,
-    /// What computes, and how exactly, as checkpoints name it.
+    /// Backend and precision, as in checkpoints.
     pub backend: String,
     /// The program.
     pub program: ProgramInfo,
-    /// What tells its build from others ([`ProgramInfo::build`]).
+    /// Identifies the build ([`ProgramInfo::build`]).
     pub build: String,
 }
 
@@ -38,15 +39,15 @@ pub struct Inputs {
 #[serde(deny_unknown_fields)]
 pub struct Kept {
     format: String,
-    /// What the numbers depend on.
+    /// Inputs of the experiment.
     pub inputs: Inputs,
-    /// Where they were computed.
+    /// The machine that computed them.
     pub machine: MachineInfo,
     /// When the experiment began, UTC, as in RFC 3339.
     pub started: String,
-    /// How long it took, in seconds.
+    /// Duration in seconds.
     pub seconds: f64,
-    /// What was found.
+    /// The result.
     pub finding: Finding,
 }
 
@@ -56,10 +57,10 @@ impl Kept {
         Self { format: FORMAT.into(), inputs, machine: MachineInfo::this(), started, seconds, finding }
     }
 
-    /// Writes the numbers, tables and pictures; `finding.json` last, so that where it is, all is.
+    /// Writes the numbers, tables and pictures. `finding.json` comes last: if it is there, all files are.
     ///
     /// # Errors
-    /// Where a number is not finite, a picture cannot be drawn or a file cannot be written.
+    /// If a number is not finite, a picture cannot be drawn or a file cannot be written.
     pub fn write(&self, folder: &Path) -> Result<(), Error> {
         self.finding.check(folder)?;
         self.write_products(folder, |_| true)?;
@@ -69,10 +70,10 @@ impl Kept {
         write_atomically(&path, format!("{text}\n").as_bytes())
     }
 
-    /// Writes again what is missing of the tables and pictures.
+    /// Writes missing tables and pictures again.
     ///
     /// # Errors
-    /// As [`Self::write`].
+    /// Same as [`Self::write`].
     pub fn restore(&self, folder: &Path) -> Result<(), Error> {
         self.write_products(folder, |path| !path.is_file())
     }
@@ -81,10 +82,10 @@ impl Kept {
         self.products(folder, wanted)?.into_iter().try_for_each(|(path, bytes)| write_atomically(&path, &bytes))
     }
 
-    /// Those tables and pictures, as files of `folder`, that are wanted.
+    /// Tables and pictures as files of `folder`, if `wanted` is true for the path.
     ///
     /// # Errors
-    /// Where a picture cannot be drawn.
+    /// If a picture cannot be drawn.
     pub fn products(&self, folder: &Path, wanted: impl Fn(&Path) -> bool) -> Result<Vec<(PathBuf, Vec<u8>)>, Error> {
         let refused = |path: &Path, message: String| Error::Plot { path: path.into(), message };
         let mut files = Vec::new();
@@ -116,7 +117,7 @@ impl Kept {
     /// Reads the finding of a folder.
     ///
     /// # Errors
-    /// [`Error::File`] where it cannot be read, [`Error::Run`] where it is not such a file.
+    /// [`Error::File`] if it cannot be read, [`Error::Run`] if it is not such a file.
     pub fn read(folder: &Path) -> Result<Self, Error> {
         let path = folder.join(FINDING);
         let text = std::fs::read_to_string(&path).map_err(Error::file("read", &path))?;
@@ -128,7 +129,7 @@ impl Kept {
         Ok(kept)
     }
 
-    /// The finding of a folder where it was made from the same inputs; `any_program`: whatever build made it.
+    /// The finding of a folder, if it was made from the same inputs. `any_program`: also by another build.
     pub fn same(folder: &Path, inputs: &Inputs, any_program: bool) -> Option<Self> {
         // A file that cannot be read, or is of another version, is made anew.
         let kept = Self::read(folder).ok()?;

@@ -1,7 +1,7 @@
 //! The paper's figures and tables, and this project's own, each as an experiment that one command runs.
 //!
 //! An experiment is a function from a [`Setting`] to a [`Finding`]: plain numbers, claims and their verdicts. Its files
-//! and the page are made from the finding alone. A new experiment is one file here and one line in [`EXPERIMENTS`].
+//! and pages are made from the finding alone. A new experiment is one file here and one line in [`EXPERIMENTS`].
 
 mod accuracy;
 pub mod alignment;
@@ -33,9 +33,9 @@ use clapp_data::error::Error;
 pub struct Experiment {
     /// Its name on the command line.
     pub name: &'static str,
-    /// What it shows, in a line.
+    /// Its content, in a line.
     pub about: &'static str,
-    /// Whether it computes on the CPU, whatever backend is asked for.
+    /// `true`: it computes on the CPU, also if another backend is chosen.
     pub on_cpu: bool,
     /// Runs it. Long work shows progress through [`Setting::bar`] and ends early through [`Setting::check_stop`].
     pub run: fn(&Setting) -> Result<Finding, Error>,
@@ -49,10 +49,15 @@ pub const EXPERIMENTS: &[Experiment] = &[
         on_cpu: true,
         run: theory::theorem::run,
     },
-    Experiment { name: "fig2", about: "which assumption of Theorem 3.1 matters", on_cpu: true, run: theory::fig2::run },
+    Experiment {
+        name: "fig2",
+        about: "the effect of each assumption of Theorem 3.1",
+        on_cpu: true,
+        run: theory::fig2::run,
+    },
     Experiment {
         name: "fig3a",
-        about: "direct feedback where layers get narrower",
+        about: "direct feedback in networks whose layers get narrower",
         on_cpu: true,
         run: theory::fig3a::run,
     },
@@ -64,7 +69,7 @@ pub const EXPERIMENTS: &[Experiment] = &[
     },
     Experiment {
         name: "fig4",
-        about: "whether the loss needs to see where in the map",
+        about: "losses with and without 2D spatial dependence",
         on_cpu: true,
         run: theory::fig4::run,
     },
@@ -100,19 +105,19 @@ pub const EXPERIMENTS: &[Experiment] = &[
     },
     Experiment {
         name: "micro",
-        about: "how small a network still learns: width, depth, frame, batch, storage; RAM and flash",
+        about: "the smallest networks that learn: width, depth, frame, batch, storage; RAM and flash",
         on_cpu: false,
         run: micro::run,
     },
     Experiment {
         name: "collapse",
-        about: "whether a collapse is seen before accuracy is lost, and how often an alarm is false",
+        about: "collapse alarms: how many come before accuracy is lost, and how many are false",
         on_cpu: true,
         run: collapse::run,
     },
     Experiment {
         name: "continual",
-        about: "learning from streams that never come back: what is forgotten, and what it takes",
+        about: "learning from streams that never come back: accuracy, forgetting, memory",
         on_cpu: false,
         run: continual::run,
     },

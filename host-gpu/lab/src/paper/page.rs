@@ -24,7 +24,7 @@ pub fn of_experiment(path: &Path, name: &str) -> PathBuf {
 /// finding: those of the others are there already. `missing` are the experiments without a finding.
 ///
 /// # Errors
-/// Where a picture cannot be drawn or a file cannot be written.
+/// If a picture cannot be drawn or a file cannot be written.
 pub fn write(path: &Path, command: &str, findings: &[Kept], missing: &[&str]) -> Result<(), Error> {
     let folder = path.with_extension("");
     make_folder(&folder)?;

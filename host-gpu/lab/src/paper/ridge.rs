@@ -75,7 +75,7 @@ impl Table {
             let values = || self.values.iter().skip(column).step_by(self.columns).map(|value| f64::from(*value));
             let mean = values().sum::<f64>() / count;
             let variance = values().map(|value| (value - mean) * (value - mean)).sum::<f64>() / count;
-            // What is left of rounding is no feature.
+            // Rounding errors are no features.
             let least = 1e-12 * mean * mean + f64::MIN_POSITIVE;
             (mean, if variance > least { 1.0 / variance.sqrt() } else { 0.0 })
         };
@@ -110,7 +110,7 @@ fn solve(gram: &DMatrix<f64>, products: &DMatrix<f64>, penalty: f64) -> Option<T
     Some(Table { values, columns })
 }
 
-/// Whether each row's largest score is that of its label.
+/// `true` for each row whose largest score is that of its label.
 fn right(features: &Table, weights: &Table, labels: &[usize]) -> Vec<bool> {
     let mut scores = vec![0.0; labels.len() * weights.columns];
     matmul(&mut scores, features.matrix(), weights.matrix(), false);
@@ -124,7 +124,7 @@ fn share(right: &[bool]) -> f64 {
     right.iter().filter(|right| **right).count() as f64 / right.len().max(1) as f64
 }
 
-/// Which test features a read-out learnt from the others reads rightly.
+/// Right answers on the test features, by a read-out that was learnt from the training features.
 fn read_out(mut train: Table, labels: &[usize], mut test: Table, test_labels: &[usize], classes: usize) -> Vec<bool> {
     let statistics = train.statistics();
     train.standardise(&statistics);
@@ -150,7 +150,7 @@ fn read_out(mut train: Table, labels: &[usize], mut test: Table, test_labels: &[
     }
 }
 
-/// Which test features lie nearest to the mean of their class of the others.
+/// Right answers on the test features by the nearest class mean of the training features.
 fn nearest_mean(train: &Table, labels: &[usize], test: &Table, test_labels: &[usize], classes: usize) -> Vec<bool> {
     let columns = train.columns.max(1);
     let mut means = vec![0.0_f64; classes * columns];
@@ -173,7 +173,7 @@ fn nearest_mean(train: &Table, labels: &[usize], test: &Table, test_labels: &[us
     test.values.chunks_exact(columns).zip(test_labels).map(|(row, label)| nearest(row) == Some(*label)).collect()
 }
 
-/// Which test images a read-out reads rightly.
+/// Right answers of a read-out, for each test image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ReadOut(pub Vec<bool>);
@@ -185,15 +185,15 @@ impl ReadOut {
     }
 }
 
-/// How well the classes of the test images can be read from the features of an encoder.
+/// Right answers on the test images from the features of an encoder, by three read-outs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ReadOuts {
-    /// By ridge regression on all layers.
+    /// Ridge regression on all layers.
     pub all: ReadOut,
-    /// By ridge regression on the top layer alone.
+    /// Ridge regression on the top layer alone.
     pub top: ReadOut,
-    /// By the nearest class mean, on all layers.
+    /// Nearest class mean on all layers.
     pub nearest: ReadOut,
 }
 
@@ -216,7 +216,7 @@ pub fn error_over_images(pairs: &[(&ReadOut, &ReadOut)]) -> f64 {
 /// Reads the classes from an encoder.
 ///
 /// # Errors
-/// Where images cannot be read.
+/// If images cannot be read.
 pub fn read_outs(config: &Config, values: &[LayerValues], data: &Dataset) -> Result<ReadOuts, Error> {
     let (spec, pooled) = (config.network()?, config.probe_network()?);
     let model = Model::upload(&Cpu, spec, values);

@@ -67,7 +67,7 @@ struct Row {
 /// Trains and probes them all.
 ///
 /// # Errors
-/// As [`train`] and [`probe`].
+/// Same as [`train`] and [`probe`].
 pub fn run(setting: &Setting) -> Result<Finding, Error> {
     let data = setting.colour();
     let mut rows = Vec::new();
@@ -192,7 +192,7 @@ fn claims(rows: &[Row]) -> Vec<Claim> {
     pairs.into_iter().flatten().chain(learns(rows, spread)).collect()
 }
 
-/// Whether each local rule is better than no learning at all.
+/// The claim that each local rule is better than no learning.
 fn learns(rows: &[Row], spread: Spread) -> Option<Claim> {
     let untrained = rows.iter().find(|row| row.rule.is_none())?;
     let is_local = |row: &&Row| row.rule.is_some_and(|rule| rule.choices().signal == Signal::Local);

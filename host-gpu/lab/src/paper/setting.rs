@@ -1,4 +1,4 @@
-//! What every experiment is given: images, size, seed, what computes, where to keep what it makes.
+//! Input of every experiment: images, size, seed, backend, folder for its files.
 
 use super::keep::Inputs;
 use clapp_data::console::note;
@@ -15,16 +15,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// Images of the generated set in experiments.
 const GENERATED: (usize, usize) = (4000, 1000);
 
-/// What an experiment is given.
+/// Input of an experiment.
 #[derive(Debug)]
 pub struct Setting {
     /// The data sets given on the command line.
     pub sets: Vec<Dataset>,
-    /// Whether at the paper's size instead of one that fits two cores in minutes.
+    /// `true`: the paper's size. `false`: a size that takes minutes on two cores.
     pub full: bool,
     /// Seed of every random stream.
     pub seed: u64,
-    /// What computes.
+    /// Backend and precision.
     pub backend: BackendArguments,
     /// Folder in which all experiments keep their findings and runs.
     pub folder: PathBuf,
@@ -33,7 +33,7 @@ pub struct Setting {
 }
 
 impl Setting {
-    /// What the numbers depend on besides the machine.
+    /// Inputs that the numbers depend on, besides the machine.
     pub fn inputs(&self) -> Inputs {
         Inputs {
             data: self.sets.iter().map(|set| DataIdentity::of(&set.name, &set.pretrain)).collect(),
@@ -69,7 +69,7 @@ impl Setting {
     /// Ends the work where the user has asked for it.
     ///
     /// # Errors
-    /// [`Error::Stopped`] where so.
+    /// [`Error::Stopped`] if so.
     pub fn check_stop(&self) -> Result<(), Error> {
         if self.stop.load(Ordering::Relaxed) { Err(Error::Stopped) } else { Ok(()) }
     }

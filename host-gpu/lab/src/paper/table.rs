@@ -10,7 +10,7 @@ use std::path::Path;
 pub struct Table {
     /// Name of its CSV file.
     pub name: String,
-    /// What it shows, for the page.
+    /// Caption on the page.
     pub caption: String,
     /// Its columns.
     pub columns: Vec<Column>,
@@ -26,7 +26,7 @@ pub struct Column {
     pub name: String,
     /// Digits after the point on the page; the CSV file has all.
     pub digits: usize,
-    /// Whether numbers are shown as powers of ten on the page.
+    /// `true`: the page shows numbers as powers of ten.
     pub scientific: bool,
 }
 
@@ -98,7 +98,7 @@ impl Table {
         Self { name: name.into(), caption: caption.into(), columns, rows: Vec::new() }
     }
 
-    /// As Markdown.
+    /// The table in Markdown.
     pub fn markdown(&self) -> String {
         let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
         let mut text = line(self.columns.iter().map(|column| column.name.clone()).collect());
@@ -109,10 +109,10 @@ impl Table {
         text
     }
 
-    /// As CSV with all digits; a column in which a number has a spread is followed by one called `… spread`.
+    /// The table in CSV, with all digits. A column with spreads is followed by a column `… spread`.
     ///
     /// # Errors
-    /// [`Error::Run`] where the library refuses.
+    /// [`Error::Run`] if the library refuses.
     pub fn csv(&self, path: &Path) -> Result<Vec<u8>, Error> {
         let spreads: Vec<bool> = (0..self.columns.len())
             .map(|column| self.rows.iter().any(|row| row.get(column).is_some_and(|cell| cell.spread.is_some())))

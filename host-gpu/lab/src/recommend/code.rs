@@ -10,12 +10,12 @@ use clapp_engine::model::NetworkSpec;
 use std::fmt::Write;
 
 impl Candidate {
-    /// As a configuration for `clapp train`, with the optimiser, rate, batch and epochs that were measured. For a network
+    /// The configuration for `clapp train`, with the optimiser, rate, batch and epochs that were measured. For a network
     /// that learns from its stream, which `clapp train` does not do, it is the untrained network: no epochs. `None` where
     /// frames are not square, which its views are.
     ///
     /// # Errors
-    /// Where there is no preset to begin with.
+    /// If there is no preset to begin with.
     pub fn config(&self, data: &Dataset) -> Result<Option<Config>, Error> {
         let input = self.spec.input();
         if input.height != input.width {
@@ -37,8 +37,8 @@ impl Candidate {
         Ok(Some(config))
     }
 
-    /// As Rust for `clapp-core`; what it takes is checked when it is compiled. Only a network that learns from its stream
-    /// has an optimiser for the device: the rate that was measured.
+    /// Rust code for `clapp-core`. The compiler checks its memory. Only a network that learns from its stream has an optimiser
+    /// for the device, with the rate that was measured.
     pub fn rust(&self) -> String {
         rust(&self.spec, (self.nearest.batch == 1).then_some(self.nearest.rate))
     }

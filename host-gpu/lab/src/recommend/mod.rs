@@ -21,7 +21,7 @@ use clapp_engine::rules::clapp_pp_dfb;
 /// A difference counts from so many standard errors on.
 const ERRORS: f64 = 2.0;
 
-/// Where a network learns before it is of use.
+/// Place of learning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Learns {
     /// On the device, from its stream of single frames.
@@ -47,7 +47,7 @@ impl Learns {
     }
 }
 
-/// What is asked for.
+/// Requirements of the user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Wanted {
     /// Bytes of RAM, stack and firmware included.
@@ -58,11 +58,11 @@ pub struct Wanted {
     pub classes: usize,
     /// Shape of a frame.
     pub input: Shape,
-    /// Where the network learns.
+    /// Place of learning.
     pub learns: Learns,
 }
 
-/// What the measurement says of learning.
+/// Gain by learning, as measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Gain {
     /// More than `ERRORS` standard errors above the untrained network.
@@ -74,7 +74,7 @@ pub enum Gain {
 }
 
 impl Row {
-    /// Whether learning was of use.
+    /// Verdict on learning.
     pub fn verdict(&self) -> Gain {
         let Known { value, error } = self.gain;
         match value {
@@ -85,17 +85,17 @@ impl Row {
     }
 }
 
-/// A network with what it takes and what was measured of it.
+/// A network with its memory and measurements.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Candidate {
     /// The network for the input asked for.
     pub spec: NetworkSpec,
-    /// What was measured of it, with frames of the size that is nearest among those that all networks were measured at:
-    /// with smaller frames all are less accurate.
+    /// Measurement at the nearest frame size that all networks were measured at: smaller frames make all of them less
+    /// accurate.
     pub nearest: Row,
-    /// What was measured of it with frames of a size still nearer.
+    /// Measurement at a frame size still nearer.
     pub nearer: Option<Row>,
-    /// What the network takes.
+    /// Memory of the network.
     pub plan: DevicePlan,
 }
 
@@ -105,7 +105,7 @@ impl Candidate {
         [wanted.learns.ram(&self.plan).saturating_sub(wanted.ram), self.plan.flash.saturating_sub(wanted.flash)]
     }
 
-    /// Whether it fits.
+    /// `true` if it fits.
     pub fn fits(&self, wanted: &Wanted) -> bool {
         self.missing(wanted) == [0, 0]
     }
@@ -114,11 +114,11 @@ impl Candidate {
 /// All measured networks for what is asked for.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Ranking {
-    /// Those that fit and are as accurate as the best that fits, within the error: the smallest in RAM first.
+    /// Networks that fit and are as accurate as the best of these, within the error: the smallest in RAM first.
     pub equal: Vec<Candidate>,
-    /// Those that fit and are less accurate: the most accurate first.
+    /// Networks that fit and are less accurate: the most accurate first.
     pub lesser: Vec<Candidate>,
-    /// Those that do not fit: the one first of which the fewest bytes are missing, of RAM and of flash together.
+    /// Networks that do not fit: first the one with the fewest missing bytes of RAM and flash together.
     pub too_large: Vec<Candidate>,
     /// Accuracies that differ by no more than so many points are equal: two standard errors of the difference of two
     /// measured accuracies, by the largest error of all rows.
@@ -139,7 +139,7 @@ pub fn network(channels: usize, depth: usize, input: Shape) -> Option<NetworkSpe
 /// Ranks all measured networks.
 ///
 /// # Errors
-/// Where the kept results of the firmware cannot be read.
+/// If the kept results of the firmware cannot be read.
 pub fn ranked(wanted: &Wanted, measured: &[Row]) -> Result<Ranking, Error> {
     let firmware = Firmware::measured()?;
     let side = (wanted.input.area() as f64).sqrt();
@@ -278,7 +278,7 @@ mod tests {
         ranked(wanted, rows).unwrap().equal.into_iter().next()
     }
 
-    /// What is recommended fits, by a plan made anew, and less RAM never means a larger network.
+    /// Recommended networks fit, by a second plan, and less RAM never gives a larger network.
     fn less_room_takes_no_more(wanted: &Wanted, less: usize, rows: &[Row]) {
         let smaller = Wanted { ram: wanted.ram.saturating_sub(less), ..*wanted };
         let (large, small) = (best(wanted, rows), best(&smaller, rows));

@@ -1,4 +1,4 @@
-//! Which classes a probe takes for which.
+//! Confusions of classes by a probe.
 
 use super::tables::percent;
 use clapp_engine::probe::ProbeRecord;

@@ -15,7 +15,7 @@ impl Course {
     /// Reads `metrics.csv`.
     ///
     /// # Errors
-    /// As [`read_rows`].
+    /// Same as [`read_rows`].
     pub fn read(path: &Path) -> Result<Self, Error> {
         read_rows(path).map(|rows| Self { rows })
     }

@@ -1,4 +1,4 @@
-//! Which fields of several configurations differ, and which run has which value.
+//! Fields that differ between configurations, with the value of each run.
 
 use clapp_data::error::Error;
 use clapp_engine::config::Config;
@@ -23,11 +23,11 @@ const DATA: &str = "data set";
 /// The fields of configurations and the data sets, each in words, that differ; by name.
 ///
 /// # Errors
-/// [`Error::Config`] where the library refuses a value.
+/// [`Error::Config`] if the library refuses a value.
 pub fn differences<'a>(runs: impl Iterator<Item = (&'a Config, String)>) -> Result<Vec<Difference>, Error> {
     let mut all: Vec<BTreeMap<String, String>> = Vec::new();
     for (config, data) in runs {
-        // By way of the text: numbers are then shown as they are written there.
+        // Through its text, so numbers look as in the file.
         let table: toml::Table = toml::from_str(&config.to_toml()?)
             .map_err(|error| Error::Config { origin: config.name.clone(), message: error.to_string() })?;
         let mut fields = BTreeMap::new();

@@ -1,4 +1,4 @@
-//! Which charts a report shows of its runs.
+//! Charts of a report.
 
 use super::charts::{Group, INK, Line, bars, layer_colour, lines, run_colour};
 use super::course::Course;

@@ -22,7 +22,7 @@ const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'";
 /// The page that compares `runs`, and says which were `skipped`.
 ///
 /// # Errors
-/// [`Error::Plot`] where a chart cannot be drawn, [`Error::Config`] where a configuration cannot be written as text.
+/// [`Error::Plot`] if a chart cannot be drawn, [`Error::Config`] if a configuration cannot be written as text.
 pub fn render(runs: &[Run], skipped: &[Skipped]) -> Result<String, Error> {
     let title = if let [run] = runs { run.name() } else { counted(runs.len(), "run") };
     let page = html! {
@@ -63,7 +63,7 @@ pub fn render(runs: &[Run], skipped: &[Skipped]) -> Result<String, Error> {
                     (courses(runs)?)
                     @if runs.len() > 1 { (configurations(runs)?) }
                     section {
-                        h2 { "Where they come from" }
+                        h2 { "Origin of the runs" }
                         (origins(runs))
                     }
                     section {
@@ -77,7 +77,7 @@ pub fn render(runs: &[Run], skipped: &[Skipped]) -> Result<String, Error> {
     Ok(page.into_string())
 }
 
-/// What there is, in a few numbers.
+/// Overview in a few numbers.
 fn lead(runs: &[Run]) -> Markup {
     let count = |wanted: fn(&State) -> bool| runs.iter().filter(|run| wanted(&run.state())).count();
     let finished = count(|state| *state == State::Finished);
@@ -203,7 +203,7 @@ fn configurations(runs: &[Run]) -> Result<Markup, Error> {
     let list = differences(runs.iter().map(|run| (&run.config, images(run))))?;
     Ok(html! {
         section {
-            h2 { "What differs in configurations and data" }
+            h2 { "Differences in configurations and data" }
             @if list.is_empty() {
                 p { "Nothing: the runs have the same configuration and data." }
             } @else {

@@ -1,4 +1,4 @@
-//! Which accuracies may be compared: those of equal probes on the same images.
+//! Groups of comparable accuracies: those of equal probes on the same images.
 
 use super::run::Run;
 use clapp_engine::probe::{Kind, ProbeRecord, Protocol};
@@ -6,7 +6,7 @@ use clapp_engine::probe::{Kind, ProbeRecord, Protocol};
 /// Runs with one kind of probe, made by one protocol on one data set and one division of it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Group {
-    /// Which probe.
+    /// Kind of probe.
     pub kind: Kind,
     /// The data set, and its division where it had to be divided.
     pub data: String,
@@ -52,7 +52,7 @@ impl Run {
         self.protocol(kind, record).words(report.epochs, report.train_images, report.test_images)
     }
 
-    /// Whether its probe is of an encoder that had learnt as long as the one that is there now.
+    /// `true` if the probed encoder had as many epochs as the present one.
     pub fn is_current(&self, record: &ProbeRecord) -> bool {
         self.epochs_done.is_none_or(|done| done == record.encoder_epochs)
     }
@@ -86,8 +86,7 @@ pub fn groups(runs: &[Run], kind: Kind) -> Vec<Group> {
     known.into_iter().map(|(_, group)| group).collect()
 }
 
-/// As [`groups`], of all kinds, but each run in one group only: that of the best kind of probe that it has; and the runs
-/// without any probe.
+/// Groups of all kinds, with each run in one group only, that of its best kind of probe; and the runs without a probe.
 pub fn ranked(runs: &[Run]) -> (Vec<Group>, Vec<usize>) {
     let mut list: Vec<Group> = Vec::new();
     let mut left: Vec<usize> = (0..runs.len()).collect();

@@ -11,7 +11,7 @@ use clapp_engine::run_info::{FAILURE, RUN, RunInfo};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-/// What lies in a run's folder.
+/// The files of a run's folder.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Run {
     /// The folder as it was named.
@@ -43,16 +43,16 @@ pub struct Run {
 pub struct Skipped {
     /// The folder as it was named.
     pub folder: PathBuf,
-    /// What is wrong with it.
+    /// The reason.
     pub reason: String,
 }
 
-/// Whether training has come to its end.
+/// Progress of training.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum State {
     /// All epochs are in the checkpoint.
     Finished,
-    /// As many epochs are in the checkpoint; it may still be going.
+    /// Epochs in the checkpoint. The run may still be at work.
     Unfinished(u64),
     /// It has stopped with an error.
     Failed(String),
@@ -62,7 +62,7 @@ impl Run {
     /// Reads a run's folder. What a run writes later than its beginning may be missing.
     ///
     /// # Errors
-    /// Where it is not a run's folder, or a file in it is damaged; the error names the file.
+    /// If it is not a run's folder, or a file in it is damaged; the error names the file.
     pub fn read(folder: &Path) -> Result<Self, Error> {
         let checkpoint = folder.join(CHECKPOINT);
         let failure = folder.join(FAILURE);
@@ -89,7 +89,7 @@ impl Run {
         self.folder.file_name().map_or_else(|| self.info.name.clone(), |name| name.to_string_lossy().into_owned())
     }
 
-    /// Whether it has come to its end.
+    /// Progress of training.
     pub fn state(&self) -> State {
         match (&self.failure, self.epochs_done) {
             (Some(reason), _) => State::Failed(reason.trim().into()),
@@ -126,7 +126,7 @@ pub struct Found {
 /// without a run are not looked into.
 ///
 /// # Errors
-/// [`Error::Run`] where there is no run in a path, [`Error::File`] where it cannot be read.
+/// [`Error::Run`] if there is no run in a path, [`Error::File`] if it cannot be read.
 pub fn find(paths: &[PathBuf]) -> Result<Found, Error> {
     let mut found = Found::default();
     let mut seen = HashSet::new();

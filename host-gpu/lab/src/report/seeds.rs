@@ -13,8 +13,7 @@ use maud::{Markup, html};
 struct Group {
     /// Indices of the runs.
     runs: Vec<usize>,
-    /// What the probes of those that have one reached after the final and the best epoch, with the protocol in words; for
-    /// each kind of probe.
+    /// For each kind of probe: accuracies after the final and the best epoch, with the protocol in words.
     columns: Vec<Option<(Scatter, String)>>,
 }
 
@@ -47,7 +46,7 @@ fn groups(runs: &[Run]) -> Result<Vec<Group>, Error> {
             None => known.push((key, vec![index])),
         }
     }
-    // Of each kind of probe the protocol that most of the runs have: others are no repetition of it.
+    // For each kind of probe, the protocol of most runs: only equal protocols repeat each other.
     let probed = Kind::ALL.map(|kind| protocols::groups(runs, kind));
     let group = |(_, indices): (String, Vec<usize>)| {
         let is_whole = |kind, index: &&usize| {
@@ -86,7 +85,7 @@ fn best(head: &Accuracy) -> f64 {
 /// A table with one row a group; nothing where no two runs are alike but for the seed.
 ///
 /// # Errors
-/// [`Error::Config`] where a configuration cannot be written as text.
+/// [`Error::Config`] if a configuration cannot be written as text.
 pub fn over_seeds(runs: &[Run]) -> Result<Markup, Error> {
     let groups = groups(runs)?;
     let names: Vec<String> =

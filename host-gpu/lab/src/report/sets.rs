@@ -1,4 +1,4 @@
-//! What runs learn from, in words.
+//! Data of the runs, in words.
 
 use super::run::Run;
 use clapp_data::words::counted;

@@ -20,7 +20,7 @@ struct Column<'a> {
 struct Cell {
     key: String,
     shown: Markup,
-    /// Whether there is nothing but the reason why.
+    /// `true`: the cell has only the reason for a missing value.
     missing: bool,
 }
 
@@ -218,7 +218,7 @@ pub fn layer_accuracies(name: &str, runs: &[Run], group: &Group) -> Markup {
     table(name, runs, &group.runs, &columns)
 }
 
-/// Where each run comes from.
+/// Origin of each run.
 pub fn origins(runs: &[Run]) -> Markup {
     let machine = |run: &Run| {
         let machine = &run.info.machine;

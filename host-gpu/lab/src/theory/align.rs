@@ -1,4 +1,4 @@
-//! How well the gradient of a layer's own loss agrees with that of the loss at the top, back-propagated
+//! Agreement of the gradient of a layer's own loss with that of the loss at the top, back-propagated
 //! (docs/paper.md 6.1, 6.2).
 
 use super::contrast::Contrast;
@@ -8,7 +8,7 @@ use super::optimum::{OptimumError, Rule, optimum};
 use clapp_data::rng::Rng;
 use nalgebra::DMatrix;
 
-/// Which layer's activity is the context of a layer's loss.
+/// The layer whose activity is the context of a layer's loss.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Context {
     /// The layer's own.
@@ -24,7 +24,7 @@ pub struct Losses {
     pub contrast: Contrast,
     /// `lambda` of all layers.
     pub ridge: f64,
-    /// Where contexts come from.
+    /// Source of the contexts.
     pub context: Context,
     /// Pixels of the blocks by which each layer's maps are pooled before its loss; 1 in dense networks.
     pub pools: Vec<usize>,
@@ -32,7 +32,7 @@ pub struct Losses {
     pub rule: Rule,
 }
 
-/// How well two gradients agree.
+/// Agreement of two gradients.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Agreement {
     /// Cosine of the angle between the gradients by the weights.
@@ -64,7 +64,7 @@ impl<'a> Seen<'a> {
     /// Sends rows `x` (one a column, two halves) through a network.
     ///
     /// # Panics
-    /// Where sizes do not fit.
+    /// If sizes do not fit.
     pub fn new(net: &'a Net, losses: &'a Losses, x: &DMatrix<f64>, negatives: Negatives) -> Self {
         assert_eq!(losses.pools.len(), net.layers.len(), "a pooling each layer");
         let values = net.forward(x);
@@ -94,7 +94,7 @@ impl<'a> Seen<'a> {
     /// The optimum of layer `at`'s projections, from a random start.
     ///
     /// # Errors
-    /// As [`optimum`].
+    /// Same as [`optimum`].
     pub fn optimum(&self, at: usize, rng: &mut Rng) -> Result<Projections, OptimumError> {
         let (references, start) = (self.references(at), self.random(at, rng));
         Ok(optimum(&self.loss, &self.pooled[at], &references, self.losses.rule, &start)?.projections)
@@ -109,7 +109,7 @@ impl<'a> Seen<'a> {
     /// top, `M_l` includes it (docs/paper.md 6.1).
     ///
     /// # Panics
-    /// Where layer `at` is pooled and not the top.
+    /// If layer `at` is pooled and not the top.
     pub fn lemma(&self, at: usize, top: &Projections) -> Projections {
         let last = self.depth() - 1;
         if at == last {
@@ -139,10 +139,10 @@ impl<'a> Seen<'a> {
         self.net.weight_gradient(at, &self.values, error)
     }
 
-    /// How well each layer's gradient agrees with the back-propagated one, given the projections of all layers.
+    /// Agreement of each layer's gradient with the back-propagated one, given the projections of all layers.
     ///
     /// # Panics
-    /// Where there are not as many projections as layers.
+    /// If there are not as many projections as layers.
     pub fn agreements(&self, projections: &[Projections]) -> Vec<Agreement> {
         assert_eq!(projections.len(), self.depth(), "projections each layer");
         let global = self.back_propagated(&projections[self.depth() - 1]);
@@ -167,7 +167,7 @@ impl<'a> Seen<'a> {
     /// The optima of all layers, each from a random start of its own.
     ///
     /// # Errors
-    /// As [`optimum`].
+    /// Same as [`optimum`].
     pub fn optima(&self, rng: &mut Rng) -> Result<Vec<Projections>, OptimumError> {
         (0..self.depth()).map(|at| self.optimum(at, rng)).collect()
     }

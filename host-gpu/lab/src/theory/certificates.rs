@@ -20,7 +20,7 @@ pub const CONTRASTS: [Contrast; 4] =
 /// Both contexts.
 pub const CONTEXTS: [Context; 2] = [Context::Lateral, Context::Feedback];
 
-/// Which networks; part of the name of their random streams.
+/// Kind of networks; part of the name of their random streams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum What {
     Existence = 1,
@@ -127,7 +127,7 @@ pub fn existence_convolutional(
     existence_error(&net, &losses, &x, Negatives::ring(12), rng)
 }
 
-/// How far Theorem 3.1 is from holding on a network.
+/// Distance from equality in Theorem 3.1 on a network.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Equality {
     /// The greatest relative error of a layer's gradient.
@@ -142,7 +142,7 @@ pub struct Equality {
 /// for the first layer's, which are uniform and not square. All weights are uniform without `orthogonal_weights`.
 ///
 /// # Errors
-/// Where the optimum is not reached.
+/// If the optimum is not reached.
 pub fn equality(
     seed: u64,
     contrast: Contrast,
@@ -185,7 +185,7 @@ pub struct Feedback {
 /// Theorem 3.3 on a network of widths [`DECREASING`] with semi-orthogonal weights and optimal projections.
 ///
 /// # Errors
-/// Where the optimum is not reached.
+/// If the optimum is not reached.
 pub fn feedback(seed: u64, contrast: Contrast, rule: Rule) -> Result<Vec<Feedback>, OptimumError> {
     let rng = &mut rng(seed, What::Feedback);
     let (inputs, widths) = (DECREASING[0], &DECREASING[1..]);

@@ -2,7 +2,7 @@
 
 use nalgebra::DMatrix;
 
-/// What a loss makes of the scores of one context: one positive, one negative or more.
+/// Contrast of a loss: a function of the scores of one context, one positive and one or more negatives.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Contrast {
     /// `mean u- - u+`.

@@ -3,7 +3,7 @@
 use nalgebra::{DMatrix, DVector, Dyn};
 use std::borrow::Cow;
 
-/// What a layer reads, and through which windows.
+/// Input of a layer and its windows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Geometry {
     /// Channels of the input.
@@ -106,7 +106,7 @@ impl Geometry {
 /// Weights, and biases where there are any.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Layer {
-    /// What the weights look at.
+    /// Input and windows of the weights.
     pub geometry: Geometry,
     /// `[outputs, window]`; a window's values lie pixel by pixel, all channels of a pixel together.
     pub weights: DMatrix<f64>,
@@ -118,7 +118,7 @@ impl Layer {
     /// A layer without biases.
     ///
     /// # Panics
-    /// Where the weights do not fit the windows.
+    /// If the weights do not fit the windows.
     pub fn new(geometry: Geometry, weights: DMatrix<f64>) -> Self {
         assert_eq!(weights.ncols(), geometry.window(), "weights of an output");
         Self { geometry, weights, biases: None }
@@ -135,10 +135,10 @@ impl Layer {
         self.channels() * rows * columns
     }
 
-    /// What the layer makes of inputs `[inputs, samples]`, without activation function: `[outputs, samples]`.
+    /// Output `[outputs, samples]` for inputs `[inputs, samples]`, without activation function.
     ///
     /// # Panics
-    /// Where `x` is not as high as an input.
+    /// If `x` is not as high as an input.
     pub fn forward(&self, x: &DMatrix<f64>) -> DMatrix<f64> {
         let mut a = &self.weights * &*self.geometry.windows(x);
         if let Some(biases) = &self.biases {
@@ -150,7 +150,7 @@ impl Layer {
     /// Gradients of a loss by weights and biases from its gradient by the output, `[outputs, samples]`.
     ///
     /// # Panics
-    /// Where `error` is not as high as an output.
+    /// If `error` is not as high as an output.
     pub fn gradient(&self, x: &DMatrix<f64>, error: &DMatrix<f64>) -> (DMatrix<f64>, Option<DVector<f64>>) {
         let error = self.by_window(error);
         let biases = self.biases.as_ref().map(|_| error.column_sum());
@@ -160,7 +160,7 @@ impl Layer {
     /// Gradient of a loss by the input from its gradient by the output, `[outputs, samples]`.
     ///
     /// # Panics
-    /// Where `error` is not as high as an output.
+    /// If `error` is not as high as an output.
     pub fn input_gradient(&self, error: &DMatrix<f64>) -> DMatrix<f64> {
         self.geometry.gather(self.weights.tr_mul(&*self.by_window(error)), error.ncols())
     }

@@ -13,7 +13,7 @@ use super::weights::uniform;
 use clapp_data::rng::Rng;
 use nalgebra::{DMatrix, DVector};
 
-/// Which rows are whose negatives.
+/// Negatives of each row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Negatives {
     /// `K` rows for each row.
@@ -36,7 +36,7 @@ impl Negatives {
         self.rows.len()
     }
 
-    /// Whether there is no row.
+    /// `true` if there is no row.
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty()
     }
@@ -50,7 +50,7 @@ impl Negatives {
 /// Contexts of all rows: those of their partners. The same exchange gives the contexts back.
 ///
 /// # Panics
-/// Where the number of rows is odd.
+/// If the number of rows is odd.
 pub fn references(context: &DMatrix<f64>) -> DMatrix<f64> {
     let rows = context.ncols();
     assert!(rows.is_multiple_of(2), "{rows} rows are no two halves");

@@ -9,7 +9,7 @@ use nalgebra::DMatrix;
 pub struct Net {
     /// The layers, from the bottom up.
     pub layers: Vec<Layer>,
-    /// Whether there is a ReLU after each layer, the last one included.
+    /// `true`: a ReLU follows each layer, the last one included.
     pub relu: bool,
 }
 
@@ -29,7 +29,7 @@ impl Net {
     /// Values of every layer, `[values, samples]` each: the input first, the top last.
     ///
     /// # Panics
-    /// Where `x` does not fit the first layer.
+    /// If `x` does not fit the first layer.
     pub fn forward(&self, x: &DMatrix<f64>) -> Vec<DMatrix<f64>> {
         let mut values = Vec::with_capacity(self.layers.len() + 1);
         values.push(x.clone());

@@ -16,7 +16,7 @@ use nalgebra::DMatrix;
 
 const ROWS: usize = 16;
 
-/// As tensors lie: row after row.
+/// Values in the order of tensors: row after row.
 fn values(matrix: &DMatrix<f64>) -> Vec<f32> {
     matrix.transpose().iter().map(|&value| value as f32).collect()
 }

@@ -20,7 +20,7 @@ use span::Span;
 /// When L-BFGS stops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rule {
-    /// As the paper's code: history 100, gradient 1e-7, change of the loss 1e-9, 1000 iterations, three times in a row.
+    /// The rule of the paper's code: history 100, gradient 1e-7, change of the loss 1e-9, 1000 iterations, three times in a row.
     Reference,
     /// The same, then Newton's method until no entry of the gradient by `P` and `Q` exceeds [`STRICT`]. L-BFGS alone does
     /// not get there: near the optimum the loss falls by less than its own rounding (about the square of the gradient
@@ -76,7 +76,7 @@ pub struct Optimum {
 /// by [`minimise`] from `start`.
 ///
 /// # Errors
-/// As [`minimise`].
+/// Same as [`minimise`].
 pub fn optimum(
     loss: &Loss,
     z: &DMatrix<f64>,
@@ -94,7 +94,7 @@ pub fn optimum(
 /// `P* = -(that gradient) / lambda`.
 ///
 /// # Panics
-/// Where the contrast is another one.
+/// If the contrast is another one.
 pub fn closed_form(loss: &Loss, z: &DMatrix<f64>, references: &DMatrix<f64>) -> Projections {
     assert_eq!(loss.contrast, Contrast::Linear, "contrast with an optimum in closed form");
     let zero = Projections::zero(references.nrows(), z.nrows());

@@ -8,22 +8,22 @@ use clapp_data::rng::Rng;
 use nalgebra::{DMatrix, DVector};
 use rayon::prelude::*;
 
-/// How layers below the top learn; the top's loss and projections are the same in all.
+/// Learning of the layers below the top; the top's loss and projections are the same in all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Feedback {
     /// The context is the layer's own activity; projections follow their gradient.
     Lateral,
     /// The context is the top's activity; projections follow their gradient.
     Direct,
-    /// As direct, but the projections learn to make the local error the back-propagated one (docs/paper.md 3, feedback
+    /// Like direct, but the projections learn to make the local error the back-propagated one (docs/paper.md 3, feedback
     /// matching).
     Matched,
-    /// As direct, but the projections stay as they begin.
+    /// Like direct, but the projections keep their first values.
     Frozen,
 }
 
 impl Feedback {
-    /// Where contexts come from.
+    /// Source of the contexts.
     pub fn context(self) -> Context {
         if self == Self::Lateral { Context::Lateral } else { Context::Feedback }
     }
@@ -50,7 +50,7 @@ impl Training {
     /// Begins with a network; its projections are uniform, as PyTorch's linear layers begin.
     ///
     /// # Panics
-    /// Where a layer's values are pooled.
+    /// If a layer's values are pooled.
     pub fn new(net: &Net, losses: Losses, feedback: Feedback, rng: &mut Rng) -> Self {
         assert!(losses.pools.iter().all(|&kernel| kernel == 1), "training of pooled layers");
         let losses = Losses { context: feedback.context(), ..losses };
@@ -69,8 +69,8 @@ impl Training {
         Net { layers: self.learners.iter().map(|learner| learner.layer.clone()).collect(), relu: true }
     }
 
-    /// How well the local gradients agree with the back-propagated ones on a batch, layer by layer, with the projections
-    /// as they are.
+    /// Agreement of the local gradients with the back-propagated ones on a batch, layer by layer, with the present
+    /// projections.
     pub fn agreements(&self, x: &DMatrix<f64>) -> Vec<Agreement> {
         let (net, negatives) = (self.net(), Negatives::ring(x.ncols()));
         let projections: Vec<Projections> = self.learners.iter().map(|learner| learner.projections.clone()).collect();

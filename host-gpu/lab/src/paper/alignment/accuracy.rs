@@ -14,7 +14,7 @@ use clapp_engine::config::RuleName;
 /// The name of the encoder without training.
 const UNTRAINED: &str = "untrained";
 
-/// What is held against each other beside the rules of the figure.
+/// Variants that are compared besides those of the figure.
 const MORE: [Variant; 4] = [
     Variant::new("both", RuleName::ClappPpBoth),
     Variant { contrast: Some(Contrast::SoftHinge), ..Variant::new("spatial, soft hinge", RuleName::ClappPp) },
@@ -25,20 +25,20 @@ const MORE: [Variant; 4] = [
 /// Largest p of a correlation that counts.
 const SIGNIFICANT: f64 = 0.05;
 
-/// What was found of a variant.
+/// Alignment and accuracy of a variant.
 struct Entry {
     name: &'static str,
     /// Mean over layers and batches, and standard deviation over batches; `None` where no layer below the top has a
     /// cosine.
     alignment: Option<(f64, f64)>,
-    /// Of the probe on all layers, 0 to 1, and its standard error.
+    /// Accuracy of the probe on all layers, 0 to 1, and its standard error.
     accuracy: (f64, f64),
 }
 
 /// Runs the experiment.
 ///
 /// # Errors
-/// As training, measuring and probing; [`Error::Stopped`] where the user has stopped it.
+/// Same as training, measuring and probing; [`Error::Stopped`] if the user has stopped it.
 pub fn run(setting: &Setting) -> Result<Finding, Error> {
     let data = setting.colour();
     let untrained = Variant::new(UNTRAINED, RuleName::ClappPp);

@@ -12,7 +12,7 @@ use clapp_engine::trainer::initial_values;
 /// Largest distance of the top's cosine from 1: what rounding may do on any backend.
 const ROUNDING: f64 = 1e-4;
 
-/// What was measured of a variant: the cosines of each seed.
+/// Measurements of a variant: the cosines of each seed.
 struct Measured {
     name: &'static str,
     seeds: Vec<Cosines>,
@@ -21,7 +21,7 @@ struct Measured {
 /// Runs the experiment.
 ///
 /// # Errors
-/// As training and measuring; [`Error::Stopped`] where the user has stopped it.
+/// Same as training and measuring; [`Error::Stopped`] if the user has stopped it.
 pub fn run(setting: &Setting) -> Result<Finding, Error> {
     let data = setting.colour();
     // Two runs of the same rule tell how much is luck; at full size one is long enough.

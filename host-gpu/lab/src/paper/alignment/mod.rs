@@ -87,7 +87,7 @@ fn mean_and_std(numbers: impl Iterator<Item = f64> + Clone) -> Option<(f64, f64)
     (count > 0).then(|| (mean, (squares / (count - 1).max(1) as f64).sqrt()))
 }
 
-/// Where the numbers come from, in the finding's setting.
+/// Writes data, network and training into the finding's setting.
 fn describe(setting: &Setting, finding: &mut super::Finding, data: &Dataset, seeds: &[u64]) -> Result<(), Error> {
     let config = FIGURE[0].config(setting, setting.seed)?;
     let images = config.images.unwrap_or(data.pretrain.len()).min(data.pretrain.len());

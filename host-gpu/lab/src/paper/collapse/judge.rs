@@ -12,7 +12,7 @@ pub struct Sign {
     condition: Condition,
     /// Limits, from those that alarm seldom to those that alarm often.
     pub grid: [f32; 6],
-    /// That of [`Limits`].
+    /// Reads it from [`Limits`].
     pub limit: fn(&Limits) -> f32,
     /// The limits with another one of this sign.
     pub with: fn(Limits, f32) -> Limits,
@@ -106,7 +106,7 @@ pub fn choose(courses: &[&Course]) -> Limits {
     limits
 }
 
-/// How many of some courses.
+/// A count of courses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Count {
     /// Number of courses that count.
@@ -135,7 +135,7 @@ impl Count {
         [centre - half, centre + half].map(|end| (end / (1.0 + z * z / n)).clamp(0.0, 1.0))
     }
 
-    /// As text, with the interval in percent.
+    /// In words, with the interval in percent.
     pub fn words(self) -> String {
         let [low, high] = self.interval();
         format!("{} of {} (95 %: {:.0} to {:.0} %)", self.hits, self.of, 100.0 * low, 100.0 * high)

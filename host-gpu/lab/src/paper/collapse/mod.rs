@@ -38,7 +38,7 @@ fn cases(seeds: u64) -> Vec<Case> {
 /// Runs the experiment.
 ///
 /// # Errors
-/// As its streams.
+/// Same as its streams.
 pub fn run(setting: &Setting) -> Result<Finding, Error> {
     let seeds = if setting.full { 40 } else { 8 };
     let data = setting.sets.first().cloned().unwrap_or_else(|| generated::shapes(setting.seed, 1000, 1000));

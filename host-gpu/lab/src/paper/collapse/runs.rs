@@ -28,7 +28,7 @@ const READ: u64 = 200;
 pub const LOST: f64 = 0.05;
 /// Learning rate of the streams.
 const STREAM_RATE: f32 = 0.003;
-/// As in the firmware.
+/// The firmware has the same cap.
 const MAX_UPDATE_NORM: f32 = 4.0;
 /// A white pixel, as the views are normalised.
 const WHITE: f32 = 2.0;
@@ -116,7 +116,7 @@ impl Course {
 /// Runs a stream.
 ///
 /// # Errors
-/// Where views cannot be made, or the user stops it.
+/// If views cannot be made, or the user stops it.
 pub fn run(setting: &Setting, data: &Dataset, case: Case) -> Result<Course, Error> {
     let point = Point { channels: case.channels, input: 16, batch: 1, seed: case.seed, ..BASE };
     let size = Size { images: 1000, labelled: 1000, test: 1000, epochs: FRAMES.div_ceil(2000) };
@@ -188,7 +188,7 @@ fn spoil(fault: Fault, frame: &mut [f32], before: &[f32], phase: &mut Phase) {
         Fault::Frozen if before.len() == frame.len() => frame.copy_from_slice(before),
         Fault::Saturated => frame.fill(WHITE),
         Fault::NoNegatives => *phase = Phase::Fixation,
-        // Of mean 0.5 and deviation 0.25 once more.
+        // Undoes the normalisation (mean 0.5, deviation 0.25).
         Fault::Unscaled => frame.iter_mut().for_each(|value| *value = 255.0 * (0.25 * *value + 0.5)),
         _ => {}
     }

@@ -8,7 +8,7 @@ const KEPT_BYTES: usize = 208 << 10;
 /// Bytes of the ring.
 const RING_BYTES: usize = 96 << 10;
 
-/// Where an encoder begins.
+/// First weights of an encoder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Start {
     /// With orthogonal random weights, as the firmware.

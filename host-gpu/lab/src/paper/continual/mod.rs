@@ -23,7 +23,7 @@ use std::path::Path;
 /// The streams.
 const KINDS: [Kind; 2] = [Kind::ClassIncremental, Kind::Drift];
 
-/// How much is shown, and how often all of it is begun anew.
+/// Size of the streams and number of repetitions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Extent {
     size: Size,
@@ -46,7 +46,7 @@ impl Extent {
 /// Runs the experiment.
 ///
 /// # Errors
-/// Where images or files cannot be read or written; [`Error::Stopped`].
+/// If images or files cannot be read or written; [`Error::Stopped`].
 pub fn run(setting: &Setting) -> Result<Finding, Error> {
     run_with(setting, Extent::of(setting), &on_device::firmware())
 }
@@ -114,7 +114,7 @@ fn pretrain(setting: &Setting, set: &Dataset, extent: Extent, seed: u64) -> Resu
 /// The rate that was chosen for each learner, `[kind][learner]`; `None` where nothing is learnt by one.
 type Rates = Vec<Vec<Option<f32>>>;
 
-/// What came of each learner, `[kind][seed][learner]`.
+/// Results of the learners, `[kind][seed][learner]`.
 type Outcomes = Vec<Vec<Vec<Outcome>>>;
 
 /// A learner on a stream, at a rate.

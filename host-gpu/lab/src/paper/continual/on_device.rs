@@ -7,7 +7,7 @@ use clapp_data::data::Dataset;
 use clapp_data::error::Error;
 use std::path::{Path, PathBuf};
 
-/// What is claimed.
+/// The claim.
 const STATEMENT: &str = "The same stream, sent through the cable to the emulated device, gives the same predictions, weights \
                          and read-out as on the host, to the last bit (this project)";
 
@@ -17,13 +17,13 @@ const SIZE: Size = Size { images: 10, fixation: 2, labels: 2, stages: 5, more_la
 /// QEMU's name of the board.
 const MACHINE: &str = "mps2-an386";
 
-/// Where `cargo xtask firmware` puts the firmware.
+/// Path of the firmware that `cargo xtask firmware` builds.
 pub(super) fn firmware() -> PathBuf {
     PathBuf::from(format!("target/firmware/qemu-{MACHINE}/clapp-firmware"))
 }
 
-/// The claim and its verdict, undecided where there is no emulator or no firmware, or the emulator falls silent: on a busy
-/// machine it may get no time.
+/// The claim and its verdict. It is not decided if the emulator or the firmware is missing, or if the emulator stops
+/// replying, as on a busy machine.
 #[cfg(unix)]
 pub(super) fn run(setting: &Setting, set: &Dataset, firmware: &Path) -> Result<Claim, Error> {
     match emulate(setting, set, firmware) {

@@ -54,7 +54,7 @@ impl Results<'_> {
         self.outcomes[kind].iter().filter_map(of).map(|value| 100.0 * value).collect()
     }
 
-    /// By the read-out that belongs to the learner.
+    /// Values of the learner's own read-out.
     fn own(&self, kind: usize, learner: usize, measure: Measure) -> Vec<f64> {
         self.each(kind, learner, LEARNERS[learner].method.head(), measure)
     }
@@ -79,7 +79,7 @@ fn decide(one: &[f64], two: &[f64]) -> (Verdict, String) {
     (verdict, format!("{mean:+.1} points (standard error {error:.1}; seeds {})", all.join(", ")))
 }
 
-/// Verdict over several streams: held where it held on all, failed where on all it did not.
+/// Verdict over several streams: held if it held on all, failed if it failed on all.
 fn over_all(verdicts: &[Verdict]) -> Verdict {
     match verdicts.first() {
         Some(first) if verdicts.iter().all(|verdict| verdict == first) => *first,

@@ -16,7 +16,7 @@ use variants::{Measured, VARIANTS, measure};
 /// Runs the experiment.
 ///
 /// # Errors
-/// As its encoders.
+/// Same as its encoders.
 pub fn run(setting: &Setting) -> Result<Finding, Error> {
     let data = setting.colour();
     let mut finding = Finding::new(

@@ -58,12 +58,12 @@ pub const VARIANTS: [Variant; 9] = [
     Variant { seeds: 2, ..variant("bp-clapp++", RuleName::BpClappPp, "errors, through the weights", Some(80.49)) },
 ];
 
-/// What was measured of a variant.
+/// Measurements of a variant.
 #[derive(Debug, Clone)]
 pub struct Measured {
     /// Name, and accuracies of the probe on all layers.
     pub accuracy: Accuracy,
-    /// What the layers below the top hear of it.
+    /// Signal from the top to the layers below.
     pub comes_down: &'static str,
     /// Published accuracy on CIFAR-10, in per cent.
     pub published: Option<f64>,
@@ -114,7 +114,7 @@ pub fn measure(setting: &Setting, variant: &Variant, data: &Dataset) -> Result<M
 /// Alignment of an encoder: means and standard deviations over batches.
 struct Alignment {
     layers: Vec<(Option<f64>, Option<f64>)>,
-    /// Of the mean over the layers below the top.
+    /// Mean over the layers below the top, with its deviation.
     below: Option<(f64, f64)>,
 }
 

@@ -1,4 +1,4 @@
-//! What is claimed, and what became of it.
+//! The claims and their verdicts.
 
 use super::course::Storage;
 use super::point::{BASE, DEPTHS, INPUTS, Point, STORED, STREAM_WIDTHS, WIDTHS};
@@ -33,7 +33,7 @@ fn above(estimate: Option<Estimate>, bound: f64, errors: f64) -> Verdict {
     }
 }
 
-/// Whether there is a gain: not where it is surely below [`MARGIN`], which is no gain worth having.
+/// Verdict on a gain. It fails if the gain is surely below [`MARGIN`], the smallest gain of use.
 fn gains(gain: Option<Estimate>, errors: f64) -> Verdict {
     match above(gain, 0.0, errors) {
         Verdict::Open if above(gain, MARGIN, errors) == Verdict::Failed => Verdict::Failed,
@@ -41,7 +41,7 @@ fn gains(gain: Option<Estimate>, errors: f64) -> Verdict {
     }
 }
 
-/// That learning gains at all of some points: it fails where at one of them it surely does not.
+/// The claim of a gain at all of some points. It fails if at one of them there is surely none.
 fn all_gain(statement: &str, reading: Reading, named: &[(String, Option<&Summary>)]) -> Claim {
     let known: Vec<(&str, &Summary)> =
         named.iter().filter_map(|(name, summary)| Some((name.as_str(), (*summary)?))).collect();
@@ -77,7 +77,7 @@ fn all_gain(statement: &str, reading: Reading, named: &[(String, Option<&Summary
     Claim::new(statement, verdict, evidence).number(smallest(found.iter().map(|(_, gain, _)| *gain)))
 }
 
-/// That all of some differences are above a bound.
+/// The claim that all of some differences are above a bound.
 fn all_above(statement: &str, bound: f64, freedom: usize, named: &[(String, Option<Estimate>)]) -> Claim {
     let errors = critical(named.len(), freedom);
     let verdicts: Vec<Verdict> = named.iter().map(|(_, estimate)| above(*estimate, bound, errors)).collect();
@@ -147,7 +147,7 @@ pub fn claims(summaries: &[Summary]) -> Vec<Claim> {
     claims
 }
 
-/// What a reader should know.
+/// Notes for the reader.
 pub fn notes() -> Vec<String> {
     let all = [
         "Errors are standard errors over seeds and test images together: the same images are read before and after learning, \
@@ -169,7 +169,7 @@ pub fn notes() -> Vec<String> {
     all.map(String::from).into()
 }
 
-/// How the claims count, for the setting.
+/// Criterion of the claims, for the setting.
 pub fn level() -> String {
     format!("{:.0} % a claim, two-sided, over all that it tests", 100.0 * LEVEL)
 }

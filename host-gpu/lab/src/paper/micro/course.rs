@@ -1,5 +1,5 @@
-//! What the shared encoders do not have: a stream of single frames through `clapp-core`, and projections that are
-//! rounded to bf16 after every update.
+//! Training that the shared encoders lack: a stream of single frames through `clapp-core`, and projections rounded to bf16
+//! after every update.
 
 use clapp_core::contrast::Phase;
 use clapp_core::guard::Guard;
@@ -25,10 +25,10 @@ const MAX_UPDATE_NORM: f32 = 4.0;
 /// Images that are made ready at a time for a stream.
 const AHEAD: usize = 32;
 
-/// How the projections are stored between updates.
+/// Storage of the projections between updates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Storage {
-    /// As they are computed.
+    /// Single precision, as computed.
     F32,
     /// The upper half of an f32, rounded to nearest, ties to even.
     Bf16,
@@ -66,7 +66,7 @@ impl Storage {
 /// and may end the course with an error.
 ///
 /// # Errors
-/// Where batches cannot be made or `after_step` fails; [`Error::Diverged`] where a loss is not finite.
+/// If batches cannot be made or `after_step` fails; [`Error::Diverged`] if a loss is not finite.
 pub fn batches(
     config: &Config,
     images: &Arc<Split>,
@@ -105,7 +105,7 @@ pub fn batches(
 /// [`batches`], and their views are the same. `after_frame` hears of each frame and sees the parameters.
 ///
 /// # Errors
-/// Where views cannot be made, the network is none that the core can learn, or `after_frame` fails.
+/// If views cannot be made, the network is none that the core can learn, or `after_frame` fails.
 pub fn stream(
     config: &Config,
     images: &Arc<Split>,

@@ -25,9 +25,9 @@ const LOOK: u64 = 256;
 /// A point with its accuracies on the test images.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Measured {
-    /// What was measured.
+    /// The point.
     pub point: Point,
-    /// Of the untrained encoder of the same seed.
+    /// Read-outs of the untrained encoder of the same seed.
     pub untrained: ReadOuts,
     /// After training; `None` where training diverged.
     pub trained: Option<ReadOuts>,
@@ -47,7 +47,7 @@ pub fn images(setting: &Setting, size: &Size) -> Dataset {
 /// Measures all points, side by side; where a GPU trains those that learn from batches, these one after another.
 ///
 /// # Errors
-/// As training and probe; [`Error::Stopped`] where the user has stopped it.
+/// Same as training and probe; [`Error::Stopped`] if the user has stopped it.
 pub fn measure(setting: &Setting, data: &Dataset, size: &Size, points: &[Point]) -> Result<Vec<Measured>, Error> {
     // One whatever the batch and the storage: nothing is learnt.
     let network = |point: &Point| Point { batch: BASE.batch, storage: BASE.storage, ..*point };
@@ -94,8 +94,8 @@ pub fn measure(setting: &Setting, data: &Dataset, size: &Size, points: &[Point])
     Ok(measured)
 }
 
-/// Whether a point is trained on a core of its own: not where a GPU does it, nor where it takes so long that it must be
-/// gone on with after it was stopped.
+/// `true` if a point is trained on one core beside others. `false` on a GPU, and for long trainings, which must resume
+/// after a stop.
 fn side_by_side(setting: &Setting, point: &Point) -> bool {
     point.batch == 1 || point.storage == Storage::Bf16 || (!setting.full && setting.backend.backend == Computes::Cpu)
 }
@@ -111,7 +111,7 @@ fn learn(setting: &Setting, data: &Dataset, point: &Point, config: &Config) -> R
     }
 }
 
-/// What can be read from an encoder, or what an earlier call has found.
+/// Read-outs of an encoder, computed or kept from an earlier call.
 fn kept(
     setting: &Setting,
     data: &Dataset,
@@ -127,7 +127,7 @@ fn kept(
     (config.to_toml()?, identity, name, ProgramInfo::build(), setting.backend.name()).hash(&mut hasher);
     (data.train.len(), data.test.len()).hash(&mut hasher);
     let path = folder.join(format!("{}-{:016x}.json", name.replace(' ', "-"), hasher.finish()));
-    // What cannot be read is measured again.
+    // A file that cannot be read is measured again.
     let known = std::fs::read(&path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
     if let Some(known) = known {
         return Ok(known);

@@ -1,4 +1,4 @@
-//! Where does local self-supervised learning stop working as networks shrink? Accuracy over the untrained encoder
+//! The smallest networks that local self-supervised learning works for. Accuracy over the untrained encoder
 //! against width, depth, size of the frame, batch and storage of the projections, with what each network takes of a
 //! microcontroller.
 //!
@@ -23,7 +23,7 @@ use point::{Point, Size};
 /// Runs the experiment.
 ///
 /// # Errors
-/// As training and probe.
+/// Same as training and probe.
 pub fn run(setting: &Setting) -> Result<Finding, Error> {
     let size = Size::of(setting);
     let data = measure::images(setting, &size);
@@ -31,12 +31,12 @@ pub fn run(setting: &Setting) -> Result<Finding, Error> {
     finding(&size, &data, &measured)
 }
 
-/// What the measured points say.
+/// The finding from the measured points.
 fn finding(size: &Size, data: &Dataset, measured: &[Measured]) -> Result<Finding, Error> {
     let summaries = summary::summaries(measured);
     let mut finding = Finding::new(
         "micro",
-        "How small a network still learns without labels",
+        "The smallest networks that learn without labels",
         "",
         "Networks of 3x3 layers learn by clapp++dfb on grey frames, and linear read-outs tell the classes \
          from the features that a device has: ridge regression on all layers and on the top layer alone, and the \

@@ -12,7 +12,7 @@ use clapp_device::device_plan::Firmware;
 /// Gains against width by each read-out, and against the other factors on all layers; accuracy against RAM.
 ///
 /// # Errors
-/// Where a network's cost cannot be worked out.
+/// If a network's cost cannot be worked out.
 pub fn figure(summaries: &[Summary], data: &Dataset) -> Result<Figure, Error> {
     let line = |name: &str, reading: Reading, values: &[usize], of: &dyn Fn(usize) -> Point| {
         let dot = |value: &usize| {

@@ -23,7 +23,7 @@ pub struct Point {
     pub input: usize,
     /// Images in a batch; 1 is a stream of single frames.
     pub batch: usize,
-    /// How the projections are stored.
+    /// Storage of the projections.
     pub storage: Storage,
     /// Seed of weights, order, views and probe, counted from that of the experiment.
     pub seed: u64,
@@ -33,7 +33,7 @@ pub struct Point {
 pub const BASE: Point = Point { channels: 16, depth: 3, input: 32, batch: 32, storage: Storage::F32, seed: 0 };
 /// Channels of every layer.
 pub const WIDTHS: [usize; 5] = [4, 8, 16, 32, 64];
-/// Those that learn from a stream, too.
+/// Widths that also learn from a stream.
 pub const STREAM_WIDTHS: [usize; 4] = [4, 8, 16, 32];
 /// Layers.
 pub const DEPTHS: [usize; 4] = [2, 3, 4, 6];
@@ -64,7 +64,7 @@ pub fn all() -> Vec<Point> {
     points.iter().flat_map(|point| (0..point.seeds()).map(|seed| point.of_seed(seed))).collect()
 }
 
-/// How much is learnt from.
+/// Amount of data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Size {
     /// Images without labels.
@@ -78,7 +78,7 @@ pub struct Size {
 }
 
 impl Size {
-    /// That of a setting; smaller on generated images, whose classes are easier to tell apart.
+    /// The size for a setting. It is smaller on generated images, whose classes are easier to separate.
     pub fn of(setting: &Setting) -> Self {
         match (setting.full, setting.sets.is_empty()) {
             (false, true) => Self { images: 5000, labelled: 2500, test: 5000, epochs: 1 },
@@ -92,7 +92,7 @@ impl Size {
 /// a seed of its own. At three times the rate the gain is there after 5,000 images, and lost in part after 20,000.
 const STREAM_RATE: f32 = 0.001;
 
-/// How a batch size learns: a stream by plain SGD, which has no state, as the firmware does; batches by AdamW at the rate
+/// Optimiser of a batch size: a stream by plain SGD, which has no state, as in the firmware; batches by AdamW at the rate
 /// of the preset `device`, as `clapp train` prepares a network for a device, and at a third of it for batches of four.
 fn optimizer(batch: usize) -> Optimizer {
     match batch {
@@ -123,11 +123,11 @@ impl Point {
         Self { seed, ..self }
     }
 
-    /// As a configuration: grey frames, as of most sensors of such devices; `clapp++dfb`, whose projections are the
+    /// The configuration: grey frames, as from most sensors of such devices; `clapp++dfb`, whose projections are the
     /// smallest of all rules with cells.
     ///
     /// # Errors
-    /// Where there is no preset to begin with.
+    /// If there is no preset to begin with.
     pub fn config(&self, seed: u64, data: &Dataset, size: &Size) -> Result<Config, Error> {
         let missing = || Error::Config { origin: "preset device".into(), message: "is missing".into() };
         let base = preset("device").ok_or_else(missing)?;

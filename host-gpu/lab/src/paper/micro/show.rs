@@ -37,7 +37,7 @@ pub const COLUMNS: [(&str, usize); 22] = [
 ];
 const KIB: f64 = 1024.0;
 
-/// What a point takes.
+/// Memory and work of a point.
 pub struct Cost {
     /// KiB of RAM of the firmware that learns as the point does.
     pub learning: f64,
@@ -49,10 +49,10 @@ pub struct Cost {
     instructions: f64,
 }
 
-/// What a point takes.
+/// Computes memory and work of a point.
 ///
 /// # Errors
-/// Where its network does not fit together.
+/// If its network does not fit together.
 pub fn cost(firmware: &Firmware, point: &Point, data: &Dataset) -> Result<Cost, Error> {
     let size = Size { images: 2, labelled: 2, test: 2, epochs: 1 };
     let config = point.config(0, data, &size)?;
@@ -81,7 +81,7 @@ pub fn cost(firmware: &Firmware, point: &Point, data: &Dataset) -> Result<Cost, 
 /// All points.
 ///
 /// # Errors
-/// Where a network's cost cannot be worked out.
+/// If a network's cost cannot be worked out.
 pub fn table(summaries: &[Summary], data: &Dataset, size: &Size) -> Result<Table, Error> {
     let firmware = Firmware::measured()?;
     let mut table = Table::new(

@@ -1,4 +1,4 @@
-//! What the seeds of a configuration say together, and how sure it is.
+//! Means over the seeds of a configuration, with their errors.
 
 use super::measure::Measured;
 use super::point::Point;
@@ -6,7 +6,7 @@ use crate::paper::accuracy::{Spread, mean};
 use crate::paper::encoder::standard_error;
 use crate::paper::ridge::{ReadOut, ReadOuts, error_over_images};
 
-/// How classes are read from an encoder.
+/// A way to read classes from an encoder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reading {
     /// Ridge regression on all layers.
@@ -43,7 +43,7 @@ pub struct Estimate {
     pub error: f64,
 }
 
-/// How far seeds lie apart: deviation of a gain by each reading, and of an accuracy on all layers.
+/// Spread over seeds: deviation of a gain by each reading, and of an accuracy on all layers.
 ///
 /// Three seeds say little of their own spread, so that those of all points are pooled.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -54,7 +54,7 @@ struct Spreads {
 }
 
 impl Spreads {
-    /// Of groups, each of the seeds of one point.
+    /// The spread of groups; a group has the seeds of one point.
     fn of<'a>(groups: impl Iterator<Item = &'a [Measured]> + Clone) -> Self {
         let pooled = |of: &dyn Fn(&Measured) -> Option<f64>| {
             Spread::pooled(groups.clone().map(|group| group.iter().filter_map(of).collect::<Vec<f64>>()))
@@ -76,7 +76,7 @@ impl Spreads {
 /// All seeds of one configuration.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Summary {
-    /// What was measured; its seed says nothing.
+    /// The point. Its seed has no meaning here.
     pub point: Point,
     seeds: Vec<Measured>,
     spreads: Spreads,
@@ -116,7 +116,7 @@ impl Summary {
         Some(Estimate { value, error: standard_error(value, images).hypot(self.over_seeds(self.spreads.trained)) })
     }
 
-    /// What learning adds; `None` where a seed diverged.
+    /// Gain by learning; `None` if a seed diverged.
     pub fn gain(&self, reading: Reading) -> Option<Estimate> {
         let pairs = self.pairs(reading)?;
         let value = mean(&pairs.iter().map(|(before, after)| after.share() - before.share()).collect::<Vec<_>>());
@@ -124,8 +124,8 @@ impl Summary {
         Some(Estimate { value, error: error_over_images(&pairs).hypot(of_seeds) })
     }
 
-    /// How much more this one reads after learning than another one of the same images and seeds; `None` where a seed
-    /// diverged. The seeds' spread is taken as if they had nothing in common.
+    /// Accuracy after learning above that of another point with the same images and seeds; `None` if a seed diverged. The
+    /// error treats the two as independent.
     pub fn over(&self, other: &Self, reading: Reading) -> Option<Estimate> {
         let (own, others) = (self.pairs(reading)?, other.pairs(reading)?);
         let pairs: Vec<_> = own.iter().zip(&others).map(|((_, own), (_, other))| (*other, *own)).collect();

@@ -1,6 +1,6 @@
-//! Whether a representation has collapsed: measures of some images' features in one layer.
+//! Measures of collapse of a representation: features of some images in one layer.
 
-/// What the features are like.
+/// Measures of the features.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Measures {
     /// Mean length of a feature vector.

@@ -23,7 +23,7 @@ const LOOKED_AT: usize = 500;
 /// The encoders of one rule on the self-supervised loss.
 pub(super) struct Encoder {
     pub accuracy: Accuracy,
-    /// Of the first seed.
+    /// Measures of the first seed.
     pub top: Measures,
 }
 
@@ -72,7 +72,7 @@ pub(super) fn size(setting: &Setting, rule: RuleName) -> Result<Config, Error> {
     Ok(Config { images: config.images.map(|images| images / 2), ..config })
 }
 
-/// Of the top's channel means, which its loss sees, on test images.
+/// Measures of the top's channel means, the input of its loss, on test images.
 fn measures_of_top(encoder: &Trained, data: &Dataset) -> Result<Measures, Error> {
     let relaxation = Relaxation::default();
     let global = Config { rule: RuleName::BpClappPp, relaxation, ..encoder.config.clone() }.network()?;
@@ -91,7 +91,7 @@ fn measures_of_top(encoder: &Trained, data: &Dataset) -> Result<Measures, Error>
     Ok(measures(&top, global.view().top_len()))
 }
 
-/// Whether each way of predictive coding learns, and whether one reaches back-propagation.
+/// Claims: each way of predictive coding learns, and one reaches back-propagation.
 pub(super) fn claims(encoders: &[Encoder]) -> Vec<Claim> {
     let mut claims = Vec::new();
     if let [untrained, by_errors, small, by_activities, back] = encoders {

@@ -1,4 +1,4 @@
-//! What inference makes of the gradients: how little a loss must weigh, and how long inference takes.
+//! Gradients after inference, by weight of the loss and by number of iterations.
 
 use super::super::encoder::config;
 use super::super::figure::{Axis, Figure, Kind, Panel, Point, Series};
@@ -41,7 +41,7 @@ fn cosines(
     Ok(found.iter().map(|layer| layer.mean().unwrap_or(0.0)).collect())
 }
 
-/// By weight of the loss: cosines of each layer.
+/// Cosines of each layer, by weight of the loss.
 pub(super) type Limit = Vec<(f32, Vec<f64>)>;
 
 pub(super) fn limit(setting: &Setting, data: &Dataset, values: &[LayerValues]) -> Result<Limit, Error> {
@@ -56,7 +56,7 @@ pub(super) fn limit(setting: &Setting, data: &Dataset, values: &[LayerValues]) -
     limit.into_iter().collect()
 }
 
-/// By way of inference and number of iterations, in a trained network: cosines of each layer.
+/// Cosines of each layer in a trained network, by way of inference and number of iterations.
 pub(super) type Rest = Vec<(Inference, Vec<(usize, Vec<f64>)>)>;
 
 pub(super) fn rest(setting: &Setting, data: &Dataset, values: &[LayerValues]) -> Result<Rest, Error> {
@@ -127,7 +127,7 @@ pub(super) fn claim_rest(rest: &Rest) -> Option<Claim> {
 }
 
 pub(super) fn figure(limits: &[Limit; 2], rest: &Rest) -> Figure {
-    // As a decimal: 0.1 in single precision is none.
+    // Through its decimal text: 0.1 in single precision is not 0.1 in double precision.
     let decimal = |weight: f32| (f64::from(weight) * 1e6).round() / 1e6;
     let lines = |limit: &Limit| -> Vec<Series> {
         let layers = limit.first().map_or(0, |(_, cosines)| cosines.len());

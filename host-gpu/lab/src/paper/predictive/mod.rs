@@ -25,7 +25,7 @@ const BY_ACTIVITIES: Relaxation = Relaxation { by: Inference::Activities, iterat
 /// Runs the experiment.
 ///
 /// # Errors
-/// As its encoders.
+/// Same as its encoders.
 pub fn run(setting: &Setting) -> Result<Finding, Error> {
     let data = setting.colour();
     let mut finding = Finding::new(

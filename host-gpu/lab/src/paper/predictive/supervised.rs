@@ -20,7 +20,7 @@ const ROWS: usize = 100;
 /// Learning rate at the beginning.
 const RATE: f32 = 2e-3;
 
-/// How the layers get their gradients.
+/// Source of the gradients of the layers.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Way {
     /// Back-propagation.
@@ -45,10 +45,10 @@ pub struct Task {
 }
 
 impl Task {
-    /// Of the first images of a set.
+    /// The task on the first images of a set.
     ///
     /// # Errors
-    /// Where an image cannot be read, or the network does not fit the images.
+    /// If an image cannot be read, or the network does not fit the images.
     pub fn new(data: &Dataset, train: usize, test: usize) -> Result<Self, Error> {
         let Some(shape) = data.shape() else {
             return Err(Error::Config { origin: data.name.clone(), message: "images differ in size".into() });
@@ -75,7 +75,7 @@ impl Task {
     /// and hears of each batch.
     ///
     /// # Errors
-    /// Where `after_batch` has one.
+    /// If `after_batch` has one.
     pub fn learn(
         &self,
         way: Way,

@@ -26,7 +26,7 @@ const NETWORKS: u64 = 8;
 /// Batches on which networks after the first are measured.
 const OTHERS: usize = 8;
 
-/// What a curve is of.
+/// The condition of a curve.
 #[derive(Debug)]
 pub struct Condition {
     /// Name in figure and table.
@@ -35,7 +35,7 @@ pub struct Condition {
     pub net: Net,
     /// Its losses.
     pub losses: Losses,
-    /// Whether projections below the top stay as they begin instead of being optimal.
+    /// `true`: projections below the top keep their random first values. `false`: they are optimal.
     pub random: bool,
 }
 
@@ -56,7 +56,7 @@ pub struct Spread {
     pub mean: f64,
     /// Standard deviation.
     pub deviation: f64,
-    /// How many batches.
+    /// Number of batches.
     pub count: usize,
 }
 
@@ -80,7 +80,7 @@ impl Spread {
         self.error_of(critical(1, self.count.saturating_sub(1)))
     }
 
-    /// Whether the mean is surely greater than `least`; open within [`Self::sure`].
+    /// Held if the mean is surely greater than `least`; open within [`Self::sure`].
     pub fn exceeds(&self, least: f64) -> Verdict {
         Difference { value: self.mean - least, error: self.sure(), errors: 1.0 }.above()
     }
@@ -96,7 +96,7 @@ impl Condition {
     /// (none with ReLUs or pooling). `number` tells the batch's random projections from those of others.
     ///
     /// # Errors
-    /// Where an optimum is not reached.
+    /// If an optimum is not reached.
     pub fn on(&self, x: &DMatrix<f64>, seed: u64, number: u64) -> Result<(Vec<Agreement>, Vec<f64>), OptimumError> {
         let seen = Seen::new(&self.net, &self.losses, x, Negatives::ring(x.ncols()));
         let last = seen.depth() - 1;
@@ -129,7 +129,7 @@ pub struct Networks(Vec<Vec<Measured>>);
 /// on all, the others on some. `name` is for the progress bar.
 ///
 /// # Errors
-/// Where an optimum is not reached, or the user has stopped the work.
+/// If an optimum is not reached, or the user has stopped the work.
 pub fn measure(
     setting: &Setting,
     name: &str,
@@ -161,7 +161,7 @@ pub fn measure(
 }
 
 impl Networks {
-    /// Of conditions measured elsewhere, network by network, the same in each.
+    /// Takes conditions measured elsewhere, network by network, the same in each.
     pub fn new(networks: Vec<Vec<Measured>>) -> Self {
         Self(networks)
     }
@@ -178,15 +178,14 @@ impl Networks {
         (0..networks[0].len()).map(of_layer).collect()
     }
 
-    /// By how much a number, mean over the layers below the top, is greater under one condition than under another:
-    /// mean and spread over networks.
+    /// Difference of a number between two conditions, mean over the layers below the top: mean and spread over networks.
     pub fn gain(&self, condition: usize, over: usize, number: impl Fn(&Agreement) -> f64) -> Spread {
         let mean = |measured: &Measured| Spread::of(&measured.below_top(&number)).mean;
         let gains = self.0.iter().map(|measured| mean(&measured[condition]) - mean(&measured[over]));
         Spread::of(&gains.collect::<Vec<_>>())
     }
 
-    /// By how much the cosine of each layer is greater than that of the layer below: mean and spread over networks.
+    /// Rise of the cosine from each layer to the next one above: mean and spread over networks.
     pub fn rises(&self, condition: usize) -> Vec<Spread> {
         let cosines: Vec<Vec<Spread>> = self.0.iter().map(|measured| measured[condition].cosines()).collect();
         let rise = |at: usize| cosines.iter().map(|layers| layers[at].mean - layers[at - 1].mean).collect::<Vec<_>>();
@@ -293,7 +292,7 @@ pub fn table(name: &str, caption: &str, measured: &[Measured]) -> Table {
     table
 }
 
-/// What the columns of [`table`] are, for its caption.
+/// Meaning of the columns of [`table`], for its caption.
 pub const COLUMNS: &str = "Cosine, relative Frobenius distance and relative length are those of a layer's local gradient by its \
      weights beside the back-propagated one; errors are gradients by the layer's values; along and across: cosine of the \
      weights' gradients that the parts of the errors along the values of each row make (these let the row's values grow or \

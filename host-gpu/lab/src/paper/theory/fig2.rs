@@ -73,7 +73,7 @@ pub fn conditions(seed: u64, network: u64) -> Vec<Condition> {
 /// The first batches of a set's training images, as patches; fewer where it has fewer images.
 ///
 /// # Errors
-/// Where an image cannot be read, or there is not one batch.
+/// If an image cannot be read, or there is not one batch.
 pub fn batches(grey: &Grey, count: usize) -> Result<Vec<DMatrix<f64>>, Error> {
     let images = grey.images(Part::Train, count * BATCH)?;
     let numbers: Vec<usize> = (0..images.len()).collect();
@@ -90,11 +90,11 @@ pub fn batches(grey: &Grey, count: usize) -> Result<Vec<DMatrix<f64>>, Error> {
 /// Runs the experiment.
 ///
 /// # Errors
-/// As [`measure`].
+/// Same as [`measure`].
 pub fn run(setting: &Setting) -> Result<Finding, Error> {
     let mut finding = Finding::new(
         "fig2",
-        "Which assumption of Theorem 3.1 matters",
+        "The assumptions of Theorem 3.1, dropped one by one",
         "Figure 2",
         "Six layers of 128 units read patches of 14x14 pixels; the patch below is the positive. For each batch the \
          projections of every layer are brought to their optimum, then the gradient of each layer's own loss is held \
@@ -124,7 +124,7 @@ pub fn run(setting: &Setting) -> Result<Finding, Error> {
     Ok(finding)
 }
 
-/// Where the steady cosine of random projections comes from, in numbers.
+/// Reason for the steady cosine of random projections, in numbers.
 fn why_random_turns_back(networks: &Networks) -> String {
     let below = |number: fn(&Agreement) -> f64| listed(&networks.layers(1, number)[..WIDTHS.len() - 1]);
     format!(
@@ -137,7 +137,7 @@ fn why_random_turns_back(networks: &Networks) -> String {
     )
 }
 
-/// What the paper's tutorial printed.
+/// Numbers of the paper's tutorial.
 fn published_table() -> Table {
     let mut columns = vec![Column::new("condition", 0)];
     columns.extend((1..=WIDTHS.len()).map(|layer| Column::new(&format!("layer {layer}"), 3)));

@@ -16,7 +16,7 @@ use clapp_data::rng::{Purpose, stream};
 
 const WIDTHS: [usize; 6] = [128, 64, 32, 16, 8, 4];
 
-/// Where softhinge's two conditions begin.
+/// Number of the first of softhinge's two conditions.
 const SOFTHINGE: usize = 2;
 /// Random streams of pairs that are no images.
 const NOISE: u64 = 0x2c0;
@@ -47,7 +47,7 @@ fn conditions(seed: u64, network: u64) -> Vec<Condition> {
 /// Runs the experiment.
 ///
 /// # Errors
-/// As [`measure`].
+/// Same as [`measure`].
 pub fn run(setting: &Setting) -> Result<Finding, Error> {
     let mut finding = Finding::new(
         "fig3a",

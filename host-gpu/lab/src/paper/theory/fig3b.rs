@@ -31,7 +31,7 @@ const WAYS: [(&str, Feedback); 4] = [
     ("direct feedback, frozen", Feedback::Frozen),
 ];
 
-/// How much is trained.
+/// Amount of training.
 #[derive(Debug, Clone, Copy)]
 struct Size {
     layers: usize,
@@ -45,7 +45,7 @@ struct Size {
     every: usize,
     /// Rate of the first epoch.
     first_rate: f64,
-    /// Where the rate goes to.
+    /// Rate at the end.
     last_rate: f64,
 }
 
@@ -135,7 +135,7 @@ fn courses(setting: &Setting, size: &Size, images: &Images, tests: &[DMatrix<f64
 /// Runs the experiment.
 ///
 /// # Errors
-/// Where an image cannot be read, there are too few, or the user has stopped the work.
+/// If an image cannot be read, there are too few, or the user has stopped the work.
 pub fn run(setting: &Setting) -> Result<Finding, Error> {
     let mut finding = Finding::new(
         "fig3b",

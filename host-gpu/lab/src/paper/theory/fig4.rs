@@ -67,11 +67,11 @@ fn batches(grey: &Grey, count: usize, seed: u64) -> Result<Vec<DMatrix<f64>>, Er
 /// Runs the experiment.
 ///
 /// # Errors
-/// As [`measure`].
+/// Same as [`measure`].
 pub fn run(setting: &Setting) -> Result<Finding, Error> {
     let mut finding = Finding::new(
         "fig4",
-        "Does the loss need to see where in the map?",
+        "Losses with and without 2D spatial dependence",
         "Figure 4 (linear convolutional network)",
         "Four linear convolutions with orthogonal weights read two views of 16x16 pixels of an image. Each layer's maps are \
          averaged before its loss: to one value a channel (not spatial), or so that 4x4 positions at most are left \

@@ -23,7 +23,7 @@ const MNIST: (f64, f64) = (0.1307, 0.3081);
 const CROPS: CropRange = CropRange { area: [0.15, 1.0], aspect: [3.0 / 4.0, 4.0 / 3.0] };
 /// Areas of what is erased, as a part of the view's (docs/paper.md 6.5), and its height : width as torchvision has it.
 const ERASED: ([f64; 2], [f64; 2]) = ([0.04, 0.16], [0.3, 3.3]);
-/// How often an area to erase is drawn before nothing is.
+/// Number of draws of an area to erase; after these nothing is erased.
 const ATTEMPTS: usize = 10;
 
 /// Part of a set.
@@ -35,7 +35,7 @@ pub enum Part {
     Test,
 }
 
-/// Where the images come from.
+/// Source of the images.
 #[derive(Debug)]
 pub struct Grey {
     set: Dataset,
@@ -79,7 +79,7 @@ impl Grey {
         ));
     }
 
-    /// Whether these are the paper's images.
+    /// `true` for the paper's images.
     pub fn is_mnist(&self) -> bool {
         self.is_mnist
     }
@@ -88,7 +88,7 @@ impl Grey {
     /// training images among them (MNIST: by the paper's).
     ///
     /// # Errors
-    /// Where an image cannot be read or is smaller than 28x28.
+    /// If an image cannot be read or is smaller than 28x28.
     pub fn images(&self, part: Part, count: usize) -> Result<Images, Error> {
         let train = pixels(&self.set.pretrain, count)?;
         let (mean, deviation) = if self.is_mnist { MNIST } else { moments(&train) };
@@ -129,7 +129,7 @@ fn moments(pixels: &[u8]) -> (f64, f64) {
 }
 
 impl Images {
-    /// How many there are.
+    /// Number of images.
     pub fn len(&self) -> usize {
         self.pixels.len() / (SIZE * SIZE)
     }
@@ -177,7 +177,7 @@ impl Images {
     }
 }
 
-/// What is erased of a view: top, left, height, width.
+/// Area of a view to erase: top, left, height, width.
 fn erased(rng: &mut Rng) -> Option<[usize; 4]> {
     if !rng.chance(0.5) {
         return None;

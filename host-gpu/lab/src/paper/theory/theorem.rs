@@ -31,7 +31,7 @@ struct Networks<'a> {
 }
 
 impl Networks<'_> {
-    /// What `of` gives for every network, in order.
+    /// Results of `of` for all networks, in order.
     fn each<T: Send>(&self, of: impl Fn(u64) -> Result<T, Error> + Sync) -> Result<Vec<T>, Error> {
         let one = |network: u64| {
             self.setting.check_stop()?;
@@ -57,7 +57,7 @@ fn context(context: Context) -> &'static str {
 /// Runs the experiment.
 ///
 /// # Errors
-/// Where an optimum is not reached, or the user has stopped the work.
+/// If an optimum is not reached, or the user has stopped the work.
 pub fn run(setting: &Setting) -> Result<Finding, Error> {
     let mut finding = Finding::new(
         "theorem",

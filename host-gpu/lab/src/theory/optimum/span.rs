@@ -18,11 +18,11 @@ pub struct Span {
     halves: [Half; 2],
     /// Coordinates of the start: those of `P` in its span, those of `Q`, the length of what lies outside of `P`, of `Q`.
     start: Vec<f64>,
-    /// What of the start lies outside.
+    /// The part of the start outside the span.
     outside: Projections,
 }
 
-/// What one of the two projections has to do with.
+/// Data of one of the two projections.
 #[derive(Debug)]
 struct Half {
     /// Its scores.
@@ -87,7 +87,7 @@ impl Span {
         self.spread(place, |half| &half.forth)
     }
 
-    /// What of a place lies in the span of the scores' matrices, as weights of these.
+    /// The part of a place in the span of the scores' matrices, as weights of these.
     fn weights(&self, place: &[f64]) -> DVector<f64> {
         self.spread(place, |half| &half.back)
     }
