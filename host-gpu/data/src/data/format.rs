@@ -7,8 +7,8 @@ use super::{DataError, Dataset, Holdout, cifar, idx, stl10, tiny_imagenet};
 use std::path::Path;
 
 /// All formats. A name that two of them claim is of the first.
-pub(super) const FORMATS: [&Format; 5] =
-    [&cifar::FORMAT_10, &cifar::FORMAT_100, &stl10::FORMAT, &idx::FORMAT, &tiny_imagenet::FORMAT];
+pub(super) const FORMATS: &[&Format] =
+    &[&cifar::FORMAT_10, &cifar::FORMAT_100, &stl10::FORMAT, &idx::FORMAT, &tiny_imagenet::FORMAT];
 
 /// Reads the set in a folder or an archive.
 type Read<T> = fn(&Path, Opening<'_>) -> Result<T, DataError>;
