@@ -13,7 +13,8 @@ use clapp_core::shape::Shape;
 use flate2::bufread::MultiGzDecoder;
 
 use super::archive::check_name;
-use super::files::{io_error, is_gzip};
+use super::files::{holds_any, io_error, is_gzip};
+use super::format::{Format, Opening, folder_of};
 use super::images::Images;
 use super::left_out::LeftOuts;
 use super::store::Store;
@@ -126,6 +127,49 @@ impl Layout {
     /// Most bytes of a file that are read.
     fn most(&self) -> u64 {
         (TIMES * self.official_records() * self.record()) as u64
+    }
+}
+
+/// CIFAR-10.
+pub(super) const FORMAT_10: Format = Format {
+    archive: Some(CIFAR10.archive),
+    hint: CIFAR10.hint,
+    claims: |name| folder_of(name, |file| CIFAR10.files.contains(&file)),
+    in_folder: |path, opening| in_folder(&CIFAR10, path, opening),
+    in_store: |store, prefix, path, opening| in_store(&CIFAR10, &store, prefix, path, opening),
+    in_gzip: Some(|path, opening| read_archive(&CIFAR10, path, opening.want)),
+};
+
+/// CIFAR-100.
+pub(super) const FORMAT_100: Format = Format {
+    archive: Some(CIFAR100.archive),
+    hint: CIFAR100.hint,
+    claims: |name| folder_of(name, |file| CIFAR100.files.contains(&file)),
+    in_folder: |path, opening| in_folder(&CIFAR100, path, opening),
+    in_store: |store, prefix, path, opening| in_store(&CIFAR100, &store, prefix, path, opening),
+    in_gzip: Some(|path, opening| read_archive(&CIFAR100, path, opening.want)),
+};
+
+fn in_folder(layout: &Layout, path: &Path, opening: Opening<'_>) -> Result<Option<Dataset>, DataError> {
+    for folder in [path.to_path_buf(), path.join(layout.folder)] {
+        if holds_any(&folder, layout.files)? {
+            return read_folder(layout, &folder, opening.want).map(Some);
+        }
+    }
+    Ok(None)
+}
+
+fn in_store(
+    layout: &Layout,
+    store: &Store,
+    prefix: &str,
+    path: &Path,
+    opening: Opening<'_>,
+) -> Result<Dataset, DataError> {
+    if store.is_zip() {
+        read_store(layout, store, prefix, path, opening.want)
+    } else {
+        read_archive(layout, store.path(), opening.want)
     }
 }
 

@@ -100,6 +100,20 @@ pub fn holds_any(folder: &Path, names: &[&str]) -> Result<bool, DataError> {
     Ok(false)
 }
 
+/// The names in a folder that are wanted; `None` where there are none, or no folder.
+pub fn names_in(folder: &Path, wanted: impl Fn(&str) -> bool) -> Result<Option<Vec<String>>, DataError> {
+    if !folder.is_dir() {
+        return Ok(None);
+    }
+    let failed = |error| io_error(folder, error, "");
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder).map_err(failed)? {
+        let name = entry.map_err(failed)?.file_name();
+        names.extend(name.to_str().filter(|name| wanted(name)).map(String::from));
+    }
+    Ok((!names.is_empty()).then_some(names))
+}
+
 /// What a file is packed as, by its first bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Packing {

@@ -11,6 +11,8 @@ use std::path::Path;
 use clapp_core::shape::Shape;
 use flate2::bufread::MultiGzDecoder;
 
+use super::files::names_in;
+use super::format::{Format, folder_of};
 use super::images::Images;
 use super::left_out::LeftOuts;
 use super::split::statistics;
@@ -92,6 +94,30 @@ fn folder_and_file(name: &str) -> Option<(&str, usize)> {
     // A folder that is called like the file.
     let own = if file_of(above) == Some(which) { above.len() + 1 } else { 0 };
     Some((&folder[..folder.len() - own], which))
+}
+
+/// MNIST and its kin.
+pub(super) const FORMAT: Format = Format {
+    archive: None,
+    hint: WHERE,
+    claims: |name| folder_of(name, |file| file_of(file).is_some()),
+    in_folder: |path, _| in_folder(path),
+    in_store: |store, found, path, _| read(&store, prefix(&store).as_deref().unwrap_or(found), path),
+    in_gzip: None,
+};
+
+fn in_folder(path: &Path) -> Result<Option<Dataset>, DataError> {
+    for folder in [path.to_path_buf(), path.join("MNIST/raw"), path.join("FashionMNIST/raw")] {
+        if let Some(names) = names_in(&folder, |name| file_of(name).is_some())? {
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            // A folder of that name, as in some archives, holds the file of that name.
+            let store = Store::folder(&folder, Some(&names), WHERE)?;
+            if let Some(prefix) = prefix(&store) {
+                return read(&store, &prefix, &folder).map(Some);
+            }
+        }
+    }
+    Ok(None)
 }
 
 /// Reads the four files in the folder `prefix` (empty or ending in `/`) of a store. Images are `[1, H, W]`; there are as

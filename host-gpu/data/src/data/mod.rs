@@ -2,8 +2,8 @@
 //!
 //! A [`Split`] gives any of its images to any thread, from memory or from files of any size.
 //!
-//! [`open()`] recognises what lies at a path; each format is one file of this module. A new format is a new file and a
-//! few lines in `open.rs`.
+//! [`open()`] recognises what lies at a path; each format is one file of this module. A new format is a new file and one
+//! line in `format.rs`.
 
 use clapp_core::shape::Shape;
 
@@ -15,6 +15,7 @@ pub mod class_folders;
 mod encoded;
 mod error;
 mod files;
+mod format;
 pub mod generated;
 mod holdout;
 pub mod idx;
@@ -39,8 +40,9 @@ mod warnings;
 pub use checked::{Bad, Checked};
 pub use encoded::Seen;
 pub use error::DataError;
+pub use format::Opening;
 pub use left_out::{LeftOut, LeftOuts, some_of};
-pub use open::{Opening, open, open_as, open_with};
+pub use open::{open, open_as, open_with};
 pub use picture::read_image;
 pub use sheet::contact_sheet;
 pub use split::Split;

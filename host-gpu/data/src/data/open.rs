@@ -9,31 +9,17 @@ use flate2::bufread::MultiGzDecoder;
 
 use super::archive::check_name;
 use super::cache::{Copy, Keep};
-use super::cifar::Want;
-use super::files::{Packing, describe, exists, holds_any, io_error, is_folder, packing};
+use super::files::{Packing, describe, exists, io_error, is_folder, names_in, packing};
+use super::format::{FORMATS, Format, Opening};
 use super::layout::{Layout, is_test, is_train};
 use super::store::Store;
 use super::tree::is_system;
-use super::{DataError, Dataset, Holdout, cache, cifar, class_folders, idx, kinds, layout, stl10, tiny_imagenet};
+use super::{DataError, Dataset, cache, class_folders, kinds, layout};
 
 /// Names that are looked at before an archive counts as unknown.
 const MOST_NAMES: usize = 4096;
 /// Folders that hold nothing but one folder, inside each other.
 const WRAPPINGS: usize = 8;
-
-/// How a data set is opened.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Opening<'a> {
-    /// Folder for the unpacked copy of an archive that cannot be read by position; without one, beside the archive where
-    /// that folder may be written to, and else in the user's folder for such files.
-    pub cache: Option<&'a Path>,
-    /// Where such an archive has to be unpacked, and no copy is there yet, none is left behind.
-    pub once: bool,
-    /// How much of CIFAR-10 must be there.
-    pub want: Want,
-    /// How class folders without a part to test on are divided; without it they are refused.
-    pub holdout: Option<Holdout>,
-}
 
 /// Opens the data set at `path`, as [`open_with`] without a folder for unpacked copies.
 ///
@@ -117,34 +103,9 @@ fn only_folder(path: &Path) -> Result<Option<PathBuf>, DataError> {
 
 /// The set that lies directly in a folder; of class folders only those with parts.
 fn open_folder(path: &Path, opening: Opening<'_>) -> Result<Option<Dataset>, DataError> {
-    for layout in [&cifar::CIFAR10, &cifar::CIFAR100] {
-        for folder in [path.to_path_buf(), path.join(layout.folder)] {
-            if holds_any(&folder, layout.files)? {
-                return cifar::read_folder(layout, &folder, opening.want).map(Some);
-            }
-        }
-    }
-    for folder in [path.to_path_buf(), path.join(stl10::FOLDER)] {
-        if holds_any(&folder, &stl10::FILES)? {
-            let names = [&stl10::FILES[..], &[stl10::NAMES, stl10::FOLDS]].concat();
-            return stl10::read(&Store::folder(&folder, Some(&names), stl10::WHERE)?, "", &folder).map(Some);
-        }
-    }
-    for folder in [path.to_path_buf(), path.join("MNIST/raw"), path.join("FashionMNIST/raw")] {
-        if let Some(names) = names_in(&folder, |name| idx::file_of(name).is_some())? {
-            let names: Vec<&str> = names.iter().map(String::as_str).collect();
-            // A folder of that name, as in some archives, holds the file of that name.
-            let store = Store::folder(&folder, Some(&names), idx::WHERE)?;
-            if let Some(prefix) = idx::prefix(&store) {
-                return idx::read(&store, &prefix, &folder).map(Some);
-            }
-        }
-    }
-    for folder in [path.to_path_buf(), path.join(tiny_imagenet::FOLDER)] {
-        // Any of its lists tells it from a user's own images; which are missing is then said.
-        if holds_any(&folder, &[tiny_imagenet::CLASSES, tiny_imagenet::ANNOTATIONS])? {
-            let store = Store::folder(&folder, Some(&tiny_imagenet::TOPS), tiny_imagenet::WHERE)?;
-            return tiny_imagenet::read(store, "", &folder).map(Some);
+    for format in FORMATS {
+        if let Some(set) = (format.in_folder)(path, opening)? {
+            return Ok(Some(set));
         }
     }
     let is_part = |name: &str| (is_train(name) || is_test(name)) && path.join(name).is_dir();
@@ -154,7 +115,7 @@ fn open_folder(path: &Path, opening: Opening<'_>) -> Result<Option<Dataset>, Dat
             return class_folders::read(store, found, opening.holdout, path).map(Some);
         }
     }
-    for name in [cifar::ARCHIVE, cifar::CIFAR100.archive, stl10::ARCHIVE, tiny_imagenet::ARCHIVE] {
+    for name in FORMATS.iter().filter_map(|format| format.archive) {
         if exists(&path.join(name))? {
             return open_archive(&path.join(name), opening).map(Some);
         }
@@ -162,55 +123,14 @@ fn open_folder(path: &Path, opening: Opening<'_>) -> Result<Option<Dataset>, Dat
     Ok(None)
 }
 
-/// The names in a folder that are wanted; `None` where there are none, or no folder.
-fn names_in(folder: &Path, wanted: impl Fn(&str) -> bool) -> Result<Option<Vec<String>>, DataError> {
-    if !folder.is_dir() {
-        return Ok(None);
-    }
-    let failed = |error| io_error(folder, error, "");
-    let mut names = Vec::new();
-    for entry in fs::read_dir(folder).map_err(failed)? {
-        let name = entry.map_err(failed)?.file_name();
-        names.extend(name.to_str().filter(|name| wanted(name)).map(String::from));
-    }
-    Ok((!names.is_empty()).then_some(names))
-}
-
-/// A set that an archive's names tell.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Set {
-    Cifar(&'static str),
-    Stl10,
-    TinyImageNet,
-    Idx,
-}
-
-/// The set that a file of that name belongs to, and the part of the name before the set's own.
-fn set_of(name: &str) -> Option<(Set, &str)> {
-    let (folder, file) = name.rsplit_once('/').map_or(("", name), |(_, file)| (&name[..name.len() - file.len()], file));
-    if cifar::FILES.contains(&file) {
-        Some((Set::Cifar(cifar::CIFAR10.name), folder))
-    } else if cifar::CIFAR100.files.contains(&file) {
-        Some((Set::Cifar(cifar::CIFAR100.name), folder))
-    } else if stl10::FILES.contains(&file) {
-        Some((Set::Stl10, folder))
-    } else if idx::file_of(file).is_some() {
-        Some((Set::Idx, folder))
-    } else if file == tiny_imagenet::CLASSES {
-        Some((Set::TinyImageNet, folder))
-    } else {
-        name.strip_suffix(tiny_imagenet::ANNOTATIONS).map(|prefix| (Set::TinyImageNet, prefix))
-    }
-}
-
-/// The set that the names tell, and the folder with the most of its files.
-fn recognise<'a>(names: impl Iterator<Item = &'a str>) -> Option<(Set, &'a str)> {
-    let mut found: BTreeMap<&str, (usize, Set)> = BTreeMap::new();
-    for (set, prefix) in names.filter_map(set_of) {
-        found.entry(prefix).or_insert((0, set)).0 += 1;
+/// The format that the names tell, and the folder with the most of its files.
+fn recognise<'a>(names: impl Iterator<Item = &'a str>) -> Option<(&'static Format, &'a str)> {
+    let mut found: BTreeMap<&str, (usize, &'static Format)> = BTreeMap::new();
+    for (format, prefix) in names.filter_map(Format::of) {
+        found.entry(prefix).or_insert((0, format)).0 += 1;
     }
     let most = found.into_iter().max_by_key(|(prefix, (count, _))| (*count, std::cmp::Reverse(prefix.len())));
-    most.map(|(prefix, (_, set))| (set, prefix))
+    most.map(|(prefix, (_, format))| (format, prefix))
 }
 
 fn open_archive(path: &Path, opening: Opening<'_>) -> Result<Dataset, DataError> {
@@ -219,20 +139,18 @@ fn open_archive(path: &Path, opening: Opening<'_>) -> Result<Dataset, DataError>
     match packing(path)? {
         Packing::Gzip => {
             let names = first_names(path)?;
-            let set = match recognise(names.iter().map(String::as_str)) {
-                // Small enough for the memory.
-                Some((Set::Cifar(name), _)) => return cifar::read_archive(cifar_layout(name), path, opening.want),
-                Some((set, _)) => Some(set),
-                None => None,
-            };
+            let format = recognise(names.iter().map(String::as_str)).map(|(format, _)| format);
+            if let Some(read) = format.and_then(|format| format.in_gzip) {
+                return read(path, opening);
+            }
             // Files without an ending may be images; others are not unpacked for nothing.
             let may_hold = |name: &String| {
                 kinds::by_name(name).is_some() || !name.rsplit('/').next().unwrap_or_default().contains('.')
             };
-            if set.is_none() && !names.iter().filter(|name| !name.ends_with('/')).any(may_hold) {
+            if format.is_none() && !names.iter().filter(|name| !name.ends_with('/')).any(may_hold) {
                 return unrecognised(format!("an archive with {}", few(&names)));
             }
-            let hint = set.map_or(class_folders::WHERE, hint_of);
+            let hint = format.map_or(class_folders::WHERE, |format| format.hint);
             let keep = if opening.once { Keep::Nothing } else { Keep::In(opening.cache) };
             // A folder that the user has named is used in any case.
             let keep = opening.cache.map_or(keep, |folder| Keep::In(Some(folder)));
@@ -252,14 +170,8 @@ fn open_archive(path: &Path, opening: Opening<'_>) -> Result<Dataset, DataError>
 
 fn open_store(store: Store, path: &Path, opening: Opening<'_>) -> Result<Dataset, DataError> {
     let found = recognise((0..store.len()).map(|file| store.name(file)));
-    match found.map(|(set, prefix)| (set, prefix.to_string())) {
-        Some((Set::Cifar(name), prefix)) if store.is_zip() => {
-            cifar::read_store(cifar_layout(name), &store, &prefix, path, opening.want)
-        }
-        Some((Set::Cifar(name), _)) => cifar::read_archive(cifar_layout(name), store.path(), opening.want),
-        Some((Set::Stl10, prefix)) => stl10::read(&store, &prefix, path),
-        Some((Set::TinyImageNet, prefix)) => tiny_imagenet::read(store, &prefix, path),
-        Some((Set::Idx, prefix)) => idx::read(&store, &idx::prefix(&store).unwrap_or(prefix), path),
+    match found.map(|(format, prefix)| (format, prefix.to_string())) {
+        Some((format, prefix)) => (format.in_store)(store, &prefix, path, opening),
         None => match layout::find(&store) {
             Some(found) => class_folders::read(store, found, opening.holdout, path),
             None => {
@@ -267,19 +179,6 @@ fn open_store(store: Store, path: &Path, opening: Opening<'_>) -> Result<Dataset
                 Err(DataError::Unrecognised { path: path.into(), found: format!("an archive with {}", few(&names)) })
             }
         },
-    }
-}
-
-fn cifar_layout(name: &str) -> &'static cifar::Layout {
-    if name == cifar::CIFAR10.name { &cifar::CIFAR10 } else { &cifar::CIFAR100 }
-}
-
-fn hint_of(set: Set) -> &'static str {
-    match set {
-        Set::Cifar(name) => cifar_layout(name).hint,
-        Set::Stl10 => stl10::WHERE,
-        Set::TinyImageNet => tiny_imagenet::WHERE,
-        Set::Idx => idx::WHERE,
     }
 }
 
@@ -296,7 +195,7 @@ fn first_names(path: &Path) -> Result<Vec<String>, DataError> {
         let entry = entry.map_err(damaged)?;
         let name = entry.path().map_err(damaged)?.to_string_lossy().into_owned();
         check_name(path, &name, "")?;
-        let told = set_of(&name).is_some();
+        let told = Format::of(&name).is_some();
         names.push(name);
         if told {
             break;
@@ -308,13 +207,7 @@ fn first_names(path: &Path) -> Result<Vec<String>, DataError> {
 /// Where the official archive is whose name a file has.
 fn published_as(path: &Path) -> Option<&'static str> {
     let name = path.file_name()?.to_str()?;
-    let archives = [
-        (cifar::ARCHIVE, cifar::WHERE),
-        (cifar::CIFAR100.archive, cifar::CIFAR100.hint),
-        (stl10::ARCHIVE, stl10::WHERE),
-        (tiny_imagenet::ARCHIVE, tiny_imagenet::WHERE),
-    ];
-    archives.into_iter().find(|(archive, _)| *archive == name).map(|(_, place)| place)
+    FORMATS.iter().find(|format| format.archive == Some(name)).map(|format| format.hint)
 }
 
 /// A few names, for a message.

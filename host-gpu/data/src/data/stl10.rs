@@ -9,6 +9,8 @@ use std::path::Path;
 
 use clapp_core::shape::Shape;
 
+use super::files::holds_any;
+use super::format::{Format, folder_of};
 use super::images::Images;
 use super::left_out::LeftOuts;
 use super::records::Records;
@@ -40,6 +42,26 @@ const OFFICIAL: [usize; 3] = [100_000, 5_000, 8_000];
 pub const MEAN: [f32; 3] = [0.4313, 0.4156, 0.3663];
 /// See [`MEAN`].
 pub const STD: [f32; 3] = [0.2683, 0.2610, 0.2687];
+
+/// STL-10.
+pub(super) const FORMAT: Format = Format {
+    archive: Some(ARCHIVE),
+    hint: WHERE,
+    claims: |name| folder_of(name, |file| FILES.contains(&file)),
+    in_folder: |path, _| in_folder(path),
+    in_store: |store, prefix, path, _| read(&store, prefix, path),
+    in_gzip: None,
+};
+
+fn in_folder(path: &Path) -> Result<Option<Dataset>, DataError> {
+    for folder in [path.to_path_buf(), path.join(FOLDER)] {
+        if holds_any(&folder, &FILES)? {
+            let names = [&FILES[..], &[NAMES, FOLDS]].concat();
+            return read(&Store::folder(&folder, Some(&names), WHERE)?, "", &folder).map(Some);
+        }
+    }
+    Ok(None)
+}
 
 /// Opens the set in the folder `prefix` (empty or ending in `/`) of a store.
 pub(super) fn read(store: &Store, prefix: &str, place: &Path) -> Result<Dataset, DataError> {

@@ -10,6 +10,8 @@ use std::sync::Arc;
 
 use super::class_folders::keep;
 use super::encoded::Encoded;
+use super::files::holds_any;
+use super::format::{Format, folder_of};
 use super::images::Images;
 use super::kinds::by_name;
 use super::left_out::OTHER_PARTS;
@@ -37,6 +39,27 @@ pub(super) const TOPS: [&str; 5] = [CLASSES, WORDS, "train", "val", "test"];
 pub const MEAN: [f32; 3] = [0.4802, 0.4481, 0.3975];
 /// See [`MEAN`].
 pub const STD: [f32; 3] = [0.2302, 0.2265, 0.2262];
+
+/// Tiny ImageNet.
+pub(super) const FORMAT: Format = Format {
+    archive: Some(ARCHIVE),
+    hint: WHERE,
+    claims: |name| folder_of(name, |file| file == CLASSES).or_else(|| name.strip_suffix(ANNOTATIONS)),
+    in_folder: |path, _| in_folder(path),
+    in_store: |store, prefix, path, _| read(store, prefix, path),
+    in_gzip: None,
+};
+
+fn in_folder(path: &Path) -> Result<Option<Dataset>, DataError> {
+    for folder in [path.to_path_buf(), path.join(FOLDER)] {
+        // Any of its lists tells it from a user's own images; the missing ones are then named.
+        if holds_any(&folder, &[CLASSES, ANNOTATIONS])? {
+            let store = Store::folder(&folder, Some(&TOPS), WHERE)?;
+            return read(store, "", &folder).map(Some);
+        }
+    }
+    Ok(None)
+}
 
 /// Opens the set in the folder `prefix` (empty or ending in `/`) of a store.
 pub(super) fn read(mut store: Store, prefix: &str, place: &Path) -> Result<Dataset, DataError> {
