@@ -188,7 +188,7 @@ fn theorem_33(networks: &Networks<'_>, finding: &mut Finding) -> Result<(), Erro
         Column::new("cosine, lateral", 3),
         Column::new("cosine, feedback", 3),
     ];
-    let mut table = Table::new("feedback", caption, columns);
+    let mut table = Table::new("theorem-feedback", caption, columns);
     for contrast in [Contrast::Linear, Contrast::SoftHinge] {
         let found = networks.each(|seed| Ok(feedback(seed, contrast, Rule::Strict)?))?;
         let (mut farther, mut lower, mut pairs) = (0, 0, 0);
