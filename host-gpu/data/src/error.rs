@@ -52,14 +52,14 @@ pub enum Error {
         source: std::io::Error,
     },
     /// Another run is at work in a folder.
-    #[error("{path}: another run is at work in this folder")]
+    #[error("{path}: another run uses this folder")]
     Busy {
         /// The folder.
         path: PathBuf,
     },
     /// A run would write over another one.
     #[error(
-        "{path}: exists already; go on with --resume, begin anew with --overwrite, or name another folder with --out"
+        "{path}: exists already; continue with --resume, start again with --overwrite, or name another folder with --out"
     )]
     Exists {
         /// The checkpoint.
@@ -141,7 +141,9 @@ pub enum Error {
         epoch: u64,
     },
     /// The weights of a probe have left the numbers.
-    #[error("the probe has diverged: tensor {tensor} is not finite, nothing is kept; train with a smaller probe.lr")]
+    #[error(
+        "the probe has diverged: tensor {tensor} is not finite, no result is written; train with a smaller probe.lr"
+    )]
     ProbeDiverged {
         /// Name of the tensor.
         tensor: String,

@@ -1,15 +1,15 @@
 //! Checkpoints: parameters, the state of their optimiser, the place in the run and the whole configuration in one
 //! safetensors file, from which training goes on to the same bits.
 //!
-//! Tensors are `layer{l}.weight`, `.bias`, `.projection`, `.feedback`, `.mirror` and `head` as far as the rule has them, and for
-//! those that learn the moments that the optimiser keeps, `layer{l}.weight.first`, `layer{l}.weight.second` and so on;
-//! all `f32`, row-major, moments in the layout of their parameter. The metadata has one entry, `clapp`: JSON with
-//! `format`, the epochs done (`epoch`), the steps done (`step`), what the images are (`data`), the number of ranks where
-//! there are several (`ranks`), the backend where it is not the CPU (`backend`), the configuration as TOML (`config`), and
-//! the CRC-32 of the bytes of all tensors (`crc32`, eight hexadecimal digits; files of earlier versions have none). It is
-//! checked whenever tensors are read.
-//! Random numbers come from streams named by seed, epoch, step and image ([`clapp_data::rng`]), so the count of steps is their
-//! whole state. Nothing in the file depends on the clock.
+//! Tensors are `layer{l}.weight`, `.bias`, `.projection`, `.feedback`, `.mirror` and `head` as far as the rule has
+//! them, and for those that learn the moments that the optimiser keeps, `layer{l}.weight.first`,
+//! `layer{l}.weight.second` and so on; all `f32`, row-major, moments in the layout of their parameter. The metadata has
+//! one entry, `clapp`: JSON with `format`, the epochs done (`epoch`), the steps done (`step`), what the images are
+//! (`data`), the number of ranks where there are several (`ranks`), the backend where it is not the CPU (`backend`),
+//! the configuration as TOML (`config`), and the CRC-32 of the bytes of all tensors (`crc32`, eight hexadecimal digits;
+//! files of earlier versions have none). It is checked whenever tensors are read. Random numbers come from streams
+//! named by seed, epoch, step and image ([`clapp_data::rng`]), so the count of steps is their whole state. Nothing in
+//! the file depends on the clock.
 //!
 //! Files of format 1 have neither moments nor `step` nor `data`: they can be evaluated, but not trained further. So can
 //! what comes from a device ([`device`]): it has learnt from frames that are in no data set.
@@ -121,8 +121,8 @@ impl Header {
     /// Reads what a file says about its run, without its tensors.
     ///
     /// # Errors
-    /// [`Error::File`] where it cannot be read, [`Error::Checkpoint`] where it is not a checkpoint,
-    /// [`Error::Config`] where its configuration makes no sense.
+    /// [`Error::File`] if it cannot be read, [`Error::Checkpoint`] if it is not a checkpoint,
+    /// [`Error::Config`] if its configuration makes no sense.
     pub fn read(path: &Path) -> Result<Self, Error> {
         Ok(Self::of(path, &TensorFile::open(path)?)?.0)
     }
@@ -201,7 +201,7 @@ impl Checkpoint {
     /// Reads the parameters of a file that [`write()`] wrote; the state of the optimiser stays where it is.
     ///
     /// # Errors
-    /// As [`Header::read`], and [`Error::Checkpoint`] where a tensor is missing, has another shape, or holds values
+    /// As [`Header::read`], and [`Error::Checkpoint`] if a tensor is missing, has another shape, or holds values
     /// that are not finite.
     pub fn read(path: &Path) -> Result<Self, Error> {
         let (mut file, Header { config, epoch, .. }, checksum) = open(path)?;
@@ -258,7 +258,7 @@ fn name(layer: &Layer, role: TensorRole, part: Part) -> String {
 /// Writes a checkpoint, whole or not at all, one tensor at a time.
 ///
 /// # Errors
-/// [`Error::File`] where it cannot be written, [`Error::NotFinite`] where a tensor holds a value that is not finite;
+/// [`Error::File`] if it cannot be written, [`Error::NotFinite`] if a tensor holds a value that is not finite;
 /// what was at `path` before is then still there.
 pub fn write<B: Backend>(
     path: &Path,
@@ -322,7 +322,7 @@ fn download<B: Backend>(
 /// Reads the state of a run, from which [`crate::trainer::train`] goes on; one tensor at a time is on the host.
 ///
 /// # Errors
-/// As [`Checkpoint::read`], and [`Error::Checkpoint`] where the file holds no state of the optimiser.
+/// As [`Checkpoint::read`], and [`Error::Checkpoint`] if the file holds no state of the optimiser.
 pub fn resume<B: Backend>(path: &Path, backend: &B) -> Result<(Header, State<B::Tensor>), Error> {
     let (mut file, header, _) = open(path)?;
     let step = header.place(path)?.step;
@@ -366,17 +366,17 @@ impl Header {
     /// Where training goes on.
     ///
     /// # Errors
-    /// [`Error::Checkpoint`] where the file at `path` holds no state of the optimiser.
+    /// [`Error::Checkpoint`] if the file at `path` holds no state of the optimiser.
     pub fn place(&self, path: &Path) -> Result<&Place, Error> {
         self.place.as_ref().ok_or_else(|| Error::Checkpoint {
             path: path.into(),
             message: match &self.device {
-                Some(_) => "comes from a device, which has learnt from frames that are in no data set: it can be \
-                            evaluated and exported, but training cannot go on from it"
+                Some(_) => "comes from a device, which learnt from frames outside any data set: it can be \
+                            evaluated and exported, but training cannot continue from it"
                     .into(),
                 None => format!(
                     "format is `{FORMAT_WITHOUT_STATE}`, which holds no state of the optimiser: it can be evaluated, \
-                     but training cannot go on from it; expected `{FORMAT}`"
+                     but training cannot continue from it; expected `{FORMAT}`"
                 ),
             },
         })

@@ -88,7 +88,7 @@ impl EventFile {
     /// Begins a file in `folder` for a session that goes on after `step`.
     ///
     /// # Errors
-    /// [`Error::File`] where it cannot be written.
+    /// [`Error::File`] if it cannot be written.
     pub fn create(folder: &Path, step: u64) -> Result<Self, Error> {
         let now = now();
         // Readers take the files of a folder in the order of their names.
@@ -105,7 +105,7 @@ impl EventFile {
     /// `learning_rate` and `images_per_second`.
     ///
     /// # Errors
-    /// [`Error::File`] where the file cannot be written.
+    /// [`Error::File`] if the file cannot be written.
     pub fn row(&mut self, row: &Row) -> Result<(), Error> {
         let scalar = |tag: String, value: f64| Scalar { tag, simple_value: Some(value as f32) };
         let mut value = vec![

@@ -31,7 +31,7 @@ impl Needs {
     /// Of training by `config` on the CPU, with so many threads that compute and as many that load.
     ///
     /// # Errors
-    /// [`Error::Network`] where the configuration does not fit together.
+    /// [`Error::Network`] if the configuration does not fit together.
     pub fn of_training(config: &Config, threads: usize) -> Result<Self, Error> {
         let spec = config.network()?;
         let rows = 2 * config.batch;
@@ -72,7 +72,7 @@ impl Needs {
     /// [`crate::probe::probe`].
     ///
     /// # Errors
-    /// [`Error::Network`] where the configuration does not fit together.
+    /// [`Error::Network`] if the configuration does not fit together.
     pub fn of_probe(
         config: &Config,
         images: [usize; 2],
@@ -109,7 +109,7 @@ impl Needs {
     /// and as many that load.
     ///
     /// # Errors
-    /// [`Error::Network`] where the configuration does not fit together.
+    /// [`Error::Network`] if the configuration does not fit together.
     pub fn of_alignment(config: &Config, batch: usize, threads: usize) -> Result<Self, Error> {
         let spec = config.network()?;
         let rows = 2 * batch;
@@ -130,7 +130,7 @@ impl Needs {
     /// And what measuring alignment takes beside training.
     ///
     /// # Errors
-    /// [`Error::Network`] where the configuration does not fit together.
+    /// [`Error::Network`] if the configuration does not fit together.
     pub fn and_alignment(mut self, config: &Config) -> Result<Self, Error> {
         let len = alignment_len(&config.network()?, 2 * config.batch, rayon::current_num_threads());
         self.parts.push(("activity and gradients for the alignment", VALUE * len));

@@ -94,7 +94,7 @@ impl Metrics {
     /// be made again. No file is no rows.
     ///
     /// # Errors
-    /// As [`read_rows`], and [`Error::Run`] where it is of a network with more or fewer layers.
+    /// As [`read_rows`], and [`Error::Run`] if it is of a network with more or fewer layers.
     pub fn read_csv(path: &Path, layers: usize, step: u64) -> Result<Self, Error> {
         if !path.exists() {
             return Ok(Self::default());
@@ -109,11 +109,11 @@ impl Metrics {
     }
 
     /// Writes the rows as CSV: `epoch`, `step`, `images_per_second`, the losses `loss_layer{l}`, `learning_rate`, and
-    /// the mean scores `u_pos_layer{l}` and `u_neg_layer{l}`, and `mismatch_layer{l}`, the distance of the layer's error
-    /// from back-propagation's over the square of the latter; empty where a layer has no such thing.
+    /// the mean scores `u_pos_layer{l}` and `u_neg_layer{l}`, and `mismatch_layer{l}`, the distance of the layer's
+    /// error from back-propagation's over the square of the latter; empty where a layer has no such thing.
     ///
     /// # Errors
-    /// [`Error::File`] where the file cannot be written.
+    /// [`Error::File`] if the file cannot be written.
     pub fn write_csv(&self, path: &Path) -> Result<(), Error> {
         let csv_error = |error: csv::Error| Error::file("write", path)(std::io::Error::other(error));
         let layers = self.rows.first().map_or(0, |row| row.losses.len());
@@ -145,7 +145,7 @@ fn names(layers: usize) -> Vec<String> {
 /// Reads all rows of a file that [`Metrics::write_csv`] wrote, for any number of layers.
 ///
 /// # Errors
-/// [`Error::File`] where it cannot be read, [`Error::Run`] with line and field where it is damaged.
+/// [`Error::File`] if it cannot be read, [`Error::Run`] with line and field where it is damaged.
 pub fn read_rows(path: &Path) -> Result<Vec<Row>, Error> {
     let bytes = std::fs::read(path).map_err(Error::file("read", path))?;
     parse(&bytes).map_err(|message| Error::Run { path: path.into(), message })

@@ -54,7 +54,7 @@ pub struct Form {
 
 /// A learning rule, as a network carries it without knowing it.
 pub trait LearntBy: Any + Debug + Send + Sync {
-    /// Whether it is the same rule with the same settings.
+    /// Returns `true` if it is the same rule with the same settings.
     fn equals(&self, other: &dyn Any) -> bool;
 }
 
@@ -86,8 +86,8 @@ pub struct NetworkSpec {
 }
 
 impl NetworkSpec {
-    /// Checks and keeps the description. `learnt_by` is the learning rule with its settings: the network only carries it
-    /// to where steps are made.
+    /// Checks and keeps the description. `learnt_by` is the learning rule with its settings: the network only carries
+    /// it to where steps are made.
     ///
     /// # Errors
     /// The first thing that does not fit together.
@@ -146,7 +146,7 @@ impl NetworkSpec {
         layer.index + 1 == self.layers.len()
     }
 
-    /// Whether a layer's projections change.
+    /// Returns `true` if a layer's projections change.
     pub fn projections_learn(&self, layer: &Layer) -> bool {
         let frozen = self.form.frozen_below_top && !self.is_top(layer);
         self.rule.projection == Projection::Trainable && !frozen
@@ -183,7 +183,7 @@ impl NetworkSpec {
         list
     }
 
-    /// Whether the optimiser changes a tensor of a layer. What mirrors the weights has a rule of its own.
+    /// Returns `true` if the optimiser changes a tensor of a layer. What mirrors the weights has a rule of its own.
     pub fn learns(&self, layer: &Layer, role: TensorRole) -> bool {
         match role {
             TensorRole::Weight | TensorRole::Bias | TensorRole::Head => true,
@@ -259,7 +259,7 @@ impl TensorRole {
     /// All of them, in the order of [`NetworkSpec::tensors`].
     pub const ALL: [Self; 6] = [Self::Weight, Self::Bias, Self::Projection, Self::Feedback, Self::Head, Self::Mirror];
 
-    /// Whether it has the shape and the layout of convolution weights.
+    /// Returns `true` if it has the shape and the layout of convolution weights.
     pub fn is_kernel(self) -> bool {
         matches!(self, Self::Weight | Self::Mirror)
     }

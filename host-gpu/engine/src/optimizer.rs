@@ -138,7 +138,7 @@ impl Optimizer {
         self
     }
 
-    /// Whether first moments are kept.
+    /// Returns `true` if first moments are kept.
     pub fn has_first(&self) -> bool {
         match self {
             Self::Sgd { momentum, .. } => *momentum != 0.0,
@@ -146,12 +146,12 @@ impl Optimizer {
         }
     }
 
-    /// Whether second moments are kept.
+    /// Returns `true` if second moments are kept.
     pub fn has_second(&self) -> bool {
         matches!(self, Self::AdamW { .. })
     }
 
-    /// Whether an element's step depends on its own gradient alone, so that a tensor may be stepped in tiles.
+    /// Returns `true` if an element's step depends on its own gradient alone, so that a tensor may be stepped in tiles.
     pub fn is_elementwise(&self) -> bool {
         !matches!(self, Self::Lars { .. })
     }

@@ -52,7 +52,7 @@ pub trait Side {
     /// Learns from a batch by the `step`-th draws, counted from 1; gives the loss of each layer.
     ///
     /// # Errors
-    /// Where the backend fails or refuses.
+    /// If the backend fails or refuses.
     fn step(&mut self, batch: &Batch, draws: &Draws, step: u64) -> Result<Vec<f64>, Error>;
 
     /// All parameters.
@@ -93,7 +93,7 @@ impl<'a> OnCore<'a> {
     /// In memory of [`core_memory`], for the configuration's network.
     ///
     /// # Errors
-    /// Where the core refuses.
+    /// If the core refuses.
     pub fn new(config: &Config, spec: &'a NetworkSpec, memory: &'a mut CoreMemory) -> Result<Self, Error> {
         let optimizer = clapp_core::optimizer::Optimizer::from(&config.optimizer);
         Ok(Self { learner: memory.learner(spec, optimizer).map_err(|error| refused(error.to_string()))?, spec })
@@ -138,7 +138,7 @@ impl<'a> OnCpu<'a> {
     /// With the configuration's first values.
     ///
     /// # Errors
-    /// [`Error::Network`] where the configuration does not fit together.
+    /// [`Error::Network`] if the configuration does not fit together.
     pub fn new(config: &'a Config) -> Result<Self, Error> {
         Ok(Self { config, model: Model::upload(&Cpu, config.network()?, &initial_values(config)?) })
     }
@@ -161,7 +161,7 @@ impl Side for OnCpu<'_> {
 /// `clapp-core` against the CPU backend.
 ///
 /// # Errors
-/// Where the configuration, the batches or the core refuse; what the core does not have by design is refused by name.
+/// If the configuration, the batches or the core refuse; what the core does not have by design is refused by name.
 pub fn parity(config: &Config, data: &Dataset, steps: u64) -> Result<Vec<Difference>, Error> {
     let mut memory = core_memory(config)?;
     let spec = config.network()?;
@@ -173,7 +173,7 @@ pub fn parity(config: &Config, data: &Dataset, steps: u64) -> Result<Vec<Differe
 /// Trains `steps` steps on all sides and compares all tensors and losses with those of the first after each.
 ///
 /// # Errors
-/// Where the configuration, the batches or a side refuse.
+/// If the configuration, the batches or a side refuse.
 pub fn compare(
     config: &Config,
     data: &Dataset,

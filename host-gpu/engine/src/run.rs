@@ -92,7 +92,7 @@ pub struct Outcome<T> {
     pub model: Model<T>,
     /// The course, from the first step on.
     pub metrics: Metrics,
-    /// Whether all epochs are done; otherwise the run was stopped.
+    /// `true` if all epochs are done; otherwise the run was stopped.
     pub finished: bool,
     /// Steps done, over all epochs.
     pub step: u64,
@@ -141,16 +141,17 @@ pub trait Trainer {
     /// As said.
     fn check(&self, run: &Run<'_>) -> Result<(), Error>;
 
-    /// Whether any process is to stop, and whether a checkpoint is due by the time; all ask after the same steps.
+    /// Returns `true` if any process is to stop, and whether a checkpoint is due by the time; all ask after the same
+    /// steps.
     ///
     /// # Errors
-    /// Where the processes cannot reach each other any more.
+    /// If the processes cannot reach each other any more.
     fn agree(&self, run: &Run<'_>, stop: bool, due: bool) -> Result<[bool; 2], Error>;
 
     /// Makes sure that all processes have the same of something, as [`Ranks::same`].
     ///
     /// # Errors
-    /// Where they have not.
+    /// If they have not.
     fn same(&self, run: &Run<'_>, what: &str, hash: &mut dyn FnMut(&mut DefaultHasher)) -> Result<(), Error>;
 
     /// Trains from `state` to the end of the run's epochs, as [`train`].
@@ -222,7 +223,7 @@ impl Run<'_> {
     /// Trains; `progress` hears of each step, on all ranks.
     ///
     /// # Errors
-    /// Where an output cannot be written, batches cannot be made, training diverges, or the checkpoint to go on from is
+    /// If an output cannot be written, batches cannot be made, training diverges, or the checkpoint to go on from is
     /// another run's. The checkpoint of the folder is then the last that was whole.
     pub fn train_on<T: Trainer>(
         &self,
@@ -369,7 +370,8 @@ impl Run<'_> {
         Ok((state, Metrics::default()))
     }
 
-    /// What measures alignment, having seen the state that the run begins with. Its row of a new run is written at once.
+    /// What measures alignment, having seen the state that the run begins with. Its row of a new run is written at
+    /// once.
     fn watch<T: Trainer>(
         &self,
         trainer: &T,
@@ -457,7 +459,7 @@ pub fn check_config(header: &Header, config: &Config, path: &Path, origin: &str)
 /// A run goes on only with the images of its checkpoint.
 ///
 /// # Errors
-/// [`Error::Differs`] with the fields that differ; [`Error::Checkpoint`] where the checkpoint does not know its images.
+/// [`Error::Differs`] with the fields that differ; [`Error::Checkpoint`] if the checkpoint does not know its images.
 pub fn check_data(header: &Header, data: &DataIdentity, path: &Path) -> Result<(), Error> {
     refuse(data_differences(&header.place(path)?.data, data), path, "the data set")
 }
@@ -480,7 +482,7 @@ pub fn data_differences(known: &DataIdentity, data: &DataIdentity) -> Vec<String
 /// A run goes on only with as many ranks as it began with: they are part of what a step is.
 ///
 /// # Errors
-/// [`Error::Differs`] where the number is another; [`Error::Checkpoint`] where the checkpoint does not know it.
+/// [`Error::Differs`] if the number is another; [`Error::Checkpoint`] if the checkpoint does not know it.
 fn check_ranks(header: &Header, ranks: usize, path: &Path) -> Result<(), Error> {
     let known = header.place(path)?.ranks;
     let text = format!("ranks: checkpoint has {known}, this run has {ranks}");
@@ -490,7 +492,7 @@ fn check_ranks(header: &Header, ranks: usize, path: &Path) -> Result<(), Error> 
 /// A run goes on only on the backend on which it began: another one computes other bits.
 ///
 /// # Errors
-/// [`Error::Differs`] where it is another; [`Error::Checkpoint`] where the checkpoint does not know it.
+/// [`Error::Differs`] if it is another; [`Error::Checkpoint`] if the checkpoint does not know it.
 pub fn check_backend(header: &Header, backend: &str, path: &Path) -> Result<(), Error> {
     let known = &header.place(path)?.backend;
     let text = format!("backend: checkpoint has {known}, this run has {backend}");

@@ -201,7 +201,7 @@ impl RunInfo {
     /// Writes `run.json` into `folder`, whole or not at all.
     ///
     /// # Errors
-    /// [`Error::File`] where it cannot be written.
+    /// [`Error::File`] if it cannot be written.
     pub fn write(&self, folder: &Path) -> Result<(), Error> {
         let path = folder.join(RUN);
         let text = serde_json::to_string_pretty(self)
@@ -212,7 +212,7 @@ impl RunInfo {
     /// Reads the `run.json` of `folder`.
     ///
     /// # Errors
-    /// [`Error::File`] where it cannot be read, [`Error::Run`] where it is not such a file.
+    /// [`Error::File`] if it cannot be read, [`Error::Run`] if it is not such a file.
     pub fn read(folder: &Path) -> Result<Self, Error> {
         let path = folder.join(RUN);
         let text = std::fs::read_to_string(&path).map_err(Error::file("read", &path))?;

@@ -43,7 +43,7 @@ pub struct StepMetrics {
 }
 
 impl StepMetrics {
-    /// Whether this step is the last of its epoch.
+    /// Returns `true` if this step is the last of its epoch.
     pub fn ends_epoch(&self) -> bool {
         self.step.is_multiple_of(self.steps_per_epoch as u64)
     }
@@ -52,7 +52,7 @@ impl StepMetrics {
 /// First values of all parameters: uniform, `1 / sqrt(fan_in)` (docs/paper.md 4), and what the rule makes of them.
 ///
 /// # Errors
-/// [`Error::Network`] where the configuration does not fit together.
+/// [`Error::Network`] if the configuration does not fit together.
 pub fn initial_values(config: &Config) -> Result<Vec<LayerValues>, Error> {
     let spec = config.network()?;
     let mut flat = vec![0.0; spec.view().parameter_len()];
@@ -77,7 +77,7 @@ impl<T> State<T> {
     /// The configuration's first values, before the first step.
     ///
     /// # Errors
-    /// [`Error::Network`] where the configuration does not fit together.
+    /// [`Error::Network`] if the configuration does not fit together.
     pub fn first<B: Backend<Tensor = T>>(backend: &B, config: &Config) -> Result<Self, Error> {
         Ok(Self { model: Model::upload(backend, config.network()?, &initial_values(config)?), step: 0 })
     }
@@ -121,9 +121,9 @@ pub trait StepSource {
     }
 }
 
-/// Goes from `state` to the end of the configuration's epochs, or until `after_step` breaks, which hears of each step and
-/// sees a state, which it must leave as it is; the last says whether it is the state after this step (a device may be
-/// some steps ahead).
+/// Goes from `state` to the end of the configuration's epochs, or until `after_step` breaks, which hears of each step
+/// and sees a state, which it must leave as it is; the last says whether it is the state after this step (a device may
+/// be some steps ahead).
 ///
 /// # Errors
 /// If the source fails, a loss is not finite, or `after_step` fails.
@@ -172,8 +172,8 @@ pub fn epochs<S: StepSource>(
     Ok(())
 }
 
-/// As [`epochs`], step by step on any backend. With several ranks, each has batches of its own and all go through the same
-/// states; what `after_step` hears of are means over the ranks, and it must break on all of them or on none.
+/// As [`epochs`], step by step on any backend. With several ranks, each has batches of its own and all go through the
+/// same states; what `after_step` hears of are means over the ranks, and it must break on all of them or on none.
 ///
 /// # Errors
 /// As [`epochs`].

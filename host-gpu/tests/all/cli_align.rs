@@ -168,11 +168,11 @@ fn other_images_and_a_top_that_relaxes_are_noted() {
     for rule in ["predictive-coding", "clapp++dfb-pc"] {
         train(place, &["--rule", rule, "--epochs", "0", "--out", rule]);
         let said = succeeds(place, &["align", rule, "--data", "data", "--batches", "1"]);
-        assert!(said.contains("the top relaxes") && said.contains("below 1 by construction"), "{said}");
+        assert!(said.contains("the top layer relaxes") && said.contains("below 1 by construction"), "{said}");
         // As training is.
         for command in [&["align", rule][..], &["train", "--config", "tiny.toml", "--rule", rule, "--out", "gpu"]] {
             let emulated = [command, &["--data", "data", "--backend", "emulated"]].concat();
-            refuses(place, &emulated, &[rule, "no kernels of this rule for GPUs"]);
+            refuses(place, &emulated, &[rule, "this rule has no GPU kernels"]);
         }
     }
 }

@@ -175,7 +175,7 @@ fn a_sweep_waits_for_another_process_at_work_in_a_folder() {
     drop(lock);
     let output = sweep.wait_with_output().expect("its end");
     assert_eq!(output.status.code(), Some(0), "{}", text(&output));
-    assert!(text(&output).contains("waiting for another process that is at work"), "{}", text(&output));
+    assert!(text(&output).contains("waiting for another process that uses"), "{}", text(&output));
     assert!(folder.join("probe-cached.json").is_file());
 }
 
@@ -190,7 +190,7 @@ fn a_damaged_checkpoint_stops_its_own_run_only() {
     let output = clapp(place.path(), &arguments(&[]));
     let said = text(&output);
     assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("skipped: ") && said.contains("not a whole safetensors file"), "{said}");
+    assert!(said.contains("skipped: ") && said.contains("not a complete safetensors file"), "{said}");
     assert_eq!(said.matches("FAILED").count(), 1, "{said}");
     assert!(said.contains(&format!("FAILED: {}: ", NAMES[2])), "{said}");
     assert!(place.path().join("all").join(NAMES[3]).join("probe-cached.json").is_file());

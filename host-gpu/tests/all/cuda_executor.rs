@@ -357,7 +357,7 @@ fn the_deep_doctor_tries_everything_and_checks_the_values() {
     for part in [
         "ok      convolution data gradient bf16 deterministic ",
         "twice the same bits",
-        "16.0 MiB taken and given back",
+        "16.0 MiB allocated and freed",
         "34 ok, 0 failed, 0 not run",
     ] {
         assert!(said.contains(part), "no `{part}` in: {said}");

@@ -142,7 +142,7 @@ fn what_the_core_does_not_have_is_refused_in_one_line() {
     }
     let with = |feedback| Config { feedback, ..small_config(RuleName::ClappPpDfb) };
     refused(&with(Feedback::Matched), ["clapp++dfb", "back-propagation"]);
-    refused(&with(Feedback::Frozen), ["clapp++dfb", "only the top's learn"]);
+    refused(&with(Feedback::Frozen), ["clapp++dfb", "only the top layer's"]);
     let fresh =
         Config { negatives: Negatives::Uniform(1), negatives_shared: false, ..small_config(RuleName::ClappPpDfb) };
     refused(&fresh, ["negatives-shared", "one list"]);

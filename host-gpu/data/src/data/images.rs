@@ -49,7 +49,7 @@ impl Images {
     /// Image `i` as planes `[C, H, W]`, in place of what `out` held.
     ///
     /// # Errors
-    /// [`DataError`] where the file cannot be read, is shorter than it was, or does not decode.
+    /// [`DataError`] if the file cannot be read, is shorter than it was, or does not decode.
     pub(super) fn read(&self, i: usize, out: &mut Vec<u8>) -> Result<Shape, DataError> {
         match self {
             Self::Memory { shape, pixels } => {
@@ -92,7 +92,7 @@ impl Images {
     /// As [`Images::read`], of images that have all been found to be of one shape.
     ///
     /// # Errors
-    /// As there, and where the image is of another shape now.
+    /// As there, and if the image is of another shape now.
     pub(super) fn read_measured(&self, i: usize, expected: Shape, out: &mut Vec<u8>) -> Result<Shape, DataError> {
         match (self, self.read(i, out)?) {
             (Self::Encoded(encoded), found) if found != expected => Err(encoded.changed(i, found, expected)),

@@ -1,5 +1,5 @@
-//! Where in a folder or archive the class folders lie: `train/CLASS` and `val/CLASS`, or `CLASS` alone, below any number
-//! of folders that hold nothing else.
+//! Where in a folder or archive the class folders lie: `train/CLASS` and `val/CLASS`, or `CLASS` alone, below any
+//! number of folders that hold nothing else.
 
 use std::collections::BTreeSet;
 
@@ -29,12 +29,12 @@ fn place(names: &[&str], name: &str) -> Option<usize> {
     names.iter().position(|known| name.eq_ignore_ascii_case(known))
 }
 
-/// Whether a folder of that name is one to learn from.
+/// Returns `true` if a folder of that name is one to learn from.
 pub(super) fn is_train(name: &str) -> bool {
     place(&TRAIN, name).is_some()
 }
 
-/// Whether a folder of that name is one to test on.
+/// Returns `true` if a folder of that name is one to test on.
 pub(super) fn is_test(name: &str) -> bool {
     place(&TEST, name).is_some()
 }
@@ -82,7 +82,7 @@ impl Pictured {
         )
     }
 
-    /// Whether images lie in folders of `folder`, as those of classes do.
+    /// Returns `true` if images lie in folders of `folder`, as those of classes do.
     fn has_classes(&self, folder: &str) -> bool {
         self.inside(folder).next().is_some()
     }

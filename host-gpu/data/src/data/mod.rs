@@ -82,7 +82,7 @@ pub struct Holdout {
     pub share: f64,
     /// With the names of the files, it decides which.
     pub seed: u64,
-    /// Whether a run's configuration asks for it, and not the command line.
+    /// `true` if a run's configuration asks for it, and not the command line.
     pub of_run: bool,
 }
 

@@ -62,7 +62,7 @@ pub fn files(path: &Path, set: &str) -> Vec<(PathBuf, Option<&'static str>)> {
 /// MD5 of a file in hexadecimal digits; `progress` hears of bytes read.
 ///
 /// # Errors
-/// Where the file cannot be read.
+/// If the file cannot be read.
 pub fn md5(path: &Path, mut progress: impl FnMut(u64)) -> io::Result<String> {
     let mut file = File::open(path)?;
     let mut digest = Md5::new();

@@ -62,8 +62,8 @@ impl Split {
         self.measured.or_else(|| self.images.shape()).map(|shape| Shape { channels: self.channels(), ..shape })
     }
 
-    /// The same images with their shape known where all have the same one: the headers of encoded images are read, up to
-    /// the first that differs.
+    /// The same images with their shape known where all have the same one: the headers of encoded images are read, up
+    /// to the first that differs.
     pub fn measured(&self) -> Self {
         if self.shape().is_some() || self.is_empty() {
             return self.clone();
@@ -81,10 +81,10 @@ impl Split {
     /// Reads image `i` as planes `[C, H, W]` into `out`, in place of what that held; gives its shape.
     ///
     /// # Errors
-    /// [`DataError`], with the name of the file, where it cannot be read or does not decode.
+    /// [`DataError`], with the name of the file, if it cannot be read or does not decode.
     ///
     /// # Panics
-    /// Like a slice, where `i >= len()`.
+    /// Like a slice, if `i >= len()`.
     pub fn read(&self, i: usize, out: &mut Vec<u8>) -> Result<Shape, DataError> {
         let shape = match self.measured {
             Some(shape) => self.images.read_measured(self.at(i), shape, out)?,
@@ -105,7 +105,7 @@ impl Split {
     /// As [`Split::read`].
     ///
     /// # Panics
-    /// Like a slice, where `i >= len()`.
+    /// Like a slice, if `i >= len()`.
     pub fn inspect(&self, i: usize, out: &mut Vec<u8>) -> Result<Seen, DataError> {
         self.images.inspect(self.at(i), out)
     }
@@ -113,17 +113,17 @@ impl Split {
     /// Name of the file of image `i` below the root of the set, where each image has a file of its own.
     ///
     /// # Panics
-    /// Like a slice, where `i >= len()`.
+    /// Like a slice, if `i >= len()`.
     pub fn file_name(&self, i: usize) -> Option<&str> {
         self.images.name(self.at(i))
     }
 
-    /// Whether each image has a file of its own, that has to be decoded.
+    /// Returns `true` if each image has a file of its own, that has to be decoded.
     pub fn is_encoded(&self) -> bool {
         matches!(*self.images, Images::Encoded(_))
     }
 
-    /// Whether the other part has the same images in the same order.
+    /// Returns `true` if the other part has the same images in the same order.
     pub(super) fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.images, &other.images) && self.len == other.len && self.chosen == other.chosen
     }
@@ -134,7 +134,7 @@ impl Split {
     /// As [`Split::read`].
     ///
     /// # Panics
-    /// Like a slice, where `i >= len()`.
+    /// Like a slice, if `i >= len()`.
     pub fn image(&self, i: usize) -> Result<Vec<u8>, DataError> {
         let mut pixels = Vec::new();
         self.read(i, &mut pixels)?;
@@ -147,7 +147,7 @@ impl Split {
         self.chosen.as_ref().map_or(i, |chosen| chosen[i] as usize)
     }
 
-    /// Whether every image has a label.
+    /// Returns `true` if every image has a label.
     pub fn is_labelled(&self) -> bool {
         self.labels.len() >= self.len
     }
@@ -155,7 +155,7 @@ impl Split {
     /// Label of image `i`, an index into the data set's classes.
     ///
     /// # Panics
-    /// Like a slice, where `i >= len()` or there are no labels.
+    /// Like a slice, if `i >= len()` or there are no labels.
     pub fn label(&self, i: usize) -> usize {
         usize::from(self.labels()[i])
     }
@@ -173,7 +173,7 @@ impl Split {
     /// The images with these indices, in this order.
     ///
     /// # Panics
-    /// Like a slice, where an index is not below `len()`.
+    /// Like a slice, if an index is not below `len()`.
     pub fn select(&self, indices: &[usize]) -> Self {
         let chosen = indices.iter().map(|&i| self.at(i) as u32).collect();
         let labels: Vec<u16> =

@@ -43,11 +43,11 @@ impl Course {
         });
     }
 
-    /// Reads the rows up to `step` of a file that [`Course::write_csv`] wrote for so many layers: those after it will be
-    /// made again. No file is no rows.
+    /// Reads the rows up to `step` of a file that [`Course::write_csv`] wrote for so many layers: those after it will
+    /// be made again. No file is no rows.
     ///
     /// # Errors
-    /// As [`read_rows`], and [`Error::Run`] where it is of a network with more or fewer layers.
+    /// As [`read_rows`], and [`Error::Run`] if it is of a network with more or fewer layers.
     pub fn read_csv(path: &Path, layers: usize, step: u64) -> Result<Self, Error> {
         if !path.exists() {
             return Ok(Self::default());
@@ -65,7 +65,7 @@ impl Course {
     /// there is none) and `batches_layer{l}`, how many batches have one.
     ///
     /// # Errors
-    /// [`Error::File`] where the file cannot be written.
+    /// [`Error::File`] if the file cannot be written.
     pub fn write_csv(&self, path: &Path) -> Result<(), Error> {
         let csv_error = |error: csv::Error| Error::file("write", path)(std::io::Error::other(error));
         let layers = self.rows.first().map_or(0, |row| row.means.len());
@@ -92,7 +92,7 @@ fn names(layers: usize) -> Vec<String> {
 /// Reads all rows of a file that [`Course::write_csv`] wrote, for any number of layers.
 ///
 /// # Errors
-/// [`Error::File`] where it cannot be read, [`Error::Run`] with line and field where it is damaged.
+/// [`Error::File`] if it cannot be read, [`Error::Run`] with line and field where it is damaged.
 pub fn read_rows(path: &Path) -> Result<Vec<Row>, Error> {
     let bytes = std::fs::read(path).map_err(Error::file("read", path))?;
     parse(&bytes).map_err(|message| Error::Run { path: path.into(), message })

@@ -65,7 +65,7 @@ impl LayerAlignment {
 
 /// Why a network has no alignment with back-propagation of its top loss, where it has none.
 pub fn refusal(spec: &NetworkSpec) -> Option<&'static str> {
-    let normalised = "normalises activity between layers, which nothing here back-propagates through";
+    let normalised = "normalises activity between layers, and the alignment does not back-propagate through that";
     rules::of(spec).beyond_alignment().or(spec.form().normalise.then_some(normalised))
 }
 
@@ -119,7 +119,7 @@ pub fn top_gradients<B: Backend>(
 /// The cosine of each layer on one batch, under the model's local rule; the model is left as it is.
 ///
 /// # Errors
-/// [`Error::Config`] where the rule has no alignment ([`refusal`]), or where the device fails.
+/// [`Error::Config`] if the rule has no alignment ([`refusal`]), or if the device fails.
 pub fn of_batch<B: Backend>(
     backend: &B,
     model: &mut Model<B::Tensor>,
@@ -137,7 +137,7 @@ pub fn of_batch<B: Backend>(
 /// The same for a rule of the caller's, which gives the gradients of all layers on the batch.
 ///
 /// # Errors
-/// As `gradients`, and where the device fails.
+/// As `gradients`, and if the device fails.
 pub fn of_rule<B: Backend>(
     backend: &B,
     model: &mut Model<B::Tensor>,

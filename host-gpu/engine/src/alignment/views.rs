@@ -22,7 +22,7 @@ pub struct Views {
 /// streams of their own, which no training step draws from, so that they are the same at any time in a run.
 ///
 /// # Errors
-/// Where there are fewer than 2 images, or they cannot be read or augmented; then, from the iterator, likewise.
+/// If there are fewer than 2 images, or they cannot be read or augmented; then, from the iterator, likewise.
 pub fn first_views(
     config: &Config,
     images: &Arc<Split>,

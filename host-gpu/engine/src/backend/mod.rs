@@ -122,8 +122,8 @@ pub struct BlockGradient<T> {
 /// Result of InfoNCE on the top's pooled activity (docs/paper.md 2.8).
 #[derive(Debug)]
 pub struct InfoNce<T, G, S> {
-    /// As scores: the cosine of each image's two views, `[N]`, for positives, and the mean cosine of each first view with
-    /// the second views of the other images, `[N]`, for negatives; mean loss over the N first views.
+    /// As scores: the cosine of each image's two views, `[N]`, for positives, and the mean cosine of each first view
+    /// with the second views of the other images, `[N]`, for negatives; mean loss over the N first views.
     pub scores: S,
     /// Gradient with respect to the pooled activity of both views, `[rows, D]`.
     pub pooled: G,
@@ -131,8 +131,8 @@ pub struct InfoNce<T, G, S> {
     pub head: T,
 }
 
-/// An operation that one rule alone needs: the rule's file has its body for the CPU. There is none for GPUs so far; a rule
-/// with such an operation says so.
+/// An operation that one rule alone needs: the rule's file has its body for the CPU. There is none for GPUs so far; a
+/// rule with such an operation says so.
 pub trait Custom {
     /// The rule's name.
     fn rule(&self) -> &'static str;
@@ -345,7 +345,7 @@ pub trait Backend: Sized {
         ranges: &[Range<usize>],
     ) -> Self::PooledGradient;
 
-    /// Whether the heads of a probe should learn here, with so many values of features kept on the device.
+    /// Returns `true` if the heads of a probe should learn here, with so many values of features kept on the device.
     fn teaches_heads(&self, _values: usize) -> bool {
         false
     }
@@ -360,8 +360,8 @@ pub trait Backend: Sized {
         matrices.iter().map(of).collect()
     }
 
-    /// Gradient of the mean cross-entropy over all rows, after a softmax: with respect to the scores, `[rows, classes]`, of
-    /// `logits` with `bias` `[classes]` added to each row; and with respect to the bias. One label a row.
+    /// Gradient of the mean cross-entropy over all rows, after a softmax: with respect to the scores, `[rows,
+    /// classes]`, of `logits` with `bias` `[classes]` added to each row; and with respect to the bias. One label a row.
     fn softmax(&self, logits: &Self::Tensor, bias: &Self::Tensor, labels: &[usize]) -> [Self::Tensor; 2] {
         let (mut errors, bias) = (self.download(logits), self.download(bias));
         let mut sums = vec![0.0; bias.len()];

@@ -83,7 +83,7 @@ pub enum Moments {
 /// What a run has not is empty or new: the read-out, and the count of refused updates.
 ///
 /// # Errors
-/// As [`super::Checkpoint::read`]; [`Error::Checkpoint`] where the network's rule is one that `clapp-core` does not have,
+/// As [`super::Checkpoint::read`]; [`Error::Checkpoint`] if the network's rule is one that `clapp-core` does not have,
 /// or the file does not hold the moments.
 pub fn read(path: &Path, moments: Moments) -> Result<(Header, DeviceState), Error> {
     let wrong = |message: String| Error::Checkpoint { path: path.into(), message };
@@ -151,7 +151,7 @@ pub fn read(path: &Path, moments: Moments) -> Result<(Header, DeviceState), Erro
     Ok((header, held))
 }
 
-/// Whether a file holds a part of a tensor; what it does not hold is 0.
+/// Returns `true` if a file holds a part of a tensor; what it does not hold is 0.
 fn holds(spec: &NetworkSpec, header: &Header, layer: &Layer, role: TensorRole, part: Part) -> bool {
     let step = header.place.as_ref().map_or(0, |place| place.step);
     // What comes from a device has the moments of all tensors, as the device has.
@@ -161,7 +161,7 @@ fn holds(spec: &NetworkSpec, header: &Header, layer: &Layer, role: TensorRole, p
 /// Writes what a device has learnt as a checkpoint, whole or not at all.
 ///
 /// # Errors
-/// [`Error::File`] where it cannot be written; [`Error::Checkpoint`] where a length does not fit the network, or a value
+/// [`Error::File`] if it cannot be written; [`Error::Checkpoint`] if a length does not fit the network, or a value
 /// is not finite; what was at `path` before is then still there.
 pub fn write(path: &Path, config: &Config, epoch: u64, held: &DeviceState) -> Result<(), Error> {
     let wrong = |message: String| Error::Checkpoint { path: path.into(), message };

@@ -18,7 +18,7 @@ pub struct Difference {
 /// All fields that two configurations do not agree on, in alphabetical order.
 ///
 /// # Errors
-/// [`Error::Config`] where the library refuses a value.
+/// [`Error::Config`] if the library refuses a value.
 pub fn differences(one: &Config, other: &Config) -> Result<Vec<Difference>, Error> {
     // By way of the text: numbers are then compared and shown as they are written.
     let table = |config: &Config| -> Result<Value, Error> {

@@ -56,16 +56,16 @@ pub struct Config {
     /// Seed of that division; the run's own where there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub split_seed: Option<u64>,
-    /// Whether images that cannot be used are gone on without, in training and evaluation.
+    /// `true` if images that cannot be used are gone on without, in training and evaluation.
     #[serde(default, skip_serializing_if = "is_no")]
     pub skip_bad: bool,
     /// How the negatives are drawn. BP-InfoNCE has no use for it: its negatives are all other images of the batch.
     pub negatives: Negatives,
-    /// Whether all losses share the drawn negatives; otherwise each layer, and each of its two losses under
+    /// `true` if all losses share the drawn negatives; otherwise each layer, and each of its two losses under
     /// `clapp++both`, draws its own.
     #[serde(default = "yes", skip_serializing_if = "is_yes")]
     pub negatives_shared: bool,
-    /// Whether of each row only its positive or only its negative term counts, drawn evenly.
+    /// `true` if of each row only its positive or only its negative term counts, drawn evenly.
     #[serde(default, skip_serializing_if = "is_no")]
     pub either: bool,
     /// The contrast function; the rule's own where there is none.
@@ -123,7 +123,7 @@ pub fn check_division(split: Option<f64>, seed: Option<u64>, origin: &str) -> Re
         Some(share) if !(share > 0.0 && share < 1.0) => {
             wrong(format!("split is {share}, expected a share above 0 and below 1, such as 0.8"))
         }
-        None if seed.is_some() => wrong("split-seed is given without split, which it is the seed of".into()),
+        None if seed.is_some() => wrong("split-seed is given without split; it is the seed of split".into()),
         _ => Ok(()),
     }
 }
@@ -185,10 +185,10 @@ pub struct BlockConfig {
     /// Zeros on each side `[vertical, horizontal]`.
     #[serde(default)]
     pub padding: [usize; 2],
-    /// Whether there is a bias.
+    /// `true` if there is a bias.
     #[serde(default = "yes")]
     pub bias: bool,
-    /// Whether there is a ReLU.
+    /// `true` if there is a ReLU.
     #[serde(default = "yes")]
     pub relu: bool,
     /// Max-pool window `[height, width]`.
@@ -247,7 +247,7 @@ impl Config {
     /// Reads a TOML file.
     ///
     /// # Errors
-    /// [`Error::File`] where it cannot be read, [`Error::Config`] where it is not a configuration.
+    /// [`Error::File`] if it cannot be read, [`Error::Config`] if it is not a configuration.
     pub fn read(path: &Path) -> Result<Self, Error> {
         let text = std::fs::read_to_string(path).map_err(Error::file("read", path))?;
         Self::parse(&text, &path.display().to_string())
@@ -271,7 +271,7 @@ impl Config {
     /// Reads a TOML file whose keys replace those of the preset.
     ///
     /// # Errors
-    /// As [`Config::read`]; [`Error::Config`] where the file names another preset.
+    /// As [`Config::read`]; [`Error::Config`] if the file names another preset.
     pub fn read_over(name: &str, path: &Path) -> Result<Self, Error> {
         let text = std::fs::read_to_string(path).map_err(Error::file("read", path))?;
         let origin = path.display().to_string();
@@ -292,7 +292,7 @@ impl Config {
     /// The configuration as TOML text, as [`Config::parse`] reads it.
     ///
     /// # Errors
-    /// [`Error::Config`] where the library refuses a value.
+    /// [`Error::Config`] if the library refuses a value.
     pub fn to_toml(&self) -> Result<String, Error> {
         toml::to_string(self).map_err(|error| Error::Config { origin: self.name.clone(), message: error.to_string() })
     }
@@ -311,7 +311,7 @@ impl Config {
             ));
         }
         if !(2..=MOST_IMAGES).contains(&self.batch) {
-            return wrong(format!("batch is {}, expected 2 to {MOST_IMAGES}: the rule contrasts images", self.batch));
+            return wrong(format!("batch is {}, expected 2 to {MOST_IMAGES}: the rule compares images", self.batch));
         }
         for (name, epochs) in [("epochs", self.epochs), ("probe.epochs", self.probe.epochs)] {
             if epochs > MOST_EPOCHS {
@@ -448,7 +448,7 @@ impl Config {
     /// The network as it is trained.
     ///
     /// # Errors
-    /// [`Error::Network`] where it does not fit together.
+    /// [`Error::Network`] if it does not fit together.
     pub fn network(&self) -> Result<NetworkSpec, Error> {
         self.spec(Pooling::Loss)
     }
@@ -456,7 +456,7 @@ impl Config {
     /// The same encoder, pooled as the linear probe sees it.
     ///
     /// # Errors
-    /// [`Error::Network`] where it does not fit together.
+    /// [`Error::Network`] if it does not fit together.
     pub fn probe_network(&self) -> Result<NetworkSpec, Error> {
         self.spec(Pooling::Probe)
     }

@@ -65,7 +65,8 @@ pub fn set(base: Config, settings: &[Setting]) -> Result<Config, Error> {
         let name = parts.iter().map(Part::name).collect::<String>();
         let name = name.trim_start_matches('.');
         if !is_known(name) {
-            let message = format!("`{key}` is no key of a configuration{}; `clapp config` lists all", suggestion(key));
+            let message =
+                format!("`{key}` is not a key of a configuration{}; `clapp config` lists all keys", suggestion(key));
             return Err(wrong(message));
         }
         let value = value(text, &wrong)?;
@@ -167,7 +168,8 @@ fn value(text: &str, wrong: &impl Fn(String) -> Error) -> Result<Value, Error> {
         return Ok(Value::String(text.into()));
     }
     Err(wrong(
-        "the value is no TOML; texts with other signs than letters, digits and ._-+ go in \"quotation marks\"".into(),
+        "the value is not TOML; a text with characters other than letters, digits and ._-+ needs \"quotation marks\""
+            .into(),
     ))
 }
 
@@ -200,7 +202,7 @@ fn merge(base: &mut Table, over: Table, path: &str) {
 /// A complete configuration as text that can be fed back, with the defaults that are in force as remarks.
 ///
 /// # Errors
-/// [`Error::Config`] where the library refuses a value.
+/// [`Error::Config`] if the library refuses a value.
 pub fn printed(config: &Config) -> Result<String, Error> {
     let table = table(config)?;
     let is_there = |name: &str| {

@@ -28,7 +28,7 @@ impl Link {
             return Err(Error::Mpi("MPI was started twice in this process".into()));
         };
         if threading < mpi::Threading::Funneled {
-            return Err(Error::Mpi("this MPI library allows no threads beside the one that calls it".into()));
+            return Err(Error::Mpi("this MPI library allows no threads beside the calling one".into()));
         }
         Ok(Self { world: universe.world(), _universe: universe })
     }

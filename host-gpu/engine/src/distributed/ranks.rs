@@ -30,7 +30,7 @@ impl Ranks {
     /// Joins the other processes where an MPI launcher has started several, or where `asked`. Once in a process.
     ///
     /// # Errors
-    /// [`Error::Mpi`] where this build has no MPI, or the library cannot be used.
+    /// [`Error::Mpi`] if this build has no MPI, or the library cannot be used.
     pub fn start(asked: bool) -> Result<Self, Error> {
         let launched = SIZES.iter().find_map(|name| std::env::var(name).ok()?.parse::<usize>().ok()).unwrap_or(1);
         if !asked && launched < 2 {
@@ -60,7 +60,7 @@ impl Ranks {
         Part { rank: self.rank(), ranks: self.size() }
     }
 
-    /// Whether this process is the one that writes and prints.
+    /// Returns `true` if this process is the one that writes and prints.
     pub fn is_root(&self) -> bool {
         self.rank() == 0
     }
@@ -100,14 +100,14 @@ impl Ranks {
         values.iter().zip(means).map(|(value, mean)| value.map(|_| mean)).collect()
     }
 
-    /// Whether it holds on any rank.
+    /// Returns `true` if it holds on any rank.
     pub fn any(&self, holds: bool) -> bool {
         let Some(link) = self.others() else { return holds };
         link.all_gather(&[u64::from(holds)], &vec![1; link.size()]).contains(&1)
     }
 
-    /// The rows of all ranks, in the order of the ranks: `own` has rows of `columns` values each, `counts` says how many
-    /// rows of each rank are wanted (0, or all that it has).
+    /// The rows of all ranks, in the order of the ranks: `own` has rows of `columns` values each, `counts` says how
+    /// many rows of each rank are wanted (0, or all that it has).
     pub fn gather(&self, own: &[f32], columns: usize, counts: &[usize]) -> Vec<f32> {
         let Some(link) = self.others() else { return own.to_vec() };
         let lengths: Vec<usize> = counts.iter().map(|count| count * columns).collect();
@@ -150,7 +150,7 @@ impl Ranks {
         hash(&mut hasher);
         let hashes = link.all_gather(&[hasher.finish()], &vec![1; link.size()]);
         let differs = hashes[link.rank()] != hashes[0];
-        self.agree(if differs { Err(Error::Mpi(format!("{what} is not that of rank 0"))) } else { Ok(()) })
+        self.agree(if differs { Err(Error::Mpi(format!("{what} differs from that of rank 0"))) } else { Ok(()) })
     }
 
     /// Ends the run on this rank. An error is printed with the rank and ends all ranks at once: they could wait for

@@ -52,7 +52,7 @@ pub enum Task {
     },
     /// Frames one after another by plain SGD (kind `stream`).
     Stream {
-        /// Whether each frame is a fixation (`true`) or a saccade.
+        /// `true` if each frame is a fixation (`true`) or a saccade.
         fixation: Vec<bool>,
         /// Learning rate.
         lr: f32,
@@ -112,14 +112,14 @@ impl Case {
         };
         let format = text("format")?;
         if format != FORMAT {
-            return Err(GoldenError::field(path, "format", format!("\"{format}\", but \"{FORMAT}\" is read here")));
+            return Err(GoldenError::field(path, "format", format!("\"{format}\", expected \"{FORMAT}\"")));
         }
         let name = match metadata.get("name") {
             Some(name) => name.clone(),
             None => path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
         };
         if expected.is_empty() {
-            return Err(GoldenError::field(path, "expect", "the file expects nothing"));
+            return Err(GoldenError::field(path, "expect", "the file has no expected tensors"));
         }
         let Spec { input, blocks, rule, learning, task, unknown } = spec::parse(path, text("kind")?, text("spec")?)?;
         let network = learning

@@ -39,7 +39,7 @@ pub struct Measured {
 }
 
 impl Measured {
-    /// Whether the error is a number and within its limit.
+    /// Returns `true` if the error is a number and within its limit.
     pub fn is_within(&self) -> bool {
         self.error <= self.limit
     }
@@ -72,7 +72,7 @@ impl Comparison {
         self.measured.iter().max_by(|a, b| a.share().total_cmp(&b.share()))
     }
 
-    /// Whether all that the case expects was compared within its limits, or declined.
+    /// Returns `true` if all that the case expects was compared within its limits, or declined.
     pub fn is_within(&self) -> bool {
         self.failed.is_empty() && self.measured.iter().all(Measured::is_within)
     }
@@ -102,7 +102,7 @@ pub fn compare(case: &Case, computed: &Computed) -> Comparison {
     result
 }
 
-/// Whether `name` is `group` or lies in it: `grad.layer0.weight` lies in `grad`.
+/// Returns `true` if `name` is `group` or lies in it: `grad.layer0.weight` lies in `grad`.
 fn is_in(name: &str, group: &str) -> bool {
     name.strip_prefix(group).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }

@@ -12,7 +12,7 @@ use clapp_core::plan::Layer;
 use clapp_core::readout::{cross_entropy_gradient, descend};
 
 /// Why some cases are not for the core.
-const NO_BACKPROPAGATION: &str = "needs back-propagation through the network, which the core does not have by design";
+const NO_BACKPROPAGATION: &str = "needs back-propagation through the network; clapp-core has none, by design";
 
 /// Computes all of a case that local learning is.
 ///

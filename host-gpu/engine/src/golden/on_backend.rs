@@ -16,7 +16,7 @@ use crate::step::{LayerReport, Mode, Model, StepBatch, StepReport, download_grad
 /// Computes a case.
 ///
 /// # Errors
-/// Where the backend fails: what a case may ask for has been checked when it was read.
+/// If the backend fails: what a case may ask for has been checked when it was read.
 pub fn compute<B: Backend>(backend: &B, case: &Case) -> Result<Computed, GoldenError> {
     let mut computed = Computed::default();
     match &case.task {

@@ -106,7 +106,7 @@ pub(super) fn parse(path: &Path, kind: &str, text: &str) -> Result<Spec, GoldenE
     match (&task, learning) {
         (TaskSpec::Stream { .. } | TaskSpec::Probe { .. }, Learning::Global)
         | (TaskSpec::InfoNce { .. }, Learning::Local) => {
-            Err(GoldenError::field(path, "spec.learning", format!("a case of kind \"{kind}\" has no such learning")))
+            Err(GoldenError::field(path, "spec.learning", format!("a case of kind \"{kind}\" does not have this rule")))
         }
         _ => Ok(Spec { input, blocks, rule, learning, task, unknown }),
     }
@@ -138,7 +138,9 @@ fn block(mut fields: Fields<'_>) -> Result<Block, GoldenError> {
         (None, None) => LossPool::Global,
         (Some(cell), None) => LossPool::Block(cell),
         (None, Some(size)) => LossPool::Adaptive(size),
-        (Some(_), Some(_)) => return Err(fields.error("loss_pool_adaptive", "stands beside loss_pool; only one may")),
+        (Some(_), Some(_)) => {
+            return Err(fields.error("loss_pool_adaptive", "is given together with loss_pool; only one is allowed"));
+        }
     };
     fields.finish()?;
     Ok(block)

@@ -64,7 +64,7 @@ impl<'a> Tensors<'a> {
         self.left.get(name).map(|raw| raw.shape.as_slice()).ok_or_else(|| self.error(name, "missing"))
     }
 
-    /// Whether a tensor is there.
+    /// Returns `true` if a tensor is there.
     pub fn has(&self, name: &str) -> bool {
         self.left.contains_key(name)
     }
@@ -107,14 +107,14 @@ impl<'a> Tensors<'a> {
         if raw.shape == shape {
             Ok(raw)
         } else {
-            Err(self.error(name, format!("shape {:?}, but the description makes it {shape:?}", raw.shape)))
+            Err(self.error(name, format!("shape {:?}, but the description needs {shape:?}", raw.shape)))
         }
     }
 
     /// Refuses what nobody took.
     pub fn finish(self) -> Result<(), GoldenError> {
         match self.left.keys().next() {
-            Some(name) => Err(self.error(name, "unknown tensor, or one that this kind of case does not use")),
+            Some(name) => Err(self.error(name, "unknown tensor, or not used by this kind of case")),
             None => Ok(()),
         }
     }

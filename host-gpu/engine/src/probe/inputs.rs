@@ -36,7 +36,7 @@ impl Inputs {
     /// Writes an image of `shape` into `out`, planes `[C, H, W]` of the network's input; `pixels` change on the way.
     ///
     /// # Errors
-    /// Where the image cannot be resized, or has other channels.
+    /// If the image cannot be resized, or has other channels.
     pub fn prepare(&self, pixels: &mut Vec<u8>, shape: Shape, out: &mut [f32]) -> Result<(), Error> {
         self.test.apply(pixels, shape)?;
         Ok(normalise(pixels, &self.mean, &self.std, out)?)

@@ -87,7 +87,7 @@ pub struct ProbeReport {
 }
 
 impl ProbeReport {
-    /// Whether a signal has ended it early.
+    /// Returns `true` if a signal has ended it early.
     pub fn is_stopped(&self) -> bool {
         self.protocol.as_ref().is_some_and(|protocol| protocol.stopped)
     }
@@ -166,11 +166,11 @@ enum Training {
     Augmented(Arc<Split>),
 }
 
-/// Trains the heads and scores them on the test images after every epoch. `listen` hears how far it has come, and may end
-/// it: what the heads have reached after the last whole epoch is then the outcome.
+/// Trains the heads and scores them on the test images after every epoch. `listen` hears how far it has come, and may
+/// end it: what the heads have reached after the last whole epoch is then the outcome.
 ///
 /// # Errors
-/// Where batches cannot be made; [`Error::Stopped`] where `listen` has ended it before an epoch was done.
+/// If batches cannot be made; [`Error::Stopped`] if `listen` has ended it before an epoch was done.
 pub fn probe<B: Backend>(
     backend: &B,
     model: &Model<B::Tensor>,

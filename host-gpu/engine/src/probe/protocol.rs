@@ -22,7 +22,7 @@ impl Kind {
     /// All of them, the best first.
     pub const ALL: [Self; 3] = [Self::Augmented, Self::Cached, Self::Quick];
 
-    /// Whether features are computed once.
+    /// Returns `true` if features are computed once.
     pub fn caches(self) -> bool {
         self != Self::Augmented
     }
@@ -54,7 +54,7 @@ pub struct Protocol {
     pub kind: Kind,
     /// Epochs that were asked for; [`super::ProbeReport::epochs`] are done.
     pub planned_epochs: u64,
-    /// Whether a signal has ended the probe before all epochs were done.
+    /// `true` if a signal has ended the probe before all epochs were done.
     pub stopped: bool,
     /// Seed of first weights, order and augmentation.
     pub seed: u64,
@@ -104,14 +104,14 @@ impl Protocol {
         let count = counted(epochs, "epoch");
         let count = if self.stopped { format!("stopped after {count} of {}", self.planned_epochs) } else { count };
         let how = match self.kind {
-            Kind::Augmented => "augmented anew each epoch",
+            Kind::Augmented => "new augmentation each epoch",
             Kind::Cached => "cached features without augmentation",
             Kind::Quick => "quick: cached features without augmentation",
         };
         let fold = self.fold.map_or(String::new(), |fold| format!(" of fold {fold}"));
         let test = match self.test {
             None => "as they are".into(),
-            Some(Sizes { resize, crop }) => format!("resized to {resize}, the middle {crop} cut out"),
+            Some(Sizes { resize, crop }) => format!("resized to {resize}, centre crop {crop}"),
         };
         format!(
             "{count} on {}{fold}, {how}, batch {}, learning rate {}; {} {test}",

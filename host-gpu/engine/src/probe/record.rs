@@ -63,7 +63,7 @@ impl ProbeRecord {
     /// Writes the file, whole or not at all.
     ///
     /// # Errors
-    /// [`Error::File`] where it cannot be written.
+    /// [`Error::File`] if it cannot be written.
     pub fn write(&self, path: &Path) -> Result<(), Error> {
         let text = serde_json::to_string_pretty(self)
             .map_err(|error| Error::Run { path: path.into(), message: error.to_string() })?;
@@ -73,7 +73,7 @@ impl ProbeRecord {
     /// Reads what [`ProbeRecord::write`] wrote; accuracies are checked to be shares, 0 to 1.
     ///
     /// # Errors
-    /// [`Error::File`] where it cannot be read, [`Error::Run`] where it is not such a file.
+    /// [`Error::File`] if it cannot be read, [`Error::Run`] if it is not such a file.
     pub fn read(path: &Path) -> Result<Self, Error> {
         let wrong = |message: String| Error::Run { path: path.into(), message };
         let text = std::fs::read_to_string(path).map_err(Error::file("read", path))?;

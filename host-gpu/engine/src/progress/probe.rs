@@ -79,7 +79,7 @@ impl ProbeProgress {
 
     fn text(&self) -> String {
         let accuracy =
-            self.accuracy.map_or(String::new(), |share| format!(", {:.2} % of the test images right", 100.0 * share));
+            self.accuracy.map_or(String::new(), |share| format!(", {:.2} % of the test images correct", 100.0 * share));
         match (self.epoch, self.accuracy) {
             (0, _) => format!("probe: epoch 1 of {}", self.epochs),
             (done, _) => format!("probe: {done} of {} done{accuracy}", counted(self.epochs, "epoch")),

@@ -24,7 +24,7 @@ pub(super) const NEEDS_BACK_PROPAGATION: &str = "needs back-propagation through 
 
 /// Why the gradients of back-propagation are not compared with themselves.
 pub(super) const IS_BACK_PROPAGATION: &str =
-    "back-propagates the top's loss itself: the cosine is 1 by definition in every layer";
+    "back-propagates the top layer's loss itself: the cosine is 1 by definition in every layer";
 
 impl LearningRule for Rule {
     const CHOICES: Choices = Choices {

@@ -28,7 +28,7 @@ pub struct Rule {
 impl LearningRule for Rule {
     const CHOICES: Choices = Choices {
         name: "bp-infonce",
-        summary: "BP-InfoNCE (as SimCLR): InfoNCE of the top's channel means through a head, back-propagated",
+        summary: "BP-InfoNCE (as in SimCLR): InfoNCE on the top layer's channel means after a head, back-propagated",
         contrast: Contrasts::OtherLoss,
         projection: Projection::Identity,
         ..bp_clapp_pp::Rule::CHOICES

@@ -71,7 +71,7 @@ impl LearningRule for Rule {
     fn beyond_core(&self) -> Option<&'static str> {
         match self.feedback {
             Feedback::Trained => None,
-            Feedback::Frozen => Some("has projections of which only the top's learn"),
+            Feedback::Frozen => Some("trains only the top layer's projections"),
             Feedback::Matched => Some("needs back-propagation through the network"),
         }
     }

@@ -28,7 +28,7 @@ pub struct Rule {
 impl LearningRule for Rule {
     const CHOICES: Choices = Choices {
         name: "clapp++dfb-pc",
-        summary: "CLAPP++DFB whose top relaxes first, as under predictive coding",
+        summary: "CLAPP++DFB whose top layer relaxes before learning, as in predictive coding",
         signal: Signal::TopRelaxed,
         feedback: FeedbackChoices::Frozen,
         ..clapp_pp_dfb::Rule::CHOICES

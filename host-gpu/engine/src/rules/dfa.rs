@@ -24,7 +24,7 @@ pub struct Rule;
 impl LearningRule for Rule {
     const CHOICES: Choices = Choices {
         name: "dfa",
-        summary: "Direct feedback alignment: the top's error reaches every layer through a fixed random matrix",
+        summary: "Direct feedback alignment: the top layer's error reaches every layer through a fixed random matrix",
         // The matrices are those of direct feedback; at the top it is the projection of the loss.
         context: Context::Top,
         signal: Signal::Broadcast,
@@ -85,7 +85,7 @@ impl LearningRule for Rule {
     }
 
     fn beyond_core(&self) -> Option<&'static str> {
-        Some("sends the error of the top to all layers")
+        Some("sends the top layer's error to all layers")
     }
 
     fn cost(&self) -> Cost {

@@ -101,7 +101,7 @@ pub trait LearningRule: Copy + Debug + PartialEq + Send + Sync + 'static {
 }
 
 /// Why a rule that the GPU backend has no kernels for runs on the CPU only.
-pub const NOT_ON_A_GPU: &str = "there are no kernels of this rule for GPUs; expected --backend cpu";
+pub const NOT_ON_A_GPU: &str = "this rule has no GPU kernels; expected --backend cpu";
 
 macro_rules! rules {
     ($($name:ident = $file:ident),* $(,)?) => {

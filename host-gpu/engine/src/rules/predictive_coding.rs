@@ -31,7 +31,7 @@ pub(super) const RELAXES: &str = "relaxes activity on an energy";
 impl LearningRule for Rule {
     const CHOICES: Choices = Choices {
         name: "predictive-coding",
-        summary: "Predictive coding: activities relax on prediction errors and the top's loss, then each layer learns from its error",
+        summary: "Predictive coding: activities relax on prediction errors and the top layer's loss, then each layer learns from its error",
         signal: Signal::Relaxed,
         ..bp_clapp_pp::Rule::CHOICES
     };

@@ -19,7 +19,7 @@ pub struct Settings {
     pub projection: Option<Projection>,
     /// Factor on the positive term of hinge, soft hinge and goodness.
     pub pos_coeff: f32,
-    /// Whether of each row only its positive or only its negative term counts.
+    /// `true` if of each row only its positive or only its negative term counts.
     pub either: bool,
     /// What the projections below the top learn from.
     pub feedback: Feedback,
@@ -27,7 +27,7 @@ pub struct Settings {
     pub backward: Backward,
     /// How negatives are drawn.
     pub negatives: Negatives,
-    /// Whether all losses share them.
+    /// `true` if all losses share them.
     pub negatives_shared: bool,
     /// The head of BP-InfoNCE, at the configured width.
     pub head: Head,
@@ -107,7 +107,7 @@ pub struct Choices {
     pub feedback: FeedbackChoices,
     /// What the rows of a batch are.
     pub inputs: Inputs,
-    /// Whether a layer sees the output of the one below with a mean square of 1 in each row.
+    /// `true` if a layer sees the output of the one below with a mean square of 1 in each row.
     pub normalise: bool,
     /// What the loss sees of a layer's output.
     pub pooling: Pooling,
@@ -130,7 +130,7 @@ pub enum Contrasts {
 }
 
 impl Contrasts {
-    /// Whether the rule has a contrast at all.
+    /// Returns `true` if the rule has a contrast at all.
     pub fn is_some(self) -> bool {
         matches!(self, Self::Any(_) | Self::Own(_))
     }
@@ -166,7 +166,7 @@ impl Signal {
         }
     }
 
-    /// Whether every layer has a loss; otherwise the top alone has one.
+    /// Returns `true` if every layer has a loss; otherwise the top alone has one.
     pub fn every_layer_has_a_loss(self) -> bool {
         matches!(self, Self::Local | Self::TopRelaxed)
     }

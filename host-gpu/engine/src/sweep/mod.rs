@@ -43,7 +43,7 @@ impl Axes {
     /// All runs: rule by rule, in each width by width, in each seed by seed.
     ///
     /// # Errors
-    /// [`Error::Config`] where a value is named twice, or a configuration makes no sense with it.
+    /// [`Error::Config`] if a value is named twice, or a configuration makes no sense with it.
     pub fn cells(&self, base: &Config) -> Result<Vec<Cell>, Error> {
         let rules = values("--rules", &self.rules, base.rule, |rule| rule.name().into())?;
         let widths = values("--widths", &self.widths, base.width, f32::to_string)?;
@@ -96,7 +96,7 @@ impl Cell {
     /// What is done of it.
     ///
     /// # Errors
-    /// [`Error::Differs`] where the folder holds a run with another configuration; [`Error::Checkpoint`] where its
+    /// [`Error::Differs`] if the folder holds a run with another configuration; [`Error::Checkpoint`] where its
     /// checkpoint is damaged.
     pub fn done(&self, sweep: &Path, kind: Kind) -> Result<Done, Error> {
         let checkpoint = self.checkpoint(sweep);

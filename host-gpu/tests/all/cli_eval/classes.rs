@@ -43,12 +43,12 @@ fn test_labels_that_never_occur_in_training_are_named() {
     let (_, notes) = both(place.path(), &["eval", "run", "--data", "data", "--images", "9"]);
     assert!(
         notes.contains(
-            "with test images, but without training images (a probe cannot learn them, and counts them wrong): truck"
+            "with test images, but without training images (a probe cannot learn them, and gets all of them wrong): truck"
         ),
         "{notes}"
     );
     let (_, notes) = both(place.path(), &["eval", "run", "--data", "data", "--images", "1"]);
-    assert!(notes.contains("all training images are of one class"), "{notes}");
+    assert!(notes.contains("all training images belong to one class"), "{notes}");
 }
 
 #[test]
@@ -87,7 +87,7 @@ fn estimates_and_progress_are_told_without_a_terminal() {
         "--quick (30 epochs on 20 images, cached)",
         "1 of 3 epochs done",
         "3 of 3 epochs done",
-        "% of the test images right",
+        "% of the test images correct",
         "left",
     ] {
         assert!(notes.contains(part), "no `{part}` in {notes}");

@@ -67,7 +67,7 @@ fn without_weights_it_says_what_to_do() {
     assert_eq!(json["protocol"]["kind"], "quick");
     fs::remove_file(folder.join("run/probe-quick.safetensors")).unwrap();
     let predict = ["predict", "run", "photos/val/cat/00.png"];
-    refuses(folder, &predict, &["run/checkpoint.safetensors", "no weights of a probe", "clapp eval run --data"]);
+    refuses(folder, &predict, &["run/checkpoint.safetensors", "no probe weights", "clapp eval run --data"]);
     refuses(folder, &[&predict[..], &["--probe", "none.safetensors"]].concat(), &["none.safetensors", "No such file"]);
     refuses(folder, &[&predict[..], &["--probe", "run/checkpoint.safetensors"]].concat(), &["clapp-probe"]);
 }
@@ -77,7 +77,7 @@ fn weights_of_another_encoder_are_refused() {
     let place = place(&["--cached"]);
     let folder = place.path();
     succeeds(folder, &["train", "--resume", "--out", "run", "--data", "photos", "--epochs", "2"]);
-    let parts = ["run/probe-cached.safetensors", "of another encoder", "clapp eval"];
+    let parts = ["run/probe-cached.safetensors", "another encoder", "clapp eval"];
     refuses(folder, &["predict", "run", "photos/val/cat/00.png"], &parts);
     // A bit of the weights.
     succeeds(folder, &["eval", "run", "--data", "photos", "--cached"]);

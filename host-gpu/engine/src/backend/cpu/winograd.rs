@@ -51,9 +51,9 @@ pub struct Tiling {
 pub struct Finish<'a> {
     /// Biases; empty without bias.
     pub bias: &'a [f32],
-    /// Whether negative outputs become zero.
+    /// `true` if negative outputs become zero.
     pub relu: bool,
-    /// Whether each tile is reduced to its largest output.
+    /// `true` if each tile is reduced to its largest output.
     pub max_pool: bool,
 }
 

@@ -84,7 +84,7 @@ impl LearningRule for Rule {
     }
 
     fn beyond_alignment(&self) -> Option<&'static str> {
-        Some("has no contrast at the top that could be back-propagated")
+        Some("has no contrastive loss at the top layer to back-propagate")
     }
 
     fn cost(&self) -> Cost {

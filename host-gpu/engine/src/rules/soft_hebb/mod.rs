@@ -43,7 +43,7 @@ pub struct Rule(pub SoftHebb);
 impl LearningRule for Rule {
     const CHOICES: Choices = Choices {
         name: "soft-hebb",
-        summary: "SoftHebb: local, by a competition of channels, without a loss",
+        summary: "SoftHebb: local, competition between channels, without a loss",
         contrast: Contrasts::NoLoss,
         projection: Projection::Identity,
         normalise: true,
@@ -59,7 +59,7 @@ impl LearningRule for Rule {
     fn check(settings: &Settings) -> Result<(), String> {
         match settings.optimizer {
             Optimizer::Sgd { momentum: 0.0, weight_decay: 0.0, .. } => Ok(()),
-            _ => Err("optimizer: the rule has an update of its own; expected kind sgd with nothing but lr (rule soft-hebb)"
+            _ => Err("optimizer: the rule has its own update; expected kind sgd with lr only (rule soft-hebb)"
                 .into()),
         }
     }
@@ -128,7 +128,7 @@ impl LearningRule for Rule {
     }
 
     fn beyond_core(&self) -> Option<&'static str> {
-        Some("learns by a competition of channels, from no gradient")
+        Some("learns by a competition of channels, without a gradient")
     }
 
     fn beyond_gpu(&self) -> Option<&'static str> {
@@ -136,7 +136,7 @@ impl LearningRule for Rule {
     }
 
     fn beyond_alignment(&self) -> Option<&'static str> {
-        Some("has no contrast at the top that could be back-propagated")
+        Some("has no contrastive loss at the top layer to back-propagate")
     }
 
     fn cost(&self) -> Cost {
