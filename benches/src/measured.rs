@@ -18,7 +18,7 @@ pub struct Measured {
     pub images: usize,
     /// Peak of resident memory in MiB over all steps.
     pub peak_mib: f64,
-    /// Trained elements of all layers; 0 where the program does not say.
+    /// Trained elements of all layers; 0 if the program does not say.
     #[serde(default)]
     pub parameters: usize,
 }

@@ -151,8 +151,8 @@ impl<'a> Machine<'a> {
         }
     }
 
-    /// Replaces all that was learnt by what `load` reads; returns its step. State of the optimiser and read-out begin
-    /// anew where what was saved does not fit.
+    /// Replaces all that was learnt by what `load` reads; returns its step. State of the optimiser and read-out start
+    /// again where what was saved does not fit.
     ///
     /// # Errors
     /// That of `load`. Where the error says that the buffers are of no use, [`Machine::reset`] must follow.

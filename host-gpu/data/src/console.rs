@@ -15,10 +15,10 @@ pub fn say(text: impl Display) -> Result<(), Error> {
     printed(writeln!(out, "{text}"))
 }
 
-/// As [`say`], of what has been written to standard output already.
+/// Same as [`say`], of what has been written to standard output already.
 ///
 /// # Errors
-/// As [`say`].
+/// Same as [`say`].
 pub fn printed(written: std::io::Result<()>) -> Result<(), Error> {
     match written.and_then(|()| std::io::stdout().lock().flush()) {
         Err(error) if error.kind() == ErrorKind::BrokenPipe || is_lost_terminal(&error) => Ok(()),

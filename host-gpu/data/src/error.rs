@@ -68,7 +68,7 @@ pub enum Error {
     /// Configuration or images are not those of the checkpoint.
     #[error("{origin} and {path} do not agree: {differences}")]
     Differs {
-        /// What the checkpoint is held against: a file, a preset, the command line or the data set.
+        /// What the checkpoint is compared with: a file, a preset, the command line or the data set.
         origin: String,
         /// The checkpoint.
         path: PathBuf,
@@ -174,7 +174,7 @@ impl Error {
         move |source| Self::File { action, path: path.to_path_buf(), source }
     }
 
-    /// 1 where the input was right but the work failed, 2 where the input was wrong, 130 after a signal.
+    /// 1 if the input was right but the work failed, 2 where the input was wrong, 130 after a signal.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Diverged { .. } | Self::NotFinite { .. } | Self::ProbeDiverged { .. } | Self::Device { .. } => 1,

@@ -56,7 +56,7 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     write_with(path, |file| file.write_all(bytes).map_err(Error::file("write", path)))
 }
 
-/// As [`write_atomically`], with bytes that `write` hands over piece by piece.
+/// Same as [`write_atomically`], with bytes that `write` hands over piece by piece.
 ///
 /// The bytes are on the disk before the name changes, and the name before this returns.
 ///
@@ -114,7 +114,7 @@ pub fn remove_files(folder: &Path, unwanted: impl Fn(&str) -> bool) -> Result<()
 }
 
 /// Keeps other runs out of a folder for as long as the value lives; the system lets go of it when the program ends,
-/// however it ends. `None` where the file system knows no locks.
+/// however it ends. `None` if the file system knows no locks.
 ///
 /// # Errors
 /// [`Error::Busy`] where another run holds the folder.

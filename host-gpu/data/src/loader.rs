@@ -145,10 +145,10 @@ pub fn pairs(
     pairs_from(split, augment, batch, seed, Start { epoch, batch: 0, part: Part::WHOLE }, threads)
 }
 
-/// As [`pairs`], from any batch of the epoch on: the batches are those that [`pairs`] gives there.
+/// Same as [`pairs`], from any batch of the epoch on: the batches are those that [`pairs`] gives there.
 ///
 /// # Errors
-/// As [`pairs`].
+/// Same as [`pairs`].
 pub fn pairs_from(
     split: Arc<Split>,
     augment: &ViewAugment,
@@ -165,11 +165,11 @@ pub fn pairs_from(
     })
 }
 
-/// As [`pairs`], but of the first images in the order of the set, `batches` batches of them or fewer, with views of
-/// their own: for what is measured beside training. A left-over of one image is dropped likewise.
+/// Same as [`pairs`], but of the first images in the order of the set, `batches` batches of them or fewer, with views
+/// of their own: for what is measured beside training. A left-over of one image is dropped likewise.
 ///
 /// # Errors
-/// As [`pairs`].
+/// Same as [`pairs`].
 pub fn first_pairs(
     split: Arc<Split>,
     augment: &ViewAugment,
@@ -191,7 +191,7 @@ pub fn first_pairs(
 /// The images of the batches that [`pairs_from`] would make there, as they are stored.
 ///
 /// # Errors
-/// As [`pairs`], and if the images differ in shape.
+/// Same as [`pairs`], and if the images differ in shape.
 pub fn raw_from(
     split: Arc<Split>,
     augment: &ViewAugment,

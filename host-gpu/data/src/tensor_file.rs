@@ -78,7 +78,7 @@ pub fn write_header(
     write_header_of(out, entry, tensors.into_iter().map(|(name, shape)| Item::floats(&name, shape)))
 }
 
-/// As [`write_header`], of tensors of any type. Those of longer values come first, so that all are aligned.
+/// Same as [`write_header`], of tensors of any type. Those of longer values come first, so that all are aligned.
 ///
 /// # Errors
 /// What the library or `out` refuses.

@@ -79,7 +79,7 @@ pub(crate) fn frames(files: &[PathBuf], inputs: &Inputs) -> Result<Vec<f32>, Err
     frames_or_bad(files, inputs).map_err(|bad| unusable(&bad, files.len()))
 }
 
-/// As [`frames`].
+/// Same as [`frames`].
 ///
 /// # Errors
 /// A line for each file that is no usable image.

@@ -155,7 +155,7 @@ impl Guard {
     /// Like [`Guard::check`], but `path` may be the run's own file for this result.
     ///
     /// # Errors
-    /// As [`Guard::check`].
+    /// Same as [`Guard::check`].
     pub fn check_result(&self, option: &str, path: &Path, mark: Mark) -> Result<(), Error> {
         self.check_all(option, path, mark, true)
     }
@@ -190,7 +190,7 @@ impl Guard {
     /// Like [`Guard::check`], for a file that is replaced only with `--overwrite`.
     ///
     /// # Errors
-    /// As [`Guard::check`], and if a file is there that is not to be replaced.
+    /// Same as [`Guard::check`], and if a file is there that is not to be replaced.
     pub fn check_new(&self, option: &str, path: &Path, mark: Mark, overwrite: bool) -> Result<(), Error> {
         self.check(option, path, mark)?;
         if path.exists() && !overwrite && !self.force {

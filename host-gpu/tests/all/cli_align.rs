@@ -239,7 +239,8 @@ fn measuring_while_training_changes_no_bit_and_goes_on_with_the_run() {
     train(place, &[&parts[..], &["--resume"]].concat());
     assert_eq!(text(place, "parts/alignment.csv"), rows);
     assert!(bytes(place, "parts/checkpoint.safetensors") == bytes(place, CHECKPOINT));
-    // A run that is gone on with measures as it was begun, or as it is told to from then on; one that begins anew does not.
+    // A run that is gone on with measures as it was begun, or as it is told to from then on; one that starts again does
+    // not.
     let steps = |place: &Path| {
         let rows = text(place, "parts/alignment.csv");
         rows.lines().skip(1).map(|line| line.split(',').next().expect("a field").to_owned()).collect::<Vec<_>>()

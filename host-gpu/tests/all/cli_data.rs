@@ -18,7 +18,7 @@ fn fails(folder: &Path, path: &str, parts: &[&str]) {
     assert_eq!(errors.trim_end().lines().count(), 1, "{errors}");
 }
 
-/// As [`fails`], in any number of lines, which it gives.
+/// Same as [`fails`], in any number of lines, which it gives.
 fn refused(folder: &Path, path: &str, parts: &[&str]) -> String {
     let output = clapp(folder, &["data", "check", path]);
     let errors = String::from_utf8(output.stderr).unwrap();
@@ -27,7 +27,7 @@ fn refused(folder: &Path, path: &str, parts: &[&str]) -> String {
     errors
 }
 
-/// Runs a check of a set that can be used, but has something to warn of; gives what it says.
+/// Runs a check of a set that can be used, but has something to warn of. Returns what it says.
 fn warns(folder: &Path, arguments: &[&str], parts: &[&str]) -> String {
     let output = clapp(folder, arguments);
     let (text, errors) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8_lossy(&output.stderr));
@@ -399,7 +399,7 @@ fn a_preset_for_other_images_is_noted_and_the_record_says_what_was_read() {
     assert!(config.contains("data = \"generated\""), "{config}");
 }
 
-/// Trains and evaluates, twice by the paper's protocol and once on cached features; gives what `eval` says.
+/// Trains and evaluates, twice by the paper's protocol and once on cached features. Returns what `eval` says.
 fn train_and_eval(folder: &Path, config: &str, data: &[&str]) -> String {
     fs::write(folder.join("run.toml"), config).unwrap();
     let train = ["train", "--config", "run.toml", "--out", "run", "--overwrite"];

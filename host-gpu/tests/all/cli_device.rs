@@ -114,7 +114,7 @@ fn a_device_is_taught_saved_fetched_and_taken_on() {
     let more = ["--data", "cifar", "--cached", "--epochs", "1", "--json", "probe.json"];
     says(&succeeds(folder, &[&["eval", "home/held.safetensors"][..], &more].concat()), &["clapp++dfb, 0 epochs, on "]);
 
-    // The device goes on from where it is, with another data set and the read-out that it has.
+    // The device continues from where it is, with another data set and the read-out that it has.
     let more = ["--frames", "9", "--fixation", "3", "--labels", "0", "--test", "20"];
     let text = succeeds(folder, &device(&line.port, &more));
     says(

@@ -1,4 +1,4 @@
-//! Training, evaluation and checks on a GPU, through the program, on its emulation; and what is said where there is none.
+//! Training, evaluation and checks on a GPU, through the program, on its emulation; and what is said if there is none.
 
 use crate::cli_common;
 
@@ -21,7 +21,7 @@ fn train(place: &Path, more: &[&str]) -> String {
     succeeds(place, &[&TRAIN, more].concat())
 }
 
-/// The program, which must fail with `code`; gives what it says.
+/// The program, which must fail with `code`. Returns what it says.
 fn fails(place: &Path, arguments: &[&str], code: i32) -> String {
     let output = clapp(place, arguments);
     let text = String::from_utf8_lossy(&output.stderr).into_owned();

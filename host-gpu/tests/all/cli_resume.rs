@@ -133,7 +133,7 @@ fn a_configuration_that_is_not_the_checkpoints_is_refused_by_field() {
         let other = ["train", "--config", "other.toml", "--resume", "--out", "run", "--data", "data"];
         refuses(place.path(), &with(&other, &more), &[CHECKPOINT, part]);
     }
-    // The configuration in the folder is held against the checkpoint, too.
+    // The configuration in the folder is compared with the checkpoint, too.
     let file = place.path().join("run/config.toml");
     let config = fs::read_to_string(&file).expect("a file");
     fs::write(&file, config.replace("seed = 3", "seed = 7")).expect("a file");

@@ -69,7 +69,7 @@ fn every_rule_is_trained_with_every_seed_and_probed_and_reported() {
     assert_eq!(again.matches("finished already").count(), 4, "{again}");
     assert!(!again.contains("linear probe, 2 epochs"), "no probe was made again: {again}");
     assert_eq!(fs::read_to_string(place.path().join("all/report.html")).expect("a page"), page);
-    // More epochs go on from what is there; the probes are then made anew.
+    // More epochs continue from what is there; the probes are then made anew.
     succeeds(place.path(), &arguments(&["--epochs", "3"]));
     let read = |name: &str| Checkpoint::read(&place.path().join("all").join(name).join("checkpoint.safetensors"));
     assert!(NAMES.iter().all(|name| read(name).expect("a checkpoint").epoch == 3));
@@ -107,7 +107,7 @@ fn a_run_that_diverges_says_so_in_the_report() {
     assert!(said.contains("FAILED") && said.contains("clapp train: exit status: 1"), "{said}");
     let page = fs::read_to_string(place.path().join("all/report.html")).expect("a page");
     assert!(page.contains("failed: ") && page.contains("training has diverged"));
-    // A run that begins anew has not failed.
+    // A run that starts again has not failed.
     let folder = format!("all/{}", NAMES[0]);
     assert!(place.path().join(&folder).join("failure.txt").is_file());
     fs::write(place.path().join("tiny.toml"), CONFIG).expect("a file");

@@ -503,7 +503,7 @@ fn decoys_on_the_system_s_path_hide_nothing() {
     }
 }
 
-/// A library of a newer CUDA than the driver's is taken only where there is no other.
+/// A library of a newer CUDA than the driver's is taken only if there is no other.
 #[test]
 fn libraries_of_the_driver_s_cuda_go_before_newer_ones() {
     let place = tempfile::tempdir().expect("a folder");

@@ -160,7 +160,8 @@ enum Fault {
     Pixel,
 }
 
-/// As [`parity`] does it, but with a fault on the core's side; the largest difference over all tensors after a step.
+/// Same as [`parity`] does it, but with a fault on the core's side; the largest difference over all tensors after a
+/// step.
 fn with_a(fault: Fault, config: &Config, data: &Dataset) -> f64 {
     let spec = config.network().expect("a network");
     let values = initial_values(config).expect("values");

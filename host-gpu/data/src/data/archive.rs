@@ -112,7 +112,7 @@ impl Archive {
     /// The names of a zip.
     ///
     /// # Errors
-    /// As [`Archive::of_tar`].
+    /// Same as [`Archive::of_tar`].
     pub(super) fn of_zip(path: &Path, zip: &mut ZipArchive<Positioned>, hint: &'static str) -> Result<Self, DataError> {
         let failed = |error| io_error(path, error, hint);
         let mut archive = Self::new(path, hint);
@@ -235,7 +235,7 @@ fn join(folder: &str, name: &str) -> String {
     if folder.is_empty() { name.into() } else { format!("{folder}/{name}") }
 }
 
-/// The parts of a name without those that mean nothing; `None` where it leads out of the archive.
+/// The parts of a name without those that mean nothing; `None` if it leads out of the archive.
 fn parts_of(name: &str) -> Option<Vec<&str>> {
     let drive = matches!(name.as_bytes(), [letter, b':', ..] if letter.is_ascii_alphabetic());
     if name.starts_with('/') || drive || name.contains('\0') || name.split('/').any(|part| part == "..") {

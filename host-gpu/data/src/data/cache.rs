@@ -123,7 +123,7 @@ enum Side {
     Write(io::Error),
 }
 
-/// As [`io::copy`], which does not say which side failed.
+/// Same as [`io::copy`], which does not say which side failed.
 fn copy_all(from: &mut impl io::Read, to: &mut impl Write) -> Result<(), Side> {
     let mut buffer = vec![0; 1 << 18];
     loop {

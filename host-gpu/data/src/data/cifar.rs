@@ -342,7 +342,7 @@ impl<'a> Parts<'a> {
         Ok(())
     }
 
-    /// The names of the classes, one a line; nothing where there are more or fewer than classes.
+    /// The names of the classes, one a line; nothing if there are more or fewer than classes.
     fn names(&mut self, bytes: &[u8]) {
         let Ok(text) = std::str::from_utf8(bytes) else { return };
         let names: Vec<String> =

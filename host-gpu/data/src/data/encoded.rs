@@ -56,7 +56,7 @@ impl Encoded {
         self.inspect(i, out).map(|seen| seen.shape)
     }
 
-    /// As [`Encoded::read`], with the format.
+    /// Same as [`Encoded::read`], with the format.
     ///
     /// # Errors
     /// As there.
@@ -78,7 +78,7 @@ impl Encoded {
         self.store.name(self.files[i] as usize)
     }
 
-    /// Shape of image `i` as its header says it; `None` where it has no usable header.
+    /// Shape of image `i` as its header says it; `None` if it has no usable header.
     ///
     /// # Panics
     /// Like a slice, if there is no image `i`.

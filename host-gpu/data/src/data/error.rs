@@ -14,7 +14,7 @@ pub enum DataError {
         path: PathBuf,
         /// What the system or the decoder said.
         source: io::Error,
-        /// Where to get a whole copy; empty where nobody has one but the user.
+        /// Where to get a whole copy; empty if nobody has one but the user.
         hint: String,
     },
     /// A file of the set, perhaps in an archive, could not be read.
@@ -24,7 +24,7 @@ pub enum DataError {
         file: String,
         /// What the system or the decoder said.
         source: io::Error,
-        /// Where to get a whole copy; empty where nobody has one but the user.
+        /// Where to get a whole copy; empty if nobody has one but the user.
         hint: String,
     },
     /// The unpacked copy of an archive could not be written.
@@ -74,7 +74,7 @@ pub enum DataError {
         place: PathBuf,
         /// Names of the missing files.
         missing: String,
-        /// Where to get a whole copy; empty where nobody has one but the user.
+        /// Where to get a whole copy; empty if nobody has one but the user.
         hint: String,
     },
     /// A file does not have the layout of its format.
@@ -86,7 +86,7 @@ pub enum DataError {
         found: String,
         /// What the format asks for.
         expected: String,
-        /// Where to get a whole copy; empty where nobody has one but the user.
+        /// Where to get a whole copy; empty if nobody has one but the user.
         hint: String,
     },
     /// Two files of the set contradict each other.
@@ -98,7 +98,7 @@ pub enum DataError {
         second: PathBuf,
         /// The contradiction.
         why: String,
-        /// Where to get a whole copy; empty where nobody has one but the user.
+        /// Where to get a whole copy; empty if nobody has one but the user.
         hint: String,
     },
 }

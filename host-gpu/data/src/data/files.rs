@@ -16,7 +16,7 @@ pub fn read_at(file: &File, out: &mut [u8], position: u64) -> io::Result<usize> 
     return std::os::windows::fs::FileExt::seek_read(file, out, position);
 }
 
-/// As [`read_at`], until `out` is full.
+/// Same as [`read_at`], until `out` is full.
 pub fn read_exact_at(file: &File, out: &mut [u8], position: u64) -> io::Result<()> {
     let mut done = 0;
     while done < out.len() {
@@ -100,7 +100,7 @@ pub fn holds_any(folder: &Path, names: &[&str]) -> Result<bool, DataError> {
     Ok(false)
 }
 
-/// The names in a folder that are wanted; `None` where there are none, or no folder.
+/// The names in a folder that are wanted; `None` if there are none, or no folder.
 pub fn names_in(folder: &Path, wanted: impl Fn(&str) -> bool) -> Result<Option<Vec<String>>, DataError> {
     if !folder.is_dir() {
         return Ok(None);

@@ -72,8 +72,8 @@ pub(super) fn file_of(name: &str) -> Option<usize> {
     FILES.iter().position(|known| plain == *known)
 }
 
-/// The folder of a store that holds most of the four files, the least deep of several; `None` where there is none.
-/// Some archives have each file in a folder of its own name: then it is the folder that holds these.
+/// The folder of a store that holds most of the four files, the least deep of several; `None` if there is none. Some
+/// archives have each file in a folder of its own name: then it is the folder that holds these.
 pub(super) fn prefix(store: &Store) -> Option<String> {
     let mut found: BTreeMap<&str, [bool; 4]> = BTreeMap::new();
     for file in 0..store.len() {

@@ -39,7 +39,7 @@ pub(super) fn is_test(name: &str) -> bool {
     place(&TEST, name).is_some()
 }
 
-/// The first folder of a name that is that of a part; empty where there is none.
+/// The first folder of a name that is that of a part; empty if there is none.
 pub(super) fn part_of(name: &str) -> &str {
     let folders = name.rsplit_once('/').map_or("", |(folders, _)| folders);
     folders.split('/').find(|part| is_train(part) || is_test(part)).unwrap_or("")
@@ -93,7 +93,7 @@ fn folder_of(name: &str) -> &str {
     name.rfind('/').map_or("", |at| &name[..=at])
 }
 
-/// Where the class folders of a store lie; `None` where there are no images in folders.
+/// Where the class folders of a store lie; `None` if there are no images in folders.
 pub(super) fn find(store: &Store) -> Option<Layout> {
     let pictured = Pictured::of(store);
     // The sets with both parts that lie least deep.

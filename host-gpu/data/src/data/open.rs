@@ -24,7 +24,7 @@ const WRAPPINGS: usize = 8;
 /// Opens the data set at `path`, as [`open_with`] without a folder for unpacked copies.
 ///
 /// # Errors
-/// As [`open_with`].
+/// Same as [`open_with`].
 pub fn open(path: &Path) -> Result<Dataset, DataError> {
     open_with(path, None)
 }
@@ -42,11 +42,11 @@ pub fn open_with(path: &Path, cache: Option<&Path>) -> Result<Dataset, DataError
     open_as(path, Opening { cache, ..Opening::default() })
 }
 
-/// As [`open_with`], as `opening` says. A set that has a part to test on, and a [`Holdout`] for it, are refused
+/// Same as [`open_with`], as `opening` says. A set that has a part to test on, and a [`Holdout`] for it, are refused
 /// together.
 ///
 /// # Errors
-/// As [`open_with`].
+/// Same as [`open_with`].
 pub fn open_as(path: &Path, opening: Opening<'_>) -> Result<Dataset, DataError> {
     let set = open_any(path, opening)?;
     match opening.holdout.filter(|_| set.set() != "class-folders") {

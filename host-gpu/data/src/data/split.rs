@@ -1,4 +1,4 @@
-//! One part of a data set: images and, where there are any, their labels.
+//! One part of a data set: images and, if any, their labels.
 
 use std::sync::Arc;
 
@@ -29,8 +29,8 @@ pub struct Split {
 }
 
 impl Split {
-    /// Images of `shape`, one after another in `pixels`, with one label each.
-    /// `None` where the lengths do not agree or the shape is empty.
+    /// Images of `shape`, one after another in `pixels`, with one label each. `None` if the lengths do not agree or the
+    /// shape is empty.
     pub fn new(shape: Shape, pixels: Vec<u8>, labels: Vec<u16>) -> Option<Self> {
         let agrees = !shape.is_empty() && labels.len().checked_mul(shape.len()) == Some(pixels.len());
         agrees.then(|| Self::of(Images::Memory { shape, pixels }, labels))
@@ -52,12 +52,12 @@ impl Split {
         self.len
     }
 
-    /// `true` where there is no image.
+    /// `true` if there is no image.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// Shape of every image; `None` where they differ or are not known before they are decoded.
+    /// Shape of every image; `None` if they differ or are not known before they are decoded.
     pub fn shape(&self) -> Option<Shape> {
         self.measured.or_else(|| self.images.shape()).map(|shape| Shape { channels: self.channels(), ..shape })
     }
@@ -78,7 +78,7 @@ impl Split {
         if self.grey { 1 } else { self.images.channels() }
     }
 
-    /// Reads image `i` as planes `[C, H, W]` into `out`, in place of what that held; gives its shape.
+    /// Reads image `i` as planes `[C, H, W]` into `out`, in place of what that held. Returns its shape.
     ///
     /// # Errors
     /// [`DataError`], with the name of the file, if it cannot be read or does not decode.
@@ -99,10 +99,10 @@ impl Split {
         Ok(grey)
     }
 
-    /// Decodes image `i` into `out` as [`Split::read`] does, in its own colours; gives its shape and format.
+    /// Decodes image `i` into `out` as [`Split::read`] does, in its own colours. Returns its shape and format.
     ///
     /// # Errors
-    /// As [`Split::read`].
+    /// Same as [`Split::read`].
     ///
     /// # Panics
     /// Like a slice, if `i >= len()`.
@@ -131,7 +131,7 @@ impl Split {
     /// Image `i`, planes `[C, H, W]`, in memory of its own.
     ///
     /// # Errors
-    /// As [`Split::read`].
+    /// Same as [`Split::read`].
     ///
     /// # Panics
     /// Like a slice, if `i >= len()`.
@@ -160,7 +160,7 @@ impl Split {
         usize::from(self.labels()[i])
     }
 
-    /// All labels; empty where the images have none.
+    /// All labels; empty if the images have none.
     pub fn labels(&self) -> &[u16] {
         &self.labels[..self.len.min(self.labels.len())]
     }

@@ -132,8 +132,8 @@ impl Store {
         }
     }
 
-    /// Where the bytes of file `i` lie as they are: the file, the position of the first, and how many. `None` where
-    /// they are compressed.
+    /// Where the bytes of file `i` lie as they are: the file, the position of the first, and how many. `None` if they
+    /// are compressed.
     ///
     /// # Errors
     /// [`DataError::Io`] if the file cannot be opened.
@@ -163,10 +163,10 @@ impl Store {
         self.read_at_most(i, MOST_BYTES, out)
     }
 
-    /// As [`Store::read`], of files with up to `most` bytes.
+    /// Same as [`Store::read`], of files with up to `most` bytes.
     ///
     /// # Errors
-    /// As [`Store::read`].
+    /// Same as [`Store::read`].
     pub(super) fn read_at_most(&self, i: usize, most: u64, out: &mut Vec<u8>) -> Result<(), DataError> {
         out.clear();
         let entry = &self.entries[i];
@@ -196,7 +196,7 @@ impl Store {
     /// The first bytes of file `i`, up to `most`.
     ///
     /// # Errors
-    /// As [`Store::read`].
+    /// Same as [`Store::read`].
     pub(super) fn head(&self, i: usize, most: u64) -> Result<Vec<u8>, DataError> {
         let entry = &self.entries[i];
         let mut out = Vec::new();
@@ -222,7 +222,7 @@ impl Store {
     /// File `i` from its start, and its length; a file in a zip, of up to `most` bytes, is read whole.
     ///
     /// # Errors
-    /// As [`Store::read`].
+    /// Same as [`Store::read`].
     pub(super) fn reader(&self, i: usize, most: u64) -> Result<(Box<dyn Read>, u64), DataError> {
         match self.plain(i)? {
             Some((_, file, at, len)) => Ok((Box::new(Section { file, at }.take(len)), len)),

@@ -144,7 +144,7 @@ impl<'b> Client<'b> {
     /// Has the device do something that is answered by no more than that it was done.
     ///
     /// # Errors
-    /// As [`Client::ask`].
+    /// Same as [`Client::ask`].
     pub fn tell(&mut self, command: Command<'_>) -> Result<(), Error> {
         self.ask(command, |answer| matches!(answer, Answer::Done).then_some(()))
     }
@@ -152,7 +152,7 @@ impl<'b> Client<'b> {
     /// How the device is.
     ///
     /// # Errors
-    /// As [`Client::ask`].
+    /// Same as [`Client::ask`].
     pub fn status(&mut self) -> Result<Status, Error> {
         self.ask(Command::Status, |answer| match answer {
             Answer::Status(status) => Some(*status),
@@ -160,7 +160,7 @@ impl<'b> Client<'b> {
         })
     }
 
-    /// Sends a request until it is answered, and shows the answer to `see`, which gives `None` where it is none that
+    /// Sends a request until it is answered, and shows the answer to `see`, which gives `None` if it is none that
     /// belongs to the request. However often it is sent, the device meets it once. After an error the next request is
     /// heard all the same: nobody knows then whether this one was met.
     ///
@@ -171,8 +171,7 @@ impl<'b> Client<'b> {
         self.exchange(command, see)?.map_err(|problem| self.refused(problem))
     }
 
-    /// The error that a device's refusal is. Where another program goes on with the session, so does this one, behind
-    /// it.
+    /// The error that a device's refusal is. Where another program continues the session, so does this one, behind it.
     fn refused(&mut self, problem: Problem) -> Error {
         if let Problem::Stale { last } = problem {
             self.id = last;
@@ -180,7 +179,7 @@ impl<'b> Client<'b> {
         refusal(problem, self.transport.place(), self.counts.answered > 1)
     }
 
-    /// As [`Client::ask`], with the device's refusal apart.
+    /// Same as [`Client::ask`], with the device's refusal apart.
     fn exchange<T>(
         &mut self,
         command: Command<'_>,

@@ -143,7 +143,7 @@ impl<'a, 'b> Course<'a, 'b> {
     /// Shows the frames without labels.
     ///
     /// # Errors
-    /// As [`Client::ask`]; [`Error::Other`] if an image cannot be read; [`Error::Stopped`].
+    /// Same as [`Client::ask`]; [`Error::Other`] if an image cannot be read; [`Error::Stopped`].
     pub fn learn(&mut self) -> Result<Learnt, Error> {
         let Plan { frames, fixation, seed, .. } = self.plan;
         self.set_modulator(self.modulator)?;
@@ -196,7 +196,7 @@ impl<'a, 'b> Course<'a, 'b> {
     /// learn nothing.
     ///
     /// # Errors
-    /// As [`Course::learn`].
+    /// Same as [`Course::learn`].
     pub fn measure(&mut self) -> Result<Score, Error> {
         self.set_modulator(0.0)?;
         if !self.labelled.is_empty() {
@@ -213,7 +213,7 @@ impl<'a, 'b> Course<'a, 'b> {
         Ok(Score { right: right?, of: self.held_back.len() })
     }
 
-    /// Shows whole images; gives the number of those whose class was predicted.
+    /// Shows whole images. Returns the number of those whose class was predicted.
     fn show_all(
         &mut self,
         name: &'static str,
@@ -279,7 +279,7 @@ impl<'a, 'b> Course<'a, 'b> {
     /// Lets the device learn again, whatever has happened before, and gives back the replay.
     ///
     /// # Errors
-    /// As [`Client::ask`].
+    /// Same as [`Client::ask`].
     pub fn end(self) -> Result<Option<Replay>, Error> {
         self.client.keep_on();
         self.client.tell(Command::Modulator(self.modulator))?;
@@ -288,7 +288,7 @@ impl<'a, 'b> Course<'a, 'b> {
     }
 }
 
-/// Returns `true` if a device's prediction is right, where there is one and the truth is known.
+/// Returns `true` if a device's prediction is right, if any and the truth is known.
 fn prediction_is_right(split: &Split, image: usize, observed: &Observed) -> Option<bool> {
     let truth = split.is_labelled().then(|| split.label(image))?;
     observed.prediction.map(|class| usize::from(class) == truth)

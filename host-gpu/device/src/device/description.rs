@@ -42,7 +42,7 @@ impl Description {
     /// Opens the session and asks the device what it is.
     ///
     /// # Errors
-    /// As [`Client::ask`]; [`Error::NoDevice`] if the network that it describes does not fit together.
+    /// Same as [`Client::ask`]; [`Error::NoDevice`] if the network that it describes does not fit together.
     pub fn ask(client: &mut Client<'_>) -> Result<Self, Error> {
         let (input, layers, rule, describe) = client.hello(|identity| {
             let Identity { optimizer, max_update_norm, classes, scale, offset, .. } = *identity;

@@ -69,7 +69,7 @@ impl Frames {
     /// An image as it is tested: as much of its middle as has the proportions of a frame.
     ///
     /// # Errors
-    /// As [`Frames::view`].
+    /// Same as [`Frames::view`].
     pub fn whole(&self, image: &[u8], shape: Shape) -> Result<Vec<u8>, AugmentError> {
         self.cut(image, shape, self.whole.central(shape.height, shape.width))
     }

@@ -17,8 +17,7 @@ pub trait Transport: std::fmt::Debug {
     /// If the line is cut.
     fn send(&mut self, bytes: &[u8]) -> Result<()>;
 
-    /// Puts bytes that have come at the start of `bytes`, and gives their number: 0 where none came while `wait`
-    /// passed.
+    /// Puts bytes that have come at the start of `bytes`, and gives their number: 0 if none came while `wait` passed.
     ///
     /// # Errors
     /// If the line is cut.

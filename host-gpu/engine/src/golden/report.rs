@@ -5,7 +5,7 @@ use super::compare::Comparison;
 use std::fmt;
 use std::path::PathBuf;
 
-/// Tensors beyond their limits that are listed for one case.
+/// Largest number of failed tensors that are listed for one case.
 const MOST_LISTED: usize = 12;
 
 /// The outcome of one file.
@@ -13,7 +13,7 @@ const MOST_LISTED: usize = 12;
 pub struct Row {
     /// The file.
     pub file: PathBuf,
-    /// The comparison, or why there is none.
+    /// The comparison, or the reason for its absence.
     pub outcome: Result<Comparison, GoldenError>,
 }
 

@@ -1,4 +1,4 @@
-//! The tensors of a safetensors file, taken by name, type and shape: what nobody takes is an error.
+//! The tensors of a safetensors file, read by name, type and shape. A tensor that is not read is an error.
 
 use super::GoldenError;
 use safetensors::{Dtype, SafeTensors};
@@ -111,7 +111,7 @@ impl<'a> Tensors<'a> {
         }
     }
 
-    /// Refuses what nobody took.
+    /// Refuses tensors that were not read.
     pub fn finish(self) -> Result<(), GoldenError> {
         match self.left.keys().next() {
             Some(name) => Err(self.error(name, "unknown tensor, or not used by this kind of case")),

@@ -5,10 +5,10 @@ use clapp_core::shape::Shape;
 use clapp_data::augment::{TestTransform, normalise};
 use clapp_data::error::Error;
 
-/// What makes an image ready: size, channels and normalisation.
+/// Preparation of an image: size, channels and normalisation.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Inputs {
-    /// What the network reads.
+    /// Input shape of the network.
     pub shape: Shape,
     /// Size.
     pub test: TestTransform,

@@ -1,4 +1,4 @@
-//! The heads of a probe as a file: what `clapp predict` reads.
+//! The heads of a probe as a file, for `clapp predict`.
 //!
 //! Tensors are `all.weight` `[classes, D]` and `all.bias` `[classes]` of the head that reads all layers, whose features
 //! lie one layer after another, and `layer{l}.weight` and `layer{l}.bias` of the head of each layer; all `f32`,
@@ -16,7 +16,7 @@ const FORMAT: &str = "clapp-probe-weights/1";
 /// The entry of the metadata.
 const ENTRY: &str = "clapp-probe";
 
-/// What the entry holds.
+/// Contents of the metadata entry.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Entry {
     format: String,
@@ -35,7 +35,7 @@ struct Entry {
     crc32: String,
 }
 
-/// The heads of a probe, with what they were made on.
+/// The heads of a probe, with the inputs of the probe.
 #[derive(Debug, Clone)]
 pub struct ProbeWeights {
     /// Epochs that the encoder had been trained for.
@@ -52,13 +52,13 @@ pub struct ProbeWeights {
     pub images: [usize; 2],
     /// Share of test images that the head on all layers classifies rightly.
     pub accuracy: f64,
-    /// How they were made.
+    /// Protocol of the probe.
     pub protocol: Protocol,
     /// The head that reads all layers, then one a layer.
     pub heads: Vec<Head>,
 }
 
-/// Where the weights of a probe are kept whose outcome lies at `record`.
+/// Returns the file for the weights of the probe with the outcome at `record`.
 pub fn beside_record(record: &Path) -> PathBuf {
     record.with_extension("safetensors")
 }

@@ -21,7 +21,7 @@ use clapp_core::network::Projection;
 pub struct Rule {
     /// Its head.
     pub head: Head,
-    /// How gradients come down.
+    /// Memory strategy of back-propagation.
     pub backward: Backward,
 }
 

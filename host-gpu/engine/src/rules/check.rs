@@ -12,10 +12,10 @@ use std::mem::discriminant;
 /// Largest number of iterations, and of rows of noise.
 pub(super) const MOST: usize = 1 << 14;
 
-/// What the settings say that the rule has not, or that does not go together.
+/// Checks for settings that the rule does not have, or that exclude each other.
 ///
 /// # Errors
-/// The field, its value and what was expected.
+/// A message with the field, its value and the expected values.
 pub(super) fn check(choices: &Choices, settings: &Settings) -> Result<(), String> {
     let rule = choices.name;
     let mixed = choices.inputs != Inputs::Views;
@@ -87,10 +87,10 @@ pub(super) fn check(choices: &Choices, settings: &Settings) -> Result<(), String
     Ok(())
 }
 
-/// What is wrong with the settings of relaxation and mirrors, which are checked after the rule's own.
+/// Checks the settings of relaxation and mirrors, after the rule's own.
 ///
 /// # Errors
-/// The field, its value and what was expected.
+/// A message with the field, its value and the expected values.
 pub(super) fn check_last(choices: &Choices, settings: &Settings) -> Result<(), String> {
     let (rule, signal) = (choices.name, choices.signal);
     let relaxes = matches!(signal, Signal::Relaxed | Signal::TopRelaxed);
@@ -117,7 +117,7 @@ fn check_relaxation(relaxation: &Relaxation) -> Result<(), String> {
     if !(1..=MOST).contains(&iterations) {
         return Err(format!("relaxation.iterations is {iterations}, expected 1 to {MOST}"));
     }
-    // A step of 1 is the whole way to rest where the energy is round; longer ones overshoot, and all are taken back.
+    // On a round energy, a step of 1 reaches the minimum. Longer steps overshoot and would all be undone.
     if !(rate > 0.0 && rate <= 1.0) {
         return Err(format!("relaxation.rate is {rate}, expected above 0, at most 1"));
     }

@@ -4,7 +4,7 @@ use super::Cell;
 use clapp_data::error::Error;
 use std::fmt::Write;
 
-/// What a task asks the scheduler for.
+/// Resources of a task.
 #[derive(Debug, Clone, Default, PartialEq, Eq, clap::Args)]
 #[group(requires = "slurm")]
 pub struct Resources {

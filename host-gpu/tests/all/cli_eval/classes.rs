@@ -70,7 +70,7 @@ fn a_quick_probe_is_recorded_as_such_and_stands_beside_the_others() {
     assert_eq!((protocol.kind, protocol.planned_epochs, quick.epochs, quick.cached), (Kind::Quick, 30, 30, true));
     assert!(!folder.join("run/probe.json").exists());
     refuses(folder, &["eval", "run", "--data", "data", "--quick", "--cached"], &["--quick", "--cached"]);
-    // A run that begins anew takes its probes away.
+    // A run that starts again takes its probes away.
     let train = ["train", "--config", "tiny.toml", "--data", "data", "--epochs", "0", "--out", "run", "--overwrite"];
     succeeds(folder, &train);
     assert!(!folder.join("run/probe-quick.json").exists() && !folder.join("run/probe-quick.safetensors").exists());

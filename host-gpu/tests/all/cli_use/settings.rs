@@ -186,7 +186,7 @@ fn a_printed_configuration_trains_to_the_same_bytes() {
     assert_eq!(Config::parse(&preset_text, "printed").expect("a configuration"), preset("cifar10").expect("a preset"));
     let of_run = succeeds(folder, &["train", "--resume", "--out", "one", "--print-config"]);
     assert_eq!(of_run, text.replace("data = \"generated\"", "data = \"files\""));
-    // What it names goes on with the run, too.
+    // What it names continues the run, too.
     let resume = ["train", "--config", "whole.toml", "--data", "data", "--out", "one", "--resume"];
     assert!(succeeds(folder, &resume).contains("finished already"));
 }

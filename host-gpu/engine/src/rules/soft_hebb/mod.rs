@@ -64,7 +64,7 @@ impl LearningRule for Rule {
         }
     }
 
-    /// Its own update, at its own learning rate.
+    /// The rule has its own update, at its own learning rate.
     fn optimizer(optimizer: Optimizer) -> Optimizer {
         let lr = Self::CHOICES.rate.unwrap_or_else(|| optimizer.learning_rate());
         Optimizer::Sgd { lr, momentum: 0.0, weight_decay: 0.0 }
@@ -144,7 +144,7 @@ impl LearningRule for Rule {
     }
 }
 
-/// How its channels compete.
+/// Settings of the competition of channels.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct SoftHebb {
@@ -166,7 +166,7 @@ impl SoftHebb {
     /// Checks the settings.
     ///
     /// # Errors
-    /// The field, its value and what was expected.
+    /// A message with the field, its value and the expected values.
     pub fn check(&self) -> Result<(), String> {
         if !(self.temperature.is_finite() && self.temperature > 0.0) {
             return Err(format!("soft-hebb.temperature is {}, expected a finite number above 0", self.temperature));
