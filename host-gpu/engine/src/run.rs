@@ -437,7 +437,7 @@ impl Run<'_> {
     }
 }
 
-/// A run goes on only with the configuration of its checkpoint, which lies at `path`; `origin` names what `config` is
+/// A run continues only with the configuration of its checkpoint, which lies at `path`; `origin` names what `config` is
 /// from. The number of epochs may grow: no step depends on it.
 ///
 /// # Errors
@@ -456,7 +456,7 @@ pub fn check_config(header: &Header, config: &Config, path: &Path, origin: &str)
     refuse(differences, path, origin)
 }
 
-/// A run goes on only with the images of its checkpoint.
+/// A run continues only with the images of its checkpoint.
 ///
 /// # Errors
 /// [`Error::Differs`] with the fields that differ; [`Error::Checkpoint`] if the checkpoint does not know its images.
@@ -479,7 +479,7 @@ pub fn data_differences(known: &DataIdentity, data: &DataIdentity) -> Vec<String
     differences.map(text).collect()
 }
 
-/// A run goes on only with as many ranks as it began with: they are part of what a step is.
+/// A run continues only with as many ranks as it began with: they are part of what a step is.
 ///
 /// # Errors
 /// [`Error::Differs`] if the number is another; [`Error::Checkpoint`] if the checkpoint does not know it.
@@ -489,7 +489,7 @@ fn check_ranks(header: &Header, ranks: usize, path: &Path) -> Result<(), Error> 
     refuse(if known == ranks { Vec::new() } else { vec![text] }, path, "the number of processes")
 }
 
-/// A run goes on only on the backend on which it began: another one computes other bits.
+/// A run continues only on the backend on which it began: another one computes other bits.
 ///
 /// # Errors
 /// [`Error::Differs`] if it is another; [`Error::Checkpoint`] if the checkpoint does not know it.

@@ -173,8 +173,8 @@ pub fn epochs<S: StepSource>(
     Ok(())
 }
 
-/// Same as [`epochs`], step by step on any backend. With several ranks, each has batches of its own and all go through
-/// the same states; what `after_step` hears of are means over the ranks, and it must break on all of them or on none.
+/// Same as [`epochs`], step by step on any backend. With several ranks, each has its own batches and all have the same
+/// states. `after_step` gets means over the ranks, and must break on all ranks or on none.
 ///
 /// # Errors
 /// Same as [`epochs`].

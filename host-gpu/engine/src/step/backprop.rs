@@ -106,11 +106,11 @@ struct Backprop<'a, B> {
     /// All layers, from the input to the top.
     layers: &'a [Layer],
     rows: usize,
-    /// What errors come down through.
+    /// Kernels that send errors down.
     through: Through,
 }
 
-/// What errors come down through.
+/// Kernels that send errors down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Through {
     /// The weights that activity came up by.

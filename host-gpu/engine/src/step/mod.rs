@@ -75,7 +75,7 @@ impl<T> Mode<'_, T> {
 pub struct LayerReport {
     /// One entry a context; empty if the layer has no loss (below the top in global learning).
     pub scores: Vec<Scores>,
-    /// Below the top, if the feedback is matched.
+    /// For layers below the top, with matched feedback.
     pub mismatch: Option<Mismatch>,
 }
 
