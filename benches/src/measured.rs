@@ -18,7 +18,7 @@ pub struct Measured {
     pub images: usize,
     /// Peak of resident memory in MiB over all steps.
     pub peak_mib: f64,
-    /// Trained elements of all layers; 0 where the program does not say.
+    /// Trained elements of all layers; 0 if the program does not say.
     #[serde(default)]
     pub parameters: usize,
 }
@@ -54,7 +54,7 @@ impl Measured {
 /// A program of this package, where cargo has built it beside the running one.
 ///
 /// # Errors
-/// Where the running program's own path is unknown.
+/// If the running program's own path is unknown.
 pub fn sibling(name: &str) -> Result<PathBuf, Box<dyn Error>> {
     let mut path = std::env::current_exe()?;
     path.set_file_name(name);
@@ -65,7 +65,7 @@ pub fn sibling(name: &str) -> Result<PathBuf, Box<dyn Error>> {
 /// Runs a program that prints one line of JSON.
 ///
 /// # Errors
-/// Where it cannot be started, fails, or prints something else.
+/// If it cannot be started, fails, or prints something else.
 pub fn json<T: for<'a> Deserialize<'a>>(command: &mut Command) -> Result<T, Box<dyn Error>> {
     let output = command.stderr(Stdio::inherit()).output().map_err(|error| format!("{command:?}: {error}"))?;
     if !output.status.success() {

@@ -178,8 +178,8 @@ pub struct Parameters {
     pub projection: Vec<f32>,
 }
 
-/// One step of CLAPP++ (hinge, same layer's context, ring of negatives, plain SGD) on `[rows, C, H, W]` frames;
-/// gives the loss of each layer.
+/// One step of CLAPP++ (hinge, same layer's context, ring of negatives, plain SGD) on `[rows, C, H, W]` frames. Returns
+/// the loss of each layer.
 pub fn local_step(layers: &[Layer], parameters: &mut [Parameters], frames: &[f32], rows: usize, lr: f32) -> Vec<f32> {
     let mut x: Vec<Vec<f32>> = frames.chunks(frames.len() / rows).map(<[f32]>::to_vec).collect();
     let partner = |row: usize| (row + rows / 2) % rows;

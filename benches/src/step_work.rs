@@ -35,7 +35,7 @@ impl StepWork {
     /// The network of a configuration with its first values.
     ///
     /// # Panics
-    /// Where the configuration does not fit together.
+    /// If the configuration does not fit together.
     pub fn of(config: &Config, images: usize) -> Self {
         assert!(matches!(config.contrast(), Contrast::Hinge), "the references use the hinge");
         let spec = config.network().expect("a network");

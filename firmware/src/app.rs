@@ -23,12 +23,12 @@ struct Device<'a> {
     saving: Saving,
     /// Room for the words of a section.
     words: &'a mut [u8],
-    /// Whether frames are taken from the sensor.
+    /// `true` if frames are taken from the sensor.
     sensing: bool,
     sensor_errors: u32,
     /// What the last frame found wrong with a layer.
     verdict: Option<Verdict>,
-    /// Whether an automatic save is due and has not been made, since a layer has collapsed.
+    /// `true` if an automatic save is due and has not been made, since a layer has collapsed.
     waiting: bool,
 }
 

@@ -38,7 +38,7 @@ pub struct Case<'a> {
 /// First values of all parameters.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub enum Parameters<'a> {
-    /// As [`init::uniform`] draws them from a seed.
+    /// Same as [`init::uniform`] draws them from a seed.
     Drawn(u64),
     /// Little-endian `f32`, laid out as [`clapp_core::plan`] says.
     Given(&'a [u8]),

@@ -9,7 +9,7 @@ pub trait Board {
     const NAME: &'static str;
     /// Flash that holds two slots of the store.
     type Flash: NorFlash;
-    /// The sensor, with its pins; [`crate::source::NoSensor`] where there is none.
+    /// The sensor, with its pins; [`crate::source::NoSensor`] if there is none.
     type Sensor: FrameSource;
 
     /// Takes a byte from the host, if one has come. Never waits.
@@ -18,7 +18,7 @@ pub trait Board {
     /// Sends bytes to the host; may wait for the line.
     fn send(&mut self, bytes: &[u8]);
 
-    /// The flash, where there is one.
+    /// The flash, if any.
     fn flash(&mut self) -> Option<&mut Self::Flash>;
 
     /// The sensor.

@@ -1,9 +1,9 @@
 //! What happens on a fault: the program says what it was and stops.
 //!
-//! The stack lies under all statics, at the lower end of the RAM (`boards/*.x`), so that it overflows into no static. Not
-//! every bus says no to what lies below: the memory protection unit does, from before `main` on. An overflow is a fault
-//! then, and the statics, and with them the weights, stay as they are. The handler has no stack left, so it takes the
-//! whole stack back first.
+//! The stack lies under all statics, at the lower end of the RAM (`boards/*.x`), so that it overflows into no static.
+//! Not every bus says no to what lies below: the memory protection unit does, from before `main` on. An overflow is a
+//! fault then, and the statics, and with them the weights, stay as they are. The handler has no stack left, so it takes
+//! the whole stack back first.
 
 use core::arch::naked_asm;
 use core::cell::Cell;
@@ -25,7 +25,7 @@ pub struct Fault {
 }
 
 impl Fault {
-    /// Whether the stack has overflowed.
+    /// Returns `true` if the stack has overflowed.
     pub fn is_stack_overflow(&self) -> bool {
         self.stack_pointer < self.stack_end
     }
@@ -36,15 +36,16 @@ pub type Hook = fn(&Fault);
 
 static HOOK: Mutex<Cell<Option<Hook>>> = Mutex::new(Cell::new(None));
 
-/// Calls `hook` on a fault, before the program stops. It runs with the whole stack at hand and the statics as they were.
+/// Calls `hook` on a fault, before the program stops. It runs with the whole stack at hand and the statics as they
+/// were.
 pub fn on_fault(hook: Hook) {
     cortex_m::interrupt::free(|token| HOOK.borrow(token).set(Some(hook)));
 }
 
 /// Forbids the mebibyte below the stack (Armv7-M Architecture Reference Manual, B3.5), which no frame here jumps over.
 ///
-/// cortex-m-rt calls it before there are any statics, hence assembly. `_stack_end` must be a multiple of a mebibyte, or the
-/// unit would forbid another one: the linker scripts of the boards check it.
+/// cortex-m-rt calls it before there are any statics, hence assembly. `_stack_end` must be a multiple of a mebibyte, or
+/// the unit would forbid another one: the linker scripts of the boards check it.
 #[allow(unsafe_code)]
 #[unsafe(naked)]
 #[unsafe(no_mangle)]

@@ -19,7 +19,7 @@ pub struct Line<'a> {
 pub struct Outcome<'l> {
     /// Bytes for the host.
     pub bytes: &'l [u8],
-    /// Whether a request was met, rather than answered again or turned away.
+    /// `true` if a request was met, rather than answered again or turned away.
     pub met: bool,
 }
 
@@ -30,7 +30,7 @@ pub struct Standing {
     pub dropped: u32,
     /// Requests that came again.
     pub repeated: u32,
-    /// Whether the request opens a session.
+    /// `true` if the request opens a session.
     pub opens: bool,
     /// The session that the host is to use: another than the request's after a hello.
     pub session: u32,
@@ -73,8 +73,8 @@ impl<'a> Line<'a> {
         self.session.stir(1);
     }
 
-    /// Takes a byte; where it ends a request, `meet` is asked for the answer, unless the request has been met before or is
-    /// turned away. Returns what is to be sent: something for every request whose beginning can be read.
+    /// Takes a byte; where it ends a request, `meet` is asked for the answer, unless the request has been met before or
+    /// is turned away. Returns what is to be sent: something for every request whose beginning can be read.
     pub fn push<'w>(
         &mut self,
         byte: u8,

@@ -120,8 +120,8 @@ impl<'a> Machine<'a> {
 
     /// Draws new weights and forgets all that was learnt.
     pub fn reset(&mut self, seed: u64) {
-        // Orthogonal weights: with few frames to learn from, the first weights matter more than anything else. The learner
-        // has checked the length.
+        // Orthogonal weights: with few frames to learn from, the first weights matter more than anything else. The
+        // learner has checked the length.
         let network = self.learner.network();
         let (parameters, state, layers) = self.learner.learnt_mut();
         let _ = init::orthogonal(&network, seed, parameters);
@@ -151,8 +151,8 @@ impl<'a> Machine<'a> {
         }
     }
 
-    /// Replaces all that was learnt by what `load` reads; returns its step. State of the optimiser and read-out begin anew
-    /// where what was saved does not fit.
+    /// Replaces all that was learnt by what `load` reads; returns its step. State of the optimiser and read-out start
+    /// again where what was saved does not fit.
     ///
     /// # Errors
     /// That of `load`. Where the error says that the buffers are of no use, [`Machine::reset`] must follow.
@@ -213,7 +213,7 @@ impl<'a> Machine<'a> {
     /// Sets the optimiser.
     ///
     /// # Errors
-    /// [`Problem::Optimizer`] where it needs another length of state, [`Problem::NotFinite`] for its numbers.
+    /// [`Problem::Optimizer`] if it needs another length of state, [`Problem::NotFinite`] for its numbers.
     pub fn set_optimizer(&mut self, optimizer: Optimizer) -> Result<(), Problem> {
         let numbers = match optimizer {
             Optimizer::Sgd { lr, momentum, weight_decay } => [lr, momentum, weight_decay, 0.0, 0.0],
@@ -234,19 +234,20 @@ impl<'a> Machine<'a> {
     /// Takes a frame from `source`, if there is one, to be learnt from by [`Machine::learn`].
     ///
     /// # Errors
-    /// Where the source is of no use.
+    /// If the source is of no use.
     pub fn fetch(&mut self, source: &mut impl FrameSource) -> Result<Option<Arrival>, SourceError> {
         source.poll(self.frame)
     }
 
-    /// What is to be done with the frame that was fetched last: infers, learns layer by layer, and teaches the read-out if
-    /// a label came along. `between` is called after each layer, so that nothing else waits longer than for the biggest.
+    /// What is to be done with the frame that was fetched last: infers, learns layer by layer, and teaches the read-out
+    /// if a label came along. `between` is called after each layer, so that nothing else waits longer than for the
+    /// biggest.
     ///
-    /// Where a layer's activity is not finite, the pass ends there: what comes back has no layer above it and no prediction,
-    /// and the label teaches nothing.
+    /// Where a layer's activity is not finite, the pass ends there: what comes back has no layer above it and no
+    /// prediction, and the label teaches nothing.
     ///
     /// # Errors
-    /// Where the label is none, or the frame is not finite: nothing is changed then. Where the read-out refuses to learn.
+    /// If the label is none, or the frame is not finite: nothing is changed then. Where the read-out refuses to learn.
     pub fn learn(&mut self, arrival: Arrival, mut between: impl FnMut()) -> Result<Observed, Problem> {
         let Arrival { phase, label } = arrival;
         if label.is_some_and(|label| usize::from(label) >= self.counts.len()) {
@@ -300,7 +301,8 @@ impl<'a> Machine<'a> {
         }
     }
 
-    /// Writes words of a section from `offset` on to `bytes`, little-endian, as many as there are and fit; returns the number of bytes.
+    /// Writes words of a section from `offset` on to `bytes`, little-endian, as many as there are and fit; returns the
+    /// number of bytes.
     pub fn read(&self, section: Section, offset: usize, bytes: &mut [u8]) -> usize {
         let mut written = 0;
         for (place, at) in bytes.as_chunks_mut::<4>().0.iter_mut().zip(offset..) {
@@ -314,7 +316,7 @@ impl<'a> Machine<'a> {
     /// Replaces words of a section by little-endian `bytes`.
     ///
     /// # Errors
-    /// Where the section ends before them, or a value is none that the section may hold; nothing is changed then.
+    /// If the section ends before them, or a value is none that the section may hold; nothing is changed then.
     pub fn write(&mut self, section: Section, offset: usize, bytes: &[u8]) -> Result<(), Problem> {
         let (words, rest) = bytes.as_chunks::<4>();
         let end = offset.checked_add(words.len()).ok_or(Problem::Range)?;

@@ -54,7 +54,7 @@ impl<I: I2c> Mlx90640<I> {
     /// Sets the refresh rate and takes possession of the bus.
     ///
     /// # Errors
-    /// [`SourceError::Bus`] where the sensor does not answer.
+    /// [`SourceError::Bus`] if the sensor does not answer.
     pub fn new(bus: I, address: u8, rate: Rate) -> Result<Self, SourceError> {
         let mut camera = Self { bus, address };
         let control = camera.read(CONTROL)?;

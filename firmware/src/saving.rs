@@ -53,11 +53,11 @@ const TRIES: u32 = 3;
 impl Saving {
     /// Saves; returns the step that is safe now.
     ///
-    /// Where the flash refuses to read what may be the newest checkpoint, the save fails, and only the last of a few in a
-    /// row goes over it.
+    /// Where the flash refuses to read what may be the newest checkpoint, the save fails, and only the last of a few in
+    /// a row goes over it.
     ///
     /// # Errors
-    /// Where the board has no flash, or the flash fails; what was saved before is then still there.
+    /// If the board has no flash, or the flash fails; what was saved before is then still there.
     pub fn save<B: Board>(&mut self, machine: &Machine<'_>, board: &mut B) -> Result<u64, Problem> {
         let mut store = store(machine, board)?;
         if self.unreadable >= TRIES {
@@ -74,11 +74,11 @@ impl Saving {
         Ok(machine.step())
     }
 
-    /// Goes back to what was saved last; returns its step. Where the flash refuses again and again to read it, that is what
-    /// was saved before.
+    /// Goes back to what was saved last; returns its step. Where the flash refuses again and again to read it, that is
+    /// what was saved before.
     ///
     /// # Errors
-    /// Where nothing of use is saved; the machine is what it was, or, after flash that read differently each time, as
+    /// If nothing of use is saved; the machine is what it was, or, after flash that read differently each time, as
     /// drawn from its seed.
     pub fn load<B: Board>(&mut self, machine: &mut Machine<'_>, board: &mut B) -> Result<u64, Problem> {
         let mut store = store(machine, board)?;

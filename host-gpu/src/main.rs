@@ -13,7 +13,8 @@ use std::sync::Arc;
 
 fn main() -> ExitCode {
     built_from(env!("CLAPP_COMMIT"));
-    // A file that reaches the limit on its size is then an error of the write, as a full disk is, and no death.
+    // Ignore SIGXFSZ: a file above the size limit then fails as a write error, like a full disk, and does not kill the
+    // process.
     #[cfg(unix)]
     let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default());
     let done = Arguments::try_parse().map_or_else(|told| tell(&told), |arguments| run(&arguments));
@@ -26,10 +27,10 @@ fn main() -> ExitCode {
     }
 }
 
-/// Prints help, the version, or what is wrong with the arguments; gives the exit code.
+/// Prints help, the version, or the error in the arguments. Returns the exit code.
 fn tell(told: &clap::Error) -> Result<u8, Error> {
     let written = told.print();
-    // What cannot be said of wrong arguments is lost, as all messages are: the exit code tells.
+    // A message that cannot be written is lost, like all messages. The exit code still reports the error.
     if !told.use_stderr() {
         printed(written)?;
     }

@@ -65,7 +65,7 @@ impl core::fmt::Debug for Nrf52840 {
 }
 
 impl Nrf52840 {
-    /// Takes possession of the board; `None` where somebody has it already.
+    /// Takes possession of the board; `None` if somebody has it already.
     #[allow(unsafe_code)]
     pub fn take() -> Option<Self> {
         let Peripherals { P0, UART0, TWIM0, NVMC, .. } = Peripherals::take()?;

@@ -65,7 +65,7 @@ pub struct QemuMps2 {
 }
 
 impl QemuMps2 {
-    /// Takes possession of the board, and opens the flash file, where one is named. `None` where somebody has it already.
+    /// Takes possession of the board, and opens the flash file, where one is named. `None` if somebody has it already.
     #[allow(unsafe_code)]
     pub fn take() -> Option<Self> {
         cortex_m::Peripherals::take()?;

@@ -26,7 +26,7 @@ pub fn take() -> Option<u8> {
     free(|token| RECEIVED.borrow(token).borrow_mut().pop_front())
 }
 
-/// Whether none waits: where the board sleeps until one does.
+/// Returns `true` if none waits: where the board sleeps until one does.
 #[cfg(feature = "qemu")]
 pub fn is_empty() -> bool {
     free(|token| RECEIVED.borrow(token).borrow().is_empty())

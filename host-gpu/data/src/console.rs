@@ -5,7 +5,8 @@ use crate::error::Error;
 use std::fmt::Display;
 use std::io::{ErrorKind, Write};
 
-/// Prints a line (or several) on standard output. Where the reader has gone away, the line is lost and the work goes on.
+/// Prints a line (or several) on standard output. Where the reader has gone away, the line is lost and the work goes
+/// on.
 ///
 /// # Errors
 /// [`Error::Output`]: a full disk behind it.
@@ -14,10 +15,10 @@ pub fn say(text: impl Display) -> Result<(), Error> {
     printed(writeln!(out, "{text}"))
 }
 
-/// As [`say`], of what has been written to standard output already.
+/// Same as [`say`], of what has been written to standard output already.
 ///
 /// # Errors
-/// As [`say`].
+/// Same as [`say`].
 pub fn printed(written: std::io::Result<()>) -> Result<(), Error> {
     match written.and_then(|()| std::io::stdout().lock().flush()) {
         Err(error) if error.kind() == ErrorKind::BrokenPipe || is_lost_terminal(&error) => Ok(()),
@@ -31,7 +32,7 @@ pub fn note(text: impl Display) {
     let _ = std::io::stderr().lock().write_all(format!("{text}\n").as_bytes());
 }
 
-/// Whether an error of standard output means that its terminal is gone.
+/// Returns `true` if an error of standard output means that its terminal is gone.
 #[cfg(unix)]
 fn is_lost_terminal(error: &std::io::Error) -> bool {
     // A disk gives the same error for damage, but is no character device.
@@ -40,7 +41,7 @@ fn is_lost_terminal(error: &std::io::Error) -> bool {
     is_device && error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error())
 }
 
-/// Whether an error of standard output means that its terminal is gone.
+/// Returns `true` if an error of standard output means that its terminal is gone.
 #[cfg(not(unix))]
 fn is_lost_terminal(_: &std::io::Error) -> bool {
     false

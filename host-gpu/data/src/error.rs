@@ -52,14 +52,14 @@ pub enum Error {
         source: std::io::Error,
     },
     /// Another run is at work in a folder.
-    #[error("{path}: another run is at work in this folder")]
+    #[error("{path}: another run uses this folder")]
     Busy {
         /// The folder.
         path: PathBuf,
     },
     /// A run would write over another one.
     #[error(
-        "{path}: exists already; go on with --resume, begin anew with --overwrite, or name another folder with --out"
+        "{path}: exists already; continue with --resume, start again with --overwrite, or name another folder with --out"
     )]
     Exists {
         /// The checkpoint.
@@ -68,7 +68,7 @@ pub enum Error {
     /// Configuration or images are not those of the checkpoint.
     #[error("{origin} and {path} do not agree: {differences}")]
     Differs {
-        /// What the checkpoint is held against: a file, a preset, the command line or the data set.
+        /// What the checkpoint is compared with: a file, a preset, the command line or the data set.
         origin: String,
         /// The checkpoint.
         path: PathBuf,
@@ -141,7 +141,9 @@ pub enum Error {
         epoch: u64,
     },
     /// The weights of a probe have left the numbers.
-    #[error("the probe has diverged: tensor {tensor} is not finite, nothing is kept; train with a smaller probe.lr")]
+    #[error(
+        "the probe has diverged: tensor {tensor} is not finite, no result is written; train with a smaller probe.lr"
+    )]
     ProbeDiverged {
         /// Name of the tensor.
         tensor: String,
@@ -172,7 +174,7 @@ impl Error {
         move |source| Self::File { action, path: path.to_path_buf(), source }
     }
 
-    /// 1 where the input was right but the work failed, 2 where the input was wrong, 130 after a signal.
+    /// 1 if the input was right but the work failed, 2 where the input was wrong, 130 after a signal.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Diverged { .. } | Self::NotFinite { .. } | Self::ProbeDiverged { .. } | Self::Device { .. } => 1,

@@ -12,7 +12,7 @@ const TEMPORARY: [&str; 2] = [".clapp-", ".tmp"];
 /// Makes a folder and those above it.
 ///
 /// # Errors
-/// [`Error::File`] where it cannot be made.
+/// [`Error::File`] if it cannot be made.
 pub fn make_folder(path: &Path) -> Result<(), Error> {
     std::fs::create_dir_all(path).map_err(Error::file("make folder", path))
 }
@@ -20,7 +20,7 @@ pub fn make_folder(path: &Path) -> Result<(), Error> {
 /// Finds out whether [`write_atomically`] could write `path`, and leaves nothing behind.
 ///
 /// # Errors
-/// [`Error::File`] where it could not.
+/// [`Error::File`] if it could not.
 pub fn check_writable(path: &Path) -> Result<(), Error> {
     let path = &target(path)?;
     let folder = parent(path);
@@ -51,17 +51,17 @@ fn parent(path: &Path) -> &Path {
 /// Writes a file under a temporary name beside `path` and renames it once it is whole.
 ///
 /// # Errors
-/// [`Error::File`] where it cannot be written; what was at `path` before is then still there.
+/// [`Error::File`] if it cannot be written; what was at `path` before is then still there.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     write_with(path, |file| file.write_all(bytes).map_err(Error::file("write", path)))
 }
 
-/// As [`write_atomically`], with bytes that `write` hands over piece by piece.
+/// Same as [`write_atomically`], with bytes that `write` hands over piece by piece.
 ///
 /// The bytes are on the disk before the name changes, and the name before this returns.
 ///
 /// # Errors
-/// [`Error::File`] where the file cannot be written, or what `write` gives; what was at `path` before is then still
+/// [`Error::File`] if the file cannot be written, or what `write` gives; what was at `path` before is then still
 /// there.
 pub fn write_with(path: &Path, write: impl FnOnce(&mut BufWriter<&File>) -> Result<(), Error>) -> Result<(), Error> {
     let path = &target(path)?;
@@ -94,7 +94,7 @@ fn sync_folder(folder: &Path) -> Result<(), Error> {
 /// Removes what killed runs have left unfinished in a folder that nobody else writes to (see [`lock_folder`]).
 ///
 /// # Errors
-/// [`Error::File`] where the folder cannot be read or a file cannot be removed.
+/// [`Error::File`] if the folder cannot be read or a file cannot be removed.
 pub fn remove_unfinished(folder: &Path) -> Result<(), Error> {
     remove_files(folder, |name| name.starts_with(TEMPORARY[0]) && name.ends_with(TEMPORARY[1]))
 }
@@ -102,7 +102,7 @@ pub fn remove_unfinished(folder: &Path) -> Result<(), Error> {
 /// Removes the files of a folder whose names are `unwanted`.
 ///
 /// # Errors
-/// [`Error::File`] where the folder cannot be read or a file cannot be removed.
+/// [`Error::File`] if the folder cannot be read or a file cannot be removed.
 pub fn remove_files(folder: &Path, unwanted: impl Fn(&str) -> bool) -> Result<(), Error> {
     for entry in std::fs::read_dir(folder).map_err(Error::file("read", folder))? {
         let path = entry.map_err(Error::file("read", folder))?.path();
@@ -114,7 +114,7 @@ pub fn remove_files(folder: &Path, unwanted: impl Fn(&str) -> bool) -> Result<()
 }
 
 /// Keeps other runs out of a folder for as long as the value lives; the system lets go of it when the program ends,
-/// however it ends. `None` where the file system knows no locks.
+/// however it ends. `None` if the file system knows no locks.
 ///
 /// # Errors
 /// [`Error::Busy`] where another run holds the folder.

@@ -1,8 +1,8 @@
 //! Batches of augmented images, made ahead of time by background threads.
 //!
-//! Batch `k` (counted from the first that is made) is made by thread `k mod T` and taken from that thread's own bounded queue, so batches come in order, at
-//! most [`AHEAD`] of them wait for each thread, and what is in them depends on `(seed, epoch)` alone: each view has its
-//! own stream of random numbers ([`crate::rng::stream`]).
+//! Batch `k` (counted from the first that is made) is made by thread `k mod T` and taken from that thread's own bounded
+//! queue, so batches come in order, at most [`AHEAD`] of them wait for each thread, and what is in them depends on
+//! `(seed, epoch)` alone: each view has its own stream of random numbers ([`crate::rng::stream`]).
 
 mod share;
 
@@ -25,7 +25,8 @@ pub const AHEAD: usize = 2;
 /// A batch for pre-training: two views of each of `N` images.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Batch {
-    /// `[2N, C, S, S]`, normalised: rows `0..N` are first views; row `N + i` is the second view of the image of row `i`.
+    /// `[2N, C, S, S]`, normalised: rows `0..N` are first views; row `N + i` is the second view of the image of row
+    /// `i`.
     pub x: Vec<f32>,
     /// Index of each of the `N` images in the split.
     pub images: Vec<usize>,
@@ -83,7 +84,7 @@ impl From<LoaderError> for Error {
 /// What to do about an image that cannot be used.
 fn advice(error: &DataError) -> &'static str {
     match error {
-        DataError::Image { .. } => "; `clapp data check` names all such images, and --skip-bad goes on without them",
+        DataError::Image { .. } => "; `clapp data check` lists all such images, and --skip-bad skips them",
         _ => "",
     }
 }
@@ -131,8 +132,8 @@ pub fn pair_batches(images: usize, batch: usize) -> usize {
 /// rules compare an image with others in its batch. `threads` of 0 counts as 1; their number changes no bit.
 ///
 /// # Errors
-/// [`LoaderError`] where `batch` is below 2, there are fewer than 2 images, or the augmentation does not fit them; and,
-/// from the iterator, where an image cannot be read, a view fails or a thread is lost.
+/// [`LoaderError`] if `batch` is below 2, there are fewer than 2 images, or the augmentation does not fit them; and,
+/// from the iterator, if an image cannot be read, a view fails or a thread is lost.
 pub fn pairs(
     split: Arc<Split>,
     augment: &ViewAugment,
@@ -144,10 +145,10 @@ pub fn pairs(
     pairs_from(split, augment, batch, seed, Start { epoch, batch: 0, part: Part::WHOLE }, threads)
 }
 
-/// As [`pairs`], from any batch of the epoch on: the batches are those that [`pairs`] gives there.
+/// Same as [`pairs`], from any batch of the epoch on: the batches are those that [`pairs`] gives there.
 ///
 /// # Errors
-/// As [`pairs`].
+/// Same as [`pairs`].
 pub fn pairs_from(
     split: Arc<Split>,
     augment: &ViewAugment,
@@ -164,11 +165,11 @@ pub fn pairs_from(
     })
 }
 
-/// As [`pairs`], but of the first images in the order of the set, `batches` batches of them or fewer, with views of their
-/// own: for what is measured beside training. A left-over of one image is dropped likewise.
+/// Same as [`pairs`], but of the first images in the order of the set, `batches` batches of them or fewer, with views
+/// of their own: for what is measured beside training. A left-over of one image is dropped likewise.
 ///
 /// # Errors
-/// As [`pairs`].
+/// Same as [`pairs`].
 pub fn first_pairs(
     split: Arc<Split>,
     augment: &ViewAugment,
@@ -190,7 +191,7 @@ pub fn first_pairs(
 /// The images of the batches that [`pairs_from`] would make there, as they are stored.
 ///
 /// # Errors
-/// As [`pairs`], and where the images differ in shape.
+/// Same as [`pairs`], and if the images differ in shape.
 pub fn raw_from(
     split: Arc<Split>,
     augment: &ViewAugment,
@@ -202,7 +203,7 @@ pub fn raw_from(
     let order = pair_order(split.len(), batch, seed, start.epoch, start.part)?;
     let source = Source::new(split, augment, batch, seed, start.epoch, order)?;
     if source.split.shape().is_none() {
-        return Err(LoaderError::Request("images as they are stored must be of one shape, these may differ".into()));
+        return Err(LoaderError::Request("images used as stored must have one shape, but these may differ".into()));
     }
     Loader::start(source, start.batch, threads, |source, images| {
         let mut batch = RawBatch { pixels: Vec::new(), images: images.to_vec() };
@@ -218,7 +219,7 @@ pub fn raw_from(
 /// The images of an epoch of pairs in the order in which one rank uses them, batch after batch.
 ///
 /// # Errors
-/// [`LoaderError::Request`] where `batch` is below 2 or there are fewer than 2 images.
+/// [`LoaderError::Request`] if `batch` is below 2 or there are fewer than 2 images.
 pub fn pair_order(images: usize, batch: usize, seed: u64, epoch: u64, part: Part) -> Result<Vec<usize>, LoaderError> {
     check_pairs(images, batch)?;
     let mut order = shuffled(images, seed, Purpose::Shuffle, epoch);
@@ -247,8 +248,8 @@ fn shuffled(images: usize, seed: u64, shuffle: Purpose, epoch: u64) -> Vec<usize
 /// `epoch`, in batches of `batch` images; the last batch holds what is left over. `threads` as for [`pairs`].
 ///
 /// # Errors
-/// [`LoaderError`] where `batch` is 0, the images have no labels, or the augmentation does not fit them; and, from the
-/// iterator, where an image cannot be read, a view fails or a thread is lost.
+/// [`LoaderError`] if `batch` is 0, the images have no labels, or the augmentation does not fit them; and, from the
+/// iterator, if an image cannot be read, a view fails or a thread is lost.
 pub fn singles(
     split: Arc<Split>,
     augment: &ViewAugment,

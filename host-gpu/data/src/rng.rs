@@ -137,7 +137,7 @@ impl Rng {
         self.unit() < p
     }
 
-    /// An integer in `0..n`, all equally likely; 0 where `n` is 0.
+    /// An integer in `0..n`, all equally likely; 0 if `n` is 0.
     pub fn below(&mut self, n: usize) -> usize {
         let n = n as u64;
         if n == 0 {

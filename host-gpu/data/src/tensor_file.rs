@@ -78,7 +78,7 @@ pub fn write_header(
     write_header_of(out, entry, tensors.into_iter().map(|(name, shape)| Item::floats(&name, shape)))
 }
 
-/// As [`write_header`], of tensors of any type. Those of longer values come first, so that all are aligned.
+/// Same as [`write_header`], of tensors of any type. Those of longer values come first, so that all are aligned.
 ///
 /// # Errors
 /// What the library or `out` refuses.
@@ -117,11 +117,11 @@ pub fn write_values(out: &mut impl Write, values: &[f32], checksum: &mut Checksu
     Ok(())
 }
 
-/// Writes a file of `f32` tensors, whole or not at all: their names and shapes, the values of each in turn, and one entry
-/// of metadata called `name`, which `entry` makes of the checksum of all values.
+/// Writes a file of `f32` tensors, whole or not at all: their names and shapes, the values of each in turn, and one
+/// entry of metadata called `name`, which `entry` makes of the checksum of all values.
 ///
 /// # Errors
-/// [`Error::File`] where it cannot be written, and what `values` gives; what was at `path` before is then still there.
+/// [`Error::File`] if it cannot be written, and what `values` gives; what was at `path` before is then still there.
 pub fn write_tensors(
     path: &Path,
     name: &str,
@@ -158,14 +158,14 @@ impl TensorFile {
     /// Opens a file and reads its header.
     ///
     /// # Errors
-    /// [`Error::File`] where it cannot be read, [`Error::Checkpoint`] where it is not a whole safetensors file.
+    /// [`Error::File`] if it cannot be read, [`Error::Checkpoint`] if it is not a whole safetensors file.
     pub fn open(path: &Path) -> Result<Self, Error> {
         let broken = |reason: &dyn std::fmt::Display| Error::Checkpoint {
             path: path.into(),
-            message: format!("not a whole safetensors file: {reason}"),
+            message: format!("not a complete safetensors file: {reason}"),
         };
         let failed = |error: std::io::Error| match error.kind() {
-            ErrorKind::UnexpectedEof => broken(&"it ends inside its header"),
+            ErrorKind::UnexpectedEof => broken(&"the file ends inside its header"),
             _ => Error::file("read", path)(error),
         };
         let mut file = BufReader::new(File::open(path).map_err(Error::file("read", path))?);
@@ -195,7 +195,7 @@ impl TensorFile {
     /// Holds the bytes of all tensors against their checksum.
     ///
     /// # Errors
-    /// [`Error::Checkpoint`] where they do not match; [`Error::File`] where they cannot be read.
+    /// [`Error::Checkpoint`] if they do not match; [`Error::File`] if they cannot be read.
     pub fn verify(&mut self, expected: &str) -> Result<(), Error> {
         let failed = |error| Error::file("read", &self.path)(error);
         self.file.seek(SeekFrom::Start(self.start)).map_err(failed)?;
@@ -221,7 +221,7 @@ impl TensorFile {
     /// Reads one tensor, which must be `f32` of that shape and finite.
     ///
     /// # Errors
-    /// [`Error::Checkpoint`] with its name and what was expected; [`Error::File`] where it cannot be read.
+    /// [`Error::Checkpoint`] with its name and what was expected; [`Error::File`] if it cannot be read.
     pub fn read(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>, Error> {
         let wrong = |message: String| Error::Checkpoint { path: self.path.clone(), message };
         let info = self.metadata.info(name).ok_or_else(|| wrong(format!("tensor {name} is missing")))?;

@@ -82,14 +82,14 @@ impl Firmware {
     /// The firmware as it was measured last.
     ///
     /// # Errors
-    /// [`Error::Config`] where the kept results lack what is needed: a fault of this build.
+    /// [`Error::Config`] if the kept results lack what is needed: a fault of this build.
     pub fn measured() -> Result<Self, Error> {
         let wrong = |message: String| Error::Config { origin: "embedded.json".into(), message };
         let mut boards: BTreeMap<String, BTreeMap<String, Program>> =
             serde_json::from_str(MEASURED).map_err(|error| wrong(error.to_string()))?;
         let programs = boards.remove(BOARD).unwrap_or_default();
         let firmware = programs.get(FIRMWARE).ok_or_else(|| wrong(format!("has no {BOARD}/{FIRMWARE}")))?;
-        let built_in = preset("device").ok_or_else(|| wrong("there is no preset device".into()))?.network()?;
+        let built_in = preset("device").ok_or_else(|| wrong("preset `device` is missing".into()))?.network()?;
         let view = built_in.view();
         let network = learner_bytes(&view) + beside_bytes(&view, FIRMWARE_CLASSES);
         let statics = firmware
@@ -128,7 +128,7 @@ impl Firmware {
 /// Bytes of RAM of a learner's own buffers for batches of `config.batch` pairs, with their frames.
 ///
 /// # Errors
-/// [`Error::Network`] where the configuration does not fit together.
+/// [`Error::Network`] if the configuration does not fit together.
 pub fn batch_bytes(config: &Config) -> Result<usize, Error> {
     let spec = config.network()?;
     let view = spec.view();

@@ -72,7 +72,8 @@ pub enum ImageError {
 /// Bytes that are erased at a time on most microcontrollers, QEMU's board and the nRF52840 among them.
 const USUAL_ERASE_SIZE: usize = 4096;
 
-/// Whether `image` may be a device's flash: blank, or with a checkpoint, whole or not, at the start of an erase unit.
+/// Returns `true` if `image` may be a device's flash: blank, or with a checkpoint, whole or not, at the start of an
+/// erase unit.
 pub fn is_flash(image: &[u8]) -> bool {
     let starts = |unit: &[u8]| unit.starts_with(&checkpoint::MAGIC);
     image.iter().all(|&byte| byte == ERASED) || image.chunks(USUAL_ERASE_SIZE).any(starts)
@@ -90,8 +91,8 @@ fn open(mut image: Vec<u8>, slot_len: usize, architecture: u64) -> Result<Store<
     Ok(Store::open(Memory(image), 0, len, architecture)?)
 }
 
-/// The image of a store of two slots of `slot_len` bytes with one checkpoint in the first, as after the first save; or of
-/// that one slot, as short as it can be, without a length.
+/// The image of a store of two slots of `slot_len` bytes with one checkpoint in the first, as after the first save; or
+/// of that one slot, as short as it can be, without a length.
 ///
 /// # Errors
 /// [`Error::SlotTooSmall`], or [`ImageError::Beyond`].
@@ -117,8 +118,8 @@ pub struct Image {
 }
 
 impl Image {
-    /// Opens an image of both slots, or of one, perhaps with blank flash behind them and with anything in front, such as the
-    /// rest of a chip. How long a slot is need not be said: the second one is searched for, as on the device.
+    /// Opens an image of both slots, or of one, perhaps with blank flash behind them and with anything in front, such
+    /// as the rest of a chip. How long a slot is need not be said: the second one is searched for, as on the device.
     ///
     /// # Errors
     /// Those of [`Store::newest`]; [`ImageError::TooLong`] and [`ImageError::Beyond`].
@@ -182,8 +183,8 @@ fn checkpoint_at(image: &[u8], offset: usize) -> Option<usize> {
 
 /// Bytes in front of a store that does not begin with the image.
 ///
-/// The first header may be that of the second slot, behind a first one that is blank or damaged: then that one is long enough for a
-/// checkpoint, and there is nothing behind the second one.
+/// The first header may be that of the second slot, behind a first one that is blank or damaged: then that one is long
+/// enough for a checkpoint, and there is nothing behind the second one.
 fn front_of(image: &[u8], slot_len: Option<usize>) -> usize {
     let header_from = |from: usize| (from..image.len()).find_map(|at| Some((at, checkpoint_at(image, at)?)));
     let Some((first, needs)) = header_from(0) else { return 0 };

@@ -1,18 +1,18 @@
-//! Checkpoints: parameters, the state of their optimiser, the place in the run and the whole configuration in one
-//! safetensors file, from which training goes on to the same bits.
+//! Checkpoints: parameters, optimiser state, position in the run and complete configuration, in one safetensors file.
+//! Training that continues from it gives the same bits as an undisturbed run.
 //!
-//! Tensors are `layer{l}.weight`, `.bias`, `.projection`, `.feedback`, `.mirror` and `head` as far as the rule has them, and for
-//! those that learn the moments that the optimiser keeps, `layer{l}.weight.first`, `layer{l}.weight.second` and so on;
-//! all `f32`, row-major, moments in the layout of their parameter. The metadata has one entry, `clapp`: JSON with
-//! `format`, the epochs done (`epoch`), the steps done (`step`), what the images are (`data`), the number of ranks where
-//! there are several (`ranks`), the backend where it is not the CPU (`backend`), the configuration as TOML (`config`), and
-//! the CRC-32 of the bytes of all tensors (`crc32`, eight hexadecimal digits; files of earlier versions have none). It is
-//! checked whenever tensors are read.
-//! Random numbers come from streams named by seed, epoch, step and image ([`clapp_data::rng`]), so the count of steps is their
-//! whole state. Nothing in the file depends on the clock.
+//! Tensors are `layer{l}.weight`, `.bias`, `.projection`, `.feedback`, `.mirror` and `head` as far as the rule has
+//! them, and for those that learn the moments that the optimiser keeps, `layer{l}.weight.first`,
+//! `layer{l}.weight.second` and so on; all `f32`, row-major, moments in the layout of their parameter. The metadata has
+//! one entry, `clapp`: JSON with `format`, the epochs done (`epoch`), the steps done (`step`), what the images are
+//! (`data`), the number of ranks where there are several (`ranks`), the backend where it is not the CPU (`backend`),
+//! the configuration as TOML (`config`), and the CRC-32 of the bytes of all tensors (`crc32`, eight hexadecimal digits;
+//! files of earlier versions have none). It is checked whenever tensors are read. Random numbers come from streams
+//! named by seed, epoch, step and image ([`clapp_data::rng`]), so the count of steps is their whole state. Nothing in
+//! the file depends on the clock.
 //!
-//! Files of format 1 have neither moments nor `step` nor `data`: they can be evaluated, but not trained further. So can
-//! what comes from a device ([`device`]): it has learnt from frames that are in no data set.
+//! Files of format 1 have no moments, no `step` and no `data`. They can be evaluated, but not trained further. The same
+//! holds for the checkpoint of a device ([`device`]), which learnt from frames outside any data set.
 
 pub mod device;
 
@@ -41,7 +41,7 @@ const FORMAT_WITHOUT_STATE: &str = "clapp-checkpoint/1";
 /// The entry of the metadata.
 const ENTRY: &str = "clapp";
 
-/// What the entry holds.
+/// Contents of the metadata entry.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Entry {
@@ -51,22 +51,22 @@ struct Entry {
     step: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     data: Option<DataIdentity>,
-    /// Left out for one.
+    /// Left out for one rank.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     ranks: Option<NonZeroUsize>,
     /// Left out for the CPU.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     backend: Option<String>,
-    /// What came from a device, instead of `step` and `data`.
+    /// Entry of a device's checkpoint, instead of `step` and `data`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     device: Option<DeviceEntry>,
     config: String,
-    /// Of the bytes of all tensors.
+    /// Checksum of the bytes of all tensors.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     crc32: Option<String>,
 }
 
-/// What tells one set of training images from another.
+/// Identity of a set of training images.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DataIdentity {
@@ -76,7 +76,7 @@ pub struct DataIdentity {
     pub images: usize,
     /// Channels of an image.
     pub channels: usize,
-    /// Height and width of an image; `None` where they differ or are not known before an image is decoded.
+    /// Height and width of an image; `None` if they differ or are not known before an image is decoded.
     pub size: Option<[usize; 2]>,
 }
 
@@ -88,20 +88,20 @@ impl DataIdentity {
     }
 }
 
-/// What a checkpoint says about its run.
+/// The description of the run in a checkpoint.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Header {
     /// The configuration of the run.
     pub config: Config,
     /// Epochs done.
     pub epoch: u64,
-    /// Where training goes on; `None` in files that hold no state of the optimiser, or come from a device.
+    /// Position from which training continues; `None` in files without optimiser state and in files of a device.
     pub place: Option<Place>,
-    /// What a device has added.
+    /// Entry of a device, if the file comes from one.
     pub device: Option<DeviceEntry>,
 }
 
-/// Where training goes on, and on what.
+/// Position in a run, with its data and backend.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
     /// Steps done, over all epochs.
@@ -110,7 +110,7 @@ pub struct Place {
     pub data: DataIdentity,
     /// Processes that train together.
     pub ranks: usize,
-    /// What computes, and how exactly: `cpu`, or such as `cuda tf32`.
+    /// Backend and precision: `cpu`, or for example `cuda tf32`.
     pub backend: String,
 }
 
@@ -118,16 +118,16 @@ pub struct Place {
 pub const CPU: &str = "cpu";
 
 impl Header {
-    /// Reads what a file says about its run, without its tensors.
+    /// Reads the description of the run, without the tensors.
     ///
     /// # Errors
-    /// [`Error::File`] where it cannot be read, [`Error::Checkpoint`] where it is not a checkpoint,
-    /// [`Error::Config`] where its configuration makes no sense.
+    /// [`Error::File`] if it cannot be read, [`Error::Checkpoint`] if it is not a checkpoint,
+    /// [`Error::Config`] if its configuration makes no sense.
     pub fn read(path: &Path) -> Result<Self, Error> {
         Ok(Self::of(path, &TensorFile::open(path)?)?.0)
     }
 
-    /// With the checksum of the tensors, where there is one.
+    /// Returns the header and the checksum of the tensors, if any.
     fn of(path: &Path, file: &TensorFile) -> Result<(Self, Option<String>), Error> {
         let wrong = |message: String| Error::Checkpoint { path: path.into(), message };
         let entry = file.entry(ENTRY);
@@ -160,7 +160,7 @@ impl Header {
     }
 }
 
-/// Opens a file whose tensors are to be read: they are held against their checksum first.
+/// Opens a file to read its tensors, and first verifies their checksum.
 fn open(path: &Path) -> Result<(TensorFile, Header, Option<String>), Error> {
     let mut file = TensorFile::open(path)?;
     let (header, checksum) = Header::of(path, &file)?;
@@ -198,10 +198,10 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Reads the parameters of a file that [`write()`] wrote; the state of the optimiser stays where it is.
+    /// Reads the parameters of a file by [`write()`]; the state of the optimiser stays where it is.
     ///
     /// # Errors
-    /// As [`Header::read`], and [`Error::Checkpoint`] where a tensor is missing, has another shape, or holds values
+    /// Same as [`Header::read`], and [`Error::Checkpoint`] if a tensor is missing, has another shape, or holds values
     /// that are not finite.
     pub fn read(path: &Path) -> Result<Self, Error> {
         let (mut file, Header { config, epoch, .. }, checksum) = open(path)?;
@@ -218,7 +218,7 @@ impl Checkpoint {
     }
 }
 
-/// What of a parameter a tensor holds.
+/// The part of a parameter that a tensor holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Part {
     Value,
@@ -258,8 +258,8 @@ fn name(layer: &Layer, role: TensorRole, part: Part) -> String {
 /// Writes a checkpoint, whole or not at all, one tensor at a time.
 ///
 /// # Errors
-/// [`Error::File`] where it cannot be written, [`Error::NotFinite`] where a tensor holds a value that is not finite;
-/// what was at `path` before is then still there.
+/// [`Error::File`] if it cannot be written, [`Error::NotFinite`] if a tensor holds a value that is not finite. The
+/// earlier file at `path` then stays.
 pub fn write<B: Backend>(
     path: &Path,
     backend: &B,
@@ -322,7 +322,7 @@ fn download<B: Backend>(
 /// Reads the state of a run, from which [`crate::trainer::train`] goes on; one tensor at a time is on the host.
 ///
 /// # Errors
-/// As [`Checkpoint::read`], and [`Error::Checkpoint`] where the file holds no state of the optimiser.
+/// Same as [`Checkpoint::read`], and [`Error::Checkpoint`] if the file holds no state of the optimiser.
 pub fn resume<B: Backend>(path: &Path, backend: &B) -> Result<(Header, State<B::Tensor>), Error> {
     let (mut file, header, _) = open(path)?;
     let step = header.place(path)?.step;
@@ -363,20 +363,20 @@ pub fn resume<B: Backend>(path: &Path, backend: &B) -> Result<(Header, State<B::
 }
 
 impl Header {
-    /// Where training goes on.
+    /// Returns the position from which training continues.
     ///
     /// # Errors
-    /// [`Error::Checkpoint`] where the file at `path` holds no state of the optimiser.
+    /// [`Error::Checkpoint`] if the file at `path` holds no state of the optimiser.
     pub fn place(&self, path: &Path) -> Result<&Place, Error> {
         self.place.as_ref().ok_or_else(|| Error::Checkpoint {
             path: path.into(),
             message: match &self.device {
-                Some(_) => "comes from a device, which has learnt from frames that are in no data set: it can be \
-                            evaluated and exported, but training cannot go on from it"
+                Some(_) => "comes from a device, which learnt from frames outside any data set: it can be \
+                            evaluated and exported, but training cannot continue from it"
                     .into(),
                 None => format!(
                     "format is `{FORMAT_WITHOUT_STATE}`, which holds no state of the optimiser: it can be evaluated, \
-                     but training cannot go on from it; expected `{FORMAT}`"
+                     but training cannot continue from it; expected `{FORMAT}`"
                 ),
             },
         })

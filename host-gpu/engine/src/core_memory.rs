@@ -1,4 +1,4 @@
-//! Memory on the host for a learner of `clapp-core`: what firmware keeps in statics.
+//! Memory on the host for a learner of `clapp-core`. Firmware keeps the same buffers in statics.
 
 use crate::model::{LayerValues, NetworkSpec};
 use clapp_core::guard::Guard;
@@ -53,7 +53,7 @@ impl CoreMemory {
             workspace: &mut self.workspace,
             argmax: &mut self.argmax,
         };
-        // What is compared with other backends is the rule as it is defined.
+        // No cap on updates: other backends compute the plain rule.
         Learner::new(spec.view(), optimizer, Guard::UNCAPPED, buffers)
     }
 }

@@ -1,5 +1,5 @@
-//! What is drawn at random for a step besides the views of its images: negatives, terms that count, and the mixtures
-//! of images that some rules take for negatives. All of it is a function of seed and step.
+//! Random draws of a step, other than the views: negatives, the terms that count, and the mixtures of images that some
+//! rules use as negatives. All draws are functions of seed and step.
 
 use crate::backend::{Pairing, Partner};
 use crate::config::Config;
@@ -8,7 +8,7 @@ use crate::rules::Negatives;
 use clapp_core::shape::Shape;
 use clapp_data::rng::{Purpose, Rng, stream};
 
-/// Who is compared with whom in one step.
+/// The pairs of rows that one step compares.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Draws {
     partner: Partner,
@@ -42,7 +42,7 @@ impl Draws {
         }
     }
 
-    /// As the step takes it.
+    /// Returns the pairing for the step.
     pub fn pairing(&self) -> Pairing<'_> {
         Pairing {
             partner: self.partner,
@@ -70,8 +70,8 @@ fn draw_list(negatives: Negatives, rows: usize, seed: u64, step: u64, list: u64)
     }
 }
 
-/// Makes of two views of each image (`x`, `[2N, C, H, W]`) what the rule takes for positives and negatives: the first
-/// half of the rows stays, the second half becomes mixtures with other images.
+/// Makes the rule's positives and negatives from two views of each image (`x`, `[2N, C, H, W]`). The first half of the
+/// rows stays, the second half becomes mixtures with other images.
 ///
 /// - Hybrids (Hinton 2022): the second view of image `i` where a mask is 1, that of another image where it is 0. The mask
 ///   is random bits, blurred several times with `[1, 2, 1] / 4` along both axes and cut at a half, so that both images

@@ -1,7 +1,7 @@
 //! The course of a run as TensorBoard reads it: event files, which are protocol buffers in frames with checksums.
 //!
-//! Each session of a run has a file of its own, as TensorBoard expects of a program that was started again: its first
-//! event says from which step on older files do not count any more.
+//! Each session of a run has its own file, as TensorBoard expects of a restarted program. Its first event names the
+//! step after which older files no longer count.
 
 use crate::metrics::Row;
 use clapp_data::error::Error;
@@ -12,7 +12,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// How the names of event files begin.
+/// First part of the names of event files.
 pub const EVENTS: &str = "events.out.tfevents.";
 
 /// The format's name, in the first event of each file.
@@ -88,7 +88,7 @@ impl EventFile {
     /// Begins a file in `folder` for a session that goes on after `step`.
     ///
     /// # Errors
-    /// [`Error::File`] where it cannot be written.
+    /// [`Error::File`] if it cannot be written.
     pub fn create(folder: &Path, step: u64) -> Result<Self, Error> {
         let now = now();
         // Readers take the files of a folder in the order of their names.
@@ -105,7 +105,7 @@ impl EventFile {
     /// `learning_rate` and `images_per_second`.
     ///
     /// # Errors
-    /// [`Error::File`] where the file cannot be written.
+    /// [`Error::File`] if the file cannot be written.
     pub fn row(&mut self, row: &Row) -> Result<(), Error> {
         let scalar = |tag: String, value: f64| Scalar { tag, simple_value: Some(value as f32) };
         let mut value = vec![

@@ -17,7 +17,7 @@ impl<'a> Matrix<'a> {
     /// A row-major matrix.
     ///
     /// # Panics
-    /// Where `data` is shorter than `rows * columns`.
+    /// If `data` is shorter than `rows * columns`.
     pub fn new(data: &'a [f32], rows: usize, columns: usize) -> Self {
         assert!(data.len() >= rows * columns, "a {rows}x{columns} matrix over {} elements", data.len());
         Self { data, rows, columns, row_stride: columns, column_stride: 1 }
@@ -26,7 +26,7 @@ impl<'a> Matrix<'a> {
     /// The columns of a range.
     ///
     /// # Panics
-    /// Where the range goes beyond the matrix, or the view is a transposed one.
+    /// If the range goes beyond the matrix, or the view is a transposed one.
     pub fn columns(self, range: std::ops::Range<usize>) -> Self {
         assert!(self.column_stride == 1 && range.end <= self.columns, "columns {range:?} of {}", self.columns);
         Self { data: &self.data[range.start..], columns: range.len(), ..self }
@@ -47,7 +47,7 @@ impl<'a> Matrix<'a> {
 /// `out = a b`, or `out += a b` where `accumulate`; `out` is row-major `[a.rows, b.columns]`.
 ///
 /// # Panics
-/// Where the shapes do not agree.
+/// If the shapes do not agree.
 pub fn matmul(out: &mut [f32], a: Matrix<'_>, b: Matrix<'_>, accumulate: bool) {
     assert_eq!(a.columns, b.rows, "inner dimensions of a product");
     assert_eq!(out.len(), a.rows * b.columns, "elements of a product");

@@ -1,4 +1,4 @@
-//! What a run needs of the memory, and what there is: a run that cannot fit is refused before it begins.
+//! Memory needed and memory available: a run that cannot fit is refused before it begins.
 
 use crate::backend::cpu::scratch_len;
 use crate::config::Config;
@@ -15,23 +15,23 @@ use sysinfo::{MemoryRefreshKind, RefreshKind, System};
 /// Bytes of a value.
 const VALUE: usize = size_of::<f32>();
 
-/// Images whose features a probe computes at a time, at least.
+/// Smallest number of images whose features a probe computes at a time.
 const PROBE_ROWS: usize = 64;
 
 /// Heads' tensors: weights, two moments, the gradient of a step, and the weights after the last whole epoch.
 const HEAD_TENSORS: usize = 5;
 
-/// What a run takes, in bytes, by purpose. The images of the data set come on top where they are kept in memory.
+/// Memory of a run, in bytes, by purpose. Images of the data set that stay in memory come on top.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Needs {
     parts: Vec<(&'static str, usize)>,
 }
 
 impl Needs {
-    /// Of training by `config` on the CPU, with so many threads that compute and as many that load.
+    /// Returns the needs of training by `config` on the CPU, with `threads` threads that compute and as many that load.
     ///
     /// # Errors
-    /// [`Error::Network`] where the configuration does not fit together.
+    /// [`Error::Network`] if the configuration does not fit together.
     pub fn of_training(config: &Config, threads: usize) -> Result<Self, Error> {
         let spec = config.network()?;
         let rows = 2 * config.batch;
@@ -45,14 +45,15 @@ impl Needs {
             }
         }
         let moments = usize::from(config.optimizer.has_first()) + usize::from(config.optimizer.has_second());
-        // The first values are drawn, and a copy of them goes to the backend, before there is a moment; a checkpoint
-        // takes a copy of one tensor at a time.
+        // The initial values and their copy on the backend exist before any optimiser moment. A checkpoint copies one
+        // tensor at a time.
         let state = if config.epochs == 0 { parameters } else { moments * learnt };
         let largest_of = |len: &dyn Fn(&Layer) -> usize| spec.layers().iter().map(len).max().unwrap_or(0);
         let scratch = largest_of(&|layer| scratch_len(layer, rows, threads));
         let cost = rules::of(&spec).cost();
         let more = cost.scratch.map_or(0, |len| len(&spec, rows, threads));
-        // Each loader thread makes a batch while others wait; the step has one as loaded and one in its own layout.
+        // Each loader thread makes a batch while others wait. The step has one batch as loaded and one in the backend's
+        // layout.
         let batches = (threads * (AHEAD + 1) + 2) * rows * spec.input().len();
         Ok(Self::new([
             ("parameters", parameters),
@@ -61,18 +62,18 @@ impl Needs {
                 "activity and gradients",
                 activity_len(&spec, rows, threads, cost.descent.is_some()) + gradient_len(&spec),
             ),
-            // What the threads took for one they keep for the other.
+            // The threads keep this memory and use it for both.
             ("scratch of convolutions", scratch + more),
             ("batches", batches),
             ("the largest tensor in a checkpoint", largest),
         ]))
     }
 
-    /// Of a probe of `config`'s encoder on so many training and test images of so many classes; `cached` as for
-    /// [`crate::probe::probe`].
+    /// Returns the needs of a probe of `config`'s encoder on the given numbers of training images, test images and
+    /// classes; `cached` as for [`crate::probe::probe`].
     ///
     /// # Errors
-    /// [`Error::Network`] where the configuration does not fit together.
+    /// [`Error::Network`] if the configuration does not fit together.
     pub fn of_probe(
         config: &Config,
         images: [usize; 2],
@@ -105,11 +106,11 @@ impl Needs {
         ]))
     }
 
-    /// Of measuring the alignment of `config`'s encoder on batches of `batch` images, with so many threads that compute
-    /// and as many that load.
+    /// Returns the needs of an alignment of `config`'s encoder on batches of `batch` images, with `threads` threads
+    /// that compute and as many that load.
     ///
     /// # Errors
-    /// [`Error::Network`] where the configuration does not fit together.
+    /// [`Error::Network`] if the configuration does not fit together.
     pub fn of_alignment(config: &Config, batch: usize, threads: usize) -> Result<Self, Error> {
         let spec = config.network()?;
         let rows = 2 * batch;
@@ -127,10 +128,10 @@ impl Needs {
         ]))
     }
 
-    /// And what measuring alignment takes beside training.
+    /// Adds the needs of measuring alignment during training.
     ///
     /// # Errors
-    /// [`Error::Network`] where the configuration does not fit together.
+    /// [`Error::Network`] if the configuration does not fit together.
     pub fn and_alignment(mut self, config: &Config) -> Result<Self, Error> {
         let len = alignment_len(&config.network()?, 2 * config.batch, rayon::current_num_threads());
         self.parts.push(("activity and gradients for the alignment", VALUE * len));
@@ -151,7 +152,7 @@ impl Needs {
         self.parts.iter().map(|part| part.1).sum()
     }
 
-    /// Refuses what cannot fit. `lower` says what makes it smaller.
+    /// Refuses needs that cannot fit. `lower` tells the user how to reduce them.
     ///
     /// # Errors
     /// [`Error::Memory`] where less is available, as far as the system tells.
@@ -187,7 +188,7 @@ fn activity_len(spec: &NetworkSpec, rows: usize, threads: usize, keeps_all: bool
     let maps = if keeps_all {
         back_propagated_len(spec, rows)
     } else {
-        // A context from the top, or its error, is computed before, and the frames are kept for that.
+        // A context from the top layer, or its error, is computed before, and the frames are kept for that.
         let frames = if first_pass { spec.input().len() + spec.view().top_len() } else { 0 };
         let relaxed = match layers.last().filter(|_| top_relaxes) {
             Some(top) => top.input.len() + RELAXED_COPIES * top.output.len(),
@@ -196,7 +197,7 @@ fn activity_len(spec: &NetworkSpec, rows: usize, threads: usize, keeps_all: bool
         let widest = layers.iter().map(|layer| layer.input.len() + output_len(layer)).max().unwrap_or(0);
         rows * (frames + relaxed + widest)
     };
-    // Pooled activity, predictions and what they are turned into, errors, and the gradient in double precision.
+    // Pooled activity, predictions and their transformed copies, errors, and the gradient in double precision.
     let pooled = layers.iter().map(|layer| 7 * layer.pooled.len()).max().unwrap_or(0);
     let step = maps + rows * pooled + beside.map_or(0, |len| len(spec, rows, threads));
     step.max(after.map_or(0, |len| len(spec)))
@@ -229,7 +230,7 @@ fn back_propagated_len(spec: &NetworkSpec, rows: usize) -> usize {
 }
 
 /// Values that measuring alignment keeps at once: all maps, and two sets of gradients, on the backend and as they are
-/// compared; the top's projections among them.
+/// compared; the top layer's projections among them.
 fn alignment_len(spec: &NetworkSpec, rows: usize, threads: usize) -> usize {
     let of_layer = |layer: &Layer| {
         let is_top = layer.index + 1 == spec.layers().len();
@@ -251,8 +252,8 @@ fn gradient_len(spec: &NetworkSpec) -> usize {
     largest.max(sums * spec.view().encoder_len())
 }
 
-/// Bytes that this process can still take: what the machine has left, swap included, within the limits of its control
-/// group and of its address space. `None` where the system does not tell.
+/// Returns the bytes that this process can still allocate: free memory and swap, within the limits of its control group
+/// and address space. `None` if the system does not report them.
 pub fn available() -> Option<u64> {
     let system =
         System::new_with_specifics(RefreshKind::nothing().with_memory(MemoryRefreshKind::everything())).ok()?;
@@ -261,19 +262,19 @@ pub fn available() -> Option<u64> {
     [machine, group, address_space()].into_iter().flatten().min()
 }
 
-/// Address space that a thread takes for its stack and for what it allocates from, used or not.
+/// Address space of a thread's stack and allocation arena, used or not.
 #[cfg(target_os = "linux")]
 const THREAD_SPACE: u64 = 66 << 20;
 
-/// Bytes left below the limit on the address space (`ulimit -v`), beside what the threads reserve: for those that
-/// compute, and as many that load.
+/// Returns the bytes left below the limit on the address space (`ulimit -v`), without the reservation of the threads
+/// that compute and as many that load.
 #[cfg(target_os = "linux")]
 fn address_space() -> Option<u64> {
     let limit = rustix::process::getrlimit(rustix::process::Resource::As).current?;
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     let used: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
-    // Threads that find nothing to reserve share what others have.
+    // Threads that cannot reserve an arena share the arenas of others.
     let threads = (2 * THREAD_SPACE * rayon::current_num_threads() as u64).min(limit / 2);
     Some(limit.saturating_sub(1024 * used + threads))
 }

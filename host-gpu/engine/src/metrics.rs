@@ -18,7 +18,7 @@ pub struct Row {
     pub step: u64,
     /// Images a second, loading included.
     pub images_per_second: f64,
-    /// Loss of each layer; `None` where a layer has none.
+    /// Loss of each layer; `None` if a layer has none.
     pub losses: Vec<Option<f64>>,
     /// Learning rate of the last of the steps.
     pub learning_rate: f32,
@@ -26,7 +26,7 @@ pub struct Row {
     pub u_pos: Vec<Option<f64>>,
     /// Mean score of the negatives of each layer.
     pub u_neg: Vec<Option<f64>>,
-    /// How far each layer's error is from back-propagation's, where the feedback is matched.
+    /// Distance of each layer's error from that of back-propagation, for matched feedback.
     pub mismatch: Vec<Option<f64>>,
 }
 
@@ -55,7 +55,7 @@ impl Metrics {
         &self.rows
     }
 
-    /// Takes a step in. A row ends with every 50th step of an epoch and with each epoch; gives it where one has ended.
+    /// Adds a step. A row ends with every 50th step of an epoch and with each epoch. Returns a row that has ended.
     pub fn step(&mut self, metrics: &StepMetrics) -> Option<&Row> {
         let pending = &mut self.pending;
         for (sums, values) in
@@ -76,7 +76,7 @@ impl Metrics {
         if in_epoch.is_multiple_of(STEPS_PER_ROW) || metrics.ends_epoch() { self.end_row() } else { None }
     }
 
-    /// Ends the row that is under way, as before a checkpoint: what goes on from there has not seen its steps.
+    /// Ends the row that is under way, as before a checkpoint: what continues from there has not seen its steps.
     pub fn end_row(&mut self) -> Option<&Row> {
         let Pending { sums, steps, images, elapsed, last: (epoch, step, learning_rate) } =
             std::mem::take(&mut self.pending);
@@ -90,11 +90,11 @@ impl Metrics {
         self.rows.last()
     }
 
-    /// Reads the rows up to `step` of a file that [`Metrics::write_csv`] wrote for so many layers: those after it will
-    /// be made again. No file is no rows.
+    /// Reads the rows up to `step` of a file by [`Metrics::write_csv`] for so many layers: those after it will be made
+    /// again. No file is no rows.
     ///
     /// # Errors
-    /// As [`read_rows`], and [`Error::Run`] where it is of a network with more or fewer layers.
+    /// Same as [`read_rows`], and [`Error::Run`] if it is of a network with more or fewer layers.
     pub fn read_csv(path: &Path, layers: usize, step: u64) -> Result<Self, Error> {
         if !path.exists() {
             return Ok(Self::default());
@@ -109,11 +109,11 @@ impl Metrics {
     }
 
     /// Writes the rows as CSV: `epoch`, `step`, `images_per_second`, the losses `loss_layer{l}`, `learning_rate`, and
-    /// the mean scores `u_pos_layer{l}` and `u_neg_layer{l}`, and `mismatch_layer{l}`, the distance of the layer's error
-    /// from back-propagation's over the square of the latter; empty where a layer has no such thing.
+    /// the mean scores `u_pos_layer{l}` and `u_neg_layer{l}`, and `mismatch_layer{l}`, the distance of the layer's
+    /// error from back-propagation's over the square of the latter; empty if a layer has no such thing.
     ///
     /// # Errors
-    /// [`Error::File`] where the file cannot be written.
+    /// [`Error::File`] if the file cannot be written.
     pub fn write_csv(&self, path: &Path) -> Result<(), Error> {
         let csv_error = |error: csv::Error| Error::file("write", path)(std::io::Error::other(error));
         let layers = self.rows.first().map_or(0, |row| row.losses.len());
@@ -142,10 +142,10 @@ fn names(layers: usize) -> Vec<String> {
     names
 }
 
-/// Reads all rows of a file that [`Metrics::write_csv`] wrote, for any number of layers.
+/// Reads all rows of a file by [`Metrics::write_csv`], for any number of layers.
 ///
 /// # Errors
-/// [`Error::File`] where it cannot be read, [`Error::Run`] with line and field where it is damaged.
+/// [`Error::File`] if it cannot be read, [`Error::Run`] with line and field if it is damaged.
 pub fn read_rows(path: &Path) -> Result<Vec<Row>, Error> {
     let bytes = std::fs::read(path).map_err(Error::file("read", path))?;
     parse(&bytes).map_err(|message| Error::Run { path: path.into(), message })
@@ -202,7 +202,7 @@ impl Fields<'_> {
         number.ok_or_else(|| self.wrong(column, "a number"))
     }
 
-    /// A number a layer from `first` on; `None` where the field is empty.
+    /// A number a layer from `first` on; `None` if the field is empty.
     fn series(&self, first: usize, layers: usize) -> Result<Vec<Option<f64>>, String> {
         let value = |column: usize| if self.text(column).is_empty() { Ok(None) } else { self.number(column).map(Some) };
         (first..first + layers).map(value).collect()

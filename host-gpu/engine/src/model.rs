@@ -8,7 +8,7 @@ use std::fmt::Debug;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// What the rows of a batch are made of.
+/// Content of the rows of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Inputs {
     /// Two views of each image: each is the other's positive.
@@ -20,7 +20,7 @@ pub enum Inputs {
     Sums,
 }
 
-/// Which layers have a loss, and with it projections.
+/// The layers that have a loss, and projections for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Losses {
     /// Every layer.
@@ -30,31 +30,31 @@ pub enum Losses {
     Top,
 }
 
-/// What the learning rule asks of the network: its tensors, and how activity goes from layer to layer.
+/// Requirements of the learning rule on the network: its tensors, and the normalisation between layers.
 ///
 /// The default is that of a local rule: every layer has a loss, its projections learn, and activity goes up as it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Form {
-    /// Which layers have a loss.
+    /// The layers that have a loss.
     pub losses: Losses,
     /// Layers below the top have a matrix for the error of the top, even without a loss of their own.
     pub error_matrices: bool,
-    /// Only the top's projections learn; those below keep their first values.
+    /// Only the top layer's projections learn; those below keep their first values.
     pub frozen_below_top: bool,
-    /// Rows of the head of InfoNCE, a matrix `[outputs, D_top]` without bias on the top's pooled activity
+    /// Rows of the head of InfoNCE, a matrix `[outputs, D_top]` without bias on the top layer's pooled activity
     /// (docs/paper.md 2.8).
     pub head: Option<usize>,
-    /// Layers above the first have kernels of their own through which errors come down.
+    /// Layers above the first have separate kernels that send errors down.
     pub mirrors: bool,
     /// A layer sees the output of the one below with a mean square of 1 in each row.
     pub normalise: bool,
-    /// What the rows of a batch are.
+    /// Content of the rows of a batch.
     pub inputs: Inputs,
 }
 
 /// A learning rule, as a network carries it without knowing it.
 pub trait LearntBy: Any + Debug + Send + Sync {
-    /// Whether it is the same rule with the same settings.
+    /// Returns `true` if it is the same rule with the same settings.
     fn equals(&self, other: &dyn Any) -> bool;
 }
 
@@ -86,8 +86,8 @@ pub struct NetworkSpec {
 }
 
 impl NetworkSpec {
-    /// Checks and keeps the description. `learnt_by` is the learning rule with its settings: the network only carries it
-    /// to where steps are made.
+    /// Checks and keeps the description. `learnt_by` is the learning rule with its settings; the network only carries
+    /// it to the training step.
     ///
     /// # Errors
     /// The first thing that does not fit together.
@@ -108,7 +108,7 @@ impl NetworkSpec {
         Self { form, learnt_by: Carried(learnt_by), ..self }
     }
 
-    /// The learning rule with its settings, of whatever type the rules have.
+    /// Returns the learning rule with its settings, in the type of the rules.
     pub fn learnt_by(&self) -> &dyn Any {
         self.learnt_by.0.as_ref()
     }
@@ -137,7 +137,7 @@ impl NetworkSpec {
         self.rule
     }
 
-    /// What the learning rule asks of the network.
+    /// Returns the requirements of the learning rule.
     pub fn form(&self) -> Form {
         self.form
     }
@@ -146,7 +146,7 @@ impl NetworkSpec {
         layer.index + 1 == self.layers.len()
     }
 
-    /// Whether a layer's projections change.
+    /// Returns `true` if a layer's projections change.
     pub fn projections_learn(&self, layer: &Layer) -> bool {
         let frozen = self.form.frozen_below_top && !self.is_top(layer);
         self.rule.projection == Projection::Trainable && !frozen
@@ -183,7 +183,7 @@ impl NetworkSpec {
         list
     }
 
-    /// Whether the optimiser changes a tensor of a layer. What mirrors the weights has a rule of its own.
+    /// Returns `true` if the optimiser changes a tensor of a layer. What mirrors the weights has a rule of its own.
     pub fn learns(&self, layer: &Layer, role: TensorRole) -> bool {
         match role {
             TensorRole::Weight | TensorRole::Bias | TensorRole::Head => true,
@@ -220,7 +220,7 @@ impl NetworkSpec {
         flat
     }
 
-    /// Where each tensor of each layer lies in `len` flat parameters.
+    /// Returns the range of each tensor of each layer in `len` flat parameters.
     fn pieces(&self, len: usize) -> Vec<Vec<(TensorRole, Range<usize>)>> {
         let view = self.view();
         let piece = |start: usize, count: usize| start.min(len)..(start + count).min(len);
@@ -238,7 +238,7 @@ impl NetworkSpec {
     }
 }
 
-/// Which tensor of a layer.
+/// The role of a tensor in a layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TensorRole {
     /// Convolution weights `[out, in, kh, kw]`.
@@ -259,7 +259,7 @@ impl TensorRole {
     /// All of them, in the order of [`NetworkSpec::tensors`].
     pub const ALL: [Self; 6] = [Self::Weight, Self::Bias, Self::Projection, Self::Feedback, Self::Head, Self::Mirror];
 
-    /// Whether it has the shape and the layout of convolution weights.
+    /// Returns `true` if it has the shape and the layout of convolution weights.
     pub fn is_kernel(self) -> bool {
         matches!(self, Self::Weight | Self::Mirror)
     }
@@ -285,7 +285,7 @@ impl TensorRole {
     }
 }
 
-/// The values of one layer's tensors on the host, row-major as in [`NetworkSpec::tensors`]; empty where absent.
+/// The values of one layer's tensors on the host, row-major as in [`NetworkSpec::tensors`]; empty if absent.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct LayerValues {
     /// Convolution weights `[out, in, kh, kw]`.

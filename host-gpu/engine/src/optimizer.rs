@@ -78,7 +78,7 @@ impl Optimizer {
     /// Checks the settings.
     ///
     /// # Errors
-    /// The field, its value and what was expected.
+    /// A message with the field, its value and the expected values.
     pub fn check(&self) -> Result<(), String> {
         let positive = |name: &str, value: f32| {
             if value.is_finite() && value > 0.0 {
@@ -138,7 +138,7 @@ impl Optimizer {
         self
     }
 
-    /// Whether first moments are kept.
+    /// Returns `true` if first moments are kept.
     pub fn has_first(&self) -> bool {
         match self {
             Self::Sgd { momentum, .. } => *momentum != 0.0,
@@ -146,12 +146,12 @@ impl Optimizer {
         }
     }
 
-    /// Whether second moments are kept.
+    /// Returns `true` if second moments are kept.
     pub fn has_second(&self) -> bool {
         matches!(self, Self::AdamW { .. })
     }
 
-    /// Whether an element's step depends on its own gradient alone, so that a tensor may be stepped in tiles.
+    /// Returns `true` if an element's step depends on its own gradient alone, so that a tensor may be stepped in tiles.
     pub fn is_elementwise(&self) -> bool {
         !matches!(self, Self::Lars { .. })
     }
@@ -169,8 +169,8 @@ impl From<&Optimizer> for clapp_core::optimizer::Optimizer {
     }
 }
 
-/// One step over a slice; `step` counts from 1. `first` and `second` are as long as `value` where the
-/// optimiser keeps them, and unused otherwise. For [`Optimizer::Lars`] the slice must be the whole tensor.
+/// One step over a slice; `step` counts from 1. `first` and `second` are as long as `value` if the optimiser keeps
+/// them, and unused otherwise. For [`Optimizer::Lars`] the slice must be the whole tensor.
 pub fn apply(
     optimizer: &Optimizer,
     step: u64,
@@ -217,7 +217,7 @@ pub fn apply(
 
 struct AdamWStep<'a> {
     betas: [f32; 2],
-    /// What weight decay leaves of a value.
+    /// Factor of a value after weight decay.
     shrink: f32,
     /// Learning rate over the first moment's bias correction.
     rate: f32,

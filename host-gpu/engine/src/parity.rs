@@ -1,7 +1,7 @@
 //! The same training through several backends, compared after every step.
 //!
-//! All start from the same values and see the same views and negatives. None is ever reset to another: differences may
-//! grow from step to step, and the bound holds for what has grown.
+//! All backends start from the same values and see the same views and negatives. No backend is reset to another:
+//! differences can grow from step to step, and the bound applies to the accumulated difference.
 
 use crate::backend::Backend;
 use crate::backend::cpu::Cpu;
@@ -19,12 +19,12 @@ use clapp_data::error::Error;
 use clapp_data::loader::{self, Batch};
 use std::sync::Arc;
 
-/// How far a tensor on one backend is from that on the first one after a step.
+/// Difference of a tensor between one backend and the first one, after a step.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Difference {
     /// The step, from 1.
     pub step: u64,
-    /// Which of the backends, counted from 0.
+    /// Index of the backend, counted from 0.
     pub side: usize,
     /// `layer{l}.{tensor}`.
     pub tensor: String,
@@ -34,12 +34,12 @@ pub struct Difference {
     pub mean: f64,
 }
 
-/// How far a layer's loss on one backend is from that on the first one in a step.
+/// Difference of a layer's loss between one backend and the first one, in a step.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LossDifference {
     /// The step, from 1.
     pub step: u64,
-    /// Which of the backends, counted from 0.
+    /// Index of the backend, counted from 0.
     pub side: usize,
     /// Index of the layer.
     pub layer: usize,
@@ -49,10 +49,10 @@ pub struct LossDifference {
 
 /// A network that one backend trains.
 pub trait Side {
-    /// Learns from a batch by the `step`-th draws, counted from 1; gives the loss of each layer.
+    /// Learns from a batch by the `step`-th draws, counted from 1. Returns the loss of each layer.
     ///
     /// # Errors
-    /// Where the backend fails or refuses.
+    /// If the backend fails or refuses.
     fn step(&mut self, batch: &Batch, draws: &Draws, step: u64) -> Result<Vec<f64>, Error>;
 
     /// All parameters.
@@ -66,7 +66,7 @@ fn refused(message: String) -> Error {
 /// Memory of `clapp-core` for a configuration.
 ///
 /// # Errors
-/// What the core does not have by design is refused by name.
+/// Refuses, by name, features that the core does not have by design.
 pub fn core_memory(config: &Config) -> Result<CoreMemory, Error> {
     let spec = config.network()?;
     if let Some(reason) = config.learning_rule().beyond_core() {
@@ -93,7 +93,7 @@ impl<'a> OnCore<'a> {
     /// In memory of [`core_memory`], for the configuration's network.
     ///
     /// # Errors
-    /// Where the core refuses.
+    /// If the core refuses.
     pub fn new(config: &Config, spec: &'a NetworkSpec, memory: &'a mut CoreMemory) -> Result<Self, Error> {
         let optimizer = clapp_core::optimizer::Optimizer::from(&config.optimizer);
         Ok(Self { learner: memory.learner(spec, optimizer).map_err(|error| refused(error.to_string()))?, spec })
@@ -135,10 +135,10 @@ pub struct OnCpu<'a> {
 }
 
 impl<'a> OnCpu<'a> {
-    /// With the configuration's first values.
+    /// Makes a learner with the configuration's initial values.
     ///
     /// # Errors
-    /// [`Error::Network`] where the configuration does not fit together.
+    /// [`Error::Network`] if the configuration does not fit together.
     pub fn new(config: &'a Config) -> Result<Self, Error> {
         Ok(Self { config, model: Model::upload(&Cpu, config.network()?, &initial_values(config)?) })
     }
@@ -161,7 +161,7 @@ impl Side for OnCpu<'_> {
 /// `clapp-core` against the CPU backend.
 ///
 /// # Errors
-/// Where the configuration, the batches or the core refuse; what the core does not have by design is refused by name.
+/// If the configuration, the batches or the core refuse; what the core does not have by design is refused by name.
 pub fn parity(config: &Config, data: &Dataset, steps: u64) -> Result<Vec<Difference>, Error> {
     let mut memory = core_memory(config)?;
     let spec = config.network()?;
@@ -173,7 +173,7 @@ pub fn parity(config: &Config, data: &Dataset, steps: u64) -> Result<Vec<Differe
 /// Trains `steps` steps on all sides and compares all tensors and losses with those of the first after each.
 ///
 /// # Errors
-/// Where the configuration, the batches or a side refuse.
+/// If the configuration, the batches or a side refuse.
 pub fn compare(
     config: &Config,
     data: &Dataset,

@@ -1,4 +1,4 @@
-//! One training run in a folder: configuration, checkpoints, metrics; begun, stopped and gone on with.
+//! One training run in a folder: configuration, checkpoints, metrics. A run can start, stop and continue.
 
 use crate::alignment::{ALIGNMENT, Watch};
 use crate::backend::Backend;
@@ -36,7 +36,7 @@ pub const CONFIG: &str = "config.toml";
 /// Name of the metrics in a run's folder.
 pub const METRICS: &str = "metrics.csv";
 
-/// What a run does with a folder that holds a run already.
+/// Treatment of a folder that already holds a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Begin {
     /// Refuses.
@@ -50,9 +50,9 @@ pub enum Begin {
 /// When checkpoints are written; one is written at the end of the run in any case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Interval {
-    /// At the end of each of these many epochs; `None` for no epoch but the last.
+    /// Interval in epochs; `None`: only after the last epoch.
     pub epochs: Option<u64>,
-    /// After so many steps, counted over all epochs.
+    /// Interval in steps, counted over all epochs.
     pub steps: Option<u64>,
     /// After so much time.
     pub time: Option<Duration>,
@@ -61,17 +61,17 @@ pub struct Interval {
 /// One run.
 #[derive(Debug)]
 pub struct Run<'a> {
-    /// What is trained.
+    /// Configuration of the run.
     pub config: &'a Config,
     /// The images that it is trained on.
     pub images: &'a Arc<Split>,
-    /// What those images are.
+    /// Identity of the images.
     pub data: DataIdentity,
     /// Seed, commit, machine and so on, for `run.json`.
     pub info: &'a RunInfo,
-    /// Where `config.toml`, `run.json`, `checkpoint.safetensors`, `metrics.csv` and events for TensorBoard are written.
+    /// Folder for `config.toml`, `run.json`, `checkpoint.safetensors`, `metrics.csv` and events for TensorBoard.
     pub folder: &'a Path,
-    /// What is done with a run that lies there already.
+    /// Treatment of an existing run in the folder.
     pub begin: Begin,
     /// When checkpoints are written inside an epoch.
     pub interval: Interval,
@@ -80,19 +80,19 @@ pub struct Run<'a> {
     pub align_every: Option<u64>,
     /// Set from outside to end the run after the step under way, with a checkpoint.
     pub stop: &'a AtomicBool,
-    /// The processes that train together over MPI; the first of them writes. All see the same folder. Those of several
-    /// GPUs are each for itself here, with a folder of its own.
+    /// The processes that train together over MPI. All see the same folder, and the first process writes. Processes of
+    /// several GPUs are separate runs here, each with its own folder.
     pub ranks: &'a Ranks,
 }
 
-/// What a run has come to.
+/// Result of a run.
 #[derive(Debug)]
 pub struct Outcome<T> {
     /// The parameters.
     pub model: Model<T>,
     /// The course, from the first step on.
     pub metrics: Metrics,
-    /// Whether all epochs are done; otherwise the run was stopped.
+    /// `true` if all epochs are done; otherwise the run was stopped.
     pub finished: bool,
     /// Steps done, over all epochs.
     pub step: u64,
@@ -118,10 +118,10 @@ impl Events<'_> {
     }
 }
 
-/// What a trainer's parameters are.
+/// Tensor type of a trainer's parameters.
 type TensorOf<T> = <<T as Trainer>::Backend as Backend>::Tensor;
 
-/// Where a run trains.
+/// A trainer: the device of a run.
 pub trait Trainer {
     /// What computes.
     type Backend: Backend;
@@ -129,7 +129,7 @@ pub trait Trainer {
     /// What computes.
     fn backend(&self) -> &Self::Backend;
 
-    /// What computes, and how exactly, as checkpoints name it.
+    /// Returns the backend and its precision, as named in checkpoints.
     fn name(&self) -> String;
 
     /// This process among those that train together.
@@ -141,22 +141,23 @@ pub trait Trainer {
     /// As said.
     fn check(&self, run: &Run<'_>) -> Result<(), Error>;
 
-    /// Whether any process is to stop, and whether a checkpoint is due by the time; all ask after the same steps.
+    /// Returns two flags: any process must stop, and a checkpoint is due by the time. All processes call it after the
+    /// same steps.
     ///
     /// # Errors
-    /// Where the processes cannot reach each other any more.
+    /// If the processes cannot reach each other any more.
     fn agree(&self, run: &Run<'_>, stop: bool, due: bool) -> Result<[bool; 2], Error>;
 
     /// Makes sure that all processes have the same of something, as [`Ranks::same`].
     ///
     /// # Errors
-    /// Where they have not.
+    /// If they have not.
     fn same(&self, run: &Run<'_>, what: &str, hash: &mut dyn FnMut(&mut DefaultHasher)) -> Result<(), Error>;
 
     /// Trains from `state` to the end of the run's epochs, as [`train`].
     ///
     /// # Errors
-    /// As [`train`].
+    /// Same as [`train`].
     fn train(
         &self,
         run: &Run<'_>,
@@ -168,7 +169,7 @@ pub trait Trainer {
 /// What hears of each step, as [`train`] says.
 pub type AfterStep<'a, T> = dyn FnMut(&StepMetrics, &mut State<T>, bool) -> Result<ControlFlow<()>, Error> + 'a;
 
-/// On the CPU, with other processes where there are some.
+/// Trains on the CPU, together with the other processes, if any.
 #[derive(Debug, Clone, Copy)]
 pub struct OnCpu;
 
@@ -214,7 +215,7 @@ impl Run<'_> {
     /// Trains on the CPU; `progress` hears of each step, on all ranks.
     ///
     /// # Errors
-    /// As [`Run::train_on`].
+    /// Same as [`Run::train_on`].
     pub fn train(&self, progress: impl FnMut(&StepMetrics)) -> Result<Outcome<Vec<f32>>, Error> {
         self.train_on(&OnCpu, progress)
     }
@@ -222,7 +223,7 @@ impl Run<'_> {
     /// Trains; `progress` hears of each step, on all ranks.
     ///
     /// # Errors
-    /// Where an output cannot be written, batches cannot be made, training diverges, or the checkpoint to go on from is
+    /// If an output cannot be written, batches cannot be made, training diverges, or the checkpoint to continue from is
     /// another run's. The checkpoint of the folder is then the last that was whole.
     pub fn train_on<T: Trainer>(
         &self,
@@ -231,14 +232,14 @@ impl Run<'_> {
     ) -> Result<Outcome<TensorOf<T>>, Error> {
         let path = self.folder.join(CHECKPOINT);
         let ranks = self.ranks;
-        // All ranks have looked at the folder before one of them writes there.
+        // All ranks check the folder before one of them writes there.
         ranks.agree(self.check(trainer, &path))?;
         let _lock = ranks.agree(if ranks.is_root() { self.take_folder() } else { Ok(None) })?;
         let mut resumed = self.begin == Begin::Resume && path.exists();
         let (mut state, mut metrics) = ranks.agree(self.begin(trainer, &path))?;
         self.compare_parameters(trainer, &state)?;
         let mut watch = self.watch(trainer, &mut state, !resumed)?;
-        // Nothing of a run that is gone on with changes before there is something to save of it.
+        // A resumed run changes no file before it has something to save.
         let mut events = Events { run: self, begun: state.step, file: None };
         let mut saved = Instant::now();
         let trained =
@@ -278,7 +279,7 @@ impl Run<'_> {
                 Ok(if stopped { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
             });
         if let Err(error @ (Error::Diverged { .. } | Error::NotFinite { .. })) = &trained {
-            // How it came to that is in the metrics.
+            // The metrics show the steps before the failure.
             metrics.end_row();
             metrics.write_csv(&self.folder.join(METRICS))?;
             if let Some(watch) = &watch {
@@ -292,7 +293,7 @@ impl Run<'_> {
         Ok(Outcome { finished: state.step == all, step: state.step, model: state.model, metrics })
     }
 
-    /// Before anything is written: what would be refused later.
+    /// Checks, before anything is written, everything that could be refused later.
     fn check<T: Trainer>(&self, trainer: &T, path: &Path) -> Result<(), Error> {
         if self.images.len() < 2 {
             let found = format!("pairs need at least 2 images, found {}", self.images.len());
@@ -334,8 +335,8 @@ impl Run<'_> {
         })
     }
 
-    /// The state to begin with: that of the checkpoint, or the first values, which then are the first checkpoint. All
-    /// ranks come to it by themselves.
+    /// Returns the first state: that of the checkpoint, or the initial values, which then become the first checkpoint.
+    /// Each rank makes it by itself.
     fn begin<T: Trainer>(&self, trainer: &T, path: &Path) -> Result<(State<TensorOf<T>>, Metrics), Error> {
         let backend = trainer.backend();
         if self.begin == Begin::Resume && path.exists() {
@@ -356,8 +357,8 @@ impl Run<'_> {
         if !self.ranks.is_root() {
             return Ok((state, Metrics::default()));
         }
-        // In this order, a run that is killed in between never leaves a configuration, or results, beside another's
-        // checkpoint.
+        // With this order, a run killed in between never leaves a configuration or results beside the checkpoint of
+        // another run.
         let files = [CONFIG, RUN, FAILURE, ALIGNMENT];
         let is_old = |name: &str| {
             files.contains(&name) || probe::files().any(|of_probe| name == of_probe) || name.starts_with(EVENTS)
@@ -369,7 +370,8 @@ impl Run<'_> {
         Ok((state, Metrics::default()))
     }
 
-    /// What measures alignment, having seen the state that the run begins with. Its row of a new run is written at once.
+    /// Returns the watch of the alignment, after it has measured the first state. For a new run, its first row is
+    /// written at once.
     fn watch<T: Trainer>(
         &self,
         trainer: &T,
@@ -393,8 +395,8 @@ impl Run<'_> {
         self.info.clone().aligned_every(self.align_every).write(self.folder)
     }
 
-    /// What changes beside the checkpoint where a run is gone on with. Before the checkpoint: the configuration in the
-    /// folder may ask for more epochs than that, never for fewer.
+    /// Updates the other files of a resumed run, before the checkpoint. The configuration in the folder may ask for
+    /// more epochs than the checkpoint, never for fewer.
     fn go_on(&self) -> Result<(), Error> {
         if !self.ranks.is_root() {
             return Ok(());
@@ -435,13 +437,13 @@ impl Run<'_> {
     }
 }
 
-/// A run goes on only with the configuration of its checkpoint, which lies at `path`; `origin` names what `config` is
+/// A run continues only with the configuration of its checkpoint, which lies at `path`; `origin` names what `config` is
 /// from. The number of epochs may grow: no step depends on it.
 ///
 /// # Errors
 /// [`Error::Differs`] with the fields that differ.
 pub fn check_config(header: &Header, config: &Config, path: &Path, origin: &str) -> Result<(), Error> {
-    // Under another schedule than a constant one, the rate of every epoch hangs on their number.
+    // With a schedule that is not constant, the rate of every epoch depends on the number of epochs.
     let more_epochs = config.epochs > header.config.epochs && config.schedule == Schedule::Constant;
     let differences = differences(&header.config, config)?;
     let differences: Vec<String> = differences
@@ -454,15 +456,15 @@ pub fn check_config(header: &Header, config: &Config, path: &Path, origin: &str)
     refuse(differences, path, origin)
 }
 
-/// A run goes on only with the images of its checkpoint.
+/// A run continues only with the images of its checkpoint.
 ///
 /// # Errors
-/// [`Error::Differs`] with the fields that differ; [`Error::Checkpoint`] where the checkpoint does not know its images.
+/// [`Error::Differs`] with the fields that differ; [`Error::Checkpoint`] if the checkpoint does not know its images.
 pub fn check_data(header: &Header, data: &DataIdentity, path: &Path) -> Result<(), Error> {
     refuse(data_differences(&header.place(path)?.data, data), path, "the data set")
 }
 
-/// In what the images of a checkpoint, `known`, are not those of a set.
+/// Returns the differences between the images of a checkpoint (`known`) and those of a set.
 pub fn data_differences(known: &DataIdentity, data: &DataIdentity) -> Vec<String> {
     let size =
         |data: &DataIdentity| data.size.map_or("several".into(), |[height, width]| format!("{height} x {width}"));
@@ -477,20 +479,20 @@ pub fn data_differences(known: &DataIdentity, data: &DataIdentity) -> Vec<String
     differences.map(text).collect()
 }
 
-/// A run goes on only with as many ranks as it began with: they are part of what a step is.
+/// A run continues only with as many ranks as it began with: they are part of what a step is.
 ///
 /// # Errors
-/// [`Error::Differs`] where the number is another; [`Error::Checkpoint`] where the checkpoint does not know it.
+/// [`Error::Differs`] if the number is another; [`Error::Checkpoint`] if the checkpoint does not know it.
 fn check_ranks(header: &Header, ranks: usize, path: &Path) -> Result<(), Error> {
     let known = header.place(path)?.ranks;
     let text = format!("ranks: checkpoint has {known}, this run has {ranks}");
     refuse(if known == ranks { Vec::new() } else { vec![text] }, path, "the number of processes")
 }
 
-/// A run goes on only on the backend on which it began: another one computes other bits.
+/// A run continues only on the backend on which it began: another one computes other bits.
 ///
 /// # Errors
-/// [`Error::Differs`] where it is another; [`Error::Checkpoint`] where the checkpoint does not know it.
+/// [`Error::Differs`] if it is another; [`Error::Checkpoint`] if the checkpoint does not know it.
 pub fn check_backend(header: &Header, backend: &str, path: &Path) -> Result<(), Error> {
     let known = &header.place(path)?.backend;
     let text = format!("backend: checkpoint has {known}, this run has {backend}");

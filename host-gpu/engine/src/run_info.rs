@@ -1,4 +1,4 @@
-//! What a run was: rule, seed, data, program and machine, kept as `run.json` in the run's folder.
+//! Description of a run: rule, seed, data, program and machine, kept as `run.json` in the run's folder.
 
 use crate::checkpoint::CPU;
 use crate::config::Config;
@@ -15,7 +15,7 @@ use sysinfo::{CpuRefreshKind, MemoryRefreshKind, RefreshKind, System};
 /// Name of the file in a run's folder.
 pub const RUN: &str = "run.json";
 
-/// Name of the file in which a run that has failed says why.
+/// Name of the file with the reason why a run failed.
 pub const FAILURE: &str = "failure.txt";
 
 /// The value of `format`.
@@ -35,7 +35,7 @@ pub struct RunInfo {
     pub seed: u64,
     /// Factor on the channels of every block.
     pub width: f32,
-    /// What was trained on.
+    /// The training data.
     pub data: DataInfo,
     /// The program.
     pub program: ProgramInfo,
@@ -43,13 +43,13 @@ pub struct RunInfo {
     pub machine: MachineInfo,
     /// When the run began, UTC, as in RFC 3339.
     pub started: String,
-    /// What computes, and how exactly; none for the CPU.
+    /// Backend and precision; none for the CPU.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backend: Option<String>,
-    /// Resizing and central crop of the test images, where they are not taken as they are.
+    /// Resizing and centre crop of the test images; none if they are used as they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test: Option<Sizes>,
-    /// Steps between two measurements of the alignment with back-propagation; none where it is not measured.
+    /// Steps between two measurements of the alignment with back-propagation; none if it is not measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub align_every: Option<u64>,
 }
@@ -64,7 +64,7 @@ pub struct DataInfo {
     pub train_images: usize,
     /// Test images of the set.
     pub test_images: usize,
-    /// Share of each class to learn from, where the set had no part to test on.
+    /// Share of each class for training, if the set had no test part.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub split: Option<f64>,
     /// Seed of that division.
@@ -108,15 +108,15 @@ pub struct ProgramInfo {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MachineInfo {
-    /// Model of the processor; `unknown` where the system does not tell.
+    /// Model of the processor; `unknown` if the system does not tell.
     pub cpu: String,
-    /// Logical cores of the machine; 0 where unknown.
+    /// Logical cores of the machine; 0 if unknown.
     pub logical_cores: usize,
     /// Threads that compute.
     pub threads: usize,
-    /// Main memory in bytes; 0 where unknown.
+    /// Main memory in bytes; 0 if unknown.
     pub memory: u64,
-    /// Operating system with its version; `unknown` where it does not tell.
+    /// Operating system with its version; `unknown` if it does not tell.
     pub os: String,
 }
 
@@ -134,7 +134,7 @@ impl ProgramInfo {
         Self { version: env!("CARGO_PKG_VERSION").into(), commit: (*COMMIT.get().unwrap_or(&"unknown")).into() }
     }
 
-    /// What tells this build from others: its commit, or where it has none of its own, when the program was built.
+    /// Returns the identity of this build: its commit, or the build time if it has no commit of its own.
     pub fn build() -> String {
         let commit = Self::this().commit;
         if commit != "unknown" && !commit.ends_with("-dirty") {
@@ -201,7 +201,7 @@ impl RunInfo {
     /// Writes `run.json` into `folder`, whole or not at all.
     ///
     /// # Errors
-    /// [`Error::File`] where it cannot be written.
+    /// [`Error::File`] if it cannot be written.
     pub fn write(&self, folder: &Path) -> Result<(), Error> {
         let path = folder.join(RUN);
         let text = serde_json::to_string_pretty(self)
@@ -212,7 +212,7 @@ impl RunInfo {
     /// Reads the `run.json` of `folder`.
     ///
     /// # Errors
-    /// [`Error::File`] where it cannot be read, [`Error::Run`] where it is not such a file.
+    /// [`Error::File`] if it cannot be read, [`Error::Run`] if it is not such a file.
     pub fn read(folder: &Path) -> Result<Self, Error> {
         let path = folder.join(RUN);
         let text = std::fs::read_to_string(&path).map_err(Error::file("read", &path))?;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// How the learning rate changes from epoch to epoch; within an epoch it stays.
+/// Schedule of the learning rate over the epochs. The rate is constant within an epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Schedule {
@@ -15,7 +15,7 @@ pub enum Schedule {
         /// Epochs of the linear part.
         #[serde(default = "warmup_epochs")]
         warmup_epochs: u64,
-        /// Rate of the first epoch, and what the cosine comes down to.
+        /// Rate of the first epoch, and end of the cosine.
         #[serde(default = "least")]
         least: f32,
     },
@@ -52,7 +52,7 @@ impl Schedule {
     /// Checks the settings.
     ///
     /// # Errors
-    /// The field, its value and what was expected.
+    /// A message with the field, its value and the expected values.
     pub fn check(&self, lr: f32) -> Result<(), String> {
         match *self {
             Self::WarmupCosine { least, .. } if !(least > 0.0 && least <= lr) => {

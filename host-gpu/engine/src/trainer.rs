@@ -16,7 +16,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// What a training run reports after each step.
+/// Report of a training run after each step.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StepMetrics {
     /// Epoch, from 0.
@@ -27,14 +27,14 @@ pub struct StepMetrics {
     pub steps_per_epoch: usize,
     /// Images in this step's batch.
     pub images: usize,
-    /// Loss of each layer; `None` where a layer has none (below the top in global learning).
+    /// Loss of each layer; `None` if a layer has none (below the top in global learning).
     pub losses: Vec<Option<f64>>,
-    /// Mean score of the positives of each layer, over its contexts; `None` where a layer has no loss.
+    /// Mean score of the positives of each layer, over its contexts; `None` if a layer has no loss.
     pub u_pos: Vec<Option<f64>>,
     /// Mean score of the negatives of each layer, likewise.
     pub u_neg: Vec<Option<f64>>,
     /// Distance of each layer's error from the back-propagated one, `F / ||G_ideal||^2` (docs/paper.md 3). Only layers
-    /// below the top have it, and only with matched feedback.
+    /// below the top layer have it, and only with matched feedback.
     pub mismatch: Vec<Option<f64>>,
     /// Learning rate of this step.
     pub learning_rate: f32,
@@ -43,16 +43,17 @@ pub struct StepMetrics {
 }
 
 impl StepMetrics {
-    /// Whether this step is the last of its epoch.
+    /// Returns `true` if this step is the last of its epoch.
     pub fn ends_epoch(&self) -> bool {
         self.step.is_multiple_of(self.steps_per_epoch as u64)
     }
 }
 
-/// First values of all parameters: uniform, `1 / sqrt(fan_in)` (docs/paper.md 4), and what the rule makes of them.
+/// Initial values of all parameters: uniform, `1 / sqrt(fan_in)` (docs/paper.md 4), then changed by the rule if it has
+/// its own.
 ///
 /// # Errors
-/// [`Error::Network`] where the configuration does not fit together.
+/// [`Error::Network`] if the configuration does not fit together.
 pub fn initial_values(config: &Config) -> Result<Vec<LayerValues>, Error> {
     let spec = config.network()?;
     let mut flat = vec![0.0; spec.view().parameter_len()];
@@ -63,8 +64,8 @@ pub fn initial_values(config: &Config) -> Result<Vec<LayerValues>, Error> {
     Ok(values)
 }
 
-/// A run between two steps. The order of the images, their views and the negatives are functions of the seed and of
-/// the number of the step, so there is nothing else to it.
+/// A run between two steps. The order of the images, their views and the negatives are functions of the seed and the
+/// step number, so the state needs nothing else.
 #[derive(Debug)]
 pub struct State<T> {
     /// The parameters, with the state of their optimiser.
@@ -77,13 +78,13 @@ impl<T> State<T> {
     /// The configuration's first values, before the first step.
     ///
     /// # Errors
-    /// [`Error::Network`] where the configuration does not fit together.
+    /// [`Error::Network`] if the configuration does not fit together.
     pub fn first<B: Backend<Tensor = T>>(backend: &B, config: &Config) -> Result<Self, Error> {
         Ok(Self { model: Model::upload(backend, config.network()?, &initial_values(config)?), step: 0 })
     }
 }
 
-/// What a step has found.
+/// Outcome of a step.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Taken {
     /// As of [`StepMetrics`], of which these are a part.
@@ -121,9 +122,9 @@ pub trait StepSource {
     }
 }
 
-/// Goes from `state` to the end of the configuration's epochs, or until `after_step` breaks, which hears of each step and
-/// sees a state, which it must leave as it is; the last says whether it is the state after this step (a device may be
-/// some steps ahead).
+/// Trains from `state` to the end of the configuration's epochs, or until `after_step` breaks. `after_step` gets the
+/// report of each step and a state, which it must not change. Its last argument is `true` if the state is the one after
+/// this step (a device can be some steps ahead).
 ///
 /// # Errors
 /// If the source fails, a loss is not finite, or `after_step` fails.
@@ -172,11 +173,11 @@ pub fn epochs<S: StepSource>(
     Ok(())
 }
 
-/// As [`epochs`], step by step on any backend. With several ranks, each has batches of its own and all go through the same
-/// states; what `after_step` hears of are means over the ranks, and it must break on all of them or on none.
+/// Same as [`epochs`], step by step on any backend. With several ranks, each has its own batches and all have the same
+/// states. `after_step` gets means over the ranks, and must break on all ranks or on none.
 ///
 /// # Errors
-/// As [`epochs`].
+/// Same as [`epochs`].
 pub fn train<B: Backend>(
     backend: &B,
     ranks: &Ranks,

@@ -1,4 +1,4 @@
-//! What a training step must do at least: the floor that measurements are held against.
+//! Smallest amount of work of a training step: the floor for measurements.
 
 use crate::model::{NetworkSpec, TensorRole};
 use crate::rules::{self, Cost};
@@ -13,12 +13,13 @@ pub struct StepWork {
     pub bytes: f64,
 }
 
-/// Of a step on a batch of so many images under AdamW, with maps of so many bytes a value.
+/// Returns the work of a step on a batch of `images` images with AdamW, with maps of `map_bytes` bytes per value.
 ///
-/// Convolutions: forward, gradient of the weights, and what back-propagation adds; a context from the top takes another
-/// forward pass, and each iteration of predictive coding one both ways. Projections `[D, D_src]`: `2 rows D D_src` operations for the predictions and as many for the gradient;
-/// parameters are read by the forward pass, then read and written by the optimiser with their two moments. Maps are
-/// written once and read by the next layer, by their own gradient and by the next layer's.
+/// Convolutions: forward, gradient of the weights, and what back-propagation adds; a context from the top layer takes
+/// another forward pass, and each iteration of predictive coding one both ways. Projections `[D, D_src]`: `2 rows D
+/// D_src` operations for the predictions and as many for the gradient; parameters are read by the forward pass, then
+/// read and written by the optimiser with their two moments. Maps are written once and read by the next layer, by their
+/// own gradient and by the next layer's.
 pub fn step_work(spec: &NetworkSpec, images: usize, map_bytes: usize) -> StepWork {
     let rows = 2.0 * images as f64;
     let value = size_of::<f32>() as f64;
@@ -70,7 +71,7 @@ mod tests {
         let macs: f64 = spec.layers().iter().map(|layer| layer.macs() as f64).sum();
         let projections: f64 = spec.layers().iter().map(|layer| (layer.pooled.len() as f64).powi(2)).sum();
         assert_eq!(local.flops, 64.0 * (4.0 * macs + 4.0 * projections));
-        // Another forward pass for the context from the top, which has projections of another size.
+        // Another forward pass for the context from the top layer, which has projections of another size.
         let (feedback, spec) = of(RuleName::ClappPpDfb);
         let top = spec.view().top_len() as f64;
         let projections: f64 = spec.layers().iter().map(|layer| layer.pooled.len() as f64 * top).sum();

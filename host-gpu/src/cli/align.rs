@@ -26,17 +26,17 @@ use std::sync::Arc;
 pub struct AlignArguments {
     /// Checkpoint that `clapp train` wrote, or the folder of the run.
     checkpoint: PathBuf,
-    /// Data set as downloaded (folder or archive); not needed where the configuration generates its images.
+    /// Data set as downloaded (folder or archive). Not needed if the configuration generates its images.
     #[arg(long)]
     data: Option<PathBuf>,
     #[command(flatten)]
     cache: CacheArguments,
     #[command(flatten)]
     backend: BackendArguments,
-    /// Measure on the first so many batches of the training images, in their order and augmented.
+    /// Number of batches: the first ones of the training images, in file order, with augmentation.
     #[arg(long, value_name = "NUMBER", default_value_t = BATCHES)]
     batches: usize,
-    /// Images in a batch [default: as the encoder was trained with].
+    /// Images per batch [default: the batch of the encoder's training].
     #[arg(long, value_name = "IMAGES")]
     batch: Option<usize>,
     /// File for the result as JSON, with the cosine of every batch.
@@ -46,24 +46,24 @@ pub struct AlignArguments {
     force: Force,
 }
 
-/// What the JSON file holds.
+/// The JSON file.
 #[derive(Debug, Serialize)]
 struct Record<'a> {
     format: &'static str,
     rule: &'static str,
     encoder_epochs: u64,
     data: &'a str,
-    /// Images of the largest.
+    /// Images of the largest batch.
     batch: usize,
     batches: usize,
-    /// Images of each.
+    /// Images of each batch.
     images: &'a [usize],
-    /// Whether the top's loss sees the map as a whole, as in the paper's analysis.
+    /// `true` if the top layer's loss sees the whole map, as in the paper's analysis.
     top_pooled: bool,
     layers: Vec<LayerRecord<'a>>,
 }
 
-/// One layer in the JSON file; `null` is what there is not.
+/// One layer in the JSON file. `null` stands for a value that does not exist.
 #[derive(Debug, Serialize)]
 struct LayerRecord<'a> {
     mean: Option<f64>,
@@ -76,7 +76,7 @@ struct LayerRecord<'a> {
 /// Runs `clapp align`.
 ///
 /// # Errors
-/// Where the input is wrong or an output cannot be written.
+/// If the input is wrong or an output cannot be written.
 pub fn run(arguments: &AlignArguments) -> Result<u8, Error> {
     let refuse = |origin: &str, message: String| Err(Error::Config { origin: origin.into(), message });
     if arguments.batches == 0 {
@@ -96,7 +96,7 @@ pub fn run(arguments: &AlignArguments) -> Result<u8, Error> {
     if arguments.backend.backend != Computes::Cpu {
         check_rule(&config)?;
     }
-    // Found out now rather than after all the work.
+    // Check now, not after all the work.
     let guard = Guard::new(arguments.force).keep([file.as_path()]).keep_data(arguments.data.as_deref());
     let json = arguments.json.as_ref();
     let json = json.map(|path| path.check("--json", Mark::ALIGNMENT, &guard)).transpose()?;
@@ -127,13 +127,13 @@ pub fn run(arguments: &AlignArguments) -> Result<u8, Error> {
     say(table(&layers, &sizes))?;
     if relaxes {
         say(
-            "note: the top relaxes on its loss before it learns, so its own gradient is not that of the loss at the activity \
-             it began with: its cosine is below 1 by construction",
+            "note: the top layer relaxes on its loss before it learns. Its own gradient is therefore not the gradient of the \
+             loss at its first activity, and its cosine is below 1 by construction",
         )?;
     }
     if !top_pooled {
         say(
-            "note: the top's loss is on cells here; the paper's analysis has it on the whole map (clapp train --pool-top)",
+            "note: the top layer's loss is on cells here; the paper's analysis has it on the whole map (clapp train --pool-top)",
         )?;
     }
     let Some(path) = json else { return Ok(0) };
@@ -161,7 +161,7 @@ pub fn run(arguments: &AlignArguments) -> Result<u8, Error> {
     Ok(0)
 }
 
-/// How many batches of how many images; all but the last are alike.
+/// Returns the number of batches and their images. All batches but the last have the same size.
 fn batches_of(sizes: &[usize]) -> String {
     let of = |count: usize, images: usize| format!("{} of {}", counted(count, "batch"), counted(images, "image"));
     match sizes {
@@ -176,7 +176,7 @@ fn batches_of(sizes: &[usize]) -> String {
 fn table(layers: &[LayerAlignment], sizes: &[usize]) -> String {
     let batches = sizes.len();
     let mut lines = vec![format!(
-        "cosine of the weights' gradient with that of the top's loss through the whole network, {}: mean and standard \
+        "cosine between each layer's weight gradient and that of back-propagation from the top layer's loss, {}: mean and standard \
          deviation",
         batches_of(sizes)
     )];

@@ -17,7 +17,7 @@ pub struct CompletionsArguments {
 /// Runs `clapp completions`.
 ///
 /// # Errors
-/// Where the output cannot be written.
+/// If the output cannot be written.
 pub fn run(arguments: &CompletionsArguments) -> Result<u8, Error> {
     let mut script = Vec::new();
     clap_complete::generate(arguments.shell, &mut Arguments::command(), "clapp", &mut script);

@@ -1,4 +1,4 @@
-//! `clapp data check`: whether a data set is whole, and what it looks like.
+//! `clapp data check`: checks that a data set is complete, and draws samples of it.
 
 use super::output::say;
 use super::output_files::{Force, Guard, Mark, OutputFile, OutputFolder};
@@ -14,7 +14,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-/// Seed of the views on a contact sheet: that of the presets.
+/// Seed of the views on a contact sheet: the presets' seed.
 const SEED: u64 = 2;
 
 /// Arguments of `clapp data`.
@@ -26,9 +26,9 @@ pub struct DataArguments {
 
 #[derive(Debug, Subcommand)]
 enum DataCommand {
-    /// Recognise a data set, count its images, verify sizes and checksums, decode every image.
+    /// Recognise a data set, count its images, verify sizes and checksums, and decode every image.
     #[command(
-        after_help = "Exit codes: 0 the set is whole (the last line begins with `ok`); 1 the set can be used, but images are left \
+        after_help = "Exit codes: 0 the set is complete (the last line begins with `ok`); 1 the set can be used, but images are left \
                             out, or a class cannot be learnt or tested (the last line begins with `usable`); 2 the set cannot be used."
     )]
     Check(CheckArguments),
@@ -50,65 +50,65 @@ struct CheckArguments {
 /// How a data set is opened.
 #[derive(Debug, Clone, Default, Args)]
 pub struct CacheArguments {
-    /// Folder for the unpacked copy of an archive that cannot be read by position (STL-10's tar.gz) [default: beside
-    /// the archive, or the user's cache folder where that is read-only; `data check` then removes it again].
+    /// Folder for the unpacked copy of an archive that does not allow random access (STL-10's tar.gz) [default: beside
+    /// the archive, or the user's cache folder if that place is read-only; `data check` then removes the copy again].
     #[arg(long, value_name = "FOLDER")]
     pub cache: Option<OutputFolder>,
-    /// Be content with a part of CIFAR-10: the test batch and at least one of the five training batches. The set's name,
-    /// in run.json and everywhere else, then lists the batches.
+    /// Accept a part of CIFAR-10: the test batch and at least one of the five training batches. The name of the set
+    /// then lists the batches (in run.json and in all outputs).
     #[arg(long)]
     pub partial: bool,
-    /// Go on without images that cannot be used: damaged ones, or of a kind that is not read. All images are decoded
-    /// first, and the bad ones named; a run keeps their names in run.json, and its evaluation skips them, too.
+    /// Skip images that cannot be used: damaged files and unsupported formats. The program first decodes all images and
+    /// lists the bad ones. A run records their names in run.json, and its evaluation skips them too.
     #[arg(long)]
     pub skip_bad: bool,
-    /// Of class folders without train and val, learn from this share of each class (0.8: four fifths) and test on the
-    /// rest, by the names of the files: the same files on every machine. A run keeps it for its evaluation.
+    /// For class folders without train and val: train on this share of each class (0.8: four fifths) and test on the
+    /// rest. The file names decide, so the split is the same on every machine. A run keeps it for its evaluation.
     #[arg(long, value_name = "SHARE")]
     pub split: Option<f64>,
-    /// Seed of --split [default: the run's seed; the configuration's for all runs of a sweep; 2 in data check, device
-    /// and paper].
+    /// Seed of --split [default: the run's seed; in a sweep, the configuration's seed for all runs; 2 for data check,
+    /// device and paper].
     #[arg(long, value_name = "SEED")]
     pub split_seed: Option<u64>,
-    /// Whether the split is of a run's configuration, and not of the command line.
+    /// `true` if the split comes from a run's configuration, not from the command line.
     #[arg(skip)]
     split_of_run: bool,
 }
 
 impl CacheArguments {
-    /// The folder for unpacked copies, where one is named.
+    /// Returns the folder for unpacked copies, if one is named.
     ///
     /// # Errors
-    /// [`Error::Config`] where it is a file.
+    /// [`Error::Config`] if it is a file.
     pub fn folder(&self) -> Result<Option<&Path>, Error> {
         self.cache.as_ref().map(|folder| folder.check("--cache", &Guard::default())).transpose()
     }
 
-    /// The options that choose the same again, where the configuration does not keep them.
+    /// Returns the options that the configuration does not keep, as a user would type them.
     pub fn options(&self) -> String {
         let cache = self.cache.as_ref().map(|path| format!(" --cache {path}")).unwrap_or_default();
         cache + if self.partial { " --partial" } else { "" }
     }
 
-    /// As [`CacheArguments::options`], word by word.
+    /// Returns [`CacheArguments::options`] as separate words.
     pub fn list(&self) -> Vec<OsString> {
         let cache = self.cache.iter().flat_map(|path| ["--cache".into(), path.to_os_string()]);
         cache.chain(self.partial.then(|| "--partial".into())).collect()
     }
 
-    /// Puts what is given into a run's configuration, from which the run and its evaluation take it.
+    /// Writes the given options into a run's configuration. The run and its evaluation read them there.
     pub fn configure(&self, config: &mut Config) {
         config.split = self.split.or(config.split);
         config.split_seed = self.split_seed.or(config.split_seed);
         config.skip_bad |= self.skip_bad;
     }
 
-    /// What an error about the division names: the option where it is given, else the configuration.
+    /// Returns the origin for errors about the split: the option if it is given, else the configuration.
     pub fn origin<'a>(&self, configuration: &'a str) -> &'a str {
         if self.split.is_some() || self.split_seed.is_some() { "--split" } else { configuration }
     }
 
-    /// The arguments for images of a run of `config`: its own division of a set holds.
+    /// Returns the arguments for the images of a run of `config`, with the run's own split.
     ///
     /// # Errors
     /// [`Error::Config`] where another one is asked for, or the division makes no sense.
@@ -146,11 +146,11 @@ impl CacheArguments {
         Ok(Opening { cache: self.folder()?, once, want, holdout })
     }
 
-    /// Opens the set at `path`. All images that need decoding are decoded first if bad ones are to be skipped, or if the
-    /// set has at most 20,000 images: a bad image then cannot end the work half-way.
+    /// Opens the set at `path`. Decodes all encoded images first if bad images are skipped, or if the set has at most
+    /// 20,000 images. A bad image then cannot end the work half-way.
     ///
     /// # Errors
-    /// Where the set cannot be read, or has bad images that are not skipped.
+    /// If the set cannot be read, or has bad images that are not skipped.
     pub fn open(&self, path: &Path) -> Result<Dataset, Error> {
         let data = open_as(path, self.opening(false)?)?;
         if !data.train.is_encoded() || !(self.skip_bad || data.train.len() + data.test.len() <= CHECKED) {
@@ -159,7 +159,7 @@ impl CacheArguments {
         self.settle(data).map(|(data, _)| data)
     }
 
-    /// Decodes every image; without the bad ones where they are to be skipped.
+    /// Decodes every image. Removes the bad images if they are skipped.
     fn settle(&self, data: Dataset) -> Result<(Dataset, Checked), Error> {
         let bar = ProgressBar::new((data.train.len() + data.test.len()) as u64);
         if let Ok(style) = ProgressStyle::with_template("decoding {bar:24} {pos}/{len} images ({eta} left)") {
@@ -180,10 +180,11 @@ impl CacheArguments {
     }
 }
 
-/// Images up to which a set is decoded as a whole before work on it begins.
+/// Largest set, in images, that is decoded as a whole before work on it begins.
 const CHECKED: usize = 20_000;
 
-/// What is not read of a set and what it cannot show, for people, one line each; empty where all is well.
+/// Returns the warnings and notes about a set, one line each: files left out, images skipped, classes that cannot be
+/// learnt or tested. Empty if there are none.
 pub(crate) fn remarks(data: &Dataset) -> Vec<String> {
     let mut lines: Vec<String> =
         data.left_out.iter().map(|entry| format!("{}left out: {}", mark(entry.lost), entry.line())).collect();
@@ -202,11 +203,11 @@ fn mark(warning: bool) -> &'static str {
     if warning { "warning: " } else { "" }
 }
 
-/// Runs `clapp data`: exit code 0 where the set is whole, 1 where it can be used, but images are missing or a class
+/// Runs `clapp data`. Exit code 0: the set is complete. 1: the set can be used, but images are missing or a class
 /// cannot be learnt or tested.
 ///
 /// # Errors
-/// Where the set cannot be used or the contact sheet cannot be written.
+/// If the set cannot be used or the contact sheet cannot be written.
 pub fn run(arguments: &DataArguments) -> Result<u8, Error> {
     let DataCommand::Check(check) = &arguments.command;
     let guard = Guard::new(check.force).keep_data([check.path.as_path()]);
@@ -222,7 +223,7 @@ pub fn run(arguments: &DataArguments) -> Result<u8, Error> {
         match check.cache.settle(data.clone()) {
             Ok((data, checked)) => Some((data, checked)),
             Err(error) => {
-                // What is wrong besides is said, too.
+                // Print the other warnings too.
                 left_out.iter().try_for_each(say)?;
                 return Err(error);
             }
@@ -252,7 +253,7 @@ pub fn run(arguments: &DataArguments) -> Result<u8, Error> {
     Ok(1)
 }
 
-/// The views that the paper draws of this set, or of the one that is most like it.
+/// Returns the paper's augmentation for this set, or for the most similar one.
 fn views(data: &Dataset) -> ViewAugment {
     match (data.set(), data.shape()) {
         ("cifar10", _) => ViewAugment::cifar10(),
@@ -264,10 +265,10 @@ fn views(data: &Dataset) -> ViewAugment {
     }
 }
 
-/// Most classes that a table names one by one.
+/// Largest number of classes that a table lists one by one.
 const MOST_ROWS: usize = 20;
 
-/// Classes with their images, sizes and formats.
+/// Returns the lines about classes, with their images, sizes and formats.
 fn table(data: &Dataset, checked: Option<&Checked>) -> String {
     let [train, test] = data.counts();
     let range = |counts: &[usize]| match (counts.iter().min(), counts.iter().max()) {
@@ -308,7 +309,8 @@ fn table(data: &Dataset, checked: Option<&Checked>) -> String {
     lines.join("\n")
 }
 
-/// What the checksum of a file says. One that differs is no failure: a set may be packed anew without loss.
+/// Returns a line about the checksum of a file. A different checksum is not an error: a set can be packed again without
+/// loss.
 fn checksum(path: &Path, published: Option<&str>) -> Result<String, Error> {
     let len = std::fs::metadata(path).map_err(Error::file("read", path))?.len();
     let bar = ProgressBar::new(len);

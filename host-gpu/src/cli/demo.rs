@@ -1,4 +1,4 @@
-//! `clapp demo`: networks learn on generated images, and a linear probe says what they learnt.
+//! `clapp demo`: trains networks on generated images and evaluates them with a linear probe.
 
 use super::output::say;
 use super::{GENERATED_TEST, GENERATED_TRAIN};
@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-/// Folder for what the demonstration writes.
+/// Folder for the outputs of the demonstration.
 const FOLDER: &str = "out/demo";
 
 /// One row of the final table.
@@ -34,7 +34,7 @@ struct Entry {
 /// Runs the demonstration.
 ///
 /// # Errors
-/// Where an output cannot be written or training diverges.
+/// If an output cannot be written or training diverges.
 pub fn run() -> Result<u8, Error> {
     let begin = Instant::now();
     let Some(base) = preset("demo") else {
@@ -116,7 +116,7 @@ fn entry(name: &'static str, config: Config, data: &Dataset) -> Result<Entry, Er
 }
 
 fn print_table(entries: &[Entry]) -> Result<(), Error> {
-    say("\nlinear probe, share of test images classified rightly (cached features, no augmentation)\n")?;
+    say("\nlinear probe, share of test images classified correctly (cached features, no augmentation)\n")?;
     let layers = entries.first().map_or(0, |entry| entry.report.layers.len());
     let heads: Vec<String> = (0..layers).map(|layer| format!("layer {layer}")).collect();
     say(format!("{:<20} all layers   {}", "encoder", heads.join("   ")))?;

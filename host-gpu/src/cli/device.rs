@@ -1,4 +1,4 @@
-//! `clapp device`: a device learns from a data set, live, and is held against the host's replay.
+//! `clapp device`: a device learns from a data set, live, and is compared with a replay on the host.
 
 mod stream;
 
@@ -33,7 +33,7 @@ pub struct DeviceArguments {
     /// Serial port of the device, such as /dev/ttyACM0 or COM3.
     #[arg(long, value_name = "PORT")]
     port: Option<String>,
-    /// Symbols a second on the port.
+    /// Baud rate of the port.
     #[arg(long, default_value_t = 115_200, requires = "port", value_parser = clap::value_parser!(u32).range(1..))]
     baud: u32,
     /// Emulate the device with QEMU.
@@ -46,78 +46,80 @@ pub struct DeviceArguments {
     data: PathBuf,
     #[command(flatten)]
     cache: CacheArguments,
-    /// Frames without labels that the device learns from.
+    /// Number of unlabelled frames that the device learns from.
     #[arg(long, default_value_t = 2000)]
     frames: u64,
-    /// Frames of each image, one after another, before the next one comes.
+    /// Consecutive frames of each image.
     #[arg(long, value_name = "FRAMES", default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..))]
     fixation: u64,
-    /// Labelled images of each class that teach the read-out; 0 leaves it as it is.
+    /// Labelled images per class that train the read-out; 0 leaves it as it is.
     #[arg(long, value_name = "IMAGES", default_value_t = 10)]
     labels: usize,
-    /// Held-back images on which the device is tested before and after.
+    /// Number of test images, for the tests before and after learning.
     #[arg(long, value_name = "IMAGES", default_value_t = 1000)]
     test: usize,
-    /// Show a stream of continual learning instead, in which no image comes twice, with its labels in between: the device
-    /// and a learner on the host see it side by side and are tested after each stage. --frames and --test are those of all
+    /// Show a stream of continual learning instead: no image repeats, and labels come in between. The device and a
+    /// learner on the host see the same stream, and both are tested after each stage. --frames and --test count all
     /// classes together.
     #[arg(long, value_name = "KIND", conflicts_with = "no_replay")]
     stream: Option<Kind>,
-    /// Seed of the order of the images and of their views.
+    /// Seed of the image order and of the views.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Draw new weights on the device first, from this seed.
+    /// First draw new weights on the device, from this seed.
     #[arg(long, value_name = "SEED")]
     reset: Option<u64>,
-    /// Save what was learnt in the device's flash.
+    /// Save the learnt state in the device's flash.
     #[arg(long)]
     save: bool,
-    /// Fetch what the device holds into a file (safetensors).
+    /// Write the device's state to a file (safetensors).
     #[arg(long, value_name = "FILE")]
     fetch: Option<OutputFile>,
-    /// Replace the file that is fetched into, if there is one.
+    /// Replace the file of --fetch if it exists.
     #[arg(long, requires = "fetch")]
     overwrite: bool,
     #[command(flatten)]
     force: Force,
-    /// Do not learn the same on the host to compare the weights.
+    /// Do not replay the learning on the host. The replay compares all weights.
     #[arg(long)]
     no_replay: bool,
-    /// Seconds without an answer after which the device is given up.
+    /// Give up after this many seconds without a reply from the device.
     #[arg(long, value_name = "SECONDS", default_value_t = 10.0)]
     timeout: f32,
-    /// Lose, change or double this share of the bytes, both ways, to see that nothing comes of it.
+    /// Inject faults: lose, change or duplicate this share of the bytes, in both directions. The protocol must correct
+    /// them.
     #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
     faults: f32,
 }
 
-/// Arguments about QEMU.
+/// Arguments for QEMU.
 #[derive(Debug, Clone, Args)]
 struct EmulationArguments {
     /// QEMU's name of the board.
     #[arg(long, default_value = "mps2-an386", requires = "qemu", value_parser = ["mps2-an386", "mps2-an500"])]
     machine: String,
-    /// The firmware for that board [default: where `cargo xtask firmware` puts it].
+    /// Firmware for that board [default: the output of `cargo xtask firmware`].
     #[arg(long, value_name = "ELF", requires = "qemu")]
     firmware: Option<PathBuf>,
-    /// File that stands for the board's flash, made where there is none; the firmware saves there by itself, too, after
-    /// every 1000 frames that it has learnt from [default: a board without flash].
+    /// File that emulates the board's flash; created if missing. The firmware also saves there by itself after every
+    /// 1000 frames of learning [default: a board without flash].
     #[arg(long, value_name = "FILE", requires = "qemu")]
     flash: Option<OutputFile>,
-    /// File for what the firmware logs, as it is: `defmt-print -e ELF < FILE` makes text of it.
+    /// File for the firmware's binary log: `defmt-print -e ELF < FILE` converts it to text.
     #[arg(long, value_name = "FILE", requires = "qemu")]
     log: Option<OutputFile>,
 }
 
-/// The name of the generated set.
+/// Name of the generated set.
 const GENERATED: &str = "generated";
-/// Longest time that a device may take for an answer.
+/// Largest value of --timeout, in seconds.
 const MOST_TIMEOUT: f32 = 3600.0;
 
-/// Runs `clapp device`: exit code 0, 1 where the device does not hold what the host's replay does, 130 after a signal.
+/// Runs `clapp device`. Exit code 0: success. 1: the device's state differs from the host's replay. 130: a signal
+/// stopped it.
 ///
 /// # Errors
-/// Where the device cannot be reached, stops in the middle, or does not fit the images; where an input is wrong or an
+/// If the device cannot be reached, stops in the middle, or does not fit the images; if an input is wrong or an
 /// output cannot be written.
 pub fn run(arguments: &DeviceArguments) -> Result<u8, Error> {
     let wrong = |origin: &str, message: String| Err(Error::Config { origin: origin.into(), message });
@@ -128,7 +130,7 @@ pub fn run(arguments: &DeviceArguments) -> Result<u8, Error> {
         return wrong("--faults", format!("is {}, expected 0 to 0.1", arguments.faults));
     }
     if arguments.save && arguments.qemu && arguments.emulation.flash.is_none() {
-        return wrong("--save", "an emulated board has no flash unless --flash FILE names a file for it".into());
+        return wrong("--save", "an emulated board has no flash; add --flash FILE".into());
     }
     let outputs = Outputs::check(arguments)?;
     let stop = stop_by_signal()?;
@@ -151,7 +153,7 @@ pub fn run(arguments: &DeviceArguments) -> Result<u8, Error> {
     }
 }
 
-/// The files that are written, checked.
+/// Checks the output files.
 struct Outputs<'a> {
     fetch: Option<&'a Path>,
     flash: Option<&'a Path>,
@@ -169,13 +171,13 @@ impl<'a> Outputs<'a> {
             path.check_new("--fetch", Mark::CHECKPOINT, &guard, *overwrite)
         });
         let log = log.as_ref().map(|path| path.check("--log", Mark::NONE, &inputs().keep_outputs(flash)));
-        // The board writes into it: whatever is no flash is refused when it is opened.
+        // The board writes into this file. A file that is no flash image is refused when it is opened.
         let flash = flash.as_ref().map(|path| path.check_held("--flash", &inputs()));
         Ok(Self { fetch: fetch.transpose()?, flash: flash.transpose()?, log: log.transpose()? })
     }
 }
 
-/// The line to the device.
+/// Opens the line to the device.
 fn open(arguments: &DeviceArguments, outputs: &Outputs<'_>) -> Result<Box<dyn Transport>, Error> {
     match &arguments.port {
         Some(port) => Ok(Box::new(Port::open(port, arguments.baud)?)),
@@ -199,12 +201,12 @@ fn emulate(_: &EmulationArguments, _: &Outputs<'_>) -> Result<Box<dyn Transport>
     Err(Error::Config { origin: "--qemu".into(), message })
 }
 
-/// What becomes of what the device has learnt when the program ends before it has saved.
+/// Returns a note on the learnt state if the program ends before the device has saved.
 fn kept(arguments: &DeviceArguments) -> &'static str {
     if arguments.qemu {
-        "what the emulated device learnt since it last saved is gone with it"
+        "the emulated device lost everything that it learnt since its last save"
     } else {
-        "the device keeps what it has learnt for as long as it has power"
+        "the device keeps its learnt state while it has power"
     }
 }
 
@@ -242,7 +244,7 @@ fn work(
     if matches!(lesson, Err(Error::Device { .. })) {
         return lesson.map(|()| 0);
     }
-    // Whatever else has gone wrong, the device is not left muted.
+    // Unmute the device even after an error.
     let replay = course.end()?;
     lesson?;
     close(arguments, client)?;
@@ -255,7 +257,7 @@ fn work(
     Ok(code)
 }
 
-/// A report of the line, and a save where it was asked for.
+/// Prints the report of the line, and saves if asked.
 fn close(arguments: &DeviceArguments, client: &mut Client<'_>) -> Result<(), Error> {
     line_report(client)?;
     if arguments.save {
@@ -268,7 +270,7 @@ fn close(arguments: &DeviceArguments, client: &mut Client<'_>) -> Result<(), Err
     Ok(())
 }
 
-/// Writes what the device holds where it was asked for.
+/// Writes the device's state to the file of --fetch, if given.
 fn fetch(path: Option<&Path>, seed: u64, device: &Description, held: &DeviceState) -> Result<(), Error> {
     if let Some(path) = path {
         home::write(path, device, seed, held)?;
@@ -277,8 +279,8 @@ fn fetch(path: Option<&Path>, seed: u64, device: &Description, held: &DeviceStat
     Ok(())
 }
 
-/// Before, learning, after. The read-out is taught anew for each test; while the layers learn it is that of the layers
-/// before, and nothing is said of its predictions.
+/// Tests, learns, tests again. The read-out is trained again for each test. While the layers learn, the read-out still
+/// fits the earlier layers, so its predictions are not reported.
 fn lesson(course: &mut Course<'_, '_>, plan: &Plan) -> Result<(), Error> {
     let taught = match plan.labels {
         0 => "with the read-out that it has".into(),
@@ -295,10 +297,10 @@ fn lesson(course: &mut Course<'_, '_>, plan: &Plan) -> Result<(), Error> {
         say(learnt(&course.learn()?, begin.elapsed()))?;
         match plan.labels {
             0 if plan.test > 0 => say(
-                "the read-out was taught before the layers learnt: a lower share is no damage; --labels N teaches it anew",
+                "the read-out was trained before the layers changed, so a lower accuracy does not mean damage; --labels N trains it again",
             )?,
             0 => {}
-            _ => say(format!("teaching the read-out anew, {taught}: what it knew was of the layers before"))?,
+            _ => say(format!("training the read-out again, {taught}: the layers have changed since it was trained"))?,
         }
     }
     if plan.test > 0 || plan.labels > 0 {
@@ -327,7 +329,7 @@ fn learnt(learnt: &Learnt, took: Duration) -> String {
     )
 }
 
-/// What went over the line, as both sides saw it.
+/// Prints the line statistics of both sides.
 fn line_report(client: &mut Client<'_>) -> Result<(), Error> {
     let status = client.status()?;
     let counts = client.counts();
@@ -349,7 +351,7 @@ fn line_report(client: &mut Client<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-/// Holds what the device holds against the replay.
+/// Compares the device's state with the replay.
 fn compare(replay: Replay, held: &DeviceState) -> Result<u8, Error> {
     let replayed = replay.finish()?;
     let mut differences = held::differences(&replayed.held, held);

@@ -1,4 +1,4 @@
-//! `clapp doctor`: what this machine has for training.
+//! `clapp doctor`: shows the hardware and libraries that training can use.
 
 mod deep;
 mod probe;
@@ -12,23 +12,23 @@ use clapp_gpu::cuda::found;
 /// Arguments of `clapp doctor`.
 #[derive(Debug, Args)]
 pub struct DoctorArguments {
-    /// Try what training on a GPU needs, one line each, on the GPU that is there: libraries, compilation, a launch, a
-    /// product, convolutions, capture and replay, memory. Exit code 0: all is ok; else that of the first line that is not:
-    /// 10 libraries and GPU, 11 compilation, 12 launch, 13 product, 14 convolution, 15 capture, 16 memory.
+    /// Test each part that training on a GPU needs, one line per test: libraries, compilation, a launch, a matrix
+    /// product, convolutions, capture and replay, memory. Exit code 0: all tests are ok. Otherwise the code of the
+    /// first failed test: 10 libraries and GPU, 11 compilation, 12 launch, 13 product, 14 convolution, 15 capture, 16
+    /// memory.
     #[arg(long)]
     deep: bool,
-    /// Exit code 1 where something is missing for training on a GPU. --deep has exit codes of its own, 10 to 16, with it
-    /// and without it.
+    /// Return exit code 1 if something is missing for training on a GPU. With --deep, exit codes 10 to 16 replace it.
     #[arg(long)]
     require_gpu: bool,
     #[command(flatten)]
     tried: deep::DeepArguments,
 }
 
-/// Runs `clapp doctor`: exit code 0, or 1 where a GPU is required and something is missing for it.
+/// Runs `clapp doctor`. Exit code 0: success. 1: a GPU is required and something is missing for it.
 ///
 /// # Errors
-/// Where the output cannot be written.
+/// If the output cannot be written.
 pub fn run(arguments: &DoctorArguments) -> Result<u8, Error> {
     if arguments.deep {
         return deep::run(&arguments.tried);
@@ -56,7 +56,7 @@ pub fn run(arguments: &DoctorArguments) -> Result<u8, Error> {
     Ok(u8::from(arguments.require_gpu))
 }
 
-/// The instructions that element-wise work uses here; products choose from the same.
+/// Returns the instruction set of element-wise operations on this processor. Matrix products choose from the same sets.
 fn instructions() -> &'static str {
     struct Name;
     impl pulp::WithSimd for Name {

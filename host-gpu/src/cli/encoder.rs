@@ -1,4 +1,4 @@
-//! An encoder that is ready to compute features, and images from files.
+//! An encoder ready to compute features, and images read from files.
 
 use clapp_core::shape::Shape;
 use clapp_data::augment::grey_scale;
@@ -13,16 +13,16 @@ use clapp_gpu::choice::BackendArguments;
 use rayon::prelude::*;
 use std::path::{Path, PathBuf};
 
-/// Bad images that a message names.
+/// Largest number of bad images that a message lists.
 const NAMED: usize = 10;
 
-/// Gives the features of so many frames `[rows, C, H, W]`.
+/// Computes the features of `rows` frames `[rows, C, H, W]`.
 pub(crate) type Encoder = Box<dyn FnMut(&[f32], usize) -> Features>;
 
-/// The encoder of a checkpoint on the backend chosen, pooled as the probe sees it.
+/// Makes the encoder of a checkpoint on the chosen backend, with the probe's pooling.
 ///
 /// # Errors
-/// Where there is no such device.
+/// If there is no such device.
 pub(crate) fn encoder(arguments: BackendArguments, checkpoint: &Checkpoint) -> Result<Encoder, Error> {
     let (spec, pooled) = (checkpoint.config.network()?, checkpoint.config.probe_network()?);
     arguments.run(Encodes { spec, pooled, layers: &checkpoint.layers })
@@ -48,18 +48,18 @@ impl Job for Encodes<'_> {
     }
 }
 
-/// Numbers of features of each layer.
+/// Returns the number of features of each layer.
 ///
 /// # Errors
-/// Where the configuration does not fit together.
+/// If the configuration does not fit together.
 pub(crate) fn dimensions(checkpoint: &Checkpoint) -> Result<Vec<usize>, Error> {
     Ok(checkpoint.config.probe_network()?.layers().iter().map(|layer| layer.pooled.len()).collect())
 }
 
-/// Reads an image file for a network of one or three channels; gives its shape.
+/// Reads an image file for a network of one or three channels. Returns its shape.
 ///
 /// # Errors
-/// Where it is no usable image.
+/// If it is no usable image.
 pub(crate) fn read_file(path: &Path, channels: usize, pixels: &mut Vec<u8>) -> Result<Shape, Error> {
     let shape = read_image(path, pixels)?;
     if channels == 3 {
@@ -71,15 +71,15 @@ pub(crate) fn read_file(path: &Path, channels: usize, pixels: &mut Vec<u8>) -> R
     Ok(grey)
 }
 
-/// Image files as frames `[files, C, H, W]`.
+/// Reads image files as frames `[files, C, H, W]`.
 ///
 /// # Errors
-/// [`Error::Config`] with all files that are no usable images: the first ten by name, and how many there are.
+/// [`Error::Config`] with the number of unusable images and the names of the first ten.
 pub(crate) fn frames(files: &[PathBuf], inputs: &Inputs) -> Result<Vec<f32>, Error> {
     frames_or_bad(files, inputs).map_err(|bad| unusable(&bad, files.len()))
 }
 
-/// As [`frames`].
+/// Same as [`frames`].
 ///
 /// # Errors
 /// A line for each file that is no usable image.
@@ -95,7 +95,7 @@ pub(crate) fn frames_or_bad(files: &[PathBuf], inputs: &Inputs) -> Result<Vec<f3
     if bad.is_empty() { Ok(x) } else { Err(bad) }
 }
 
-/// The error of `bad` files out of so many: the first ten, and how many more there are.
+/// Returns the error for `bad` of `files` images: the first ten, and the number of others.
 pub(crate) fn unusable(bad: &[String], files: usize) -> Error {
     let more = bad.len().saturating_sub(NAMED);
     let more = if more > 0 { format!("; and {more} more") } else { String::new() };

@@ -25,37 +25,37 @@ use std::path::{Path, PathBuf};
 /// Arguments of `clapp eval`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Ctrl-C keeps the last whole epoch, marked as stopped (exit code 130). A stopped probe takes no place of a finished \
-                  one of the same encoder: it goes beside it, to probe.partial.json. A second Ctrl-C ends the program at once."
+    after_help = "Ctrl-C keeps the last whole epoch, marked as stopped (exit code 130). A stopped probe does not replace a finished \
+                  probe of the same encoder: it goes beside it, to probe.partial.json. A second Ctrl-C ends the program at once."
 )]
 pub struct EvalArguments {
     /// Checkpoint that `clapp train` wrote, or the folder of the run.
     pub checkpoint: PathBuf,
-    /// Data set as downloaded (folder or archive); not needed where the configuration generates its images.
+    /// Data set as downloaded (folder or archive). Not needed if the configuration generates its images.
     #[arg(long)]
     pub data: Option<PathBuf>,
     #[command(flatten)]
     cache: CacheArguments,
     #[command(flatten)]
     backend: BackendArguments,
-    /// Compute the features once, from the images without augmentation: fast, but not the paper's protocol.
+    /// Compute the features once, from images without augmentation. Fast, but not the paper's protocol.
     #[arg(long)]
     pub cached: bool,
-    /// A first look in minutes: 30 epochs on cached features of up to 5,000 labelled and 2,000 test images (or 50 and 20
-    /// a class), taken evenly from the whole set. Another protocol, and recorded as such.
+    /// A first estimate in minutes: 30 epochs on cached features of up to 5,000 labelled and 2,000 test images (or 50
+    /// and 20 per class), taken evenly from the whole set. The result records this protocol.
     #[arg(long, conflicts_with = "cached")]
     pub quick: bool,
-    /// Passes over the labelled images [default: as the configuration says].
+    /// Epochs of the probe [default: as the configuration says].
     #[arg(long)]
     pub epochs: Option<u64>,
-    /// Use only the first so many labelled images [default: as many as the encoder was trained on].
+    /// Use only the first NUMBER labelled images [default: as many as the encoder was trained on].
     #[arg(long)]
     pub images: Option<usize>,
     /// Use only the labelled images of this fold, counted from 0 (STL-10 has ten) [default: all of them].
     #[arg(long, value_name = "NUMBER")]
     pub fold: Option<usize>,
-    /// Resize the shorter side of each test image to this, then cut out the middle [default: as the configuration says;
-    /// images of another size than the network reads are made to fit].
+    /// Resize the shorter side of each test image to PIXELS, then crop the centre [default: as the configuration says;
+    /// images whose size differs from the network's are resized and cropped].
     #[arg(long, value_name = "PIXELS")]
     pub resize: Option<usize>,
     /// File for the result as JSON; the weights of the probe go beside it [default: probe.json beside the checkpoint,
@@ -66,10 +66,10 @@ pub struct EvalArguments {
     force: Force,
 }
 
-/// Runs `clapp eval`: exit code 0 where all epochs are done, 130 where a signal has stopped it.
+/// Runs `clapp eval`. Exit code 0: all epochs are done. 130: a signal stopped it.
 ///
 /// # Errors
-/// Where the input is wrong or an output cannot be written.
+/// If the input is wrong or an output cannot be written.
 pub fn run(arguments: &EvalArguments) -> Result<u8, Error> {
     for (option, zero) in [("--images", arguments.images == Some(0)), ("--epochs", arguments.epochs == Some(0))] {
         if zero {
@@ -83,7 +83,7 @@ pub fn run(arguments: &EvalArguments) -> Result<u8, Error> {
     };
     let file = checkpoint_file(&arguments.checkpoint)?;
     let checkpoint = Checkpoint::read(&file)?;
-    // Found out now rather than after the whole evaluation.
+    // Check now, not after the whole evaluation.
     let own = beside(&file, kind);
     let guard = Guard::new(arguments.force).keep([file.as_path()]).keep_data(arguments.data.as_deref());
     let path = match &arguments.json {
@@ -128,7 +128,7 @@ pub fn run(arguments: &EvalArguments) -> Result<u8, Error> {
     }
     config.probe.epochs = arguments.epochs.unwrap_or(config.probe.epochs);
     if config.probe.epochs == 0 {
-        let message = "probe.epochs is 0: nothing would be learnt; name a number with --epochs".into();
+        let message = "probe.epochs is 0: the probe would not learn; set a number with --epochs".into();
         return Err(Error::Config { origin, message });
     }
     remarks(&data).iter().for_each(note);
@@ -169,13 +169,13 @@ pub fn run(arguments: &EvalArguments) -> Result<u8, Error> {
     let (spec, layers) = (config.network()?, &checkpoint.layers);
     let outcome = arguments.backend.run(ShownProbe { spec, layers, task: &task, stop: &stop, estimate });
     if matches!(outcome, Err(Error::Stopped)) {
-        note("note: stopped before the first epoch of the probe was done: there is nothing to keep");
+        note("note: stopped during the first epoch of the probe: no result is written");
     }
     let Outcome { report, heads } = outcome?;
     say(format!("{}, {}, on {}", config.rule.name(), counted(checkpoint.epoch, "epoch"), data.source))?;
     say(table(&report, &data.classes))?;
     let stopped = report.is_stopped();
-    // What a signal has ended takes no place of what is finished, or has come further.
+    // A stopped probe does not replace a finished probe or one of more epochs.
     let stays = |old: &ProbeRecord| !old.report.is_stopped() || old.report.epochs > report.epochs;
     let (mut path, mut weights) = (path, weights);
     if stopped && let Some(old) = standing.as_ref().filter(|old| stays(old)) {
@@ -207,7 +207,7 @@ pub fn run(arguments: &EvalArguments) -> Result<u8, Error> {
     Ok(if stopped { INTERRUPTED } else { 0 })
 }
 
-/// The weights go beside the result, and over nothing else than other weights.
+/// Returns the path of the weights, beside the result. Refuses to replace any file that does not hold weights.
 fn check_weights(weights: &Path, record: &Path, own: &Path, guard: &Guard) -> Result<(), Error> {
     if weights == record {
         let message = format!(
@@ -219,12 +219,12 @@ fn check_weights(weights: &Path, record: &Path, own: &Path, guard: &Guard) -> Re
     check_own(weights, &beside_record(own), Mark::WEIGHTS, guard)
 }
 
-/// A file beside the result, which may be the run's `own` one for that.
+/// Checks a file beside the result. It may be the run's `own` file for that result.
 fn check_own(path: &Path, own: &Path, mark: Mark, guard: &Guard) -> Result<(), Error> {
     if path == own { guard.check_result("--json", path, mark) } else { guard.check("--json", path, mark) }
 }
 
-/// How the test images are made ready: as the configuration says, or resized as the user says.
+/// Returns the preparation of the test images: as the configuration says, or resized as the user says.
 fn transform(arguments: &EvalArguments, configured: TestTransform, crop: usize) -> Result<TestTransform, Error> {
     let Some(resize) = arguments.resize else { return Ok(configured) };
     let transform = TestTransform::ResizeCrop { resize, crop };
@@ -233,22 +233,22 @@ fn transform(arguments: &EvalArguments, configured: TestTransform, crop: usize) 
     Ok(transform)
 }
 
-/// Whether a checkpoint holds the weights that a run begins with.
+/// Returns `true` if a checkpoint holds the untrained weights of a run.
 fn has_not_learnt(file: &Path) -> Result<bool, Error> {
     let Header { epoch, place, device, .. } = Header::read(file)?;
     Ok(epoch == 0 && place.is_none_or(|place| place.step == 0) && device.is_none_or(|device| device.step == 0))
 }
 
-/// The probe at `path`, where it is one of this encoder: by the checksum in its weights, or where they are lost by the
-/// epochs.
+/// Returns the probe at `path` if it belongs to this encoder. The checksum in its weights tells, or the number of
+/// epochs if the weights are lost.
 fn standing(path: &Path, dimensions: &[usize], checkpoint: &Checkpoint) -> Option<ProbeRecord> {
     let of_encoder = |old: ProbeWeights| old.encoder_checksum == checkpoint.checksum;
     let old = ProbeRecord::read(path).ok().filter(|old| old.encoder_epochs == checkpoint.epoch)?;
     ProbeWeights::read(&beside_record(path), dimensions).map_or(true, of_encoder).then_some(old)
 }
 
-/// A result on another set than the encoder's own is kept only where the user says: beside the checkpoint it would be
-/// taken for the run's.
+/// Refuses to write a result on another data set beside the checkpoint: it would be mistaken for the run's own result.
+/// The user must name a file for it.
 fn check_data(arguments: &EvalArguments, file: &Path, data: &Dataset) -> Result<(), Error> {
     let Some(place) = Header::read(file)?.place else { return Ok(()) };
     if place.data.name == data.name || arguments.json.is_some() {
@@ -262,7 +262,7 @@ fn check_data(arguments: &EvalArguments, file: &Path, data: &Dataset) -> Result<
     Err(Error::Config { origin: file.display().to_string(), message })
 }
 
-/// The checkpoint that a path means: the file itself, or that of a run's folder.
+/// Returns the checkpoint of a path: the file itself, or the one in a run's folder.
 pub(super) fn checkpoint_file(path: &Path) -> Result<PathBuf, Error> {
     if !path.is_dir() {
         return Ok(path.into());

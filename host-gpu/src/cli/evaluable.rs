@@ -1,4 +1,4 @@
-//! What evaluation needs of a data set: found out before training, and once more before the evaluation.
+//! Checks that a data set can be used for evaluation, before training and again before the evaluation.
 
 use super::check_channels;
 use clapp_data::augment::TestTransform;
@@ -6,20 +6,20 @@ use clapp_data::data::{Dataset, Split};
 use clapp_data::error::Error;
 use clapp_engine::config::Config;
 
-/// Encoded images whose size is looked at.
+/// Number of encoded images whose size is checked.
 const LOOKED_AT: usize = 16;
 
-/// For which work the set is looked at.
+/// The work that the set is checked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Work {
-    /// Labels are not needed now, but for the evaluation later.
+    /// Training needs no labels, but the later evaluation does.
     Training,
     /// The linear probe.
     Evaluation,
 }
 
-/// Refuses a set on which an encoder by `config` could never be evaluated; gives what a user should know of the
-/// evaluation on it, a sentence each. `train` are the labelled images that are used, `origin` names the configuration.
+/// Refuses a set on which an encoder by `config` could not be evaluated. Returns notes for the user on the evaluation,
+/// one sentence each. `train`: the labelled images used. `origin`: name of the configuration.
 ///
 /// # Errors
 /// [`Error::Config`] where channels, test images or labels are missing.
@@ -35,20 +35,20 @@ pub(crate) fn check(
     check_channels(data, input, origin)?;
     let refuse = |message: String| Err(Error::Config { origin: data.source.clone(), message });
     if data.test.is_empty() {
-        return refuse("no test images, expected some: an evaluation would have nothing to test on".into());
+        return refuse("no test images; the evaluation needs some".into());
     }
     if train.is_empty() || !train.is_labelled() || !data.test.is_labelled() {
-        return refuse("no labelled training and test images, expected both: an evaluation learns from labels".into());
+        return refuse("no labelled training and test images; the evaluation needs both".into());
     }
     let mut notes = Vec::new();
     if let [class] = data.classes.as_slice() {
-        let message = format!("one class only ({class}), expected at least two: there is nothing to tell apart");
+        let message = format!("only one class ({class}), expected at least two");
         match work {
             Work::Evaluation => return refuse(message),
             Work::Training => notes.push(format!("{message}; clapp eval will refuse the set")),
         }
     }
-    // Of encoded images only a few are looked at: there can be very many.
+    // Check only a few encoded images, because there can be very many.
     if test == TestTransform::AsIs
         && let found = data.test.take(LOOKED_AT).measured().shape()
         && found.is_none_or(|found| (found.height, found.width) != (input.height, input.width))

@@ -1,4 +1,4 @@
-//! `clapp export`: a checkpoint to an image for a device's flash.
+//! `clapp export`: converts a checkpoint to an image for a device's flash.
 
 use super::named;
 use super::output::say;
@@ -15,40 +15,41 @@ use std::path::PathBuf;
 pub struct ExportArguments {
     /// Checkpoint that `clapp train` or `clapp import` wrote, or the folder of the run.
     pub checkpoint: PathBuf,
-    /// The device's network, which the checkpoint's must equal: a preset, a configuration file, a checkpoint or the
-    /// folder of a run [default: the checkpoint's own].
+    /// The device's network: a preset, a configuration file, a checkpoint or the folder of a run. The checkpoint must
+    /// have the same network [default: the checkpoint's own].
     #[arg(long, value_name = "NETWORK")]
     pub network: Option<String>,
-    /// Where the image goes [default: beside the checkpoint, with the ending .bin].
+    /// File for the image [default: beside the checkpoint, with the ending .bin].
     #[arg(short, long, value_name = "IMAGE")]
     pub output: Option<OutputFile>,
-    /// Replace the image if there is one.
+    /// Replace the image if it exists.
     #[arg(long)]
     pub overwrite: bool,
     #[command(flatten)]
     force: Force,
-    /// Bytes of flash that the device's store has: the image then fills all of it, and replaces whatever it held. Without
-    /// this and the next two options, the image is one slot, to be written to the start of an erased store.
+    /// Size of the device's store in flash, in bytes. The image then fills and replaces the whole store. Without this
+    /// and the next two options the image is one slot; write it to the start of an erased store.
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..), conflicts_with_all = ["slot_length", "erase_size"])]
     pub store_length: Option<u32>,
-    /// Bytes that the device's flash is erased by: the image is then that of two slots as short as they can be, and
-    /// replaces what a firmware with as many classes or fewer saved there.
+    /// Erase unit of the device's flash, in bytes. The image then has two slots of the smallest possible size. It
+    /// replaces the checkpoints of a firmware with the same number of classes or fewer.
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "slot_length")]
     pub erase_size: Option<u32>,
-    /// Bytes of a slot on the device, where it is longer than it must be; as --erase-size otherwise.
+    /// Size of a slot on the device, in bytes, if it is larger than the smallest possible size. Otherwise like
+    /// --erase-size.
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..))]
     pub slot_length: Option<u32>,
-    /// Classes of the device's nearest-mean read-out, which begins anew [default: the read-out that the checkpoint
-    /// holds, or none].
+    /// Number of classes of the device's nearest-mean read-out; the read-out starts empty [default: the checkpoint's
+    /// read-out, or none].
     #[arg(long, value_name = "NUMBER")]
     pub classes: Option<usize>,
-    /// The device's optimiser, whose state is taken along: plain SGD has none, the configuration's goes on from the
-    /// checkpoint [default: sgd for the checkpoint of a run; what a device's checkpoint holds].
+    /// The device's optimiser. `sgd` has no state. The configuration's optimiser continues with the state of the
+    /// checkpoint [default: sgd for the checkpoint of a run; for a device's checkpoint, the one it holds].
     #[arg(long, value_enum)]
     pub optimizer: Option<OptimizerName>,
 }
 
-/// Which optimiser a device has.
+/// A device's optimiser.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum OptimizerName {
     /// Plain SGD.
@@ -57,13 +58,13 @@ pub enum OptimizerName {
     Config,
 }
 
-/// Largest number of classes of a read-out: a label is one byte on the line to the device.
+/// Largest number of classes of a read-out, because a label is one byte on the line to the device.
 const MOST_CLASSES: usize = 256;
 
 /// Runs `clapp export`.
 ///
 /// # Errors
-/// Where the checkpoint cannot be read, is of another network, or does not fit into a slot.
+/// If the checkpoint cannot be read, is of another network, or does not fit into a slot.
 pub fn run(arguments: &ExportArguments) -> Result<u8, Error> {
     let path = named::checkpoint_of(&arguments.checkpoint);
     let guard =
@@ -108,9 +109,9 @@ pub fn run(arguments: &ExportArguments) -> Result<u8, Error> {
     }
     write_atomically(output, &image)?;
     let what = match slot_length {
-        Some(length) => format!("both slots of {length} bytes, for the start of the device's store"),
+        Some(length) => format!("two slots of {length} bytes; write it to the start of the device's store"),
         None if arguments.store_length.is_some() => "all of the device's store".into(),
-        None => "one slot, for the start of an erased store".into(),
+        None => "one slot; write it to the start of an erased store".into(),
     };
     say(format!(
         "wrote {}: {} bytes, {what}\nstep {}, {} parameters, {} elements of state, {} classes, architecture {architecture:016x}",

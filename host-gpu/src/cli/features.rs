@@ -1,4 +1,4 @@
-//! `clapp features`: an encoder's features of many images as a file for other programs.
+//! `clapp features`: writes an encoder's features of many images to a file for other programs.
 
 use super::data::CacheArguments;
 use super::encoder::{Encoder, dimensions, encoder, frames};
@@ -27,11 +27,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// A part of a data set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Part {
-    /// The labelled images that the probe learns from.
+    /// The labelled training images of the probe.
     Train,
     /// The test images.
     Test,
-    /// The images that the encoder learns from, with or without labels.
+    /// The training images of the encoder, with or without labels.
     Pretrain,
 }
 
@@ -44,28 +44,28 @@ pub struct FeaturesArguments {
     /// Image files, instead of a data set.
     #[arg(value_name = "IMAGE", conflicts_with_all = ["data", "part", "images"])]
     files: Vec<PathBuf>,
-    /// Data set as downloaded (folder or archive); not needed where the configuration generates its images.
+    /// Data set as downloaded (folder or archive). Not needed if the configuration generates its images.
     #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
     #[command(flatten)]
     cache: CacheArguments,
-    /// Which images of the data set.
+    /// Part of the data set.
     #[arg(long, value_enum, default_value = "test")]
     part: Part,
-    /// Only the first so many images.
+    /// Only the first NUMBER images.
     #[arg(long, value_name = "NUMBER")]
     images: Option<usize>,
     /// Only the features of this layer, counted from 0 [default: of all layers, side by side].
     #[arg(long, value_name = "NUMBER")]
     layer: Option<usize>,
-    /// Resize the shorter side of each image to this, then cut out the middle [default: as the configuration says].
+    /// Resize the shorter side of each image to PIXELS, then crop the centre [default: as the configuration says].
     #[arg(long, value_name = "PIXELS")]
     resize: Option<usize>,
-    /// The file: FILE.safetensors with `features`, `labels` and `indices`, or FILE.npy with the features, and FILE.labels.npy,
-    /// FILE.indices.npy and FILE.names.json beside it.
+    /// Output file. FILE.safetensors holds `features`, `labels` and `indices`. FILE.npy holds the features;
+    /// FILE.labels.npy, FILE.indices.npy and FILE.names.json go beside it.
     #[arg(long, value_name = "FILE")]
     out: OutputFile,
-    /// Replace files that are there already.
+    /// Replace existing files.
     #[arg(long)]
     overwrite: bool,
     #[command(flatten)]
@@ -74,7 +74,7 @@ pub struct FeaturesArguments {
     backend: BackendArguments,
 }
 
-/// What the metadata of a safetensors file say, as JSON under `clapp-features`.
+/// Metadata of the safetensors file, as JSON under `clapp-features`.
 #[derive(Debug, Serialize)]
 struct Entry<'a> {
     format: &'static str,
@@ -88,7 +88,7 @@ struct Entry<'a> {
     part: Option<&'static str>,
     class_names: &'a [String],
     layers: &'a [Columns],
-    /// How the images were made ready: resizing and central crop; none for as they are.
+    /// Preparation of the images: resizing and centre crop; none for images used as they are.
     test: Option<clapp_data::augment::Sizes>,
     /// File of each image, where each has its own.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -103,7 +103,7 @@ struct Columns {
     to: usize,
 }
 
-/// Where the images are.
+/// Source of the images.
 enum Source<'a> {
     Files(&'a [PathBuf]),
     Split(&'a Split),
@@ -112,7 +112,7 @@ enum Source<'a> {
 /// Runs `clapp features`.
 ///
 /// # Errors
-/// Where the input is wrong, an image is not usable, or an output cannot be written.
+/// If the input is wrong, an image is not usable, or an output cannot be written.
 pub fn run(arguments: &FeaturesArguments) -> Result<u8, Error> {
     let refuse = |origin: &str, message: String| Err(Error::Config { origin: origin.into(), message });
     arguments.backend.check()?;
@@ -218,7 +218,7 @@ pub fn run(arguments: &FeaturesArguments) -> Result<u8, Error> {
     Ok(0)
 }
 
-/// The paths, checked. Nothing in an array says who wrote it: it is known by the file of indices beside it.
+/// Checks the output paths. A NumPy array does not say who wrote it; the file of indices beside it does.
 fn checked<'a>(outputs: &'a [OutputFile], guard: &Guard, overwrite: bool) -> Result<Vec<&'a Path>, Error> {
     let marks: &[Mark] = match outputs {
         [_] => &[Mark::FEATURES],
@@ -228,12 +228,13 @@ fn checked<'a>(outputs: &'a [OutputFile], guard: &Guard, overwrite: bool) -> Res
     outputs.iter().zip(marks).map(|(output, mark)| output.check_new("--out", *mark, guard, overwrite)).collect()
 }
 
-/// Takes away what an earlier call has left there and would not belong to these features.
+/// Removes a file of an earlier call that does not belong to these features.
 fn remove(path: &Path) -> Result<(), Error> {
     if path.exists() { std::fs::remove_file(path).map_err(Error::file("remove", path)) } else { Ok(()) }
 }
 
-/// A safetensors file: labels and indices first, so that what comes image by image is the end.
+/// Writes a safetensors file. Labels and indices come first, so that the features, written image by image, are at the
+/// end.
 fn write_tensors(
     path: &Path,
     entry: &Entry<'_>,
@@ -261,7 +262,7 @@ fn write_tensors(
     })
 }
 
-/// What becomes the matrix of features.
+/// Inputs of the feature matrix.
 struct Table<'a> {
     source: &'a Source<'a>,
     inputs: &'a Inputs,
@@ -270,7 +271,7 @@ struct Table<'a> {
 }
 
 impl Table<'_> {
-    /// Writes the features of all images, a row each.
+    /// Writes the features of all images, one row per image.
     fn write(&mut self, encoder: &mut Encoder, out: &mut impl Write, path: &Path) -> Result<(), Error> {
         let images: Vec<usize> = (0..self.source.len()).collect();
         let bar = ProgressBar::new(images.len() as u64);
@@ -305,7 +306,7 @@ impl Source<'_> {
         }
     }
 
-    /// File of each image, where each has one.
+    /// Returns the file of each image, if each image has one.
     fn names(&self) -> Option<Vec<String>> {
         match self {
             Self::Files(files) => Some(files.iter().map(|file| file.to_string_lossy().into_owned()).collect()),
@@ -322,7 +323,7 @@ impl Source<'_> {
         }
     }
 
-    /// Number of each image in its part of the set.
+    /// Returns the number of each image in its part of the set.
     fn indices(&self) -> Vec<i64> {
         (0..self.len() as i64).collect()
     }
@@ -354,7 +355,7 @@ impl Part {
     }
 }
 
-/// The columns of each layer.
+/// Returns the columns of each layer.
 fn columns(layers: &[usize], dimensions: &[usize]) -> Vec<Columns> {
     let mut from = 0;
     let column = |layer: &usize| {

@@ -1,4 +1,4 @@
-//! `clapp golden`: a backend against golden vectors.
+//! `clapp golden`: checks a backend against golden vectors.
 
 use super::BackendName;
 use super::output::say;
@@ -16,20 +16,21 @@ pub struct GoldenArguments {
     /// Golden files (.safetensors), or folders of them.
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
-    /// Which backend computes the cases.
+    /// Backend that computes the cases.
     #[arg(long, value_enum, default_value_t = BackendName::Cpu)]
     backend: BackendName,
-    /// Fill a GPU's fresh memory with NaN first (the emulation always does).
+    /// Fill new GPU memory with NaN before use (the emulation always does).
     #[arg(long)]
     poison: bool,
     #[command(flatten)]
     gpu: GpuArguments,
 }
 
-/// Runs `clapp golden`: exit code 0 within the limits, 1 above them, 2 where a file cannot be read.
+/// Runs `clapp golden`. Exit code 0: all errors are within the limits. 1: an error is above its limit. 2: a file cannot
+/// be read.
 ///
 /// # Errors
-/// Only that of the output: what goes wrong with a file is a row of the table.
+/// Only if the output cannot be written. An error of a file is a row of the table.
 pub fn run(arguments: &GoldenArguments) -> Result<u8, Error> {
     let (cuda, emulated) = (arguments.backend == BackendName::Cuda, arguments.backend == BackendName::Emulated);
     arguments.gpu.check(cuda, emulated)?;

@@ -1,4 +1,4 @@
-//! `clapp import`: an image of a device's flash back to a checkpoint.
+//! `clapp import`: converts an image of a device's flash back to a checkpoint.
 
 use super::named;
 use super::output::{note, say};
@@ -12,19 +12,19 @@ use std::path::PathBuf;
 /// Arguments of `clapp import`.
 #[derive(Debug, Args)]
 pub struct ImportArguments {
-    /// Image of the device's store, one slot or both, or of the chip with the store in it.
+    /// Image of the device's store (one slot or both), or of the whole flash that contains the store.
     pub image: PathBuf,
-    /// The device's network: a preset, a configuration file, or the checkpoint (or folder of the run) that it began
-    /// with.
+    /// The device's network: a preset, a configuration file, or the checkpoint (or folder of the run) that the device
+    /// started from.
     #[arg(long, value_name = "NETWORK")]
     pub network: String,
     /// The checkpoint to write.
     #[arg(short, long, value_name = "CHECKPOINT")]
     pub output: OutputFile,
-    /// Bytes of a slot on the device, where the image does not hold exactly one slot or two.
+    /// Size of a slot on the device, in bytes. Needed if the image is not exactly one slot or two.
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..))]
     pub slot_length: Option<u32>,
-    /// Replace the checkpoint if there is one.
+    /// Replace the checkpoint if it exists.
     #[arg(long)]
     pub overwrite: bool,
     #[command(flatten)]
@@ -34,7 +34,7 @@ pub struct ImportArguments {
 /// Runs `clapp import`.
 ///
 /// # Errors
-/// Where the image cannot be read, is of another network, or the checkpoint cannot be written.
+/// If the image cannot be read, is of another network, or the checkpoint cannot be written.
 pub fn run(arguments: &ImportArguments) -> Result<u8, Error> {
     let ImportArguments { image: path, network, .. } = arguments;
     let wrong = |message: String| Error::Checkpoint { path: path.clone(), message };

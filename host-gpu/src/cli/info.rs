@@ -1,4 +1,5 @@
-//! `clapp info`: what a network needs, beside what back-propagation through it would need.
+//! `clapp info`: prints the parameters, operations and memory of a network, and the memory of back-propagation for
+//! comparison.
 
 use super::output::say;
 use super::train::ConfigArguments;
@@ -28,7 +29,7 @@ fn shape(shape: Shape) -> String {
 /// Runs `clapp info`.
 ///
 /// # Errors
-/// Where the configuration is wrong or the output cannot be written.
+/// If the configuration is wrong or the output cannot be written.
 pub fn run(arguments: &InfoArguments) -> Result<u8, Error> {
     let config = arguments.configuration.clone().or_demo().configuration()?;
     let spec = config.network()?;
@@ -89,7 +90,7 @@ pub fn run(arguments: &InfoArguments) -> Result<u8, Error> {
     Ok(0)
 }
 
-/// What `clapp train` needs here.
+/// Returns the lines on the memory that `clapp train` needs on this machine.
 fn on_this_machine(lines: &mut Vec<String>, config: &Config) -> Result<(), Error> {
     let threads = rayon::current_num_threads();
     let needs = Needs::of_training(config, threads)?;
@@ -100,7 +101,7 @@ fn on_this_machine(lines: &mut Vec<String>, config: &Config) -> Result<(), Error
     Ok(())
 }
 
-/// What training takes of a GPU's memory.
+/// Returns the lines on the GPU memory that training needs.
 fn on_a_gpu(lines: &mut Vec<String>, config: &Config) -> Result<(), Error> {
     if let Some(reason) = config.learning_rule().beyond_gpu() {
         lines.push(format!("\nnot on a GPU: {}: {reason}", config.rule.name()));
@@ -124,7 +125,7 @@ fn on_a_gpu(lines: &mut Vec<String>, config: &Config) -> Result<(), Error> {
     Ok(())
 }
 
-/// What `clapp-core` needs for the network; back-propagation is none of its jobs.
+/// Returns the lines on the memory and operations of `clapp-core`, which does no back-propagation.
 fn on_device(lines: &mut Vec<String>, view: &NetworkView<'_>, config: &Config) {
     let negatives = config.negatives.per_row();
     let pairs = config.batch;

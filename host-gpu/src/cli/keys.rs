@@ -7,7 +7,7 @@ use clapp_engine::config::keys::page;
 /// Runs `clapp config`.
 ///
 /// # Errors
-/// Where the output cannot be written.
+/// If the output cannot be written.
 pub fn run() -> Result<u8, Error> {
     say(page().trim_end())?;
     Ok(0)

@@ -46,7 +46,7 @@ use std::path::Path;
     after_help = "Begin with `clapp demo`. Exit codes: 0 done, 1 a run or a check failed, 2 wrong input, 130 stopped."
 )]
 pub struct Arguments {
-    /// What to do; without it, this help and exit code 2.
+    /// The command. Without one, `clapp` prints this help and returns exit code 2.
     #[command(subcommand)]
     pub command: Command,
 }
@@ -54,47 +54,47 @@ pub struct Arguments {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Networks learn on generated images in about a minute; a picture shows how (out/demo/demo.svg).
+    /// Train networks on generated images in about a minute, and draw the result (out/demo/demo.svg).
     Demo,
-    /// Train an encoder with a local rule, or one that it is held against.
+    /// Train an encoder with a local rule, or with a rule to compare it with.
     Train(train::TrainArguments),
-    /// Linear probe of a checkpoint.
+    /// Evaluate a checkpoint with a linear probe.
     Eval(eval::EvalArguments),
-    /// The likeliest classes of image files, by a checkpoint and its probe.
+    /// Predict the classes of image files with a checkpoint and its probe.
     Predict(predict::PredictArguments),
-    /// A checkpoint's features of many images, as a file for other programs.
+    /// Write the features of many images to a file for other programs.
     Features(features::FeaturesArguments),
-    /// How far the layers' gradients of a checkpoint agree with back-propagation.
+    /// Compare the layers' gradients of a checkpoint with those of back-propagation.
     Align(align::AlignArguments),
-    /// Many runs: every rule at every width with every seed.
+    /// Run every rule at every width with every seed.
     Sweep(Box<sweep::SweepArguments>),
-    /// A page that compares runs.
+    /// Write a page that compares runs.
     Report(report::ReportArguments),
-    /// The paper's figures and tables, and this project's own: each an experiment with its verdicts.
+    /// Run experiments: the paper's figures and tables, and this project's own, each with verdicts on its claims.
     Paper(paper::PaperArguments),
-    /// Data sets: whether one is whole, and what it looks like.
+    /// Check a data set: count and decode its images, verify checksums, draw samples.
     Data(data::DataArguments),
-    /// What a network needs: parameters, operations, memory.
+    /// Print the parameters, operations and memory of a network.
     Info(info::InfoArguments),
-    /// Networks that fit a microcontroller, from what `clapp paper micro` has measured.
+    /// List networks that fit a microcontroller, from the measurements of `clapp paper micro`.
     Recommend(recommend::RecommendArguments),
-    /// What this machine has for training: processor, GPU, driver, libraries.
+    /// Show what this machine offers for training: processor, GPU, driver, libraries.
     Doctor(doctor::DoctorArguments),
-    /// A device learns from a data set over a serial line, or emulated by QEMU.
+    /// Let a device learn from a data set, over a serial line or emulated by QEMU.
     Device(Box<device::DeviceArguments>),
-    /// A checkpoint to an image for a device's flash.
+    /// Convert a checkpoint to an image for a device's flash.
     Export(export::ExportArguments),
-    /// An image of a device's flash back to a checkpoint.
+    /// Convert an image of a device's flash back to a checkpoint.
     Import(import::ImportArguments),
-    /// A backend against golden vectors.
+    /// Check a backend against golden vectors.
     Golden(golden::GoldenArguments),
-    /// The same training on two backends, compared tensor by tensor.
+    /// Train the same on two or more backends, and compare tensor by tensor.
     Parity(parity::ParityArguments),
-    /// Time and memory of training steps.
+    /// Measure the time and memory of training steps.
     Speed(speed::SpeedArguments),
-    /// All keys of a configuration: types, ranges, defaults.
+    /// List all keys of a configuration: types, ranges, defaults.
     Config,
-    /// A script that completes commands and options in a shell.
+    /// Print a script that completes commands and options in a shell.
     Completions(completions::CompletionsArguments),
 }
 
@@ -107,11 +107,11 @@ pub enum BackendName {
     Cpu,
     /// The CUDA backend.
     Cuda,
-    /// The CUDA backend's programs and kernels on the CPU, slowly.
+    /// The programs and kernels of the CUDA backend, emulated on the CPU (slow).
     Emulated,
 }
 
-/// Runs the command and gives the exit code: 0, or 1 where a check has failed.
+/// Runs the command. Returns the exit code: 0, or 1 if a check failed.
 ///
 /// # Errors
 /// Any [`Error`]; its exit code is [`Error::exit_code`].
@@ -142,8 +142,9 @@ pub fn run(arguments: &Arguments) -> Result<u8, Error> {
     }
 }
 
-/// The images of a run: the folder or archive given, or the generated set where the configuration says so; in grey for
-/// a network of one channel. Where the configuration divides a set or skips its bad images, so is done here.
+/// Opens the images of a run: the folder or archive given, or the generated set if the configuration asks for it.
+/// Converts them to grey for a network of one channel. Splits the set and skips its bad images as the configuration
+/// says.
 pub(crate) fn open_data(path: Option<&Path>, arguments: &CacheArguments, config: &Config) -> Result<Dataset, Error> {
     let arguments = arguments.of_run(config)?;
     let data = match (path, config.data) {
@@ -166,11 +167,11 @@ pub(crate) fn no_images(name: &str) -> Error {
     }
 }
 
-/// Images in the generated set.
+/// Number of images in the generated set.
 pub(crate) const GENERATED_TRAIN: usize = 4000;
 pub(crate) const GENERATED_TEST: usize = 1000;
 
-/// The images must have the channels that the network reads; the views are cut to its size.
+/// Checks that the images have the channels that the network reads. The views are cropped to the network's size.
 pub(crate) fn check_channels(data: &Dataset, input: Shape, origin: &str) -> Result<(), Error> {
     if data.channels() == input.channels { Ok(()) } else { Err(does_not_fit(data, input, origin)) }
 }

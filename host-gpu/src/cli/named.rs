@@ -7,8 +7,8 @@ use clapp_engine::config::{Config, PRESETS, differences, preset};
 use clapp_engine::run::CHECKPOINT;
 use std::path::{Path, PathBuf};
 
-/// The configuration that `name` means, and the epochs done where it is that of a checkpoint; its rule must be one that
-/// a device can learn by.
+/// Returns the configuration called `name`, and for a checkpoint the number of completed epochs. A device must be able
+/// to learn by its rule.
 pub fn network(name: &str) -> Result<(Config, u64), Error> {
     let (config, epoch) = configuration(name)?;
     match config.learning_rule().beyond_core() {
@@ -38,22 +38,22 @@ fn configuration(name: &str) -> Result<(Config, u64), Error> {
     Ok((Config::read(&path)?, 0))
 }
 
-/// A checkpoint, or the one in the folder of a run.
+/// Reads a checkpoint, or the one in the folder of a run.
 pub fn checkpoint_of(path: &Path) -> PathBuf {
     if path.is_dir() { path.join(CHECKPOINT) } else { path.into() }
 }
 
-/// The file that a network is read from, where its name is not a preset's.
+/// Returns the file of a network, or `None` for the name of a preset.
 pub fn file(name: Option<&str>) -> Option<PathBuf> {
     name.map(|name| checkpoint_of(Path::new(name))).filter(|path| path.is_file())
 }
 
-/// The architecture of a configuration's network.
+/// Returns the architecture of a configuration's network.
 pub fn architecture_of(config: &Config) -> Result<u64, Error> {
     Ok(architecture(&config.network()?.view()))
 }
 
-/// A checkpoint's network must be that of the configuration called `origin`.
+/// Checks that a checkpoint has the network of the configuration called `origin`.
 pub fn check_same(checkpoint: &Config, path: &Path, named: &Config, origin: &str) -> Result<(), Error> {
     if architecture_of(checkpoint)? == architecture_of(named)? {
         return Ok(());

@@ -1,7 +1,7 @@
-//! Output files and folders that the command line names. Each is checked before any work, so that no output takes the
-//! place of an input, of a file of a run, or of a file that `clapp` did not write.
+//! Output files and folders of the command line. Each is checked before any work: no output replaces an input, a file
+//! of a run, or a file that `clapp` did not write.
 //!
-//! An option of type [`OutputFile`] or [`OutputFolder`] gives its path only after the check.
+//! An option of type [`OutputFile`] or [`OutputFolder`] returns its path only after the check.
 
 use clapp_data::error::Error;
 use clapp_data::files::check_writable;
@@ -16,11 +16,10 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Component, Path, PathBuf};
 
-/// Names of the files that a run keeps in its folder, beside those of its probes; names of event files begin with
-/// [`EVENTS`].
+/// Names of the files in a run's folder, without those of its probes. Names of event files begin with [`EVENTS`].
 pub const OF_RUN: [&str; 6] = [CHECKPOINT, CONFIG, METRICS, RUN, FAILURE, ALIGNMENT];
 
-/// The option to replace a file of somebody else.
+/// The option to replace a file that clapp did not write.
 #[derive(Debug, Clone, Copy, Default, clap::Args)]
 pub struct Force {
     /// Replace an output file that clapp did not write. An input, or a file of a run, is never replaced.
@@ -28,18 +27,18 @@ pub struct Force {
     pub force: bool,
 }
 
-/// How to recognise a file that `clapp` wrote: the first bytes of it, and a text within its first [`HEAD`] bytes.
+/// A mark of files that `clapp` wrote: their first bytes, and a text within the first [`HEAD`] bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mark {
-    /// What such a file is, for messages: `a report`.
+    /// Name of such a file in messages: `a report`.
     pub what: &'static str,
     /// The first bytes.
     pub start: &'static [u8],
-    /// A text behind them; of safetensors files, which begin with a length, the text at byte 8.
+    /// A text after the first bytes. Safetensors files begin with a length; their text is at byte 8.
     pub within: &'static [u8],
 }
 
-/// How much of a file is looked at for its mark, in bytes.
+/// Number of bytes of a file that are searched for its mark.
 pub const HEAD: u64 = 1 << 16;
 
 impl Mark {
@@ -58,7 +57,7 @@ impl Mark {
     /// Features of images (safetensors).
     pub const FEATURES: Self =
         Self { what: "a file of `clapp features`", start: b"", within: b"{\"__metadata__\":{\"clapp-features\":" };
-    /// Features of images as an array, where the files beside it are there, too.
+    /// Features of images as an array. The files beside it must exist too.
     pub const ARRAY: Self = Self { what: "an array of `clapp features`", start: b"\x93NUMPY", within: b"" };
     /// Names of images, beside such an array.
     pub const NAMES: Self = Self { what: "a list of `clapp features`", start: b"[", within: b"" };
@@ -85,25 +84,25 @@ impl Mark {
     /// An image of a device's flash.
     pub const FLASH: Self =
         Self { what: "an image of a device's flash", start: &clapp_core::checkpoint::MAGIC, within: b"" };
-    /// Nothing tells who wrote such a file.
+    /// Files without a mark: nothing shows who wrote them.
     pub const NONE: Self = Self { what: "known to be of clapp", start: b"", within: b"" };
 
-    /// JSON whose `format` begins so.
+    /// JSON with a `format` that begins with this text.
     pub const fn json(what: &'static str, format: &'static [u8]) -> Self {
         Self { what, start: b"{", within: format }
     }
 
-    /// Whether the file has it. An empty file holds nothing that could be lost.
+    /// Returns `true` if the file has the mark, or is empty: an empty file can be replaced without loss.
     ///
     /// # Errors
-    /// [`Error::File`] where it cannot be read.
+    /// [`Error::File`] if it cannot be read.
     pub fn is_on(self, path: &Path) -> Result<bool, Error> {
         let mut head = Vec::new();
         let read = File::open(path).and_then(|file| file.take(HEAD).read_to_end(&mut head));
         read.map_err(Error::file("read", path))?;
         let within = match (self.start, self.within) {
             (_, b"") => true,
-            // Anywhere else it may be of a file that is packed into this one.
+            // At another position, the text may belong to a file packed into this one.
             (b"", within) => head.get(8..).is_some_and(|rest| rest.starts_with(within)),
             (_, within) => head.windows(within.len()).any(|part| part == within),
         };
@@ -114,7 +113,7 @@ impl Mark {
 /// The first line of a configuration that a command other than `train` wrote.
 pub const WRITTEN: &str = "# Written by `clapp";
 
-/// What a command reads and may not replace, and how far it may go.
+/// The inputs of a command, which it must not replace, and its permission to replace other files.
 #[derive(Debug, Clone, Default)]
 pub struct Guard {
     kept: Vec<PathBuf>,
@@ -123,26 +122,26 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// With nothing to read yet.
+    /// Makes a guard without inputs.
     pub fn new(force: Force) -> Self {
         Self { force: force.force, ..Self::default() }
     }
 
-    /// The same with more inputs, files or folders.
+    /// Adds inputs: files or folders.
     pub fn keep<'a>(mut self, paths: impl IntoIterator<Item = &'a Path>) -> Self {
         self.kept.extend(paths.into_iter().map(Path::to_path_buf));
         self
     }
 
-    /// The same with more data sets: nothing is written into the folder of one, where it would be taken for a part of the
-    /// set the next time.
+    /// Adds data sets. A command writes nothing into the folder of a data set, because the next command would read the
+    /// output as a part of the set.
     pub fn keep_data<'a>(mut self, sets: impl IntoIterator<Item = &'a Path>) -> Self {
         self.data.extend(sets.into_iter().map(Path::to_path_buf));
         let sets = self.data.clone();
         self.keep(sets.iter().map(PathBuf::as_path))
     }
 
-    /// The same with other outputs of the command: two outputs are never one file.
+    /// Adds other outputs of the command. Two outputs are never the same file.
     pub fn keep_outputs<'a>(self, outputs: impl IntoIterator<Item = &'a OutputFile>) -> Self {
         let paths: Vec<&Path> = outputs.into_iter().map(|output| output.0.as_path()).collect();
         self.keep(paths)
@@ -151,21 +150,21 @@ impl Guard {
     /// Refuses to write `path`, as `option` asks, over an input, a file of a run, or a file without the mark.
     ///
     /// # Errors
-    /// [`Error::Config`] with the option and what to do; [`Error::File`] where the file cannot be written.
+    /// [`Error::Config`] with the option and what to do; [`Error::File`] if the file cannot be written.
     pub fn check(&self, option: &str, path: &Path, mark: Mark) -> Result<(), Error> {
         self.check_all(option, path, mark, false)
     }
 
-    /// As [`Guard::check`], where `path` may be the run's own file for just this result.
+    /// Like [`Guard::check`], but `path` may be the run's own file for this result.
     ///
     /// # Errors
-    /// As [`Guard::check`].
+    /// Same as [`Guard::check`].
     pub fn check_result(&self, option: &str, path: &Path, mark: Mark) -> Result<(), Error> {
         self.check_all(option, path, mark, true)
     }
 
     fn check_all(&self, option: &str, path: &Path, mark: Mark, may_be_of_run: bool) -> Result<(), Error> {
-        // Before it is opened: it may be a pipe.
+        // Check before opening: the file may be a pipe.
         check_writable(path)?;
         let is_there = path.exists();
         let is_ours = is_there && mark.is_on(path)?;
@@ -191,10 +190,10 @@ impl Guard {
         Ok(())
     }
 
-    /// As [`Guard::check`], for a file that is replaced only with `--overwrite`.
+    /// Like [`Guard::check`], for a file that is replaced only with `--overwrite`.
     ///
     /// # Errors
-    /// As [`Guard::check`], and where a file is there that is not to be replaced.
+    /// Same as [`Guard::check`], and if a file is there that is not to be replaced.
     pub fn check_new(&self, option: &str, path: &Path, mark: Mark, overwrite: bool) -> Result<(), Error> {
         self.check(option, path, mark)?;
         if path.exists() && !overwrite && !self.force {
@@ -203,7 +202,7 @@ impl Guard {
         Ok(())
     }
 
-    /// Refuses a folder for files that is a file, or an input by itself.
+    /// Refuses an output folder that is a file or an input.
     ///
     /// # Errors
     /// [`Error::Config`] with the option.
@@ -227,7 +226,7 @@ impl Guard {
                 option,
                 path,
                 &format!(
-                    "lies in the folder of the data set ({}), where it could be taken for a part of the set the next time; \
+                    "lies in the folder of the data set ({}), and the next command could read it as a part of the set; \
                      name a place outside of it",
                     set.display()
                 ),
@@ -235,33 +234,33 @@ impl Guard {
         }
     }
 
-    /// Whether a path is one of the inputs.
+    /// Returns `true` if a path is one of the inputs.
     pub fn keeps(&self, path: &Path) -> bool {
         self.kept.iter().any(|kept| same(kept, path))
     }
 }
 
-/// A file that a command is to write.
+/// An output file of a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutputFile(PathBuf);
 
 impl OutputFile {
-    /// The file of the same name with another ending.
+    /// Returns the file of the same name with another extension.
     pub fn with_extension(&self, extension: &str) -> Self {
         Self(self.0.with_extension(extension))
     }
 
-    /// Whether it is there already.
+    /// Returns `true` if the file exists.
     pub fn is_there(&self) -> bool {
         self.0.is_file()
     }
 
-    /// The ending of its name.
+    /// Returns the extension of its name.
     pub fn extension(&self) -> &str {
         self.0.extension().and_then(|extension| extension.to_str()).unwrap_or_default()
     }
 
-    /// Its path, after [`Guard::check`].
+    /// Checks the file with [`Guard::check`] and returns its path.
     ///
     /// # Errors
     /// As there.
@@ -269,7 +268,7 @@ impl OutputFile {
         guard.check(option, &self.0, mark).map(|()| self.0.as_path())
     }
 
-    /// Its path, after [`Guard::check_new`].
+    /// Checks the file with [`Guard::check_new`] and returns its path.
     ///
     /// # Errors
     /// As there.
@@ -277,8 +276,8 @@ impl OutputFile {
         guard.check_new(option, &self.0, mark, overwrite).map(|()| self.0.as_path())
     }
 
-    /// Its path, after [`Guard::check_result`] where it is `own`, the run's own file for this result, and else after
-    /// [`Guard::check`].
+    /// Checks the file and returns its path: with [`Guard::check_result`] if it is `own`, the run's own file for this
+    /// result, else with [`Guard::check`].
     ///
     /// # Errors
     /// As there.
@@ -291,15 +290,15 @@ impl OutputFile {
     }
 }
 
-/// A folder that a command is to write files into.
+/// An output folder of a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutputFolder(PathBuf);
 
 impl OutputFile {
-    /// Its path, where the file is written into without being replaced, by whoever recognises its contents.
+    /// Returns the path of a file that the command changes in place. The command itself checks the contents.
     ///
     /// # Errors
-    /// [`Error::Config`] where it is an input, another output, or a file of a run.
+    /// [`Error::Config`] if it is an input, another output, or a file of a run.
     pub fn check_held(&self, option: &str, guard: &Guard) -> Result<&Path, Error> {
         let Self(path) = self;
         if guard.keeps(path) || is_of_run(path) {
@@ -315,17 +314,17 @@ impl OutputFile {
 }
 
 impl OutputFolder {
-    /// Whether a run is in it already.
+    /// Returns `true` if the folder holds a run.
     pub fn is_run(&self) -> bool {
         self.0.join(CHECKPOINT).is_file()
     }
 
-    /// As it was given, for a command that checks it itself.
+    /// Returns the path as given, for a command with its own checks.
     pub fn to_os_string(&self) -> OsString {
         self.0.clone().into_os_string()
     }
 
-    /// Its path, after [`Guard::check_folder`].
+    /// Checks the folder with [`Guard::check_folder`] and returns its path.
     ///
     /// # Errors
     /// As there.
@@ -358,7 +357,7 @@ impl fmt::Display for OutputFolder {
     }
 }
 
-/// The files of a run that is in a folder, for [`Guard::keep`]: they may have other names.
+/// Returns the files of the run in a folder, for [`Guard::keep`]. Links can give them other names.
 pub fn files_of_run(folder: &Path) -> Vec<PathBuf> {
     OF_RUN
         .map(String::from)
@@ -369,12 +368,12 @@ pub fn files_of_run(folder: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// The error of an output.
+/// Returns the error for an output.
 fn refused<T>(option: &str, path: &Path, message: &str) -> Result<T, Error> {
     Err(Error::Config { origin: option.into(), message: format!("{} {message}", path.display()) })
 }
 
-/// Whether a path, or what it links to, is one of the files of a run that is there.
+/// Returns `true` if a path, or the target of its link, is a file of an existing run.
 pub fn is_of_run(path: &Path) -> bool {
     let path = resolved(path);
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
@@ -384,7 +383,7 @@ pub fn is_of_run(path: &Path) -> bool {
     has_name && [CHECKPOINT, RUN].iter().any(|name| folder.join(name).is_file())
 }
 
-/// Whether two paths are one file or folder, through links of either kind, or would be once they are there.
+/// Returns `true` if two paths are the same file or folder, directly or through links, or would be once created.
 fn same(one: &Path, other: &Path) -> bool {
     match (identity(one), identity(other)) {
         (Some(one), Some(other)) => one == other,
@@ -393,29 +392,29 @@ fn same(one: &Path, other: &Path) -> bool {
     }
 }
 
-/// Device and number of what lies at a path.
+/// Returns the device and inode number of a path.
 #[cfg(unix)]
 fn identity(path: &Path) -> Option<(u64, u64)> {
     use std::os::unix::fs::MetadataExt;
     path.metadata().ok().map(|found| (found.dev(), found.ino()))
 }
 
-/// What lies at a path, by its only name.
+/// Returns the canonical path of a file or folder.
 #[cfg(not(unix))]
 fn identity(path: &Path) -> Option<PathBuf> {
     path.canonicalize().ok()
 }
 
-/// The path without links, as far as it is there.
+/// Resolves links in the part of the path that exists.
 fn resolved(path: &Path) -> PathBuf {
     if let Ok(path) = path.canonicalize() {
         return path;
     }
-    // A link to nowhere is replaced itself.
+    // A broken link is replaced itself.
     let path = std::path::absolute(path).unwrap_or_else(|_| path.into());
     let known = |folder: &Path| folder.canonicalize().ok().map(|known| (folder.to_path_buf(), known));
     let Some((folder, known)) = path.ancestors().skip(1).find_map(known) else { return path };
-    // What is not there yet has no links.
+    // A missing path has no links.
     let mut found = known;
     for part in path.strip_prefix(&folder).unwrap_or(&path).components() {
         match part {
@@ -426,7 +425,7 @@ fn resolved(path: &Path) -> PathBuf {
     found
 }
 
-/// Whether a file lies in a folder, or below it, by its own name or another one.
+/// Returns `true` if a file lies in a folder, or below it, directly or through links.
 fn is_below(folder: &Path, file: &Path) -> bool {
     let Ok(root) = folder.canonicalize() else { return false };
     if resolved(file).starts_with(&root) {
@@ -434,7 +433,7 @@ fn is_below(folder: &Path, file: &Path) -> bool {
     }
     let mut folders = vec![root];
     while let Some(folder) = folders.pop() {
-        // A folder that cannot be read gives no input either.
+        // A folder that cannot be read is no input.
         for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
             match entry.file_type() {
                 Ok(kind) if kind.is_dir() => folders.push(entry.path()),

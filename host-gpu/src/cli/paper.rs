@@ -1,4 +1,4 @@
-//! `clapp paper`: the paper's figures and tables, and this project's own, as experiments.
+//! `clapp paper`: runs the paper's figures and tables, and this project's own, as experiments.
 
 use super::data::CacheArguments;
 use super::output::{note, say};
@@ -15,41 +15,43 @@ use clapp_lab::paper::{EXPERIMENTS, Experiment, Setting, page};
 use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime};
 
-/// Runs every experiment, and makes the page.
+/// Name for all experiments and the page.
 const ALL: &str = "all";
 
 /// Arguments of `clapp paper`.
 #[derive(Debug, Args)]
 pub struct PaperArguments {
-    /// Name of an experiment, or `all`. Without a name the command lists the experiments.
+    /// Experiment to run. `all` runs every one and writes a page of the results. Without a name, the command lists the
+    /// experiments.
     pub name: Option<String>,
-    /// Data set as downloaded (folder or archive). Repeat the option for several sets. Without it, images are generated.
+    /// Data set as downloaded (folder or archive). May be given several times. Without one, the experiment generates
+    /// images.
     #[arg(long, requires = "name")]
     pub data: Vec<PathBuf>,
     #[command(flatten)]
     cache: CacheArguments,
     #[command(flatten)]
     backend: BackendArguments,
-    /// Use the paper's size. It takes hours or days; the default size takes minutes on two cores.
+    /// Run at the paper's size (hours or days), not at the small size (minutes on two cores).
     #[arg(long, requires = "name")]
     pub full: bool,
-    /// Seed of every random stream.
+    /// Seed of all random numbers.
     #[arg(long, default_value_t = 2, requires = "name")]
     pub seed: u64,
     /// Folder for numbers, tables, pictures and runs.
     #[arg(long, default_value = "out/paper", value_name = "FOLDER", requires = "name")]
     pub out: OutputFolder,
-    /// With `all`: the page with the table of all claims, as Markdown. The folder beside it, with the same name, gets a
-    /// page NAME.md for each experiment, its pictures and its tables [default: results.md in the folder of --out].
+    /// With `all`: file for the page with the table of all claims (Markdown). The folder beside it, with the same name,
+    /// gets a page NAME.md for each experiment, its pictures and its tables [default: results.md in the folder of --out].
     #[arg(long, value_name = "FILE", requires = "name")]
     pub page: Option<OutputFile>,
-    /// Run again, and replace the findings that are there, also those of other images or options.
+    /// Run finished experiments again, and replace results from other images or options.
     #[arg(long, conflicts_with = "kept", requires = "name")]
     pub again: bool,
-    /// Keep findings of other builds of the program. Each page names its commit.
+    /// Also keep results of another build of the program. The page names the commit of each result.
     #[arg(long, requires = "name")]
     pub kept: bool,
-    /// With `all`: run nothing. Write the pages from the findings in --out, of any build.
+    /// With `all`: run nothing. Write the page from the existing results of any build.
     #[arg(long, conflicts_with_all = ["again", "kept"], requires = "name")]
     pub found: bool,
     #[command(flatten)]
@@ -59,13 +61,13 @@ pub struct PaperArguments {
 /// Runs `clapp paper`.
 ///
 /// # Errors
-/// Where the input is wrong, an output cannot be written or an experiment cannot be run.
+/// If the input is wrong, an output cannot be written or an experiment cannot be run.
 pub fn run(arguments: &PaperArguments) -> Result<u8, Error> {
     let Some(name) = &arguments.name else {
         for Experiment { name, about, .. } in EXPERIMENTS {
             say(format!("{name:<18} {about}"))?;
         }
-        say(format!("{ALL:<18} all of these, and pages with the results"))?;
+        say(format!("{ALL:<18} all of these, and a page of their results"))?;
         return Ok(0);
     };
     let refuse = |origin: &str, message: String| Err(Error::Config { origin: origin.into(), message });
@@ -92,7 +94,7 @@ pub fn run(arguments: &PaperArguments) -> Result<u8, Error> {
     let out = arguments.out.check("--out", &guard)?;
     check_findings(&chosen, out, &guard)?;
     let beside = out.join("results.md");
-    // Now, not after hours.
+    // Check now, not after hours.
     let page = match &arguments.page {
         Some(page) => page.check("--page", Mark::PAGE, &guard)?,
         None if name == ALL => guard.check("--page", &beside, Mark::PAGE).map(|()| beside.as_path())?,
@@ -105,7 +107,7 @@ pub fn run(arguments: &PaperArguments) -> Result<u8, Error> {
         }
     }
     if arguments.found && !out.is_dir() {
-        return refuse("--found", format!("nothing has been found: {} is not there", out.display()));
+        return refuse("--found", format!("there are no results: {} does not exist", out.display()));
     }
     if out.is_dir() {
         drop(lock_folder(out)?);
@@ -134,14 +136,14 @@ pub fn run(arguments: &PaperArguments) -> Result<u8, Error> {
         }
         findings.push(find(experiment, &setting, arguments)?);
         if name == ALL {
-            // After each: where the rest is stopped, there is a page of what has been found.
+            // Write the page after each experiment, so that a stopped command leaves a page of the results so far.
             let is_missing = |name: &&str| findings.iter().all(|kept| kept.finding.name != *name);
             let missing: Vec<&str> = EXPERIMENTS.iter().map(|experiment| experiment.name).filter(is_missing).collect();
             page::write(page, &command(arguments), &findings, &missing)?;
         }
     }
     if findings.is_empty() {
-        let message = format!("nothing has been found from these inputs in {}, no page is written", out.display());
+        let message = format!("{} has no results from these inputs; no page is written", out.display());
         return refuse("--found", message);
     }
     if name == ALL {
@@ -150,7 +152,7 @@ pub fn run(arguments: &PaperArguments) -> Result<u8, Error> {
     Ok(0)
 }
 
-/// Refuses folders of experiments whose files clapp did not write.
+/// Refuses folders of experiments with files that clapp did not write.
 fn check_findings(chosen: &[&Experiment], out: &Path, guard: &Guard) -> Result<(), Error> {
     for experiment in chosen {
         let folder = out.join(experiment.name);
@@ -164,12 +166,12 @@ fn check_findings(chosen: &[&Experiment], out: &Path, guard: &Guard) -> Result<(
     Ok(())
 }
 
-/// Refuses a folder beside a new page whose files clapp did not write.
+/// Refuses a folder beside a new page with files that clapp did not write.
 fn check_folder_of(page: &Path, guard: &Guard) -> Result<(), Error> {
     if page.exists() { Ok(()) } else { check_products("--page", &page.with_extension(""), guard) }
 }
 
-/// Refuses a folder with pictures and tables of unknown origin.
+/// Refuses a folder of pictures and tables of unknown origin.
 fn check_products(option: &str, folder: &Path, guard: &Guard) -> Result<(), Error> {
     if folder.exists() && !folder.is_dir() {
         return guard.check_folder(option, folder);
@@ -183,19 +185,23 @@ fn check_products(option: &str, folder: &Path, guard: &Guard) -> Result<(), Erro
     Ok(())
 }
 
-/// Why there is no finding to take.
+/// Returns the reason why there is no result to take.
 fn why_not(experiment: &Experiment, setting: &Setting) -> String {
     let folder = setting.folder_of(experiment.name);
     match Kept::read(&folder) {
         Ok(other) => {
-            format!("what {} has is of {}", folder.display(), differences(&other.inputs, &inputs(experiment, setting)))
+            format!(
+                "the result in {} is from {}",
+                folder.display(),
+                differences(&other.inputs, &inputs(experiment, setting))
+            )
         }
-        Err(_) if !folder.join(FINDING).exists() => "nothing found yet".into(),
+        Err(_) if !folder.join(FINDING).exists() => "no result yet".into(),
         Err(error) => error.to_string(),
     }
 }
 
-/// In what the inputs of a finding differ from others.
+/// Returns the differences between the inputs of two findings.
 fn differences(found: &Inputs, wanted: &Inputs) -> String {
     let mut parts = Vec::new();
     if found.data != wanted.data {
@@ -216,7 +222,7 @@ fn differences(found: &Inputs, wanted: &Inputs) -> String {
     if parts.is_empty() { "the same inputs".into() } else { parts.join(", ") }
 }
 
-/// Opens a set whose description, which comes into the findings, has of its path the last part only.
+/// Opens a set. Its description in the findings holds only the last part of its path.
 fn open_set(path: &Path, arguments: &CacheArguments) -> Result<Dataset, Error> {
     let mut set = arguments.open(path)?;
     if let Some(name) = path.file_name() {
@@ -225,18 +231,18 @@ fn open_set(path: &Path, arguments: &CacheArguments) -> Result<Dataset, Error> {
     Ok(set)
 }
 
-/// What an experiment's numbers depend on.
+/// Returns the inputs that an experiment's numbers depend on.
 fn inputs(experiment: &Experiment, setting: &Setting) -> Inputs {
     let inputs = setting.inputs();
     if experiment.on_cpu { Inputs { backend: CPU.into(), ..inputs } } else { inputs }
 }
 
-/// What an experiment's folder has from the same inputs.
+/// Returns the finding in an experiment's folder if it comes from the same inputs.
 fn kept(experiment: &Experiment, setting: &Setting, any_program: bool) -> Option<Kept> {
     Kept::same(&setting.folder_of(experiment.name), &inputs(experiment, setting), any_program)
 }
 
-/// Runs an experiment, unless its folder has what it found from the same inputs.
+/// Runs an experiment, unless its folder has a finding from the same inputs.
 fn find(experiment: &Experiment, setting: &Setting, arguments: &PaperArguments) -> Result<Kept, Error> {
     let folder = setting.folder_of(experiment.name);
     let (kept, what) = match kept(experiment, setting, arguments.kept || arguments.found).filter(|_| !arguments.again) {
@@ -254,8 +260,8 @@ fn find(experiment: &Experiment, setting: &Setting, arguments: &PaperArguments) 
             let finding = (experiment.run)(setting).inspect_err(|error| {
                 if matches!(error, Error::Stopped) {
                     note(
-                        "stopped: the same command goes on from encoders that are trained, wholly or in part, and begins \
-                         anew what trains none"
+                        "stopped: the same command continues from the encoders trained so far; experiments that train no \
+                         encoder begin again"
                     );
                 }
             })?;
@@ -269,26 +275,26 @@ fn find(experiment: &Experiment, setting: &Setting, arguments: &PaperArguments) 
     Ok(kept)
 }
 
-/// Says that a finding will be replaced; what another build of the program found from the same inputs is, what was found
-/// from other inputs is only where the user asks for it, as it may have taken days.
+/// Prints a note that a finding will be replaced. A finding of another build from the same inputs is replaced. A
+/// finding from other inputs is replaced only if the user asks for it, because it may have taken days.
 ///
 /// # Errors
-/// Where it is not to be replaced.
+/// If it must not be replaced.
 fn replaceable(found: &Inputs, wanted: &Inputs, folder: &Path, again: bool) -> Result<(), Error> {
     let of_this_build = Inputs { program: wanted.program.clone(), build: wanted.build.clone(), ..found.clone() };
     let path = folder.join(FINDING);
     if !again && of_this_build != *wanted {
         let message = format!(
-            "is of {}, expected the inputs of this command; another --out keeps both, --again replaces it",
+            "is from {}, expected the inputs of this command; another --out keeps both, --again replaces it",
             differences(&of_this_build, wanted)
         );
         return Err(Error::Run { path, message });
     }
-    note(format!("what {} has, of {}, will be replaced", path.display(), differences(found, wanted)));
+    note(format!("the result in {}, from {}, will be replaced", path.display(), differences(found, wanted)));
     Ok(())
 }
 
-/// The command as a reader would type it; paths of this machine are of no use to others, their last parts are.
+/// Returns the command as a reader would type it. Of each path it keeps the last part only.
 fn command(arguments: &PaperArguments) -> String {
     let mut text = format!("clapp paper {ALL}");
     for path in &arguments.data {

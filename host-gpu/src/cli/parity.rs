@@ -1,4 +1,4 @@
-//! `clapp parity`: the same training on several backends.
+//! `clapp parity`: runs the same training on several backends and compares them.
 
 use super::data::CacheArguments;
 use super::output::say;
@@ -20,48 +20,48 @@ pub struct ParityArguments {
     /// Training steps.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
     steps: u64,
-    /// The backends to compare with the first of them.
+    /// Backends; all others are compared with the first one.
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = [BackendName::Core, BackendName::Cpu])]
     backends: Vec<BackendName>,
-    /// Data set as downloaded (folder or archive); not needed where the configuration generates its images.
+    /// Data set as downloaded (folder or archive). Not needed if the configuration generates its images.
     #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
     #[command(flatten)]
     cache: CacheArguments,
-    /// The optimiser: plain SGD, or the configuration's.
+    /// Optimiser: plain SGD, or the configuration's.
     #[arg(long, value_enum, default_value_t = OptimizerName::Sgd)]
     optimizer: OptimizerName,
-    /// Learning rate of plain SGD. Over many steps differences grow with it: a score near the hinge's kink, or two pixels
-    /// that are nearly the largest, go one way here and the other way there.
+    /// Learning rate of plain SGD. Differences grow with it over many steps: rounding can decide a score near the
+    /// hinge's kink, or the larger of two nearly equal pixels, differently on each backend.
     #[arg(long, default_value_t = SGD_RATE)]
     rate: f32,
-    /// Largest difference of any tensor, relative to its largest value, that passes.
+    /// Largest allowed difference of any tensor, relative to its largest value.
     #[arg(long, default_value_t = 1e-4)]
     bound: f64,
-    /// Largest difference of any layer's loss, relative to it, that passes.
+    /// Largest allowed relative difference of any layer's loss.
     #[arg(long, default_value_t = 1e-5)]
     loss_bound: f64,
     #[command(flatten)]
     gpu: GpuArguments,
 }
 
-/// Which optimiser parity trains with.
+/// Optimiser of the parity training.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum OptimizerName {
-    /// Plain SGD, in which a difference of gradients shows as it is.
+    /// Plain SGD. A difference of gradients shows unchanged.
     Sgd,
-    /// The configuration's. AdamW makes whole steps of gradients that are mere rounding, and so do its
-    /// differences: give a wider bound.
+    /// The configuration's. AdamW takes full steps even for gradients that are only rounding errors, so differences
+    /// grow: set a wider bound.
     Config,
 }
 
 /// Learning rate of plain SGD.
 const SGD_RATE: f32 = 0.05;
 
-/// Runs `clapp parity`: exit code 1 above a bound.
+/// Runs `clapp parity`. Exit code 1: a difference is above a bound.
 ///
 /// # Errors
-/// Where the input is wrong, or a backend is not to be had.
+/// If the input is wrong, or a backend is not to be had.
 pub fn run(arguments: &ParityArguments) -> Result<u8, Error> {
     let wrong = |message: &str| Err(Error::Config { origin: "parity".into(), message: message.into() });
     let names = &arguments.backends;
@@ -131,7 +131,7 @@ pub fn run(arguments: &ParityArguments) -> Result<u8, Error> {
     Ok(u8::from(!passes))
 }
 
-/// The largest, or a NaN where there is one: a NaN must not look like agreement.
+/// Returns the largest value, or NaN if there is one: a NaN must not look like agreement.
 fn worst(values: impl Iterator<Item = f64>) -> f64 {
     values.fold(0.0, |worst: f64, value| if value > worst || value.is_nan() { value } else { worst })
 }

@@ -1,4 +1,4 @@
-//! `clapp predict`: the likeliest classes of image files, by an encoder and the probe that `clapp eval` made of it.
+//! `clapp predict`: predicts the classes of image files with an encoder and its probe from `clapp eval`.
 
 use super::encoder::{dimensions, encoder, frames_or_bad, unusable};
 use super::eval::checkpoint_file;
@@ -15,20 +15,20 @@ use std::path::{Path, PathBuf};
 /// Arguments of `clapp predict`.
 #[derive(Debug, Args)]
 pub struct PredictArguments {
-    /// Folder of the run, or its checkpoint. `clapp eval` must have made a probe of it.
+    /// Folder of the run, or its checkpoint. Run `clapp eval` on it first.
     #[arg(value_name = "RUN")]
     checkpoint: PathBuf,
-    /// Image files of any size; they are made ready as the probe's test images were.
+    /// Image files of any size. They are resized and cropped like the probe's test images.
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<PathBuf>,
     /// Weights of the probe [default: probe.safetensors beside the checkpoint, else probe-cached.safetensors, else
     /// probe-quick.safetensors].
     #[arg(long, value_name = "FILE")]
     probe: Option<PathBuf>,
-    /// Classes to name for each image.
+    /// Number of classes to print for each image.
     #[arg(long, value_name = "NUMBER", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
     top: u16,
-    /// Use the head that reads this layer alone, counted from 0 [default: the one that reads all layers].
+    /// Use the head of this layer only, counted from 0 [default: the head of all layers].
     #[arg(long, value_name = "NUMBER")]
     layer: Option<usize>,
     /// Print JSON.
@@ -38,7 +38,7 @@ pub struct PredictArguments {
     backend: BackendArguments,
 }
 
-/// What `--json` prints.
+/// The output of `--json`.
 #[derive(Debug, Serialize)]
 struct Record<'a> {
     format: &'static str,
@@ -65,7 +65,7 @@ struct Scored<'a> {
 /// Runs `clapp predict`.
 ///
 /// # Errors
-/// Where there is no probe, an image is not usable, or the output cannot be written.
+/// If there is no probe, an image is not usable, or the output cannot be written.
 pub fn run(arguments: &PredictArguments) -> Result<u8, Error> {
     arguments.backend.check()?;
     let file = checkpoint_file(&arguments.checkpoint)?;
@@ -85,7 +85,7 @@ pub fn run(arguments: &PredictArguments) -> Result<u8, Error> {
     let (mut images, mut bad) = (Vec::new(), Vec::new());
     for files in arguments.images.chunks(ROWS) {
         let x = match frames_or_bad(files, &inputs) {
-            // The others are read to the end, for the message.
+            // Read the other files too, for the error message.
             Ok(_) if !bad.is_empty() => continue,
             Ok(x) => x,
             Err(more) => {
@@ -122,7 +122,7 @@ pub fn run(arguments: &PredictArguments) -> Result<u8, Error> {
     Ok(0)
 }
 
-/// The weights named, or the best that there are beside the checkpoint.
+/// Returns the weights named, or the best weights beside the checkpoint.
 fn weights_file(arguments: &PredictArguments, checkpoint: &Path) -> Result<PathBuf, Error> {
     if let Some(path) = &arguments.probe {
         return Ok(path.clone());
@@ -132,15 +132,15 @@ fn weights_file(arguments: &PredictArguments, checkpoint: &Path) -> Result<PathB
     found.cloned().ok_or_else(|| {
         let run = arguments.checkpoint.display();
         let message = format!(
-            "no weights of a probe beside it ({}), expected those that `clapp eval` writes: run `clapp eval {run} --data \
-             SET` first (--quick is enough for a first look)",
+            "no probe weights beside it ({}): run `clapp eval {run} --data \
+             SET` first (--quick is enough for a first estimate)",
             paths.each_ref().map(|path| path.file_name().unwrap_or_default().to_string_lossy()).join(", ")
         );
         Error::Checkpoint { path: checkpoint.into(), message }
     })
 }
 
-/// Refuses weights that were learnt on features of another encoder.
+/// Refuses weights that were trained on features of another encoder.
 fn check_encoder(weights: &ProbeWeights, checkpoint: &Checkpoint, path: &Path, file: &Path) -> Result<(), Error> {
     let same = match (&weights.encoder_checksum, &checkpoint.checksum) {
         (Some(one), Some(other)) => one == other,
@@ -150,7 +150,7 @@ fn check_encoder(weights: &ProbeWeights, checkpoint: &Checkpoint, path: &Path, f
         return Ok(());
     }
     let message = format!(
-        "the probe was made of another encoder (after {}) than {} now holds (after {}); run `clapp eval` again",
+        "the probe belongs to another encoder (after {}) than the one in {} (after {}); run `clapp eval` again",
         counted(weights.encoder_epochs, "epoch"),
         file.display(),
         checkpoint.epoch
@@ -158,13 +158,13 @@ fn check_encoder(weights: &ProbeWeights, checkpoint: &Checkpoint, path: &Path, f
     Err(Error::Checkpoint { path: path.into(), message })
 }
 
-/// The `top` likeliest classes, the likeliest first, by softmax.
+/// Returns the `top` classes of the largest softmax share, largest first.
 fn likeliest<'a>(logits: &[f32], names: &'a [String], top: usize) -> Vec<Scored<'a>> {
     let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let shares: Vec<f64> = logits.iter().map(|logit| f64::from(logit - most).exp()).collect();
     let sum: f64 = shares.iter().sum();
     let mut order: Vec<usize> = (0..names.len()).collect();
-    // Stable: of equals the first.
+    // A stable sort: among equals, the first class stays first.
     order.sort_by(|one, other| shares[*other].total_cmp(&shares[*one]));
     let scored = |index: usize| Scored { class: &names[index], index, score: shares[index] / sum };
     order.into_iter().take(top).map(scored).collect()

@@ -1,4 +1,4 @@
-//! `clapp recommend`: networks that fit a microcontroller, from what `clapp paper micro` has measured.
+//! `clapp recommend`: lists networks that fit a microcontroller, from the measurements of `clapp paper micro`.
 
 use super::output::say;
 use super::output_files::{Force, Guard, Mark, OutputFile, WRITTEN};
@@ -10,31 +10,32 @@ use clapp_data::files::write_atomically;
 use clapp_data::words::{counted, readable};
 use clapp_lab::recommend::{Candidate, Gain, Learns, MEASURED, Ranking, Row, Wanted, ranked, rows};
 
-/// Most bytes, and most pixels of a side of a frame: far above any microcontroller.
+/// Largest number of bytes, and of pixels along a side of a frame. Both are far above any microcontroller.
 const MOST_BYTES: usize = 1 << 32;
 const MOST_SIDE: usize = 1024;
-/// Most classes of a read-out, as a label is a byte on the device.
+/// Largest number of classes of a read-out, because a label is one byte on the device.
 const MOST_CLASSES: i64 = 256;
 
 /// Arguments of `clapp recommend`.
 #[derive(Debug, Args)]
 pub struct RecommendArguments {
-    /// RAM of the microcontroller, stack included: bytes, or with k, M or G, such as 131072, 128k or 1.5M; at most 4G.
+    /// RAM of the microcontroller, with the stack, in bytes; k, M and G (powers of 1024) are allowed: 131072, 128k,
+    /// 1.5M. At most 4G.
     #[arg(long, value_name = "SIZE", value_parser = size)]
     ram: usize,
-    /// Flash of the microcontroller: the firmware with two slots for what was learnt must fit.
+    /// Flash of the microcontroller. It must hold the firmware and two checkpoint slots.
     #[arg(long, value_name = "SIZE", value_parser = size)]
     flash: usize,
-    /// Classes that the read-out tells apart.
+    /// Number of classes of the read-out.
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(i64).range(2..=MOST_CLASSES))]
     classes: i64,
     /// Shape of a frame, CHANNELSxHEIGHTxWIDTH.
     #[arg(long, value_name = "CxHxW", value_parser = shape)]
     input: Shape,
-    /// Where the network learns before it is of use.
+    /// Where the network learns: on the device, or on the host before deployment.
     #[arg(long, value_enum, default_value = "device")]
     learns: Learns,
-    /// File for the configuration of the first network, as `clapp train --config` takes it.
+    /// File for the configuration of the first network, for `clapp train --config`.
     #[arg(long, value_name = "FILE")]
     out: Option<OutputFile>,
     #[command(flatten)]
@@ -77,14 +78,15 @@ fn shape(text: &str) -> Result<Shape, String> {
     }
 }
 
-/// What stands above a configuration of a network that learns on its device.
-const UNTRAINED: &str = "# epochs = 0: this network learns on its device, from the stream. `clapp train` with this file trains nothing\n\
-                         # and keeps the encoder as it begins, for `clapp export`; --epochs N would train it by batches instead.\n";
+/// Comment above the configuration of a network that learns on its device.
+const UNTRAINED: &str = "# epochs = 0: this network learns on its device, from the stream. `clapp train` with this file writes the\n\
+                         # untrained encoder for `clapp export`; with --epochs N it would train the encoder on batches.\n";
 
 /// Runs `clapp recommend`.
 ///
 /// # Errors
-/// Where nothing fits, with what would; where the kept results cannot be read or the output cannot be written.
+/// If no network fits (the error names the closest one), the stored results cannot be read, or the output cannot be
+/// written.
 pub fn run(arguments: &RecommendArguments) -> Result<u8, Error> {
     let RecommendArguments { ram, flash, input, learns, .. } = *arguments;
     let out = arguments.out.as_ref();
@@ -98,7 +100,7 @@ pub fn run(arguments: &RecommendArguments) -> Result<u8, Error> {
     let Some(best) = ranking.equal.first() else {
         return Err(nothing_fits(&ranking, &wanted, &room, &frame));
     };
-    // Images of a user's are augmented more strongly than the generated ones.
+    // A user's images get stronger augmentation than the generated ones.
     let images = Dataset { name: "images".into(), ..generated::shapes(0, 2, 2) };
     let config = best.config(&images)?;
     if let (None, Some(_)) = (&config, out) {
@@ -112,7 +114,7 @@ pub fn run(arguments: &RecommendArguments) -> Result<u8, Error> {
     say(format!("networks for {room}, {learnt}\n\n{}", table(&ranking.equal)))?;
     if ranking.equal.len() > 1 {
         say(format!(
-            "\nthese {} are equal: their accuracies differ by no more than two standard errors, {:.1} points; the smallest is \
+            "\nthese {} are equally good: their accuracies differ by at most two standard errors, {:.1} points; the smallest is \
              first",
             ranking.equal.len(),
             ranking.tolerance
@@ -132,11 +134,11 @@ pub fn run(arguments: &RecommendArguments) -> Result<u8, Error> {
         Some(config) => {
             let what = match learns {
                 Learns::Device => {
-                    "the untrained network for the device to begin from (training it first, on the host by batches, was not \
+                    "the untrained network, from which the device starts (training it first on the host, on batches, was not \
                      measured)"
                         .to_owned()
                 }
-                Learns::Host => format!("which was measured on {learnt_from} images for {}; `--images` takes as many", counted(epochs, "epoch")),
+                Learns::Host => format!("measured on {learnt_from} images for {}; `--images` sets the number of images", counted(epochs, "epoch")),
             };
             let text = match learns {
                 Learns::Device => format!("{UNTRAINED}{}", config.to_toml()?),
@@ -187,14 +189,14 @@ fn table(candidates: &[Candidate]) -> String {
     lines.join("\n")
 }
 
-/// What the numbers are.
+/// Returns the explanation of the table.
 fn notes(best: &Candidate, wanted: &Wanted) -> String {
     let Row { input, learnt_from, epochs, .. } = best.nearest;
     let ram = match wanted.learns {
-        Learns::Device => "RAM learning is what must fit",
+        Learns::Device => "RAM learning must fit",
         Learns::Host => {
-            "RAM inference is what must fit: that of a program of your own that only infers, with its weights in flash; \
-             this project's firmware holds what learning needs, and takes RAM learning"
+            "RAM inference must fit: the RAM of your own program that only infers, with its weights in flash; \
+             this project's firmware can learn and needs RAM learning"
         }
     };
     let mut text = format!(
@@ -224,18 +226,18 @@ fn notes(best: &Candidate, wanted: &Wanted) -> String {
     text
 }
 
-/// That nothing fits, with what misses least and all others.
+/// Returns the error that no network fits, with the closest network and all others.
 fn nothing_fits(ranking: &Ranking, wanted: &Wanted, room: &str, frame: &str) -> Error {
     let refused = |message: String| Error::Config { origin: "recommend".into(), message };
     let Some(best @ Candidate { plan, nearest, .. }) = ranking.too_large.first() else {
         return refused(format!(
-            "nothing fits: frames of {frame} are too small for the layers that were measured; expected at least 1x8x8"
+            "no network fits: frames of {frame} are too small for the measured layers; expected at least 1x8x8"
         ));
     };
     let missing = ["RAM", "flash"].into_iter().zip(best.missing(wanted)).filter(|(_, bytes)| *bytes > 0);
     let missing: Vec<String> = missing.map(|(name, bytes)| format!("{} more of {name}", readable(bytes))).collect();
     refused(format!(
-        "nothing fits into {room}; what misses least, {} and {}, wants {} ({} of RAM and {} of flash in all)\n\nwhat was measured:\n{}",
+        "no network fits into {room}; the closest, {} and {}, needs {} ({} of RAM and {} of flash in all)\n\nall measured networks:\n{}",
         counted(nearest.channels, "channel"),
         counted(nearest.depth, "layer"),
         missing.join(" and "),

@@ -1,4 +1,4 @@
-//! `clapp report`: a page that compares runs.
+//! `clapp report`: writes a page that compares runs.
 
 use super::output::{note, say};
 use super::output_files::{Force, Guard, Mark, OutputFile, files_of_run};
@@ -12,20 +12,20 @@ use std::path::PathBuf;
 /// Arguments of `clapp report`.
 #[derive(Debug, Args)]
 pub struct ReportArguments {
-    /// Folders of runs that `clapp train` wrote, or folders with such runs at any depth below them.
+    /// Folders of runs by `clapp train`, or folders with such runs at any depth.
     #[arg(required = true, value_name = "RUN")]
     pub runs: Vec<PathBuf>,
-    /// The page.
+    /// File for the page.
     #[arg(long, value_name = "FILE", default_value = "report.html")]
     pub out: OutputFile,
     #[command(flatten)]
     force: Force,
 }
 
-/// Runs `clapp report`: exit code 1 where a run could not be read and was left out.
+/// Runs `clapp report`. Exit code 1: a run could not be read and was left out.
 ///
 /// # Errors
-/// Where a folder is not a run's, no run can be read, or the page cannot be written.
+/// If a folder is not a run's, no run can be read, or the page cannot be written.
 pub fn run(arguments: &ReportArguments) -> Result<u8, Error> {
     let found = find(&arguments.runs)?;
     let files: Vec<PathBuf> = found.runs.iter().flat_map(|folder| files_of_run(folder)).collect();

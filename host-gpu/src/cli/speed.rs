@@ -1,4 +1,4 @@
-//! `clapp speed`: how long training steps take, and how much memory.
+//! `clapp speed`: measures the time and memory of training steps.
 
 use super::output::say;
 use super::train::ConfigArguments;
@@ -35,18 +35,18 @@ pub struct SpeedArguments {
     configuration: ConfigArguments,
     #[command(flatten)]
     backend: BackendArguments,
-    /// Steps that are timed.
+    /// Number of timed steps.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=100_000))]
     steps: u64,
-    /// Steps before them.
+    /// Number of untimed steps before.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(0..=100_000))]
     warm_up: u64,
-    /// One line of JSON instead of text.
+    /// Print one line of JSON, not text.
     #[arg(long)]
     json: bool,
 }
 
-/// What was measured.
+/// Results of the measurement.
 #[derive(Debug, Serialize)]
 struct Measured {
     backend: &'static str,
@@ -64,21 +64,20 @@ struct Measured {
     bytes_moved: f64,
 }
 
-/// Seconds of a step, in the middle of all, on a batch that is at hand, and with views made of images; and the peak of
-/// the memory in bytes.
+/// Median seconds of a step on a ready batch, median seconds with views made from images, and peak memory in bytes.
 struct Times {
     step: f64,
     end_to_end: f64,
     peak: usize,
 }
 
-/// Batches of an epoch in the measurement from end to end.
+/// Batches per epoch in the end-to-end measurement.
 const BATCHES: usize = 8;
 
 /// Runs `clapp speed`.
 ///
 /// # Errors
-/// Where the configuration is wrong or the backend is not to be had.
+/// If the configuration is wrong or the backend is not to be had.
 pub fn run(arguments: &SpeedArguments) -> Result<u8, Error> {
     let config = arguments.configuration.clone().or_demo().configuration()?;
     arguments.backend.check()?;
@@ -167,19 +166,19 @@ fn images(config: &Config) -> Result<Arc<Split>, Error> {
     }
 }
 
-/// The value in the middle of those after the first `warm_up`.
+/// Returns the median without the first `warm_up` values.
 fn median(mut seconds: Vec<f64>, warm_up: u64) -> f64 {
     let mut timed = seconds.split_off((warm_up as usize).min(seconds.len().saturating_sub(1)));
     timed.sort_by(f64::total_cmp);
     timed.get(timed.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-/// The configuration with as many epochs as the steps take.
+/// Returns the configuration with enough epochs for the steps.
 fn long_enough(config: &Config, arguments: &SpeedArguments) -> Config {
     Config { epochs: (arguments.steps + arguments.warm_up).div_ceil(BATCHES as u64), ..config.clone() }
 }
 
-/// Keeps the time of each step, and ends after as many as were asked for.
+/// Records the time of each step. Ends after the number of steps asked for.
 fn timing<T>(
     seconds: &mut Vec<f64>,
     arguments: &SpeedArguments,
@@ -196,7 +195,7 @@ fn on_gpu<E: Executor + 'static>(gpu: &Gpu<E>, config: &Config, arguments: &Spee
     let mut model = Model::upload(gpu, config.network()?, &initial_values(config)?);
     let steps = Steps::new(gpu, config, &mut model, &[config.batch])?;
     gpu.set_place(0, 0, config.optimizer.learning_rate());
-    // The first queues the batch, too; all others find it where it is.
+    // Only the first step queues the batch. All others reuse it.
     steps.queue(gpu, config, &batch(config), 1)?;
     gpu.check()?;
     let mut seconds = Vec::new();
@@ -237,7 +236,7 @@ fn on_cpu(config: &Config, arguments: &SpeedArguments) -> Result<Times, Error> {
     Ok(Times { step, end_to_end: median(seconds, arguments.warm_up), peak })
 }
 
-/// Peak of this process's memory in bytes, as the kernel counts it; 0 where it does not.
+/// Returns the peak memory of this process in bytes, as the kernel counts it; 0 if the kernel does not.
 fn peak_of_process() -> usize {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));

@@ -1,4 +1,4 @@
-//! Signals that end the work: with a checkpoint, where the command writes one.
+//! Signals that end the work, with a checkpoint if the command writes one.
 
 use clapp_data::error::Error;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -7,11 +7,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-/// Exit code of work that a signal has stopped.
+/// Exit code of work stopped by a signal.
 pub(crate) const INTERRUPTED: u8 = 130;
 
-/// A flag that Ctrl-C, a request to end and the loss of the terminal set. A second Ctrl-C or request ends the program at
-/// once. Where the program was started to outlive its terminal (`nohup`), the loss of it is of no effect.
+/// Returns a flag that SIGINT (Ctrl-C), SIGTERM and SIGHUP (loss of the terminal) set. A second SIGINT or SIGTERM ends
+/// the program at once. If the program was started to outlive its terminal (`nohup`), SIGHUP has no effect.
 pub(crate) fn stop_by_signal() -> Result<Arc<AtomicBool>, Error> {
     let stop = Arc::new(AtomicBool::new(false));
     let failed = |error| Error::file("handle", Path::new("signals"))(error);
@@ -22,16 +22,18 @@ pub(crate) fn stop_by_signal() -> Result<Arc<AtomicBool>, Error> {
     }
     #[cfg(unix)]
     if !is_ignored(signal_hook::consts::SIGHUP) {
-        // Often it comes twice, from the terminal and from the shell: a second one does not end the program at once.
+        // SIGHUP often comes twice, from the terminal and from the shell. A second one does not end the program at
+        // once.
         register(signal_hook::consts::SIGHUP, Arc::clone(&stop)).map_err(failed)?;
     }
     Ok(stop)
 }
 
-/// Whether whoever started this program had it ignore a signal.
+/// Returns `true` if the parent process made this program ignore a signal.
 #[cfg(unix)]
 fn is_ignored(signal: i32) -> bool {
-    // SAFETY: an action of zeros is valid memory for the system to fill, and nothing is changed where none is given.
+    // SAFETY: a zeroed action is valid memory for the system to fill, and the call changes nothing without a new
+    // action.
     let (found, action) = unsafe {
         let mut action: libc::sigaction = std::mem::zeroed();
         (libc::sigaction(signal, std::ptr::null(), &raw mut action), action)

@@ -1,4 +1,4 @@
-//! `clapp sweep`: every rule at every width with every seed, one after the other, or as a SLURM array.
+//! `clapp sweep`: runs every rule at every width with every seed, one after the other, or as a SLURM array.
 
 mod child;
 
@@ -34,30 +34,30 @@ pub struct SweepArguments {
     /// Learning rules [default: the configuration's].
     #[arg(long, value_name = "RULE,RULE", value_delimiter = ',', conflicts_with = "rule")]
     rules: Vec<RuleName>,
-    /// Factors on the channels of every block [default: the configuration's].
+    /// Factors by which the channels of every block are multiplied [default: the configuration's].
     #[arg(long, value_name = "WIDTH,WIDTH", value_delimiter = ',', conflicts_with = "width")]
     widths: Vec<f32>,
-    /// Seeds, and ranges of them: 1,2,5-7 [default: the configuration's].
+    /// Seeds and ranges of seeds: 1,2,5-7 [default: the configuration's].
     #[arg(long, value_name = "SEED,FROM-TO", value_delimiter = ',', conflicts_with = "seed", value_parser = seeds)]
     seeds: Vec<RangeInclusive<u64>>,
-    /// Data set as downloaded (folder or archive); not needed where the configuration generates its images.
+    /// Data set as downloaded (folder or archive). Not needed if the configuration generates its images.
     #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
     #[command(flatten)]
     cache: CacheArguments,
-    /// Folder for the runs, each in its own, and the report.
+    /// Folder for the runs (one subfolder each) and the report.
     #[arg(long, value_name = "FOLDER")]
     out: OutputFolder,
-    /// Probe cached features: fast, but not the paper's protocol.
+    /// Probe cached features. Fast, but not the paper's protocol.
     #[arg(long)]
     cached: bool,
-    /// Passes of the probe over the labelled images.
+    /// Epochs of the probe [default: the configuration's].
     #[arg(long, value_name = "EPOCHS", value_parser = clap::value_parser!(u64).range(1..))]
     probe_epochs: Option<u64>,
-    /// Only the run with that index, counted from 0, without a report.
+    /// Do only the run with this index, counted from 0, without a report.
     #[arg(long, value_name = "INDEX")]
     only: Option<usize>,
-    /// Run nothing; write a SLURM array script whose tasks are the runs.
+    /// Run nothing. Write a SLURM array script with one task per run.
     #[arg(long, value_name = "FILE", conflicts_with = "only")]
     slurm: Option<OutputFile>,
     #[command(flatten)]
@@ -66,23 +66,23 @@ pub struct SweepArguments {
     resources: Resources,
 }
 
-/// Name of the sweep's configuration in its folder, and of the folder of those of its runs.
+/// Name of the sweep's configuration in its folder, and name of the folder with the configurations of its runs.
 const BASE: &str = "sweep.toml";
 const CONFIGS: &str = "configs";
 
-/// How often a folder is looked at in which another process is at work.
+/// Interval at which a folder in use by another process is checked again.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Runs `clapp sweep`: exit code 0 where all runs are done, 1 where some have failed, 130 where a signal has stopped it.
+/// Runs `clapp sweep`. Exit code 0: all runs are done. 1: some runs failed. 130: a signal stopped it.
 ///
 /// # Errors
-/// Where the input is wrong, a folder holds a run with another configuration, or an output cannot be written.
+/// If the input is wrong, a folder holds a run with another configuration, or an output cannot be written.
 pub fn run(arguments: &SweepArguments) -> Result<u8, Error> {
     let mut base = arguments.configuration.configuration()?;
     base.probe.epochs = arguments.probe_epochs.unwrap_or(base.probe.epochs);
     base.data = if arguments.data.is_some() { DataSource::Files } else { base.data };
     arguments.cache.configure(&mut base);
-    // One division for all seeds: else their accuracies would be of different test images.
+    // One split for all seeds, so that all accuracies are on the same test images.
     if base.split.is_some() {
         base.split_seed.get_or_insert(base.seed);
     }
@@ -90,7 +90,7 @@ pub fn run(arguments: &SweepArguments) -> Result<u8, Error> {
     let seeds = arguments.seeds.iter().cloned().flatten().collect();
     let axes = Axes { rules: arguments.rules.clone(), widths: arguments.widths.clone(), seeds };
     let cells = axes.cells(&base)?;
-    // What a run would find out after hours, or each of them anew, is found out now.
+    // Check now, once, not in each run after hours.
     match &arguments.data {
         Some(path) => {
             path.metadata().map_err(Error::file("read", path))?;
@@ -123,10 +123,10 @@ pub fn run(arguments: &SweepArguments) -> Result<u8, Error> {
     for (index, cell) in chosen.iter().enumerate() {
         say(format!("[{}/{}] {}", index + 1, chosen.len(), cell.name))?;
         if !is_free(&cell.folder(out), &stop)? {
-            say("stopped; the same command goes on")?;
+            say("stopped; run the same command again to continue")?;
             return Ok(INTERRUPTED);
         }
-        // Only now: another process may just have been at work there.
+        // Check only now, because another process may have used the folder until now.
         let done = match cell.done(out, kind_of(arguments)) {
             Ok(done) => done,
             Err(error) => {
@@ -139,7 +139,7 @@ pub fn run(arguments: &SweepArguments) -> Result<u8, Error> {
             Ended::Well => {}
             Ended::Badly(reason) => failed.push((cell, reason)),
             Ended::Stopped => {
-                say("stopped; the same command goes on")?;
+                say("stopped; run the same command again to continue")?;
                 return Ok(INTERRUPTED);
             }
         }
@@ -153,7 +153,7 @@ pub fn run(arguments: &SweepArguments) -> Result<u8, Error> {
     Ok(u8::from(!failed.is_empty()))
 }
 
-/// Most seeds of one range: more than anybody waits for.
+/// Largest number of seeds in one range.
 const MOST_SEEDS: u64 = 10_000;
 
 /// A seed, or a range of them.
@@ -169,7 +169,7 @@ fn seeds(text: &str) -> Result<RangeInclusive<u64>, String> {
     }
 }
 
-/// Refuses to replace a configuration that no sweep wrote, unless it says the same.
+/// Refuses to replace a configuration that no sweep wrote, unless both are equal.
 fn check_config(option: &str, path: &Path, config: &Config, guard: &Guard) -> Result<(), Error> {
     if Config::read(path).is_ok_and(|found| found == *config) {
         return Ok(());
@@ -181,7 +181,7 @@ fn write_config(path: &Path, config: &Config) -> Result<(), Error> {
     write_atomically(path, format!("{WRITTEN} sweep`.\n{}", config.to_toml()?).as_bytes())
 }
 
-/// Refuses folders that hold runs with other configurations. A checkpoint that is damaged stops its own run only.
+/// Refuses folders that hold runs with other configurations. A damaged checkpoint stops only its own run.
 fn check_cells(arguments: &SweepArguments, out: &Path, cells: &[Cell]) -> Result<(), Error> {
     for cell in cells {
         if let Err(error @ Error::Differs { .. }) = cell.done(out, kind_of(arguments)) {
@@ -191,13 +191,13 @@ fn check_cells(arguments: &SweepArguments, out: &Path, cells: &[Cell]) -> Result
     Ok(())
 }
 
-/// Waits until no other process is at work in a folder, such as the last one of a sweep that was killed, which writes
-/// its checkpoint. `false` where the sweep is to stop.
+/// Waits until no other process uses a folder. After a killed sweep, its last run may still write a checkpoint. Returns
+/// `false` if the sweep must stop.
 fn is_free(folder: &Path, stop: &AtomicBool) -> Result<bool, Error> {
     let mut told = false;
     while folder.is_dir() && matches!(lock_folder(folder), Err(Error::Busy { .. })) {
         if !std::mem::replace(&mut told, true) {
-            say(format!("waiting for another process that is at work in {}", folder.display()))?;
+            say(format!("waiting for another process that uses {}", folder.display()))?;
         }
         if stop.load(Ordering::Relaxed) {
             return Ok(false);
@@ -207,7 +207,7 @@ fn is_free(folder: &Path, stop: &AtomicBool) -> Result<bool, Error> {
     Ok(!stop.load(Ordering::Relaxed))
 }
 
-/// Trains and probes one run, as far as that is not done.
+/// Trains and probes one run. Skips the parts that are done.
 fn make(
     arguments: &SweepArguments,
     out: &Path,
@@ -246,8 +246,8 @@ fn make(
     Ok(Ended::Well)
 }
 
-/// The table and the page. Runs that were probed unlike others, as those of an earlier sweep may have been, stand under a
-/// heading of their own.
+/// Prints the table and writes the page. Runs with another probe protocol, such as those of an earlier sweep, get their
+/// own heading.
 fn close<'a>(
     arguments: &SweepArguments,
     out: &Path,
@@ -259,7 +259,7 @@ fn close<'a>(
     let (mut runs, mut names, mut skipped) = (Vec::new(), Vec::new(), Vec::new());
     for cell in cells {
         let folder = cell.folder(out);
-        // A run that has failed may have left nothing, or what cannot be read.
+        // A failed run may have left no file, or an unreadable one.
         match folder.join(RUN).is_file().then(|| Run::read(&folder)).transpose() {
             Ok(Some(run)) => {
                 runs.push(run);
@@ -298,12 +298,12 @@ fn close<'a>(
     Ok(())
 }
 
-/// Which probe is made of each run.
+/// Returns the kind of probe for each run.
 fn kind_of(arguments: &SweepArguments) -> Kind {
     if arguments.cached { Kind::Cached } else { Kind::Augmented }
 }
 
-/// Writes the array script, and the configuration that its tasks read.
+/// Writes the array script and the configuration of its tasks.
 fn write_script(
     arguments: &SweepArguments,
     base: &Config,
@@ -340,7 +340,7 @@ fn write_script(
     write_config(&out.join(BASE), base)?;
     write_atomically(path, script.as_bytes())?;
     say(format!(
-        "wrote {} ({}); submit it with sbatch, and when they are done: clapp report {}",
+        "wrote {} ({}); submit it with sbatch, and afterwards run: clapp report {}",
         path.display(),
         counted(cells.len(), "task"),
         out.display()

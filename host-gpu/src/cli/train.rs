@@ -35,45 +35,44 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Arguments that name a configuration and change it.
+/// Arguments that name a configuration and change its keys.
 #[derive(Debug, Clone, Args)]
 pub struct ConfigArguments {
-    /// Configuration file (TOML), complete or with the keys that replace those of a preset (`clapp config` lists all).
+    /// Configuration file (TOML): complete, or only the keys to change in a preset (`clapp config` lists all keys).
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Named configuration; with --config, the one whose keys the file replaces.
+    /// Named configuration. With --config, the file changes keys of this preset.
     #[arg(long, value_parser = PossibleValuesParser::new(PRESETS))]
     pub preset: Option<String>,
-    /// Factor on the channels of every block.
+    /// Factor by which the channels of every block are multiplied.
     #[arg(long)]
     pub width: Option<f32>,
     /// Learning rule.
     #[arg(long)]
     pub rule: Option<RuleName>,
-    /// What the projections below the top learn from, in rules with a context from the top.
+    /// Error that trains the projections below the top layer, for rules with a context from the top layer.
     #[arg(long)]
     pub feedback: Option<Feedback>,
-    /// How gradients come down in rules that back-propagate: whole, checkpointed (maps are computed again) or
-    /// accumulated=PARTS (a batch in parts). The gradients are the same, memory and time are not.
+    /// Memory strategy of rules that back-propagate: whole (keep all activations), checkpointed (compute activations
+    /// again) or accumulated=PARTS (split the batch into parts). The gradients are the same; memory and time differ.
     #[arg(long, value_name = "HOW")]
     pub backward: Option<Backward>,
-    /// Let the top layer's loss see its map as a whole, so that it is that of BP-CLAPP++, as in the paper's analysis of
-    /// gradients.
+    /// Compute the top layer's loss on its whole map, as BP-CLAPP++ does and as in the paper's analysis of gradients.
     #[arg(long)]
     pub pool_top: bool,
-    /// Passes over the training images; 0 writes the untrained encoder.
+    /// Number of epochs; 0 writes the untrained encoder.
     #[arg(long)]
     pub epochs: Option<u64>,
-    /// Use only the first so many training images.
+    /// Use only the first NUMBER training images.
     #[arg(long)]
     pub images: Option<usize>,
-    /// Images in a batch.
+    /// Images per batch.
     #[arg(long)]
     pub batch: Option<usize>,
-    /// Seed of every random stream.
+    /// Seed of all random numbers.
     #[arg(long)]
     pub seed: Option<u64>,
-    /// One key of the configuration, such as optimizer.lr=0.001; may be given several times.
+    /// Set one key of the configuration, such as optimizer.lr=0.001. May be given several times.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub settings: Vec<Setting>,
 }
@@ -83,7 +82,7 @@ pub struct ConfigArguments {
 pub struct TrainArguments {
     #[command(flatten)]
     configuration: ConfigArguments,
-    /// Data set as downloaded (folder or archive); not needed where the configuration generates its images.
+    /// Data set as downloaded (folder or archive). Not needed if the configuration generates its images.
     #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
     #[command(flatten)]
@@ -91,34 +90,35 @@ pub struct TrainArguments {
     /// Folder for checkpoint, configuration and metrics [default: out/NAME].
     #[arg(long, value_name = "FOLDER")]
     out: Option<OutputFolder>,
-    /// Go on with the run in the folder, to the same bits as if it had never stopped. Its configuration need not be
-    /// named again; where it is, it must be the same, but for more epochs. A folder without a run begins one.
+    /// Continue the run in the folder. The result has the same bits as an undisturbed run. The configuration need not
+    /// be named again. If it is named, only the number of epochs may differ, and only upwards. If the folder holds no
+    /// run, a new run starts.
     #[arg(long, conflicts_with = "overwrite")]
     resume: bool,
-    /// Print the complete configuration, for --config, and train nothing.
+    /// Print the complete configuration (a file for --config) and exit.
     #[arg(long, conflicts_with_all = ["overwrite", "mpi"])]
     print_config: bool,
-    /// Throw away the run that lies in the folder.
+    /// Delete the run that is in the folder, and start a new one.
     #[arg(long)]
     overwrite: bool,
     #[command(flatten)]
     force: Force,
-    /// Write a checkpoint at the end of each of these many epochs; 0 for the last epoch only.
+    /// Write a checkpoint every EPOCHS epochs; 0: only after the last epoch.
     #[arg(long, value_name = "EPOCHS", default_value_t = 1)]
     checkpoint_epochs: u64,
-    /// Write a checkpoint after each of these many steps, besides those at the end of epochs.
+    /// Also write a checkpoint every STEPS steps.
     #[arg(long, value_name = "STEPS", value_parser = clap::value_parser!(u64).range(1..))]
     checkpoint_every: Option<u64>,
-    /// Write a checkpoint after this many minutes without one; 0 for never.
+    /// Write a checkpoint if the last one is MINUTES minutes old; 0: no such checkpoints.
     #[arg(long, value_name = "MINUTES", default_value_t = 10)]
     checkpoint_minutes: u64,
-    /// Measure the alignment of each layer's gradient with back-propagation of the top's loss (as `clapp align` does)
-    /// before the first step and after each of these many; no bit of the run depends on it. On the CPU only. A run that
-    /// is gone on with measures as before, where nothing else is said.
+    /// Measure the alignment of each layer's gradient with back-propagation of the top layer's loss (see `clapp
+    /// align`), before the first step and then every STEPS steps. The measurement does not change the run. CPU only. A
+    /// resumed run keeps its interval unless this option is given.
     #[arg(long, value_name = "STEPS", value_parser = clap::value_parser!(u64).range(1..))]
     align_every: Option<u64>,
-    /// Train together with the other processes of an MPI launcher, each with batches of its own. Open MPI's and MPICH's
-    /// launchers are noticed without it. Needs a build with `--features mpi`.
+    /// Train together with the other processes of an MPI launcher, each with its own batches. The launchers of Open MPI
+    /// and MPICH are detected without this option. Needs a build with `--features mpi`.
     #[arg(long)]
     mpi: bool,
     #[command(flatten)]
@@ -126,14 +126,15 @@ pub struct TrainArguments {
 }
 
 impl TrainArguments {
-    /// What is read. A run that is in the data set's folder already, by an earlier version, may go on there.
+    /// Returns a guard over the inputs. A run that an earlier version wrote into the data set's folder may continue
+    /// there.
     fn guard(&self, goes_on: bool) -> Guard {
         let guard = Guard::new(self.force).keep(self.configuration.config.as_deref());
         let data = self.data.as_deref();
         if goes_on { guard.keep(data) } else { guard.keep_data(data) }
     }
 
-    /// The folder of the run, checked.
+    /// Checks the folder of the run and returns it.
     fn folder(&self, config: &Config) -> Result<PathBuf, Error> {
         let out = self.out.clone().unwrap_or_else(|| Path::new("out").join(&config.name).into_os_string().into());
         out.check("--out", &self.guard(self.resume && out.is_run())).map(Path::to_path_buf)
@@ -141,13 +142,13 @@ impl TrainArguments {
 }
 
 impl ConfigArguments {
-    /// As given, with the demonstration's preset where neither a file nor a preset is named.
+    /// Returns the arguments, with the preset `demo` if neither a file nor a preset is named.
     pub fn or_demo(self) -> Self {
         let preset = if self.config.is_none() && self.preset.is_none() { Some("demo".into()) } else { self.preset };
         Self { preset, ..self }
     }
 
-    /// What names the configuration in errors: its file, or its preset.
+    /// Returns the name of the configuration for errors: its file, or its preset.
     pub fn origin(&self) -> String {
         match (&self.config, &self.preset) {
             (Some(path), None) => path.display().to_string(),
@@ -156,10 +157,10 @@ impl ConfigArguments {
         }
     }
 
-    /// The configuration that the arguments ask for.
+    /// Returns the configuration that the arguments ask for.
     ///
     /// # Errors
-    /// [`Error::Config`] or [`Error::File`] where there is none, or it makes no sense.
+    /// [`Error::Config`] or [`Error::File`] if no configuration is named, or if it is invalid.
     pub fn configuration(&self) -> Result<Config, Error> {
         let config = match (&self.config, &self.preset) {
             (Some(path), None) => Config::read(path)?,
@@ -179,7 +180,7 @@ impl ConfigArguments {
         self.changed(config)
     }
 
-    /// What is to be said of images that are not those of the preset.
+    /// Returns a note if the images are not those that the preset was made for.
     pub fn note_on(&self, data: &Dataset) -> Option<String> {
         let preset = self.preset.as_deref().filter(|_| self.config.is_none())?;
         let fits = match data.set() {
@@ -192,19 +193,19 @@ impl ConfigArguments {
             "note: preset {preset} on {} data: input, views, normalisation and probe are made for another set",
             data.name
         );
-        // What a device sees is any grey picture.
+        // The preset for devices takes any grey image.
         (!fits && preset != "device").then_some(note)
     }
 
-    /// Whether a file or a preset is named.
+    /// Returns `true` if a file or a preset is named.
     pub fn is_named(&self) -> bool {
         self.config.is_some() || self.preset.is_some()
     }
 
-    /// A configuration with the options that change it.
+    /// Applies the options to a configuration.
     ///
     /// # Errors
-    /// [`Error::Config`] where it then makes no sense.
+    /// [`Error::Config`] if the result is invalid.
     pub fn changed(&self, mut config: Config) -> Result<Config, Error> {
         config.width = self.width.unwrap_or(config.width);
         if let Some(rule) = self.rule {
@@ -225,8 +226,8 @@ impl ConfigArguments {
     }
 }
 
-/// Refuses to pool the top's map for its loss where the rule says what the loss sees, or nothing is to be compared with
-/// BP-CLAPP++.
+/// Refuses --pool-top if the rule itself defines the input of the top layer's loss, or if no comparison with BP-CLAPP++
+/// applies.
 fn check_pool_top(config: &Config) -> Result<(), Error> {
     let refuse = |reason: &str| {
         let message = format!("means nothing here: rule {} {reason}; leave it out", config.rule.name());
@@ -243,10 +244,10 @@ fn check_pool_top(config: &Config) -> Result<(), Error> {
     }
 }
 
-/// Runs `clapp train`: exit code 0 where all epochs are done, 130 where a signal has stopped it.
+/// Runs `clapp train`. Exit code 0: all epochs are done. 130: a signal stopped it.
 ///
 /// # Errors
-/// Where the input is wrong, an output cannot be written, or training diverges.
+/// If the input is wrong, an output cannot be written, or training diverges.
 pub fn run(arguments: &TrainArguments) -> Result<u8, Error> {
     let ranks = Ranks::start(arguments.mpi)?;
     let outcome = run_on(arguments, &ranks);
@@ -254,7 +255,7 @@ pub fn run(arguments: &TrainArguments) -> Result<u8, Error> {
 }
 
 fn run_on(arguments: &TrainArguments, ranks: &Ranks) -> Result<u8, Error> {
-    // One of several processes speaks for all.
+    // Only one of several processes prints.
     let say = |text: String| if ranks.is_root() { say(text) } else { Ok(()) };
     let (mut config, out) = ranks.agree(configuration(arguments))?;
     config.data = if arguments.data.is_some() { DataSource::Files } else { config.data };
@@ -268,7 +269,7 @@ fn run_on(arguments: &TrainArguments, ranks: &Ranks) -> Result<u8, Error> {
     let path = out.join(CHECKPOINT);
     ranks.agree(arguments.backend.check())?;
     let begin = ranks.agree(begin(arguments, &config, &out))?;
-    // Found out now rather than after the images have been read; a run that is done needs no free folder.
+    // Check now, before the images are read. A finished run needs no free folder.
     ranks.agree(if ranks.is_root() && begin.is_some() { check_free(&out) } else { Ok(()) })?;
     let text = config.to_toml()?;
     ranks.same("the configuration", |hasher| hasher.write(text.as_bytes()))?;
@@ -287,24 +288,24 @@ fn run_on(arguments: &TrainArguments, ranks: &Ranks) -> Result<u8, Error> {
         ranks.agree(check_alignment(backend, &config, ranks.size()))?;
     }
     let group = ranks.agree(group(backend))?;
-    // On a GPU the host keeps no more than batches.
+    // With a GPU, the host keeps only batches.
     let mut needs = Needs::of_training(&config, rayon::current_num_threads().max(loader_threads()))?;
     if align_every.is_some() {
         needs = needs.and_alignment(&config)?;
     }
     let check = || if backend == Computes::Cpu { needs.check("training", "lower --batch or --width") } else { Ok(()) };
     let fits = || ranks.agree(check());
-    // Before an archive is unpacked for nothing; and once more beside the images that stay in memory.
+    // Check before an archive is unpacked, and again later together with the images that stay in memory.
     fits()?;
     let open = || {
         let device = arguments.backend.open(group.as_ref())?;
         device.check_training(&config).map(|()| device)
     };
-    // Before the images are opened: a device that is not there, or too small, is told at once.
+    // Check before the images are opened: a missing or too small device is reported at once.
     let device = ranks.agree(open())?;
-    // An archive is unpacked once, for all.
+    // One process unpacks an archive for all.
     let data = ranks.first(|| open_data(arguments.data.as_deref(), &arguments.cache, &config))?;
-    // What would make the run impossible to evaluate is found out now, not after days of training.
+    // Check now, before days of training, that the run can be evaluated.
     let labelled = config.images.map_or_else(|| data.train.clone(), |count| data.train.take(count));
     let check = || evaluable::check(Work::Training, &data, &labelled, &config, config.probe.test, &origin);
     for text in ranks.agree(check())?.iter().filter(|_| ranks.is_root()) {
@@ -322,9 +323,9 @@ fn run_on(arguments: &TrainArguments, ranks: &Ranks) -> Result<u8, Error> {
         note(text);
     }
     if ranks.is_root() {
-        // Who says so on the command line knows it.
+        // No note if the command line says --epochs 0.
         if config.epochs == 0 && arguments.configuration.epochs.is_none() {
-            note("note: epochs is 0: nothing is trained, and the encoder is kept as it begins; --epochs N trains it");
+            note("note: epochs is 0: the run writes the untrained encoder; --epochs N trains it");
         }
         remarks(&data).iter().for_each(note);
     }
@@ -376,7 +377,7 @@ fn run_on(arguments: &TrainArguments, ranks: &Ranks) -> Result<u8, Error> {
         |name: &str, path: Option<&Path>| path.map_or(String::new(), |path| format!(" --{name} {}", path.display()));
     let data = option("data", arguments.data.as_deref()) + &arguments.cache.options() + &arguments.backend.options();
     let launcher = match &group {
-        // The file is not there any more: its name can serve again.
+        // The file is gone, so its name can be used again.
         Some(Group { rank, size, meeting, .. }) => {
             format!("CLAPP_RANKS={size} CLAPP_RANK={rank} CLAPP_MEETING={} ", meeting.display())
         }
@@ -391,7 +392,7 @@ fn run_on(arguments: &TrainArguments, ranks: &Ranks) -> Result<u8, Error> {
     Ok(INTERRUPTED)
 }
 
-/// Steps between two measurements of the alignment: as given, or as the run was begun.
+/// Returns the steps between two measurements of the alignment: as given, or as the run began.
 fn align_every(arguments: &TrainArguments, begin: Begin, out: &Path) -> Result<Option<u64>, Error> {
     let goes_on = begin == Begin::Resume && out.join(RUN).exists();
     Ok(match arguments.align_every {
@@ -400,7 +401,7 @@ fn align_every(arguments: &TrainArguments, begin: Begin, out: &Path) -> Result<O
     })
 }
 
-/// Refuses to measure alignment where there is none, or where training does not stand still for it.
+/// Refuses to measure alignment for a rule without one, and for a run on a GPU or with several processes.
 fn check_alignment(backend: Computes, config: &Config, ranks: usize) -> Result<(), Error> {
     let refuse = |message: String| Err(Error::Config { origin: "--align-every".into(), message });
     if let Some(reason) = refusal(&config.network()?) {
@@ -412,7 +413,7 @@ fn check_alignment(backend: Computes, config: &Config, ranks: usize) -> Result<(
     Ok(())
 }
 
-/// The processes of other GPUs that the environment speaks of.
+/// Connects to the processes of other GPUs that the environment names.
 fn group(backend: Computes) -> Result<Option<Group>, Error> {
     let group = Group::of_environment()?;
     match &group {
@@ -424,7 +425,8 @@ fn group(backend: Computes) -> Result<Option<Group>, Error> {
     }
 }
 
-/// The configuration and the folder of the run: where it is resumed and nothing else is named, the folder's own.
+/// Returns the configuration and the folder of the run. A resumed run without a named configuration takes the one in
+/// its folder.
 fn configuration(arguments: &TrainArguments) -> Result<(Config, PathBuf), Error> {
     let named = &arguments.configuration;
     if named.is_named() || !arguments.resume {
@@ -447,13 +449,13 @@ fn configuration(arguments: &TrainArguments) -> Result<(Config, PathBuf), Error>
     Ok((named.changed(config)?, out))
 }
 
-/// Refuses a folder that cannot be written, or in which another run is at work.
+/// Refuses a folder that cannot be written, or that another run uses now.
 fn check_free(out: &Path) -> Result<(), Error> {
     check_writable(&out.join(CHECKPOINT))?;
     if out.is_dir() { lock_folder(out).map(drop) } else { Ok(()) }
 }
 
-/// How the run begins; `None` where nothing is left to do.
+/// Returns the start of the run; `None` if all epochs are done.
 fn begin(arguments: &TrainArguments, config: &Config, out: &Path) -> Result<Option<Begin>, Error> {
     let path = out.join(CHECKPOINT);
     match (path.exists(), arguments.resume, arguments.overwrite) {
@@ -465,7 +467,7 @@ fn begin(arguments: &TrainArguments, config: &Config, out: &Path) -> Result<Opti
     }
 }
 
-/// Refuses to throw away a run among whose files is an input, and what is no run, unless that is asked for.
+/// Refuses to delete a run if an input is among its files. Deletes files that are no run only with --force.
 fn check_run(arguments: &TrainArguments, out: &Path) -> Result<(), Error> {
     check_inputs(arguments, out)?;
     let has = |name: &str, mark: Mark| -> Result<bool, Error> {
@@ -495,8 +497,8 @@ fn check_inputs(arguments: &TrainArguments, out: &Path) -> Result<(), Error> {
     }
 }
 
-/// Refuses a folder that has no checkpoint, but files that a run would write over. A run that was killed before its
-/// first checkpoint has left no more than the head of a table of metrics.
+/// Refuses a folder without a checkpoint but with files that a run would overwrite. A run that was killed before its
+/// first checkpoint leaves only the header of its metrics table.
 fn check_empty(out: &Path) -> Result<(), Error> {
     let has_rows = |path: &Path| std::fs::read_to_string(path).map_or(path.exists(), |text| text.lines().count() > 1);
     let files = [CONFIG, RUN, ALIGNMENT]
@@ -517,13 +519,13 @@ fn check_empty(out: &Path) -> Result<(), Error> {
     }
 }
 
-/// Holds the checkpoint in a folder against the configuration asked for and that in the folder; `true` where there is
-/// nothing left to do.
+/// Compares the checkpoint in a folder with the configuration asked for and with the one in the folder. Returns `true`
+/// if all epochs are done.
 fn check_resumed(config: &Config, backend: &str, out: &Path) -> Result<bool, Error> {
     let path = out.join(CHECKPOINT);
     let header = Header::read(&path)?;
     header.place(&path)?;
-    // The file first: where nothing else is named, the configuration asked for is the file's.
+    // Check the file first: without a named configuration, the file's configuration is the one asked for.
     let file = out.join(CONFIG);
     if file.exists() {
         check_config(&header, &Config::read(&file)?, &path, &file.display().to_string())?;

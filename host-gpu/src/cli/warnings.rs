@@ -1,9 +1,9 @@
 //! Warnings of a run whose layers are about to collapse.
 //!
-//! Of the signs of [`clapp_core::collapse`] a run knows two: that a layer diverges, and that its contrast has faded. Both
-//! are read off the losses and scores that every step reports on any backend. The shares of dead channels and of
-//! updates refused, and the change of the activity, are a device's: here nothing is refused, and to look through the
-//! maps for the others would cost every step a pass over them.
+//! A run detects two of the conditions of [`clapp_core::collapse`]: a layer diverges, or its contrast has faded. Both
+//! follow from the losses and scores that every step reports on any backend. Only a device measures the share of dead
+//! channels, the share of refused updates and the change of activity. A run refuses no update, and the other two would
+//! cost every step one more pass over the maps.
 
 use clapp_core::collapse::{Condition, Limits, Watch};
 use clapp_core::network::Rule;
@@ -11,26 +11,26 @@ use clapp_data::error::Error;
 use clapp_engine::config::Config;
 use clapp_engine::trainer::StepMetrics;
 
-/// Watches the layers of a run by their losses and scores, and says of each once what is wrong.
+/// Watches the losses and scores of a run's layers. Warns once for each layer.
 #[derive(Debug)]
 pub struct Warnings {
     rule: Rule,
-    /// Nothing where the losses are none of the rule's contrast.
+    /// `None` if the losses do not come from the rule's contrast.
     layers: Vec<Option<Watch>>,
 }
 
 impl Warnings {
-    /// For a run of this configuration.
+    /// Makes a watch for a run of this configuration.
     ///
     /// # Errors
-    /// [`Error::Network`] where it does not fit together.
+    /// [`Error::Network`] if it does not fit together.
     pub fn new(config: &Config) -> Result<Self, Error> {
         let spec = config.network()?;
         let watched = spec.form().head.is_none();
         Ok(Self { rule: spec.rule(), layers: vec![watched.then_some(Watch::NEW); spec.layers().len()] })
     }
 
-    /// Hears of a step; gives a line for each layer that is not sound any more.
+    /// Adds a step. Returns a warning for each layer that became unhealthy.
     pub fn step(&mut self, metrics: &StepMetrics) -> Vec<String> {
         let mut lines = Vec::new();
         for (layer, slot) in self.layers.iter_mut().enumerate() {
@@ -40,9 +40,9 @@ impl Warnings {
             watch.scores(loss, of(&metrics.u_pos), of(&metrics.u_neg), &self.rule);
             let what = match watch.condition(&Limits::BATCHES) {
                 Condition::Diverging => {
-                    "does worse than it did, and than one that says nothing: a lower learning rate may help"
+                    "has a higher loss than before, and a higher one than a layer of constant output: a lower learning rate may help"
                 }
-                Condition::Faded => "does not tell views apart any more that it did tell apart: it may have collapsed",
+                Condition::Faded => "no longer separates the views that it separated before: it may have collapsed",
                 _ => continue,
             };
             lines.push(format!("warning: step {}: layer {layer} {what}", metrics.step));
@@ -84,7 +84,7 @@ mod tests {
             lines.extend(warnings.step(&metrics(step, [1.8, wild, 1.5], 0.4, -0.1)));
         }
         assert_eq!(lines.len(), 1, "{lines:?}");
-        assert!(lines[0].contains("layer 1 does worse"), "{lines:?}");
+        assert!(lines[0].contains("layer 1 has a higher loss"), "{lines:?}");
     }
 
     #[test]
@@ -95,10 +95,10 @@ mod tests {
         let lines: Vec<String> =
             (601..=3000).flat_map(|step| warnings.step(&metrics(step, [2.0; 3], 0.1, 0.1))).collect();
         assert_eq!(lines.len(), 3, "{lines:?}");
-        assert!(lines[2].contains("layer 2 does not tell"), "{lines:?}");
+        assert!(lines[2].contains("layer 2 no longer separates"), "{lines:?}");
     }
 
-    /// The loss of InfoNCE is that of another contrast.
+    /// InfoNCE is another contrast, with another loss.
     #[test]
     fn a_head_s_loss_is_not_judged() {
         let config = preset("cifar10").unwrap().with_rule(RuleName::BpInfoNce);

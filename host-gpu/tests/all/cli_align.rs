@@ -168,11 +168,11 @@ fn other_images_and_a_top_that_relaxes_are_noted() {
     for rule in ["predictive-coding", "clapp++dfb-pc"] {
         train(place, &["--rule", rule, "--epochs", "0", "--out", rule]);
         let said = succeeds(place, &["align", rule, "--data", "data", "--batches", "1"]);
-        assert!(said.contains("the top relaxes") && said.contains("below 1 by construction"), "{said}");
+        assert!(said.contains("the top layer relaxes") && said.contains("below 1 by construction"), "{said}");
         // As training is.
         for command in [&["align", rule][..], &["train", "--config", "tiny.toml", "--rule", rule, "--out", "gpu"]] {
             let emulated = [command, &["--data", "data", "--backend", "emulated"]].concat();
-            refuses(place, &emulated, &[rule, "no kernels of this rule for GPUs"]);
+            refuses(place, &emulated, &[rule, "this rule has no GPU kernels"]);
         }
     }
 }
@@ -239,7 +239,8 @@ fn measuring_while_training_changes_no_bit_and_goes_on_with_the_run() {
     train(place, &[&parts[..], &["--resume"]].concat());
     assert_eq!(text(place, "parts/alignment.csv"), rows);
     assert!(bytes(place, "parts/checkpoint.safetensors") == bytes(place, CHECKPOINT));
-    // A run that is gone on with measures as it was begun, or as it is told to from then on; one that begins anew does not.
+    // A run that is gone on with measures as it was begun, or as it is told to from then on; one that starts again does
+    // not.
     let steps = |place: &Path| {
         let rows = text(place, "parts/alignment.csv");
         rows.lines().skip(1).map(|line| line.split(',').next().expect("a field").to_owned()).collect::<Vec<_>>()

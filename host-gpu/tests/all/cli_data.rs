@@ -18,7 +18,7 @@ fn fails(folder: &Path, path: &str, parts: &[&str]) {
     assert_eq!(errors.trim_end().lines().count(), 1, "{errors}");
 }
 
-/// As [`fails`], in any number of lines, which it gives.
+/// Same as [`fails`], in any number of lines, which it gives.
 fn refused(folder: &Path, path: &str, parts: &[&str]) -> String {
     let output = clapp(folder, &["data", "check", path]);
     let errors = String::from_utf8(output.stderr).unwrap();
@@ -27,7 +27,7 @@ fn refused(folder: &Path, path: &str, parts: &[&str]) -> String {
     errors
 }
 
-/// Runs a check of a set that can be used, but has something to warn of; gives what it says.
+/// Runs a check of a set that can be used, but has something to warn of. Returns what it says.
 fn warns(folder: &Path, arguments: &[&str], parts: &[&str]) -> String {
     let output = clapp(folder, arguments);
     let (text, errors) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8_lossy(&output.stderr));
@@ -216,7 +216,7 @@ fn an_unpacked_copy_is_named_and_a_check_leaves_none() {
     let train = ["train", "--config", "tiny.toml", "--data", "photos.tar.gz", "--out", "run", "--epochs", "0"];
     let text = succeeds(folder, &train);
     let copy = names().into_iter().find(|name| name.ends_with(".tar")).unwrap();
-    assert!(text.contains(&format!("unpacked to ./{copy}, which may be removed")) || text.contains(&copy), "{text}");
+    assert!(text.contains(&format!("unpacked to ./{copy} (remove the copy")) || text.contains(&copy), "{text}");
     // One that is there already is read, and stays.
     says(&succeeds(folder, &["data", "check", "photos.tar.gz"]), &[&copy]);
     assert!(folder.join(copy).is_file());
@@ -233,14 +233,14 @@ fn a_check_shows_a_table_and_says_ok_only_of_a_whole_set() {
     says(&text, &["  class  training      test\n", "  cat           5         2\n", "  all          10         4\n"]);
     says(
         &text,
-        &["formats of 14 images: 10 JPEG, 4 PNG", "\nleft out: files that are no images (1): train/cat/notes.txt"],
+        &["formats of 14 images: 10 JPEG, 4 PNG", "\nleft out: files that are not images (1): train/cat/notes.txt"],
     );
-    says(&text, &["\nleft out: hidden files and side files of systems (1): train/.DS_Store"]);
+    says(&text, &["\nleft out: hidden files and system files (1): train/.DS_Store"]);
     fs::write(folder.join("photos/train/dog/x.heic"), b"\0\0\0\x18ftypheic").unwrap();
     fs::create_dir(folder.join("photos/train/emu")).unwrap();
     fs::remove_dir_all(folder.join("photos/val/dog")).unwrap();
     let parts = [
-        "warning: left out: images in formats that are not read (1): train/dog/x.heic",
+        "warning: left out: images in unsupported formats (1): train/dog/x.heic",
         "warning: 1 class without any image: emu",
         "warning: 1 class without test images (their accuracy cannot be measured): dog",
         "usable, with 3 warnings\n",
@@ -316,7 +316,11 @@ fn bad_images_are_all_named_or_skipped_and_recorded() {
     fs::create_dir_all(folder.join("none/val/cat")).unwrap();
     fs::write(folder.join("none/train/cat/1.jpg"), b"").unwrap();
     fs::write(folder.join("none/val/cat/1.jpg"), b"").unwrap();
-    refuses(folder, &["data", "check", "none", "--skip-bad"], &["2 of 2 images cannot be used, and too few are left"]);
+    refuses(
+        folder,
+        &["data", "check", "none", "--skip-bad"],
+        &["2 of 2 images cannot be used, and too few others are left"],
+    );
 }
 
 #[test]
@@ -395,7 +399,7 @@ fn a_preset_for_other_images_is_noted_and_the_record_says_what_was_read() {
     assert!(config.contains("data = \"generated\""), "{config}");
 }
 
-/// Trains and evaluates, twice by the paper's protocol and once on cached features; gives what `eval` says.
+/// Trains and evaluates, twice by the paper's protocol and once on cached features. Returns what `eval` says.
 fn train_and_eval(folder: &Path, config: &str, data: &[&str]) -> String {
     fs::write(folder.join("run.toml"), config).unwrap();
     let train = ["train", "--config", "run.toml", "--out", "run", "--overwrite"];

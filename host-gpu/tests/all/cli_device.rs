@@ -114,7 +114,7 @@ fn a_device_is_taught_saved_fetched_and_taken_on() {
     let more = ["--data", "cifar", "--cached", "--epochs", "1", "--json", "probe.json"];
     says(&succeeds(folder, &[&["eval", "home/held.safetensors"][..], &more].concat()), &["clapp++dfb, 0 epochs, on "]);
 
-    // The device goes on from where it is, with another data set and the read-out that it has.
+    // The device continues from where it is, with another data set and the read-out that it has.
     let more = ["--frames", "9", "--fixation", "3", "--labels", "0", "--test", "20"];
     let text = succeeds(folder, &device(&line.port, &more));
     says(
@@ -155,7 +155,7 @@ fn what_cannot_be_is_said_in_one_line_and_nothing_is_written() {
     let folder = place.path();
     let refused = |arguments: &[&str], parts: &[&str]| refuses(folder, &[&["device"], arguments].concat(), parts);
     refused(&["--port", "nothing"], &["error: nothing: cannot be opened: "]);
-    refused(&["--qemu", "--firmware", "nothing"], &["QEMU mps2-an386: firmware nothing is not there; build it with"]);
+    refused(&["--qemu", "--firmware", "nothing"], &["QEMU mps2-an386: firmware nothing does not exist; build it with"]);
     refused(&["--qemu", "--machine", "mps2-an500"], &["target/firmware/qemu-mps2-an500/clapp-firmware is not there"]);
     refused(&["--port", "nothing", "--timeout", "0"], &["--timeout: is 0, expected 0.1 to 3600 seconds"]);
     refused(&["--port", "nothing", "--faults", "0.5"], &["--faults: is 0.5, expected 0 to 0.1"]);
@@ -171,11 +171,7 @@ fn what_cannot_be_is_said_in_one_line_and_nothing_is_written() {
     let parts = ["--labels: is 3, but class airplane has 2 training images"];
     refused(&line, &["--data", "cifar", "--test", "10", "--labels", "3"], &parts);
     let line = Line::silent_after(0);
-    refused(
-        &line,
-        &["--data", "cifar", "--timeout", "0.3"],
-        &[": no answer within 0.3 s; is this the device's port", "115200"],
-    );
+    refused(&line, &["--data", "cifar", "--timeout", "0.3"], &[": no reply within 0.3 s; check the port", "115200"]);
 }
 
 #[test]
@@ -187,7 +183,7 @@ fn a_device_that_falls_silent_ends_the_program() {
     let output = clapp(place.path(), &device(&line.port, &more));
     let errors = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{errors}");
-    says(&errors, &["error: ", ": the device has stopped answering: nothing within 0.5 s, after "]);
+    says(&errors, &["error: ", ": the device stopped replying: no reply within 0.5 s, after "]);
     assert_eq!(errors.lines().filter(|line| line.contains("error")).count(), 1, "{errors}");
     assert!(!place.path().join("held.safetensors").exists());
 }
@@ -209,7 +205,7 @@ fn ctrl_c_ends_a_lesson_and_leaves_a_device_that_learns() {
     assert!(interrupted.success());
     let output = program.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(130));
-    says(&String::from_utf8(output.stdout).unwrap(), &["stopped; the device keeps what it has learnt"]);
+    says(&String::from_utf8(output.stdout).unwrap(), &["stopped; the device keeps its learnt state"]);
     let step = line.step();
     let text = succeeds(place.path(), &device(&line.port, &[&few[..], &["--frames", "5"]].concat()));
     says(&text, &[&format!("step {step}, weights drawn from seed 1"), "the same to the last bit"]);

@@ -1,5 +1,5 @@
-//! `clapp device` through the program, with the firmware in QEMU: a whole lesson helps, and what is learnt is the same on
-//! the device and on the host. Run by `cargo test -p clapp-host-gpu --features qemu`.
+//! `clapp device` through the program, with the firmware in QEMU: a whole lesson helps, and what is learnt is the same
+//! on the device and on the host. Run by `cargo test -p clapp-host-gpu --features qemu`.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a failure is the end of a test")]
 
@@ -49,8 +49,8 @@ fn real_images() -> Option<String> {
     path.is_file().then(|| path.canonicalize().unwrap().to_str().unwrap().to_string())
 }
 
-/// All frames are drawn from the seed and both sides compute the same bits, so that the shares are the same wherever this
-/// runs: what is asked of them is no matter of luck.
+/// All frames are drawn from the seed and both sides compute the same bits, so that the shares are the same wherever
+/// this runs: what is asked of them is no matter of luck.
 #[test]
 #[cfg_attr(not(feature = "qemu"), ignore = "needs QEMU: cargo test -p clapp-host-gpu --features qemu")]
 fn qemu_two_thousand_frames_help() {
@@ -108,8 +108,8 @@ fn qemu_both_boards_learn_the_same_over_a_bad_line_too() {
     assert_eq!(tensors(&fetched[0]), tensors(&fetched[1]));
 }
 
-/// Both streams of continual learning through the program: the learner of `clapp paper continual` and the device come to
-/// the same after each stage, and hold the same.
+/// Both streams of continual learning through the program: the learner of `clapp paper continual` and the device come
+/// to the same after each stage, and hold the same.
 #[test]
 #[cfg_attr(not(feature = "qemu"), ignore = "needs QEMU: cargo test -p clapp-host-gpu --features qemu")]
 fn qemu_streams_are_learnt_the_same_on_both_boards() {
@@ -180,7 +180,7 @@ fn signal(name: &str, process: u32) {
     assert!(Command::new("kill").args([name, &process.to_string()]).status().unwrap().success());
 }
 
-/// Whether a process runs; one that has ended and that nobody has asked about does not.
+/// Returns `true` if a process runs; one that has ended and that nobody has asked about does not.
 fn is_there(process: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
     stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
@@ -203,7 +203,7 @@ fn qemu_an_emulator_that_ends_is_an_error_and_one_that_is_interrupted_ends() {
     let output = program.wait_with_output().unwrap();
     let errors = String::from_utf8(output.stderr).unwrap();
     assert!(matches!(output.status.code(), Some(1 | 2)), "{errors}");
-    says(&errors, &["error: QEMU mps2-an386: the line is cut: "]);
+    says(&errors, &["error: QEMU mps2-an386: the connection is lost: "]);
 
     let program = start(folder, &arguments);
     let qemu = emulator(&program);
@@ -213,7 +213,7 @@ fn qemu_an_emulator_that_ends_is_an_error_and_one_that_is_interrupted_ends() {
     assert_eq!(output.status.code(), Some(130), "{}", String::from_utf8_lossy(&output.stderr));
     says(
         &String::from_utf8(output.stdout).unwrap(),
-        &["stopped; what the emulated device learnt since it last saved is gone"],
+        &["stopped; the emulated device lost everything that it learnt since its last save"],
     );
     assert!(!is_there(qemu));
 }
@@ -236,15 +236,12 @@ fn qemu_what_is_no_firmware_is_refused() {
     let output =
         clapp(place.path(), &[&board[..], &["--frames", "0", "--labels", "0", "--test", "0", "--save"]].concat());
     assert_eq!(output.status.code(), Some(2));
-    says(
-        &String::from_utf8(output.stderr).unwrap(),
-        &["an emulated board has no flash unless --flash FILE names a file"],
-    );
+    says(&String::from_utf8(output.stderr).unwrap(), &["an emulated board has no flash; add --flash FILE"]);
     // What is no flash does not become one.
     let notes = "notes ".repeat(1000);
     std::fs::write(place.path().join("notes.md"), &notes).unwrap();
     let output = clapp(place.path(), &[&board[..], &["--flash", "notes.md", "--frames", "0"]].concat());
     assert_eq!(output.status.code(), Some(2));
-    says(&String::from_utf8(output.stderr).unwrap(), &["notes.md: holds something else than a device's flash"]);
+    says(&String::from_utf8(output.stderr).unwrap(), &["notes.md: is not an image of a device's flash"]);
     assert_eq!(std::fs::read_to_string(place.path().join("notes.md")).unwrap(), notes);
 }

@@ -174,7 +174,7 @@ fn a_device_goes_on_from_a_run_and_the_weights_come_home() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("a newer checkpoint is damaged"));
     assert!(String::from_utf8_lossy(&output.stdout).contains("step 5,"));
 
-    // Training does not go on from frames that are in no data set.
+    // Training does not continue from frames that are in no data set.
     fs::rename(at("home.safetensors"), at("run/checkpoint.safetensors")).expect("a file");
     refuses(folder.path(), &["train", "--resume", "--out", "run", "--data", "set"], &["comes from a device"]);
 }

@@ -1,4 +1,4 @@
-//! Training, evaluation and checks on a GPU, through the program, on its emulation; and what is said where there is none.
+//! Training, evaluation and checks on a GPU, through the program, on its emulation; and what is said if there is none.
 
 use crate::cli_common;
 
@@ -21,7 +21,7 @@ fn train(place: &Path, more: &[&str]) -> String {
     succeeds(place, &[&TRAIN, more].concat())
 }
 
-/// The program, which must fail with `code`; gives what it says.
+/// The program, which must fail with `code`. Returns what it says.
 fn fails(place: &Path, arguments: &[&str], code: i32) -> String {
     let output = clapp(place, arguments);
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -157,7 +157,7 @@ fn back_propagation_in_parts_is_chosen_by_name_and_only_where_it_is() {
     assert_eq!(all[0], all[1]);
     assert!((all[0] - all[2]).abs() < 1e-5 * all[0], "{all:?}");
     let local = [&bp[..5], &["--backward", "checkpointed", "--out", "no"]].concat();
-    assert!(fails(place.path(), &local, 2).contains("backward: is of the rules that back-propagate"));
+    assert!(fails(place.path(), &local, 2).contains("backward: applies only to the rules that back-propagate"));
     let parts = [&bp[..], &["--backward", "accumulated=5", "--out", "no"]].concat();
     assert!(fails(place.path(), &parts, 2).contains("backward.accumulated is 5, expected 1 to"));
 }

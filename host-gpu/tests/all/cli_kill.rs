@@ -49,7 +49,7 @@ fn unfinished(folder: &Path) -> Vec<String> {
     names.filter(|name| name.ends_with(".tmp")).collect()
 }
 
-/// Waits for `time`, or until so many files have been seen while they were written; `false` where the program ended
+/// Waits for `time`, or until so many files have been seen while they were written; `false` if the program ended
 /// before.
 fn wait(child: &mut Child, folder: &Path, time: Duration, files: Option<usize>) -> bool {
     let begin = Instant::now();
@@ -92,7 +92,7 @@ fn survives(changes: &[(&str, &str)]) {
             kills += 1;
             torn += usize::from(!unfinished(&folder).is_empty());
         } else {
-            // It was done before: right all the same, and the next one begins anew.
+            // It was done before: right all the same, and the next one starts again.
             check(place.path());
             fs::remove_dir_all(&folder).expect("a folder");
         }

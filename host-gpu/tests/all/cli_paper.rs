@@ -24,7 +24,7 @@ fn wrong_arguments_are_refused_and_nothing_is_written() {
     let set = data.path().join("data").display().to_string();
     let table: [(&[&str], &[&str]); 11] = [
         (&["paper", "--seed", "4"], &["NAME"]),
-        (&["paper", "all", "--found"], &["--found", "nothing has been found"]),
+        (&["paper", "all", "--found"], &["--found", "there are no results"]),
         (&["paper", "fig99"], &["fig99", "expected one of", "theorem"]),
         (&["paper", "theorem", "--page", "p.md"], &["--page", "paper all"]),
         (&["paper", "theorem", "--data", "no-such-folder"], &["no-such-folder"]),
@@ -66,7 +66,7 @@ fn an_experiment_writes_its_numbers_once_and_keeps_them() {
     assert_eq!(fs::read_to_string(&file).expect("a file"), first);
     // The page of what there is, without running the rest.
     let said = succeeds(place.path(), &["paper", "all", "--found", "--out", "found", "--page", "page.md"]);
-    assert!(said.contains("fig2: nothing found yet"), "{said}");
+    assert!(said.contains("fig2: no result yet"), "{said}");
     let page = fs::read_to_string(place.path().join("page.md")).expect("a page");
     let claims = page.lines().filter(|line| line.ends_with(" | [theorem](page/theorem.md) |")).count();
     assert!(claims == 7 && page.contains("Not run yet: fig2, "), "{page}");
@@ -95,5 +95,5 @@ fn an_experiment_writes_its_numbers_once_and_keeps_them() {
     let output = clapp(place.path(), &[&other[..], &["--again"]].concat());
     assert!(output.status.success() && !String::from_utf8_lossy(&output.stdout).contains("kept from"));
     let warned = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(warned.contains("what found/theorem/finding.json has, of seed 2, will be replaced"), "{warned}");
+    assert!(warned.contains("the result in found/theorem/finding.json, from seed 2, will be replaced"), "{warned}");
 }

@@ -235,11 +235,11 @@ fn a_checkpoint_that_is_not_whole_or_not_ours_is_refused_by_file_and_tensor() {
         let parts = [&["bad.safetensors"], parts].concat();
         refuses(place.path(), &["eval", "bad.safetensors", "--data", "data", "--json", "report.json"], &parts);
     };
-    refused(&[], &["not a whole safetensors file"]);
-    refused(&whole[..5], &["not a whole safetensors file"]);
-    refused(&whole[..whole.len() / 3], &["not a whole safetensors file"]);
-    refused(&whole[..whole.len() - 1], &["not a whole safetensors file"]);
-    refused(CONFIG.as_bytes(), &["not a whole safetensors file"]);
+    refused(&[], &["not a complete safetensors file"]);
+    refused(&whole[..5], &["not a complete safetensors file"]);
+    refused(&whole[..whole.len() / 3], &["not a complete safetensors file"]);
+    refused(&whole[..whole.len() - 1], &["not a complete safetensors file"]);
+    refused(CONFIG.as_bytes(), &["not a complete safetensors file"]);
     let changes: [(Change, &[&str]); 10] = [
         (|parts| drop(parts.metadata.remove("clapp")), &["clapp", "metadata"]),
         (|parts| parts.header(|fields| drop(fields.remove("format"))), &["format"]),

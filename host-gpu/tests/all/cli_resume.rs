@@ -133,7 +133,7 @@ fn a_configuration_that_is_not_the_checkpoints_is_refused_by_field() {
         let other = ["train", "--config", "other.toml", "--resume", "--out", "run", "--data", "data"];
         refuses(place.path(), &with(&other, &more), &[CHECKPOINT, part]);
     }
-    // The configuration in the folder is held against the checkpoint, too.
+    // The configuration in the folder is compared with the checkpoint, too.
     let file = place.path().join("run/config.toml");
     let config = fs::read_to_string(&file).expect("a file");
     fs::write(&file, config.replace("seed = 3", "seed = 7")).expect("a file");
@@ -217,10 +217,10 @@ fn a_checkpoint_that_is_not_whole_is_refused_and_left_alone() {
         refuses(place.path(), &more, &with(&[CHECKPOINT], parts));
         assert!(fs::read(&path).expect("a file") == bytes);
     };
-    refused(&[], &["not a whole safetensors file"]);
-    refused(&whole[..whole.len() / 2], &["not a whole safetensors file"]);
-    refused(&whole[..whole.len() - 1], &["not a whole safetensors file"]);
-    refused(&[&whole[..], &[0; 4]].concat(), &["not a whole safetensors file"]);
+    refused(&[], &["not a complete safetensors file"]);
+    refused(&whole[..whole.len() / 2], &["not a complete safetensors file"]);
+    refused(&whole[..whole.len() - 1], &["not a complete safetensors file"]);
+    refused(&[&whole[..], &[0; 4]].concat(), &["not a complete safetensors file"]);
     let changes: [(Change, &[&str]); 8] = [
         (|parts| parts.nan("layer0.weight"), &["layer0.weight", "not finite"]),
         (|parts| parts.nan("layer1.projection.second"), &["layer1.projection.second", "not finite"]),
@@ -292,7 +292,7 @@ fn a_folder_at_which_another_run_is_at_work_is_refused_and_what_killed_ones_left
     fs::write(folder.join("notes.tmp"), "of the user").expect("a file");
     let lock = fs::File::open(&folder).expect("a folder");
     lock.lock().expect("a lock");
-    refuses(place.path(), &more, &["run", "another run is at work"]);
+    refuses(place.path(), &more, &["run", "another run uses this folder"]);
     drop(lock);
     succeeds(place.path(), &more);
     assert!(!folder.join(".clapp-abc123.tmp").exists() && folder.join("notes.tmp").exists());

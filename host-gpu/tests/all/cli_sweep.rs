@@ -69,7 +69,7 @@ fn every_rule_is_trained_with_every_seed_and_probed_and_reported() {
     assert_eq!(again.matches("finished already").count(), 4, "{again}");
     assert!(!again.contains("linear probe, 2 epochs"), "no probe was made again: {again}");
     assert_eq!(fs::read_to_string(place.path().join("all/report.html")).expect("a page"), page);
-    // More epochs go on from what is there; the probes are then made anew.
+    // More epochs continue from what is there; the probes are then made anew.
     succeeds(place.path(), &arguments(&["--epochs", "3"]));
     let read = |name: &str| Checkpoint::read(&place.path().join("all").join(name).join("checkpoint.safetensors"));
     assert!(NAMES.iter().all(|name| read(name).expect("a checkpoint").epoch == 3));
@@ -107,7 +107,7 @@ fn a_run_that_diverges_says_so_in_the_report() {
     assert!(said.contains("FAILED") && said.contains("clapp train: exit status: 1"), "{said}");
     let page = fs::read_to_string(place.path().join("all/report.html")).expect("a page");
     assert!(page.contains("failed: ") && page.contains("training has diverged"));
-    // A run that begins anew has not failed.
+    // A run that starts again has not failed.
     let folder = format!("all/{}", NAMES[0]);
     assert!(place.path().join(&folder).join("failure.txt").is_file());
     fs::write(place.path().join("tiny.toml"), CONFIG).expect("a file");
@@ -175,7 +175,7 @@ fn a_sweep_waits_for_another_process_at_work_in_a_folder() {
     drop(lock);
     let output = sweep.wait_with_output().expect("its end");
     assert_eq!(output.status.code(), Some(0), "{}", text(&output));
-    assert!(text(&output).contains("waiting for another process that is at work"), "{}", text(&output));
+    assert!(text(&output).contains("waiting for another process that uses"), "{}", text(&output));
     assert!(folder.join("probe-cached.json").is_file());
 }
 
@@ -190,7 +190,7 @@ fn a_damaged_checkpoint_stops_its_own_run_only() {
     let output = clapp(place.path(), &arguments(&[]));
     let said = text(&output);
     assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("skipped: ") && said.contains("not a whole safetensors file"), "{said}");
+    assert!(said.contains("skipped: ") && said.contains("not a complete safetensors file"), "{said}");
     assert_eq!(said.matches("FAILED").count(), 1, "{said}");
     assert!(said.contains(&format!("FAILED: {}: ", NAMES[2])), "{said}");
     assert!(place.path().join("all").join(NAMES[3]).join("probe-cached.json").is_file());

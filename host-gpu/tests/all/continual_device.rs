@@ -123,7 +123,7 @@ fn another_host_or_a_restart_in_the_middle_is_an_error() {
     let line: [Box<dyn Transport>; 2] = [Box::new(line), memory(Fate::RestartedBefore(200)).0];
     for line in line {
         let error = shown(line, Kind::Drift, |device| device).unwrap_err();
-        assert!(error.to_string().starts_with("memory: the device has been restarted, or another host"), "{error}");
+        assert!(error.to_string().starts_with("memory: the device was restarted, or another host"), "{error}");
     }
 }
 

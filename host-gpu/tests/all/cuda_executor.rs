@@ -357,7 +357,7 @@ fn the_deep_doctor_tries_everything_and_checks_the_values() {
     for part in [
         "ok      convolution data gradient bf16 deterministic ",
         "twice the same bits",
-        "16.0 MiB taken and given back",
+        "16.0 MiB allocated and freed",
         "34 ok, 0 failed, 0 not run",
     ] {
         assert!(said.contains(part), "no `{part}` in: {said}");
@@ -503,7 +503,7 @@ fn decoys_on_the_system_s_path_hide_nothing() {
     }
 }
 
-/// A library of a newer CUDA than the driver's is taken only where there is no other.
+/// A library of a newer CUDA than the driver's is taken only if there is no other.
 #[test]
 fn libraries_of_the_driver_s_cuda_go_before_newer_ones() {
     let place = tempfile::tempdir().expect("a folder");

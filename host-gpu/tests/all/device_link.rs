@@ -172,23 +172,20 @@ fn fails(line: Box<dyn Transport>) -> (String, u8) {
 #[test]
 fn a_line_without_a_device_is_an_error_of_the_user_s() {
     let (message, code) = fails(memory(Fate::SilentAfter(0)).0);
-    assert_eq!((message.as_str(), code), ("memory: no answer within 60 s; look at the test", 2));
+    assert_eq!((message.as_str(), code), ("memory: no reply within 60 s; look at the test", 2));
     let (message, code) = fails(memory(Fate::Noise).0);
-    assert!(message.starts_with("memory: no answer within 60 s (") && code == 2, "{message}");
-    assert!(message.contains(" packets came that could not be read); look at the test"), "{message}");
+    assert!(message.starts_with("memory: no reply within 60 s (") && code == 2, "{message}");
+    assert!(message.contains(" damaged packets arrived); look at the test"), "{message}");
 }
 
 #[test]
 fn a_device_that_falls_silent_or_is_restarted_is_an_error_of_its_own() {
     let (message, code) = fails(memory(Fate::SilentAfter(150)).0);
     assert_eq!(code, 1);
-    assert!(
-        message.starts_with("memory: the device has stopped answering: nothing within 60 s, after 150"),
-        "{message}"
-    );
+    assert!(message.starts_with("memory: the device stopped replying: no reply within 60 s, after 150"), "{message}");
     let (message, code) = fails(memory(Fate::RestartedBefore(150)).0);
     assert_eq!(code, 1);
-    assert!(message.starts_with("memory: the device has been restarted, or another host speaks to it"), "{message}");
+    assert!(message.starts_with("memory: the device was restarted, or another host is connected to it"), "{message}");
 }
 
 #[test]
@@ -301,7 +298,7 @@ fn a_packet_that_is_too_long_for_the_device_is_an_error_at_once() {
     let answered = client.counts().answered;
     let frame = |pixels| Command::Frame { phase: clapp_core::contrast::Phase::Saccade, label: None, pixels };
     let error = client.tell(frame(&[0; 4000])).unwrap_err().to_string();
-    assert!(error.contains("the device takes 1024 bytes in a packet, not 4000"), "{error}");
+    assert!(error.contains("the device accepts packets of at most 1024 bytes, not 4000"), "{error}");
     assert_eq!(client.counts().answered, answered);
     let error = client.tell(frame(&[0; 1000])).unwrap_err().to_string();
     assert!(error.contains("the device takes frames of 1024 pixels"), "{error}");

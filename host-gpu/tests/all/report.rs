@@ -128,7 +128,7 @@ fn unlike_probes_are_shown_with_their_protocols_and_never_ranked_together() {
     assert!(!page.contains("highest final accuracy"), "{page}");
     assert_eq!(page.matches("data-table=\"results\"").count(), 2);
     for (number, words) in
-        [(1, "3 epochs on 20 images, augmented anew each epoch"), (2, "1 epoch on 9 images, augmented")]
+        [(1, "3 epochs on 20 images, new augmentation each epoch"), (2, "1 epoch on 9 images, augmented")]
     {
         let row = row(&page, "results", number);
         assert!(row.contains(words) && row.contains("10 test images as they are; seed "), "{row}");

@@ -57,7 +57,7 @@ fn run_heard(
     .expect("training")
 }
 
-/// As [`run_heard`], where nobody hears of the steps.
+/// Same as [`run_heard`], where nobody hears of the steps.
 fn run(config: &Config, folder: &Path, begin: Begin, interval: Interval, stop_at: Option<u64>) -> Outcome<Vec<f32>> {
     run_heard(config, folder, begin, interval, stop_at, |_| {})
 }

@@ -196,7 +196,7 @@ fn rank_compares_gradients() {
 }
 
 /// InfoNCE contrasts an image with all others of its rank, so that one batch of all would be another loss: the mean is
-/// held against the mean of the ranks' gradients, each computed by one process.
+/// compared with the mean of the ranks' gradients, each computed by one process.
 #[test]
 #[ignore = "a rank's part, which mpirun starts"]
 fn rank_compares_info_nce() {

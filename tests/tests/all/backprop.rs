@@ -182,7 +182,7 @@ impl Slope {
     }
 }
 
-/// Compares all tensors of all layers; gives the numbers of elements compared, left out at kinks, and not zero.
+/// Compares all tensors of all layers. Returns the numbers of elements compared, left out at kinks, and not zero.
 fn compare(case: &Case) -> Result<[usize; 3], TestCaseError> {
     let (values, frames) = draw(case);
     let gradients = recorded(case, &values, &frames);

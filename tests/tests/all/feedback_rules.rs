@@ -248,7 +248,7 @@ fn mirrors_turn_to_the_weights_and_to_their_length() {
         for (layer, (after, first)) in after.iter().zip(&values).enumerate() {
             assert!(after.weight == first.weight && after.bias == first.bias, "only the mirrors change");
             if layer > 0 {
-                // In each place the top's kernel sees the 8 x 8 pixels of its map from 9 x 9 positions.
+                // In each place the top layer's kernel sees the 8 x 8 pixels of its map from 9 x 9 positions.
                 let length = if layer == 2 { length * 64.0 / 81.0 } else { length };
                 let ratio = norm(&after.mirror) / norm(&after.weight);
                 assert!((ratio / length - 1.0).abs() < 0.1, "{settings:?}, layer {layer}: {ratio}, not {length}");

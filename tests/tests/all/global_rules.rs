@@ -95,7 +95,7 @@ fn holds(name: &str, got: &[f32], mut loss: impl FnMut(usize, f64) -> f64) -> us
     compared
 }
 
-/// The gradient of the top's losses by the outputs of a layer, by finite differences through the layers above.
+/// The gradient of the top layer's losses by the outputs of a layer, by finite differences through the layers above.
 fn ideal(spec: &NetworkSpec, values: &[Values], at: usize, outputs: &[Rows], task: &plain::Task<'_>) -> Rows {
     let layers = spec.layers();
     let top = &layers[layers.len() - 1];

@@ -195,7 +195,7 @@ fn gradients_are_the_same_on_odd_shapes_for_every_contrast() {
     }
 }
 
-/// Euclidean distance over the length of the first; 0 where both are zero.
+/// Euclidean distance over the length of the first; 0 if both are zero.
 fn apart(expected: &[f32], found: &[f32]) -> f64 {
     assert_eq!(expected.len(), found.len());
     let square = |values: &mut dyn Iterator<Item = f64>| values.map(|value| value * value).sum::<f64>();

@@ -142,7 +142,7 @@ fn what_the_core_does_not_have_is_refused_in_one_line() {
     }
     let with = |feedback| Config { feedback, ..small_config(RuleName::ClappPpDfb) };
     refused(&with(Feedback::Matched), ["clapp++dfb", "back-propagation"]);
-    refused(&with(Feedback::Frozen), ["clapp++dfb", "only the top's learn"]);
+    refused(&with(Feedback::Frozen), ["clapp++dfb", "only the top layer's"]);
     let fresh =
         Config { negatives: Negatives::Uniform(1), negatives_shared: false, ..small_config(RuleName::ClappPpDfb) };
     refused(&fresh, ["negatives-shared", "one list"]);
@@ -160,7 +160,8 @@ enum Fault {
     Pixel,
 }
 
-/// As [`parity`] does it, but with a fault on the core's side; the largest difference over all tensors after a step.
+/// Same as [`parity`] does it, but with a fault on the core's side; the largest difference over all tensors after a
+/// step.
 fn with_a(fault: Fault, config: &Config, data: &Dataset) -> f64 {
     let spec = config.network().expect("a network");
     let values = initial_values(config).expect("values");

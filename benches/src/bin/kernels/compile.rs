@@ -15,7 +15,7 @@ pub struct Variant {
     pub capability: u32,
     /// What maps are made of.
     pub maps: MapType,
-    /// Whether no product is contracted with a sum.
+    /// `true` if no product is contracted with a sum.
     pub deterministic: bool,
 }
 
@@ -26,7 +26,8 @@ impl Variant {
         format!("sm_{}-{maps}-{}", self.capability, if self.deterministic { "deterministic" } else { "fast" })
     }
 
-    /// Compiles and assembles a source, leaves `NAME.ptx` and `NAME.cubin` in `folder`, and says what each kernel takes.
+    /// Compiles and assembles a source, leaves `NAME.ptx` and `NAME.cubin` in `folder`, and says what each kernel
+    /// takes.
     ///
     /// # Errors
     /// The compiler's log, which names file and line; what the assembler says; a kernel with an instruction that makes
@@ -56,7 +57,8 @@ impl Variant {
     }
 }
 
-/// Fails where a kernel adds atomically or exchanges registers between threads: the contract of the kernels has neither.
+/// Fails where a kernel adds atomically or exchanges registers between threads: the contract of the kernels has
+/// neither.
 fn unordered(ptx: &str) -> Result<(), String> {
     let mut kernel = "";
     for line in ptx.lines() {

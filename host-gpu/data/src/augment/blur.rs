@@ -47,10 +47,11 @@ impl BlurRange {
     }
 }
 
-/// Blurs planes `shape` = `[C, H, W]` in place with a kernel of `taps` x `taps` and standard deviation `sigma` (pixels).
+/// Blurs planes `shape` = `[C, H, W]` in place with a kernel of `taps` x `taps` and standard deviation `sigma`
+/// (pixels).
 ///
 /// # Errors
-/// [`AugmentError`] where `image` is not `shape` long, `taps` is even or its half reaches past an opposite border, or
+/// [`AugmentError`] if `image` is not `shape` long, `taps` is even or its half reaches past an opposite border, or
 /// `sigma` is not positive.
 pub fn gaussian_blur(image: &mut [u8], shape: Shape, taps: usize, sigma: f32) -> Result<(), AugmentError> {
     let Shape { channels, height, width } = shape;

@@ -98,7 +98,7 @@ impl CropRange {
 /// antialiasing. Pixels outside the crop have no influence.
 ///
 /// # Errors
-/// [`AugmentError`] where `image` is not `shape` long, the crop is empty or not inside, or the new size is empty.
+/// [`AugmentError`] if `image` is not `shape` long, the crop is empty or not inside, or the new size is empty.
 pub fn resized_crop(
     image: &[u8],
     shape: Shape,

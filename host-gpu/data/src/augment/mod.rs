@@ -59,11 +59,11 @@ pub struct ViewAugment {
 pub struct Draw {
     /// The part to cut out.
     pub crop: Crop,
-    /// Whether to flip.
+    /// `true` if to flip.
     pub flip: bool,
     /// Colour changes, if any.
     pub jitter: Option<Jitter>,
-    /// Whether to make the image grey.
+    /// `true` if to make the image grey.
     pub grey: bool,
     /// Width of the blur in pixels (standard deviation), if any.
     pub blur: Option<f32>,
@@ -155,7 +155,7 @@ impl ViewAugment {
     /// `[C, size, size]` bytes.
     ///
     /// # Errors
-    /// [`AugmentError`] where the settings do not fit, `image` is not `shape` long, or the crop is not inside it.
+    /// [`AugmentError`] if the settings do not fit, `image` is not `shape` long, or the crop is not inside it.
     pub fn apply(&self, image: &[u8], shape: Shape, draw: &Draw) -> Result<Vec<u8>, AugmentError> {
         self.check(shape)?;
         let channels = shape.channels;
@@ -178,7 +178,7 @@ impl ViewAugment {
     /// One random view of `image` (`shape` = `[C, H, W]` bytes), normalised, into `out` (`[C, size, size]`).
     ///
     /// # Errors
-    /// [`AugmentError`] where the settings do not fit, or a slice has the wrong length.
+    /// [`AugmentError`] if the settings do not fit, or a slice has the wrong length.
     pub fn view(&self, image: &[u8], shape: Shape, rng: &mut Rng, out: &mut [f32]) -> Result<(), AugmentError> {
         let draw = self.draw(shape, rng);
         let view = self.apply(image, shape, &draw)?;

@@ -6,7 +6,7 @@ use super::AugmentError;
 /// planes of as many channels as there are means.
 ///
 /// # Errors
-/// [`AugmentError`] where the lengths do not agree.
+/// [`AugmentError`] if the lengths do not agree.
 pub fn normalise(image: &[u8], mean: &[f32], std: &[f32], out: &mut [f32]) -> Result<(), AugmentError> {
     if out.len() != image.len() {
         return Err(AugmentError::Length { what: "view", found: out.len(), expected: image.len() });

@@ -100,7 +100,7 @@ impl TestTransform {
     /// Says what is wrong with the sizes for a network that reads `input`, if anything.
     ///
     /// # Errors
-    /// [`AugmentError::Settings`] where the crop is not the input's size, or larger than the resized image.
+    /// [`AugmentError::Settings`] if the crop is not the input's size, or larger than the resized image.
     pub fn check(&self, input: Shape) -> Result<(), AugmentError> {
         match *self {
             Self::AsIs => Ok(()),
@@ -117,7 +117,7 @@ impl TestTransform {
     /// Changes `image` (`shape` = `[C, H, W]` bytes) in place and gives its new shape.
     ///
     /// # Errors
-    /// [`AugmentError`] where `image` is not `shape` long or empty, or so thin that resizing it makes it huge.
+    /// [`AugmentError`] if `image` is not `shape` long or empty, or so thin that resizing it makes it huge.
     pub fn apply(&self, image: &mut Vec<u8>, shape: Shape) -> Result<Shape, AugmentError> {
         let Self::ResizeCrop { resize, crop } = *self else { return Ok(shape) };
         let Shape { channels, height, width } = shape;

@@ -46,9 +46,9 @@ pub(super) struct Archive {
     pub left_out: LeftOuts,
 }
 
-const TWICE: &str = "names that the archive has more than once (the last of each is read)";
+const TWICE: &str = "duplicate names in the archive (the last entry of each name is read)";
 const OUTSIDE: Node = Node::Odd("links that lead out of the archive", true);
-const BROKEN: Node = Node::Odd("links that lead nowhere", true);
+const BROKEN: Node = Node::Odd("broken links", true);
 const ENDLESS: Node = Node::Odd("links that lead to each other", true);
 
 impl Archive {
@@ -60,7 +60,7 @@ impl Archive {
     /// The names of an uncompressed tar.
     ///
     /// # Errors
-    /// [`DataError`] where it cannot be read, is not a tar, a file in it is cut short, or a name leads out of it.
+    /// [`DataError`] if it cannot be read, is not a tar, a file in it is cut short, or a name leads out of it.
     pub(super) fn of_tar(path: &Path, hint: &'static str) -> Result<Self, DataError> {
         let failed = |error| io_error(path, error, hint);
         let file = File::open(path).map_err(failed)?;
@@ -112,7 +112,7 @@ impl Archive {
     /// The names of a zip.
     ///
     /// # Errors
-    /// As [`Archive::of_tar`].
+    /// Same as [`Archive::of_tar`].
     pub(super) fn of_zip(path: &Path, zip: &mut ZipArchive<Positioned>, hint: &'static str) -> Result<Self, DataError> {
         let failed = |error| io_error(path, error, hint);
         let mut archive = Self::new(path, hint);
@@ -223,7 +223,7 @@ impl Tree for Archive {
                 (Node::File { at, len }, _) => What::File { at, len },
                 (Node::Folder, path) => What::Folder(path.into()),
                 (Node::Odd(why, lost), _) => What::Nothing { why, lost },
-                (Node::Link(_) | Node::SameAs(_), _) => What::Nothing { why: "links that lead nowhere", lost: true },
+                (Node::Link(_) | Node::SameAs(_), _) => What::Nothing { why: "broken links", lost: true },
             };
             Item { name: name.clone(), linked, what }
         };
@@ -235,7 +235,7 @@ fn join(folder: &str, name: &str) -> String {
     if folder.is_empty() { name.into() } else { format!("{folder}/{name}") }
 }
 
-/// The parts of a name without those that mean nothing; `None` where it leads out of the archive.
+/// The parts of a name without those that mean nothing; `None` if it leads out of the archive.
 fn parts_of(name: &str) -> Option<Vec<&str>> {
     let drive = matches!(name.as_bytes(), [letter, b':', ..] if letter.is_ascii_alphabetic());
     if name.starts_with('/') || drive || name.contains('\0') || name.split('/').any(|part| part == "..") {

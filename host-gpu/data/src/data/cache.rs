@@ -48,7 +48,7 @@ impl Copy {
 /// The plain tar of the archive `path` (`tar.gz`), found or newly made where `keep` says.
 ///
 /// # Errors
-/// [`DataError::Io`] where the archive is damaged, [`DataError::Cache`] where the copy cannot be written.
+/// [`DataError::Io`] if the archive is damaged, [`DataError::Cache`] if the copy cannot be written.
 pub(super) fn unpacked(path: &Path, keep: Keep<'_>, hint: &'static str) -> Result<Copy, DataError> {
     let failed = |error| io_error(path, error, hint);
     let found = fs::metadata(path).map_err(failed)?;
@@ -123,7 +123,7 @@ enum Side {
     Write(io::Error),
 }
 
-/// As [`io::copy`], which does not say which side failed.
+/// Same as [`io::copy`], which does not say which side failed.
 fn copy_all(from: &mut impl io::Read, to: &mut impl Write) -> Result<(), Side> {
     let mut buffer = vec![0; 1 << 18];
     loop {

@@ -26,7 +26,7 @@ pub struct Checked {
 /// An image that cannot be used.
 #[derive(Debug)]
 pub struct Bad {
-    /// Whether it is one to test on.
+    /// `true` if it is one to test on.
     pub test: bool,
     /// Its index in that part.
     pub image: usize,
@@ -64,7 +64,7 @@ impl Dataset {
     /// The same set without the images that cannot be used; [`Dataset::skipped`] has their names.
     ///
     /// # Errors
-    /// [`DataError::Images`] where no image to learn from, or none to test on, is left.
+    /// [`DataError::Images`] if no image to learn from, or none to test on, is left.
     pub fn without(mut self, checked: Checked) -> Result<Self, DataError> {
         if checked.bad.is_empty() {
             return Ok(self);

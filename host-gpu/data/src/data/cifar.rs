@@ -1,9 +1,9 @@
 //! CIFAR-10 and CIFAR-100 in their official binary versions (Krizhevsky 2009), from the folder or straight from the
 //! archive.
 //!
-//! A record is its labels, a byte each (CIFAR-10: the class; CIFAR-100: superclass, then class), then the red, green and
-//! blue plane of 32x32 values. Official files hold 10,000 records (CIFAR-100's training file 50,000); any other whole
-//! number is accepted (a cut-down copy for a quick try), and [`Dataset::source`] says how many were read.
+//! A record is its labels, a byte each (CIFAR-10: the class; CIFAR-100: superclass, then class), then the red, green
+//! and blue plane of 32x32 values. Official files hold 10,000 records (CIFAR-100's training file 50,000); any other
+//! whole number is accepted (a cut-down copy for a quick try), and [`Dataset::source`] says how many were read.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};
@@ -176,7 +176,7 @@ fn in_store(
 /// Reads the files of the set in `folder`.
 ///
 /// # Errors
-/// [`DataError`] where a file is missing, unreadable, empty, not a whole number of records, too large, or has a
+/// [`DataError`] if a file is missing, unreadable, empty, not a whole number of records, too large, or has a
 /// label that is none.
 pub fn read_folder(layout: &Layout, folder: &Path, want: Want) -> Result<Dataset, DataError> {
     let mut parts = Parts::new(layout, want);
@@ -229,7 +229,7 @@ pub(super) fn read_store(
 /// Reads the official archive (or the same tar without gzip) as a stream, without unpacking it.
 ///
 /// # Errors
-/// [`DataError`] as for [`read_folder`], and where the gzip or tar stream is damaged or cut short.
+/// [`DataError`] as for [`read_folder`], and if the gzip or tar stream is damaged or cut short.
 pub fn read_archive(layout: &Layout, archive: &Path, want: Want) -> Result<Dataset, DataError> {
     let failed = |error| io_error(archive, error, layout.hint);
     let file = BufReader::with_capacity(1 << 16, File::open(archive).map_err(failed)?);
@@ -342,7 +342,7 @@ impl<'a> Parts<'a> {
         Ok(())
     }
 
-    /// The names of the classes, one a line; nothing where there are more or fewer than classes.
+    /// The names of the classes, one a line; nothing if there are more or fewer than classes.
     fn names(&mut self, bytes: &[u8]) {
         let Ok(text) = std::str::from_utf8(bytes) else { return };
         let names: Vec<String> =

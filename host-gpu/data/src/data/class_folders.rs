@@ -132,7 +132,7 @@ fn dataset(store: Store, train: Classes, mut val: Classes, place: &Path, how: &s
     })
 }
 
-/// Whether file `i` is an image that is read; what is not is put down as left out.
+/// Returns `true` if file `i` is an image that is read; what is not is put down as left out.
 pub(super) fn keep(store: &mut Store, i: usize) -> bool {
     let kind = by_name(store.name(i)).map_or_else(|| store.head(i, HEAD).map(|head| by_content(&head)), Ok);
     let (why, lost) = match kind {

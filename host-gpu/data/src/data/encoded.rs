@@ -43,20 +43,20 @@ impl Encoded {
     }
 
     /// Image `i` as planes `[3, H, W]`, in place of what `out` held. Grey is repeated in all three channels,
-    /// transparency is dropped, 16 bits are rounded to 8, colours of a palette and of CMYK become red, green and blue. Of
-    /// several pictures in a file the first counts.
+    /// transparency is dropped, 16 bits are rounded to 8, colours of a palette and of CMYK become red, green and blue.
+    /// Of several pictures in a file the first counts.
     ///
     /// # Errors
-    /// [`DataError`], with the file's name, where it cannot be read, is not whole, is in a format that is not read, or is
+    /// [`DataError`], with the file's name, if it cannot be read, is not whole, is in a format that is not read, or is
     /// too large.
     ///
     /// # Panics
-    /// Like a slice, where there is no image `i`.
+    /// Like a slice, if there is no image `i`.
     pub(super) fn read(&self, i: usize, out: &mut Vec<u8>) -> Result<Shape, DataError> {
         self.inspect(i, out).map(|seen| seen.shape)
     }
 
-    /// As [`Encoded::read`], with the format.
+    /// Same as [`Encoded::read`], with the format.
     ///
     /// # Errors
     /// As there.
@@ -73,15 +73,15 @@ impl Encoded {
     /// Name of the file of image `i`, below the root of the set's folder or archive.
     ///
     /// # Panics
-    /// Like a slice, where there is no image `i`.
+    /// Like a slice, if there is no image `i`.
     pub(super) fn name(&self, i: usize) -> &str {
         self.store.name(self.files[i] as usize)
     }
 
-    /// Shape of image `i` as its header says it; `None` where it has no usable header.
+    /// Shape of image `i` as its header says it; `None` if it has no usable header.
     ///
     /// # Panics
-    /// Like a slice, where there is no image `i`.
+    /// Like a slice, if there is no image `i`.
     pub(super) fn measure(&self, i: usize) -> Option<Shape> {
         let mut bytes = Vec::new();
         self.store.read(self.files[i] as usize, &mut bytes).ok()?;
@@ -92,7 +92,7 @@ impl Encoded {
     /// The error of image `i` where it is not of the shape that it had when it was measured.
     pub(super) fn changed(&self, i: usize, found: Shape, expected: Shape) -> DataError {
         let text = |shape: Shape| format!("{}x{}", shape.width, shape.height);
-        let why = format!("it is {} now, and was {} when the run began", text(found), text(expected));
+        let why = format!("its size is {} now, but was {} when the run began", text(found), text(expected));
         DataError::Image { file: self.store.shown(self.files[i] as usize), why }
     }
 }
@@ -151,8 +151,8 @@ pub(super) fn decode(bytes: &[u8], out: &mut Vec<u8>) -> Result<Seen, String> {
     Ok(Seen { shape: Shape::new(3, height as usize, width as usize), format })
 }
 
-/// Whether a JPEG's last scan is followed by the mark of its end. The decoder fills what is missing with grey, and
-/// nobody would know.
+/// Returns `true` if a JPEG's last scan is followed by the mark of its end. The decoder fills what is missing with
+/// grey, and nobody would know.
 fn ends(jpeg: &[u8]) -> bool {
     let last = |mark: u8| jpeg.windows(2).rposition(|pair| pair == [0xff, mark]);
     last(0xd9).is_some_and(|end| last(0xda).is_some_and(|scan| scan < end))

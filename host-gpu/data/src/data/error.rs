@@ -14,7 +14,7 @@ pub enum DataError {
         path: PathBuf,
         /// What the system or the decoder said.
         source: io::Error,
-        /// Where to get a whole copy; empty where nobody has one but the user.
+        /// Where to get a whole copy; empty if nobody has one but the user.
         hint: String,
     },
     /// A file of the set, perhaps in an archive, could not be read.
@@ -24,7 +24,7 @@ pub enum DataError {
         file: String,
         /// What the system or the decoder said.
         source: io::Error,
-        /// Where to get a whole copy; empty where nobody has one but the user.
+        /// Where to get a whole copy; empty if nobody has one but the user.
         hint: String,
     },
     /// The unpacked copy of an archive could not be written.
@@ -52,12 +52,12 @@ pub enum DataError {
         all: usize,
         /// Why the first ten of them could not be used; each message names its file.
         first: Vec<String>,
-        /// Whether the others make a set.
+        /// `true` if the others make a set.
         skippable: bool,
     },
     /// Nothing at the path looks like a known data set.
     #[error(
-        "{path} is not a data set that I know: found {found}; expected, as downloaded, CIFAR-10 or CIFAR-100 (binary \
+        "{path} is not a known data set: found {found}; expected, as downloaded, CIFAR-10 or CIFAR-100 (binary \
          version), STL-10, Tiny ImageNet, MNIST or Fashion-MNIST, or images in train/CLASS and val/CLASS (or in CLASS, \
          with --split 0.8)"
     )]
@@ -74,7 +74,7 @@ pub enum DataError {
         place: PathBuf,
         /// Names of the missing files.
         missing: String,
-        /// Where to get a whole copy; empty where nobody has one but the user.
+        /// Where to get a whole copy; empty if nobody has one but the user.
         hint: String,
     },
     /// A file does not have the layout of its format.
@@ -86,7 +86,7 @@ pub enum DataError {
         found: String,
         /// What the format asks for.
         expected: String,
-        /// Where to get a whole copy; empty where nobody has one but the user.
+        /// Where to get a whole copy; empty if nobody has one but the user.
         hint: String,
     },
     /// Two files of the set contradict each other.
@@ -98,7 +98,7 @@ pub enum DataError {
         second: PathBuf,
         /// The contradiction.
         why: String,
-        /// Where to get a whole copy; empty where nobody has one but the user.
+        /// Where to get a whole copy; empty if nobody has one but the user.
         hint: String,
     },
 }
@@ -111,7 +111,7 @@ impl From<DataError> for Error {
 
 /// What to do about images that cannot be used.
 fn skip(skippable: bool) -> &'static str {
-    if skippable { "; --skip-bad goes on without them" } else { ", and too few are left" }
+    if skippable { "; --skip-bad skips them" } else { ", and too few others are left" }
 }
 
 /// One line for each of the `first` of `all`.

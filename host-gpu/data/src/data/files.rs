@@ -16,7 +16,7 @@ pub fn read_at(file: &File, out: &mut [u8], position: u64) -> io::Result<usize> 
     return std::os::windows::fs::FileExt::seek_read(file, out, position);
 }
 
-/// As [`read_at`], until `out` is full.
+/// Same as [`read_at`], until `out` is full.
 pub fn read_exact_at(file: &File, out: &mut [u8], position: u64) -> io::Result<()> {
     let mut done = 0;
     while done < out.len() {
@@ -72,16 +72,16 @@ pub fn io_error(path: &Path, source: io::Error, hint: &str) -> DataError {
     DataError::Io { path: path.into(), source, hint }
 }
 
-/// Whether `path` is a folder; an error where there is nothing, or it may not be looked at.
+/// Returns `true` if `path` is a folder; an error where there is nothing, or it may not be looked at.
 pub fn is_folder(path: &Path) -> Result<bool, DataError> {
     fs::metadata(path).map(|found| found.is_dir()).map_err(|source| DataError::Io {
         path: path.into(),
         source,
-        hint: "Give the folder or the archive of a data set".into(),
+        hint: "Name the folder or the archive of a data set".into(),
     })
 }
 
-/// Whether something lies at `path`; an error only where that cannot be told.
+/// Returns `true` if something lies at `path`; an error only where that cannot be told.
 pub fn exists(path: &Path) -> Result<bool, DataError> {
     path.try_exists().map_err(|source| DataError::Io {
         path: path.into(),
@@ -90,7 +90,7 @@ pub fn exists(path: &Path) -> Result<bool, DataError> {
     })
 }
 
-/// Whether `folder` holds at least one of `names`.
+/// Returns `true` if `folder` holds at least one of `names`.
 pub fn holds_any(folder: &Path, names: &[&str]) -> Result<bool, DataError> {
     for name in names {
         if exists(&folder.join(name))? {
@@ -100,7 +100,7 @@ pub fn holds_any(folder: &Path, names: &[&str]) -> Result<bool, DataError> {
     Ok(false)
 }
 
-/// The names in a folder that are wanted; `None` where there are none, or no folder.
+/// The names in a folder that are wanted; `None` if there are none, or no folder.
 pub fn names_in(folder: &Path, wanted: impl Fn(&str) -> bool) -> Result<Option<Vec<String>>, DataError> {
     if !folder.is_dir() {
         return Ok(None);
@@ -144,7 +144,7 @@ pub fn packing(path: &Path) -> Result<Packing, DataError> {
     })
 }
 
-/// Whether a file that starts so is a tar: the oldest have no mark, but a sum of the header's bytes.
+/// Returns `true` if a file that starts so is a tar: the oldest have no mark, but a sum of the header's bytes.
 fn is_tar(start: &[u8]) -> bool {
     let (Some(header), Some(mark)) = (start.get(..512), start.get(257..262)) else { return false };
     let text = String::from_utf8_lossy(&header[148..156]).into_owned();
@@ -153,12 +153,12 @@ fn is_tar(start: &[u8]) -> bool {
     mark == b"ustar" || stored == Ok((0..512).map(sum).sum())
 }
 
-/// Whether the file at `path` starts as gzip does.
+/// Returns `true` if the file at `path` starts as gzip does.
 pub fn is_gzip(path: &Path) -> Result<bool, DataError> {
     Ok(packing(path)? == Packing::Gzip)
 }
 
-/// Whether an image is among the first entries of `folder`, as far as that can be told.
+/// Returns `true` if an image is among the first entries of `folder`, as far as that can be told.
 fn holds_image(folder: &Path) -> bool {
     let Ok(entries) = fs::read_dir(folder) else { return false };
     entries.flatten().take(64).any(|entry| entry.file_name().to_str().is_some_and(is_image))

@@ -15,13 +15,13 @@ type Read<T> = fn(&Path, Opening<'_>) -> Result<T, DataError>;
 
 /// A format of a published set.
 pub(super) struct Format {
-    /// Name of the official archive, where there is one.
+    /// Name of the official archive, if any.
     pub archive: Option<&'static str>,
     /// Where the official files are.
     pub hint: &'static str,
     /// The part of a file's name before the set's own, if the name is one of this set's.
     pub claims: fn(&str) -> Option<&str>,
-    /// Reads the set that lies directly in a folder; `None` where there is none.
+    /// Reads the set that lies directly in a folder; `None` if there is none.
     pub in_folder: Read<Option<Dataset>>,
     /// Reads the set from an opened archive, where its files' names begin so; the path is for messages.
     pub in_store: fn(Store, &str, &Path, Opening<'_>) -> Result<Dataset, DataError>,

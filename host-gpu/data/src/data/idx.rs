@@ -22,8 +22,8 @@ use crate::words::counted;
 
 /// Where the official files are, and a mirror.
 pub const WHERE: &str = "http://yann.lecun.com/exdb/mnist/ or https://ossci-datasets.s3.amazonaws.com/mnist/";
-/// The four files: training images and labels, test images and labels. Each may end in `.gz`; in many copies a dot stands
-/// in place of the dash before `idx`.
+/// The four files: training images and labels, test images and labels. Each may end in `.gz`; in many copies a dot
+/// stands in place of the dash before `idx`.
 pub const FILES: [&str; 4] =
     ["train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"];
 /// Sets that look alike but for their labels.
@@ -72,8 +72,8 @@ pub(super) fn file_of(name: &str) -> Option<usize> {
     FILES.iter().position(|known| plain == *known)
 }
 
-/// The folder of a store that holds most of the four files, the least deep of several; `None` where there is none.
-/// Some archives have each file in a folder of its own name: then it is the folder that holds these.
+/// The folder of a store that holds most of the four files, the least deep of several; `None` if there is none. Some
+/// archives have each file in a folder of its own name: then it is the folder that holds these.
 pub(super) fn prefix(store: &Store) -> Option<String> {
     let mut found: BTreeMap<&str, [bool; 4]> = BTreeMap::new();
     for file in 0..store.len() {
@@ -124,7 +124,7 @@ fn in_folder(path: &Path) -> Result<Option<Dataset>, DataError> {
 /// many classes as the largest label plus 1.
 ///
 /// # Errors
-/// [`DataError`] where a file is missing, unreadable, not IDX of bytes with the right number of dimensions, not as
+/// [`DataError`] if a file is missing, unreadable, not IDX of bytes with the right number of dimensions, not as
 /// long as its header says, empty, or where two files do not match.
 pub(super) fn read(store: &Store, prefix: &str, place: &Path) -> Result<Dataset, DataError> {
     let mut found = [None; 4];

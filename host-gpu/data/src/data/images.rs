@@ -32,7 +32,7 @@ impl Images {
         }
     }
 
-    /// Shape of every image; `None` where they differ or are not known before they are decoded.
+    /// Shape of every image; `None` if they differ or are not known before they are decoded.
     pub(super) fn shape(&self) -> Option<Shape> {
         match self {
             Self::Memory { shape, .. } => Some(*shape),
@@ -49,7 +49,7 @@ impl Images {
     /// Image `i` as planes `[C, H, W]`, in place of what `out` held.
     ///
     /// # Errors
-    /// [`DataError`] where the file cannot be read, is shorter than it was, or does not decode.
+    /// [`DataError`] if the file cannot be read, is shorter than it was, or does not decode.
     pub(super) fn read(&self, i: usize, out: &mut Vec<u8>) -> Result<Shape, DataError> {
         match self {
             Self::Memory { shape, pixels } => {
@@ -62,10 +62,10 @@ impl Images {
         }
     }
 
-    /// As [`Images::read`], with the format of an encoded image.
+    /// Same as [`Images::read`], with the format of an encoded image.
     ///
     /// # Errors
-    /// As [`Images::read`].
+    /// Same as [`Images::read`].
     pub(super) fn inspect(&self, i: usize, out: &mut Vec<u8>) -> Result<Seen, DataError> {
         match self {
             Self::Encoded(encoded) => encoded.inspect(i, out),
@@ -81,7 +81,7 @@ impl Images {
         }
     }
 
-    /// Shape of image `i`, of encoded ones as its header says it; `None` where it has no usable header.
+    /// Shape of image `i`, of encoded ones as its header says it; `None` if it has no usable header.
     pub(super) fn measure(&self, i: usize) -> Option<Shape> {
         match self {
             Self::Encoded(encoded) => encoded.measure(i),
@@ -89,10 +89,10 @@ impl Images {
         }
     }
 
-    /// As [`Images::read`], of images that have all been found to be of one shape.
+    /// Same as [`Images::read`], of images that have all been found to be of one shape.
     ///
     /// # Errors
-    /// As there, and where the image is of another shape now.
+    /// As there, and if the image is of another shape now.
     pub(super) fn read_measured(&self, i: usize, expected: Shape, out: &mut Vec<u8>) -> Result<Shape, DataError> {
         match (self, self.read(i, out)?) {
             (Self::Encoded(encoded), found) if found != expected => Err(encoded.changed(i, found, expected)),

@@ -41,7 +41,7 @@ fn is_one_of(name: &str, endings: &[&str]) -> bool {
     endings.iter().any(|known| ending.eq_ignore_ascii_case(known))
 }
 
-/// Whether a file of that name is taken for an image that is read.
+/// Returns `true` if a file of that name is taken for an image that is read.
 pub(super) fn is_image(name: &str) -> bool {
     is_one_of(name, &IMAGES)
 }

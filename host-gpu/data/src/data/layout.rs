@@ -1,5 +1,5 @@
-//! Where in a folder or archive the class folders lie: `train/CLASS` and `val/CLASS`, or `CLASS` alone, below any number
-//! of folders that hold nothing else.
+//! Where in a folder or archive the class folders lie: `train/CLASS` and `val/CLASS`, or `CLASS` alone, below any
+//! number of folders that hold nothing else.
 
 use std::collections::BTreeSet;
 
@@ -29,17 +29,17 @@ fn place(names: &[&str], name: &str) -> Option<usize> {
     names.iter().position(|known| name.eq_ignore_ascii_case(known))
 }
 
-/// Whether a folder of that name is one to learn from.
+/// Returns `true` if a folder of that name is one to learn from.
 pub(super) fn is_train(name: &str) -> bool {
     place(&TRAIN, name).is_some()
 }
 
-/// Whether a folder of that name is one to test on.
+/// Returns `true` if a folder of that name is one to test on.
 pub(super) fn is_test(name: &str) -> bool {
     place(&TEST, name).is_some()
 }
 
-/// The first folder of a name that is that of a part; empty where there is none.
+/// The first folder of a name that is that of a part; empty if there is none.
 pub(super) fn part_of(name: &str) -> &str {
     let folders = name.rsplit_once('/').map_or("", |(folders, _)| folders);
     folders.split('/').find(|part| is_train(part) || is_test(part)).unwrap_or("")
@@ -82,7 +82,7 @@ impl Pictured {
         )
     }
 
-    /// Whether images lie in folders of `folder`, as those of classes do.
+    /// Returns `true` if images lie in folders of `folder`, as those of classes do.
     fn has_classes(&self, folder: &str) -> bool {
         self.inside(folder).next().is_some()
     }
@@ -93,7 +93,7 @@ fn folder_of(name: &str) -> &str {
     name.rfind('/').map_or("", |at| &name[..=at])
 }
 
-/// Where the class folders of a store lie; `None` where there are no images in folders.
+/// Where the class folders of a store lie; `None` if there are no images in folders.
 pub(super) fn find(store: &Store) -> Option<Layout> {
     let pictured = Pictured::of(store);
     // The sets with both parts that lie least deep.

@@ -10,7 +10,7 @@ pub const NAMED: usize = 10;
 pub struct LeftOut {
     /// What they are, and so why they are not read.
     pub why: &'static str,
-    /// Whether images may be lost with them: a set that loses some is not whole.
+    /// `true` if images may be lost with them: a set that loses some is not whole.
     pub lost: bool,
     /// How many.
     pub count: usize,
@@ -23,11 +23,11 @@ pub struct LeftOut {
 pub struct LeftOuts(Vec<LeftOut>);
 
 /// Side files of systems and programs, and hidden files. Nobody misses them.
-pub(super) const SYSTEM: &str = "hidden files and side files of systems";
+pub(super) const SYSTEM: &str = "hidden files and system files";
 /// Text, tables and whatever else is no image.
-pub(super) const NO_IMAGE: &str = "files that are no images";
+pub(super) const NO_IMAGE: &str = "files that are not images";
 /// Pictures in formats that are not read.
-pub(super) const FOREIGN: &str = "images in formats that are not read";
+pub(super) const FOREIGN: &str = "images in unsupported formats";
 /// Files that cannot be opened.
 pub(super) const UNREADABLE: &str = "files that cannot be read";
 /// Images in a part that is neither learnt from nor tested on, such as `test` beside `val`.
@@ -68,7 +68,7 @@ impl LeftOuts {
         self.0.iter()
     }
 
-    /// Whether everything is read.
+    /// Returns `true` if everything is read.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -61,13 +61,13 @@ pub struct Dataset {
     pub mean: Vec<f32>,
     /// Standard deviation of each channel over training pixels scaled to `[0, 1]`; never 0.
     pub std: Vec<f32>,
-    /// Images to pre-train on, with or without labels: those of `train` where the set has no others.
+    /// Images to pre-train on, with or without labels: those of `train` if the set has no others.
     pub pretrain: Split,
     /// Labelled images to train the probe on.
     pub train: Split,
     /// Labelled images to evaluate on.
     pub test: Split,
-    /// Indices of `train` that belong together, where the set has such a division (STL-10: ten folds of 1000).
+    /// Indices of `train` that belong together, if the set has such a division (STL-10: ten folds of 1000).
     pub folds: Vec<Vec<usize>>,
     /// What lies in the set's folder or archive and is not read.
     pub left_out: LeftOuts,
@@ -82,7 +82,7 @@ pub struct Holdout {
     pub share: f64,
     /// With the names of the files, it decides which.
     pub seed: u64,
-    /// Whether a run's configuration asks for it, and not the command line.
+    /// `true` if a run's configuration asks for it, and not the command line.
     pub of_run: bool,
 }
 
@@ -114,7 +114,7 @@ impl Dataset {
         self.name.split(' ').next().unwrap_or(&self.name)
     }
 
-    /// Shape of every image; `None` where they differ or are not known before they are decoded.
+    /// Shape of every image; `None` if they differ or are not known before they are decoded.
     pub fn shape(&self) -> Option<Shape> {
         self.train.shape()
     }

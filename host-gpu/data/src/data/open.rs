@@ -24,7 +24,7 @@ const WRAPPINGS: usize = 8;
 /// Opens the data set at `path`, as [`open_with`] without a folder for unpacked copies.
 ///
 /// # Errors
-/// As [`open_with`].
+/// Same as [`open_with`].
 pub fn open(path: &Path) -> Result<Dataset, DataError> {
     open_with(path, None)
 }
@@ -37,15 +37,16 @@ pub fn open(path: &Path) -> Result<Dataset, DataError> {
 /// [`Dataset::source`] says where. [`Dataset::left_out`] has what is not read.
 ///
 /// # Errors
-/// [`DataError`]; the message says what was found, what was expected, and where the official files are.
+/// [`DataError`]; the message says what was found, what was expected, and if the official files are.
 pub fn open_with(path: &Path, cache: Option<&Path>) -> Result<Dataset, DataError> {
     open_as(path, Opening { cache, ..Opening::default() })
 }
 
-/// As [`open_with`], as `opening` says. A set that has a part to test on, and a [`Holdout`] for it, are refused together.
+/// Same as [`open_with`], as `opening` says. A set that has a part to test on, and a [`Holdout`] for it, are refused
+/// together.
 ///
 /// # Errors
-/// As [`open_with`].
+/// Same as [`open_with`].
 pub fn open_as(path: &Path, opening: Opening<'_>) -> Result<Dataset, DataError> {
     let set = open_any(path, opening)?;
     match opening.holdout.filter(|_| set.set() != "class-folders") {
@@ -158,7 +159,7 @@ fn open_archive(path: &Path, opening: Opening<'_>) -> Result<Dataset, DataError>
             let mut data = open_store(Store::tar(copy.path(), hint)?, path, opening)?;
             // What is not kept goes now: the store has it open.
             if let Copy::Kept(copy) = copy {
-                data.source += &format!("; unpacked to {}, which may be removed when no run needs it", copy.display());
+                data.source += &format!("; unpacked to {} (remove the copy when no run needs it)", copy.display());
             }
             Ok(data)
         }

@@ -5,7 +5,7 @@ use super::encoded::decode;
 use clapp_core::shape::Shape;
 use std::path::Path;
 
-/// Reads an image file as planes `[3, H, W]` into `out`, in place of what that held; gives its shape.
+/// Reads an image file as planes `[3, H, W]` into `out`, in place of what that held. Returns its shape.
 ///
 /// # Errors
 /// [`DataError::Image`] with the file's name where it cannot be read or is not a whole image.

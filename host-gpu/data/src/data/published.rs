@@ -46,7 +46,7 @@ const FOLDERS: [&str; 6] =
     ["", cifar::CIFAR10.folder, cifar::CIFAR100.folder, stl10::FOLDER, "MNIST/raw", "FashionMNIST/raw"];
 
 /// Files of the set `set` at `path` (an archive, or a folder) that have a published checksum, and an archive in any
-/// case: each with the checksum of the file of that name, where there is one.
+/// case: each with the checksum of the file of that name, if any.
 pub fn files(path: &Path, set: &str) -> Vec<(PathBuf, Option<&'static str>)> {
     let of_set = FILES.iter().filter(|file| file.set == set);
     if path.is_file() {
@@ -62,7 +62,7 @@ pub fn files(path: &Path, set: &str) -> Vec<(PathBuf, Option<&'static str>)> {
 /// MD5 of a file in hexadecimal digits; `progress` hears of bytes read.
 ///
 /// # Errors
-/// Where the file cannot be read.
+/// If the file cannot be read.
 pub fn md5(path: &Path, mut progress: impl FnMut(u64)) -> io::Result<String> {
     let mut file = File::open(path)?;
     let mut digest = Md5::new();

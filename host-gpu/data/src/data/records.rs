@@ -21,7 +21,7 @@ pub(super) struct Records {
     pub count: usize,
     /// Shape of each image.
     pub shape: Shape,
-    /// Whether each plane is stored column after column, as STL-10 does.
+    /// `true` if each plane is stored column after column, as STL-10 does.
     pub by_columns: bool,
     /// Where to get a whole copy.
     pub hint: &'static str,
@@ -41,10 +41,10 @@ impl Records {
     /// Image `i` as planes `[C, H, W]`, in place of what `out` held.
     ///
     /// # Errors
-    /// [`DataError::Io`] where the file cannot be read or has become shorter.
+    /// [`DataError::Io`] if the file cannot be read or has become shorter.
     ///
     /// # Panics
-    /// Like a slice, where there is no image `i`.
+    /// Like a slice, if there is no image `i`.
     pub(super) fn read(&self, i: usize, out: &mut Vec<u8>) -> Result<Shape, DataError> {
         assert!(i < self.count, "image {i} of {}", self.count);
         let len = self.shape.len();

@@ -33,7 +33,7 @@ const PALE: Rgb<u8> = Rgb([110; 3]);
 /// The sheet as a PNG file's bytes, with views drawn by `augment` and `seed`.
 ///
 /// # Errors
-/// [`Error`] where an image cannot be read or `augment` does not fit the images.
+/// [`Error`] if an image cannot be read or `augment` does not fit the images.
 pub fn contact_sheet(data: &Dataset, augment: &ViewAugment, seed: u64) -> Result<Vec<u8>, Error> {
     let classes = data.classes.len();
     let shown: Vec<usize> = match classes {

@@ -1,4 +1,4 @@
-//! One part of a data set: images and, where there are any, their labels.
+//! One part of a data set: images and, if any, their labels.
 
 use std::sync::Arc;
 
@@ -29,8 +29,8 @@ pub struct Split {
 }
 
 impl Split {
-    /// Images of `shape`, one after another in `pixels`, with one label each.
-    /// `None` where the lengths do not agree or the shape is empty.
+    /// Images of `shape`, one after another in `pixels`, with one label each. `None` if the lengths do not agree or the
+    /// shape is empty.
     pub fn new(shape: Shape, pixels: Vec<u8>, labels: Vec<u16>) -> Option<Self> {
         let agrees = !shape.is_empty() && labels.len().checked_mul(shape.len()) == Some(pixels.len());
         agrees.then(|| Self::of(Images::Memory { shape, pixels }, labels))
@@ -52,18 +52,18 @@ impl Split {
         self.len
     }
 
-    /// `true` where there is no image.
+    /// `true` if there is no image.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// Shape of every image; `None` where they differ or are not known before they are decoded.
+    /// Shape of every image; `None` if they differ or are not known before they are decoded.
     pub fn shape(&self) -> Option<Shape> {
         self.measured.or_else(|| self.images.shape()).map(|shape| Shape { channels: self.channels(), ..shape })
     }
 
-    /// The same images with their shape known where all have the same one: the headers of encoded images are read, up to
-    /// the first that differs.
+    /// The same images with their shape known where all have the same one: the headers of encoded images are read, up
+    /// to the first that differs.
     pub fn measured(&self) -> Self {
         if self.shape().is_some() || self.is_empty() {
             return self.clone();
@@ -78,13 +78,13 @@ impl Split {
         if self.grey { 1 } else { self.images.channels() }
     }
 
-    /// Reads image `i` as planes `[C, H, W]` into `out`, in place of what that held; gives its shape.
+    /// Reads image `i` as planes `[C, H, W]` into `out`, in place of what that held. Returns its shape.
     ///
     /// # Errors
-    /// [`DataError`], with the name of the file, where it cannot be read or does not decode.
+    /// [`DataError`], with the name of the file, if it cannot be read or does not decode.
     ///
     /// # Panics
-    /// Like a slice, where `i >= len()`.
+    /// Like a slice, if `i >= len()`.
     pub fn read(&self, i: usize, out: &mut Vec<u8>) -> Result<Shape, DataError> {
         let shape = match self.measured {
             Some(shape) => self.images.read_measured(self.at(i), shape, out)?,
@@ -99,13 +99,13 @@ impl Split {
         Ok(grey)
     }
 
-    /// Decodes image `i` into `out` as [`Split::read`] does, in its own colours; gives its shape and format.
+    /// Decodes image `i` into `out` as [`Split::read`] does, in its own colours. Returns its shape and format.
     ///
     /// # Errors
-    /// As [`Split::read`].
+    /// Same as [`Split::read`].
     ///
     /// # Panics
-    /// Like a slice, where `i >= len()`.
+    /// Like a slice, if `i >= len()`.
     pub fn inspect(&self, i: usize, out: &mut Vec<u8>) -> Result<Seen, DataError> {
         self.images.inspect(self.at(i), out)
     }
@@ -113,17 +113,17 @@ impl Split {
     /// Name of the file of image `i` below the root of the set, where each image has a file of its own.
     ///
     /// # Panics
-    /// Like a slice, where `i >= len()`.
+    /// Like a slice, if `i >= len()`.
     pub fn file_name(&self, i: usize) -> Option<&str> {
         self.images.name(self.at(i))
     }
 
-    /// Whether each image has a file of its own, that has to be decoded.
+    /// Returns `true` if each image has a file of its own, that has to be decoded.
     pub fn is_encoded(&self) -> bool {
         matches!(*self.images, Images::Encoded(_))
     }
 
-    /// Whether the other part has the same images in the same order.
+    /// Returns `true` if the other part has the same images in the same order.
     pub(super) fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.images, &other.images) && self.len == other.len && self.chosen == other.chosen
     }
@@ -131,10 +131,10 @@ impl Split {
     /// Image `i`, planes `[C, H, W]`, in memory of its own.
     ///
     /// # Errors
-    /// As [`Split::read`].
+    /// Same as [`Split::read`].
     ///
     /// # Panics
-    /// Like a slice, where `i >= len()`.
+    /// Like a slice, if `i >= len()`.
     pub fn image(&self, i: usize) -> Result<Vec<u8>, DataError> {
         let mut pixels = Vec::new();
         self.read(i, &mut pixels)?;
@@ -147,7 +147,7 @@ impl Split {
         self.chosen.as_ref().map_or(i, |chosen| chosen[i] as usize)
     }
 
-    /// Whether every image has a label.
+    /// Returns `true` if every image has a label.
     pub fn is_labelled(&self) -> bool {
         self.labels.len() >= self.len
     }
@@ -155,12 +155,12 @@ impl Split {
     /// Label of image `i`, an index into the data set's classes.
     ///
     /// # Panics
-    /// Like a slice, where `i >= len()` or there are no labels.
+    /// Like a slice, if `i >= len()` or there are no labels.
     pub fn label(&self, i: usize) -> usize {
         usize::from(self.labels()[i])
     }
 
-    /// All labels; empty where the images have none.
+    /// All labels; empty if the images have none.
     pub fn labels(&self) -> &[u16] {
         &self.labels[..self.len.min(self.labels.len())]
     }
@@ -173,7 +173,7 @@ impl Split {
     /// The images with these indices, in this order.
     ///
     /// # Panics
-    /// Like a slice, where an index is not below `len()`.
+    /// Like a slice, if an index is not below `len()`.
     pub fn select(&self, indices: &[usize]) -> Self {
         let chosen = indices.iter().map(|&i| self.at(i) as u32).collect();
         let labels: Vec<u16> =

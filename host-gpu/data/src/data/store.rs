@@ -51,7 +51,7 @@ impl Store {
     /// named and not there is left out.
     ///
     /// # Errors
-    /// [`DataError`] where a folder cannot be read or a name is not Unicode.
+    /// [`DataError`] if a folder cannot be read or a name is not Unicode.
     pub(super) fn folder(path: &Path, tops: Option<&[&str]>, hint: &'static str) -> Result<Self, DataError> {
         let root = fs::canonicalize(path).map_err(|error| io_error(path, error, hint))?;
         let found = walk(&Disk { path, root: &root, hint }, &root, tops)?;
@@ -61,7 +61,7 @@ impl Store {
     /// All files in a zip.
     ///
     /// # Errors
-    /// [`DataError`] where it cannot be read, is not a whole zip, or has names that lead out of it.
+    /// [`DataError`] if it cannot be read, is not a whole zip, or has names that lead out of it.
     pub(super) fn zip(path: &Path, hint: &'static str) -> Result<Self, DataError> {
         let failed = |error| io_error(path, error, hint);
         let reader = File::open(path).and_then(Positioned::new).map_err(failed)?;
@@ -73,7 +73,7 @@ impl Store {
     /// All files in an uncompressed tar.
     ///
     /// # Errors
-    /// [`DataError`] where it cannot be read, is not a tar, a file in it is cut short, or has names that lead out of it.
+    /// [`DataError`] if it cannot be read, is not a tar, a file in it is cut short, or has names that lead out of it.
     pub(super) fn tar(path: &Path, hint: &'static str) -> Result<Self, DataError> {
         let file = File::open(path).map_err(|error| io_error(path, error, hint))?;
         let archive = Archive::of_tar(path, hint)?;
@@ -104,7 +104,7 @@ impl Store {
         &self.path
     }
 
-    /// Whether this is a zip.
+    /// Returns `true` if this is a zip.
     pub(super) fn is_zip(&self) -> bool {
         matches!(self.kind, Kind::Zip(_))
     }
@@ -132,11 +132,11 @@ impl Store {
         }
     }
 
-    /// Where the bytes of file `i` lie as they are: the file, the position of the first, and how many. `None` where
-    /// they are compressed.
+    /// Where the bytes of file `i` lie as they are: the file, the position of the first, and how many. `None` if they
+    /// are compressed.
     ///
     /// # Errors
-    /// [`DataError::Io`] where the file cannot be opened.
+    /// [`DataError::Io`] if the file cannot be opened.
     pub(super) fn plain(&self, i: usize) -> Result<Option<(PathBuf, File, u64, u64)>, DataError> {
         let entry = &self.entries[i];
         match &self.kind {
@@ -158,15 +158,15 @@ impl Store {
     /// Reads file `i` whole into `out`, in place of what that held.
     ///
     /// # Errors
-    /// [`DataError`] where it cannot be read, is larger than 64 MiB, or not what the archive says of it.
+    /// [`DataError`] if it cannot be read, is larger than 64 MiB, or not what the archive says of it.
     pub(super) fn read(&self, i: usize, out: &mut Vec<u8>) -> Result<(), DataError> {
         self.read_at_most(i, MOST_BYTES, out)
     }
 
-    /// As [`Store::read`], of files with up to `most` bytes.
+    /// Same as [`Store::read`], of files with up to `most` bytes.
     ///
     /// # Errors
-    /// As [`Store::read`].
+    /// Same as [`Store::read`].
     pub(super) fn read_at_most(&self, i: usize, most: u64, out: &mut Vec<u8>) -> Result<(), DataError> {
         out.clear();
         let entry = &self.entries[i];
@@ -196,7 +196,7 @@ impl Store {
     /// The first bytes of file `i`, up to `most`.
     ///
     /// # Errors
-    /// As [`Store::read`].
+    /// Same as [`Store::read`].
     pub(super) fn head(&self, i: usize, most: u64) -> Result<Vec<u8>, DataError> {
         let entry = &self.entries[i];
         let mut out = Vec::new();
@@ -222,7 +222,7 @@ impl Store {
     /// File `i` from its start, and its length; a file in a zip, of up to `most` bytes, is read whole.
     ///
     /// # Errors
-    /// As [`Store::read`].
+    /// Same as [`Store::read`].
     pub(super) fn reader(&self, i: usize, most: u64) -> Result<(Box<dyn Read>, u64), DataError> {
         match self.plain(i)? {
             Some((_, file, at, len)) => Ok((Box::new(Section { file, at }.take(len)), len)),
@@ -284,11 +284,11 @@ impl Tree for Disk<'_> {
                 Ok(kind) if kind.is_file() => What::File { at: 0, len: 0 },
                 Ok(kind) if kind.is_dir() && linked => match fs::canonicalize(&path) {
                     Ok(path) => What::Folder(path),
-                    Err(_) => What::Nothing { why: "links that lead nowhere", lost: true },
+                    Err(_) => What::Nothing { why: "broken links", lost: true },
                 },
                 Ok(kind) if kind.is_dir() => What::Folder(path),
                 Ok(_) => What::Nothing { why: "entries that are neither files nor folders", lost: false },
-                Err(_) => What::Nothing { why: "links that lead nowhere", lost: true },
+                Err(_) => What::Nothing { why: "broken links", lost: true },
             };
             items.push(Item { name, linked, what });
         }

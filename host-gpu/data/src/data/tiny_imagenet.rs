@@ -219,7 +219,7 @@ fn test_images(
     }
 }
 
-/// The first name of each class; its identifier where there is none, and added where two classes share it.
+/// The first name of each class; its identifier if there is none, and added where two classes share it.
 fn names(classes: &[String], words: &[String]) -> Vec<String> {
     let words: HashMap<&str, &str> = words.iter().filter_map(|line| line.split_once('\t')).collect();
     let first = |class: &String| {

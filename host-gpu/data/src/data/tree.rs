@@ -27,7 +27,7 @@ pub(super) trait Tree {
 #[derive(Debug)]
 pub(super) struct Item {
     pub name: String,
-    /// Whether the name is a link to what it stands for.
+    /// `true` if the name is a link to what it stands for.
     pub linked: bool,
     pub what: What,
 }
@@ -64,7 +64,7 @@ struct Folder {
 }
 
 impl Folder {
-    /// Whether it is, or holds, a folder that it lies in as the set names it.
+    /// Returns `true` if it is, or holds, a folder that it lies in as the set names it.
     fn holds_itself(&self) -> bool {
         self.above.iter().any(|above| above.starts_with(&self.path))
     }
@@ -73,7 +73,7 @@ impl Folder {
 /// All files below `root`; with `tops`, only what has one of these names in it.
 ///
 /// # Errors
-/// [`DataError`] where a folder cannot be read, a name is not Unicode, or there are too many files.
+/// [`DataError`] if a folder cannot be read, a name is not Unicode, or there are too many files.
 pub(super) fn walk(tree: &impl Tree, root: &Path, tops: Option<&[&str]>) -> Result<Found, DataError> {
     let mut found = Found::default();
     let mut known: HashSet<(String, PathBuf)> = HashSet::new();
@@ -84,7 +84,7 @@ pub(super) fn walk(tree: &impl Tree, root: &Path, tops: Option<&[&str]>) -> Resu
             Some(folder) => folder,
             None => match links.pop_front() {
                 Some(link) if link.holds_itself() => {
-                    found.left_out.add("links to a folder that they lie in", false, link.name);
+                    found.left_out.add("links to a folder that contains the link", false, link.name);
                     continue;
                 }
                 Some(link) => link,
@@ -92,11 +92,11 @@ pub(super) fn walk(tree: &impl Tree, root: &Path, tops: Option<&[&str]>) -> Resu
             },
         };
         if !known.insert((part_of(&folder.name).to_lowercase(), folder.path.clone())) {
-            found.left_out.add("links to folders that are read already", false, folder.name);
+            found.left_out.add("links to folders that are already read", false, folder.name);
             continue;
         }
         if folder.name.split('/').count() > DEPTH {
-            found.left_out.add("folders that lie too deep", true, folder.name);
+            found.left_out.add("folders nested too deep", true, folder.name);
             continue;
         }
         let mut inside = Vec::new();

@@ -31,14 +31,14 @@ impl Dataset {
         say(named(&|class| train[class] == 0 && test[class] == 0), "without any image");
         say(
             named(&|class| train[class] == 0 && test[class] > 0),
-            "with test images, but without training images (a probe cannot learn them, and counts them wrong)",
+            "with test images, but without training images (a probe cannot learn them, and gets all of them wrong)",
         );
         say(
             named(&|class| train[class] > 0 && test[class] == 0),
             "without test images (their accuracy cannot be measured)",
         );
         if train.iter().filter(|count| **count > 0).count() == 1 {
-            list.push("all training images are of one class: a probe has nothing to tell apart".into());
+            list.push("all training images belong to one class: a probe needs at least two".into());
         }
         list
     }

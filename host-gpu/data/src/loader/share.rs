@@ -21,7 +21,7 @@ impl Part {
     /// All of it.
     pub const WHOLE: Self = Self { rank: 0, ranks: 1 };
 
-    /// The number of this rank's draws in a step (counted from 1): one of its own, and the step's where there is one rank.
+    /// The number of this rank's draws in a step (counted from 1): one of its own, and the step's if there is one rank.
     pub fn draw(self, step: u64) -> u64 {
         (step - 1) * self.ranks as u64 + self.rank as u64 + 1
     }

@@ -81,7 +81,7 @@ fn images_of_one_size_are_found_to_be_so() {
     let image = image.unwrap();
     fs::write(&replaced, jpeg(&picture(0, 0, 64, 63))).unwrap();
     let text = measured.image(image).unwrap_err().to_string();
-    assert!(text.contains("n01443537_0.JPEG") && text.contains("64x63 now, and was 64x64"), "{text}");
+    assert!(text.contains("n01443537_0.JPEG") && text.contains("64x63 now, but was 64x64"), "{text}");
     // One of another size, one without a header: then nothing is known.
     assert_eq!(train.measured().shape(), None);
     fs::write(&replaced, b"no image").unwrap();

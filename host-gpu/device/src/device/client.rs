@@ -70,8 +70,8 @@ enum Heard<T> {
 }
 
 impl<'b> Client<'b> {
-    /// A client that gives up on a request after `timeout`, and at the next chance once `stop` is set. `replies` is memory
-    /// of [`REPLY_LEN`].
+    /// A client that gives up on a request after `timeout`, and at the next chance once `stop` is set. `replies` is
+    /// memory of [`REPLY_LEN`].
     pub fn new(transport: Box<dyn Transport>, replies: &'b mut [u8], timeout: Duration, stop: Arc<AtomicBool>) -> Self {
         Self {
             transport,
@@ -104,7 +104,7 @@ impl<'b> Client<'b> {
         self.transport.place()
     }
 
-    /// Whether the user wants the work to end.
+    /// Returns `true` if the user wants the work to end.
     pub fn stopping(&self) -> bool {
         self.stop.as_ref().is_some_and(|stop| stop.load(Ordering::Relaxed))
     }
@@ -144,7 +144,7 @@ impl<'b> Client<'b> {
     /// Has the device do something that is answered by no more than that it was done.
     ///
     /// # Errors
-    /// As [`Client::ask`].
+    /// Same as [`Client::ask`].
     pub fn tell(&mut self, command: Command<'_>) -> Result<(), Error> {
         self.ask(command, |answer| matches!(answer, Answer::Done).then_some(()))
     }
@@ -152,7 +152,7 @@ impl<'b> Client<'b> {
     /// How the device is.
     ///
     /// # Errors
-    /// As [`Client::ask`].
+    /// Same as [`Client::ask`].
     pub fn status(&mut self) -> Result<Status, Error> {
         self.ask(Command::Status, |answer| match answer {
             Answer::Status(status) => Some(*status),
@@ -160,18 +160,18 @@ impl<'b> Client<'b> {
         })
     }
 
-    /// Sends a request until it is answered, and shows the answer to `see`, which gives `None` where it is none that
-    /// belongs to the request. However often it is sent, the device meets it once. After an error the next request is heard
-    /// all the same: nobody knows then whether this one was met.
+    /// Sends a request until it is answered, and shows the answer to `see`, which gives `None` if it is none that
+    /// belongs to the request. However often it is sent, the device meets it once. After an error the next request is
+    /// heard all the same: nobody knows then whether this one was met.
     ///
     /// # Errors
-    /// [`Error::NoDevice`] where no request has ever been answered; [`Error::Device`] where the device has stopped
+    /// [`Error::NoDevice`] if no request has ever been answered; [`Error::Device`] if the device has stopped
     /// answering, has been restarted, or refuses; [`Error::Stopped`].
     pub fn ask<T>(&mut self, command: Command<'_>, see: impl FnOnce(&Answer<'_>) -> Option<T>) -> Result<T, Error> {
         self.exchange(command, see)?.map_err(|problem| self.refused(problem))
     }
 
-    /// The error that a device's refusal is. Where another program goes on with the session, so does this one, behind it.
+    /// The error that a device's refusal is. Where another program continues the session, so does this one, behind it.
     fn refused(&mut self, problem: Problem) -> Error {
         if let Problem::Stale { last } = problem {
             self.id = last;
@@ -179,7 +179,7 @@ impl<'b> Client<'b> {
         refusal(problem, self.transport.place(), self.counts.answered > 1)
     }
 
-    /// As [`Client::ask`], with the device's refusal apart.
+    /// Same as [`Client::ask`], with the device's refusal apart.
     fn exchange<T>(
         &mut self,
         command: Command<'_>,
@@ -192,7 +192,7 @@ impl<'b> Client<'b> {
         };
         // The device would have no room to receive it, and could not say so.
         if let Some(most) = self.most_bytes.filter(|most| payload > *most) {
-            return Err(self.failed(&format!("the device takes {most} bytes in a packet, not {payload}")));
+            return Err(self.failed(&format!("the device accepts packets of at most {most} bytes, not {payload}")));
         }
         self.id = self.id.wrapping_add(1);
         self.request.resize(encoded_len(payload), 0);
@@ -208,7 +208,8 @@ impl<'b> Client<'b> {
             match self.listen(&mut see, retry, &mut waited, begin)? {
                 Heard::Answer(answer) => {
                     self.counts.answered += 1;
-                    // The time of one that was lost on the way says nothing of how long answers take (Karn and Partridge 1987).
+                    // The time of one that was lost on the way says nothing of how long answers take (Karn and
+                    // Partridge 1987).
                     if self.counts.resent == before {
                         let took = begin.elapsed();
                         self.usual = Some(self.usual.map_or(took, |usual| (usual / 8 * 7).max(took)));
@@ -239,7 +240,7 @@ impl<'b> Client<'b> {
                 let Some(reply) = self.receiver.packet::<Reply<'_>>(length) else {
                     let header = self.receiver.header(length);
                     if header.is_some_and(|header| (header.session, header.id) == (self.session, self.id)) {
-                        let message = "the device answers by a message that this program does not know";
+                        let message = "the device sent a reply that this program does not know";
                         return Ok(Heard::Answer(Err(self.failed(message))));
                     }
                     continue;
@@ -253,7 +254,7 @@ impl<'b> Client<'b> {
                     Answer::Problem(problem) => Ok(Err(problem)),
                     answer => see(&answer).map(Ok).ok_or_else(|| Error::Device {
                         place: self.transport.place(),
-                        message: "the device answers something else than it was asked".into(),
+                        message: "the device sent the reply of another request".into(),
                     }),
                 };
                 return Ok(Heard::Answer(answer));
@@ -283,18 +284,18 @@ impl<'b> Client<'b> {
         let (seconds, advice) = (self.timeout.as_secs_f32(), self.transport.advice());
         let noise = match self.receiver.dropped() {
             0 => String::new(),
-            dropped => format!(" ({dropped} packets came that could not be read)"),
+            dropped => format!(" ({dropped} damaged packets arrived)"),
         };
         match self.counts.answered {
-            0 => self.failed(&format!("no answer within {seconds} s{noise}; {advice}")),
+            0 => self.failed(&format!("no reply within {seconds} s{noise}; {advice}")),
             answered => self.failed(&format!(
-                "the device has stopped answering: nothing within {seconds} s, after {answered} answers{noise}; {advice}"
+                "the device stopped replying: no reply within {seconds} s, after {answered} replies{noise}; {advice}"
             )),
         }
     }
 
     fn cut(&self, error: &std::io::Error) -> Error {
-        self.failed(&format!("the line is cut: {error}; {}", self.transport.advice()))
+        self.failed(&format!("the connection is lost: {error}; {}", self.transport.advice()))
     }
 }
 
@@ -303,36 +304,36 @@ fn refusal(problem: Problem, place: String, met: bool) -> Error {
     let message = match problem {
         Problem::Version { device } => {
             let message = format!(
-                "the device speaks version {device} of the link, this program version {VERSION}; flash the firmware of \
+                "the device uses version {device} of the link protocol, this program version {VERSION}; flash the firmware of \
                  this version"
             );
             return Error::NoDevice { place, message };
         }
         Problem::NoSession => {
-            "the device has been restarted, or another host speaks to it: what it learnt since it last saved may be lost"
+            "the device was restarted, or another host is connected to it: everything learnt since its last save may be lost"
                 .into()
         }
         Problem::Layer => "the device has no such layer".into(),
         Problem::Pixels { needed } => format!("the device takes frames of {needed} pixels"),
         Problem::Label => "the device's read-out has no such class".into(),
         Problem::NotFinite => {
-            "a number on the device is not finite: its learning has diverged; begin anew with --reset SEED".into()
+            "a number on the device is not finite: its learning has diverged; start again with --reset SEED".into()
         }
         Problem::Optimizer => "the device has no memory for the state of that optimiser".into(),
-        Problem::Range => "the device's memory ends before that".into(),
-        Problem::Value => "a value is none that the device takes".into(),
-        Problem::Empty => "the device has nothing saved".into(),
-        Problem::Corrupt => "what the device has saved is damaged".into(),
-        Problem::Other => "what the device has saved is of another format or network".into(),
+        Problem::Range => "the address is outside the device's memory".into(),
+        Problem::Value => "the device refuses a value: it is out of range".into(),
+        Problem::Empty => "the device has no saved state".into(),
+        Problem::Corrupt => "the device's saved state is damaged".into(),
+        Problem::Other => "the device's saved state belongs to another format or network".into(),
         Problem::Flash => "the device's flash reports an error".into(),
         Problem::Stale { .. } => {
-            "another program goes on with this session of the device: a later request than this one has been met".into()
+            "another program uses this session of the device: the device has already answered a later request".into()
         }
         Problem::Unknown { command } => {
-            format!("the device does not know command {command} of the link; flash the firmware of this version")
+            format!("the device does not know command {command} of the link protocol; flash the firmware of this version")
         }
         Problem::Malformed => "the device cannot read a command of that form; flash the firmware of this version".into(),
-        Problem::Unproven => "the device's flash holds whole contents, but power cuts left no proof that they were saved".into(),
+        Problem::Unproven => "the device's flash holds complete contents, but after power cuts nothing proves that the save was complete".into(),
         Problem::Small { needed } => {
             format!("the device's flash is too small for two checkpoints of {needed} bytes: fewer classes, or more flash")
         }
@@ -346,11 +347,11 @@ pub fn wrong_with(verdict: Verdict) -> String {
     use clapp_core::collapse::Condition;
     let Verdict { layer, condition } = verdict;
     let what = match condition {
-        Condition::Sound => return format!("layer {layer} is sound"),
-        Condition::Dead => "has collapsed: most of its channels answer to no frame any more",
-        Condition::Constant => "has collapsed: it answers to every frame alike",
-        Condition::Diverging => "has collapsed: its loss is far above what it was",
-        Condition::Faded => "has collapsed: it does not tell fixations from saccades any more, which it did",
+        Condition::Sound => return format!("layer {layer} is healthy"),
+        Condition::Dead => "has collapsed: most of its channels no longer respond to any frame",
+        Condition::Constant => "has collapsed: it gives the same response to every frame",
+        Condition::Diverging => "has collapsed: its loss is far above its earlier loss",
+        Condition::Faded => "has collapsed: it no longer separates fixations from saccades, as it did before",
         Condition::Refused => {
             return format!(
                 "layer {layer}: the guard refuses many of its updates: the learning rate or the values of the frames are too \
@@ -360,7 +361,7 @@ pub fn wrong_with(verdict: Verdict) -> String {
         Condition::Still => return "the frames hardly change: does the sensor work?".into(),
     };
     format!(
-        "layer {layer} {what}; lower the learning rate, or go back to what was saved. The device makes no automatic save until \
+        "layer {layer} {what}; lower the learning rate, or return to the saved state. The device makes no automatic save until \
          this ends"
     )
 }

@@ -1,7 +1,8 @@
-//! What a device is shown, and in which order: images without labels, a few with labels, and those that it is tested on.
+//! What a device is shown, and in which order: images without labels, a few with labels, and those that it is tested
+//! on.
 //!
-//! While it learns, an image stays for a few frames, each another view of it (fixations), and then gives way to the next
-//! (a saccade). While it is taught the classes and tested, its layers learn nothing.
+//! While it learns, an image stays for a few frames, each another view of it (fixations), and then gives way to the
+//! next (a saccade). While it is taught the classes and tested, its layers learn nothing.
 
 use super::client::Client;
 use super::description::Description;
@@ -59,7 +60,7 @@ impl Score {
 
 impl std::fmt::Display for Score {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:.1} % of {} held-back images", 100.0 * self.share(), self.of)
+        write!(f, "{:.1} % of {} test images", 100.0 * self.share(), self.of)
     }
 }
 
@@ -82,7 +83,7 @@ impl<'a, 'b> Course<'a, 'b> {
     /// Draws the images.
     ///
     /// # Errors
-    /// [`Error::Config`] where the images do not suffice, or the device's read-out has fewer classes;
+    /// [`Error::Config`] if the images do not suffice, or the device's read-out has fewer classes;
     /// [`Error::Other`] where frames of the device's shape cannot be made.
     pub fn new(
         client: &'a mut Client<'b>,
@@ -142,7 +143,7 @@ impl<'a, 'b> Course<'a, 'b> {
     /// Shows the frames without labels.
     ///
     /// # Errors
-    /// As [`Client::ask`]; [`Error::Other`] where an image cannot be read; [`Error::Stopped`].
+    /// Same as [`Client::ask`]; [`Error::Other`] if an image cannot be read; [`Error::Stopped`].
     pub fn learn(&mut self) -> Result<Learnt, Error> {
         let Plan { frames, fixation, seed, .. } = self.plan;
         self.set_modulator(self.modulator)?;
@@ -176,7 +177,8 @@ impl<'a, 'b> Course<'a, 'b> {
                 let tenth = (frames / 10).max(1);
                 let parts = [frame <= tenth, frame >= frames - tenth];
                 for ((sum, count), _) in sums.iter_mut().zip(parts).filter(|(_, within)| *within) {
-                    // The first frame has no loss: there is nothing to compare it with. Activity that is not finite has none.
+                    // The first frame has no loss: there is nothing to compare it with. Activity that is not finite has
+                    // none.
                     if news.update != Update::NoContext && news.loss.is_finite() {
                         (*sum, *count) = (*sum + f64::from(news.loss), *count + 1);
                     }
@@ -194,7 +196,7 @@ impl<'a, 'b> Course<'a, 'b> {
     /// learn nothing.
     ///
     /// # Errors
-    /// As [`Course::learn`].
+    /// Same as [`Course::learn`].
     pub fn measure(&mut self) -> Result<Score, Error> {
         self.set_modulator(0.0)?;
         if !self.labelled.is_empty() {
@@ -211,7 +213,7 @@ impl<'a, 'b> Course<'a, 'b> {
         Ok(Score { right: right?, of: self.held_back.len() })
     }
 
-    /// Shows whole images; gives the number of those whose class was predicted.
+    /// Shows whole images. Returns the number of those whose class was predicted.
     fn show_all(
         &mut self,
         name: &'static str,
@@ -277,7 +279,7 @@ impl<'a, 'b> Course<'a, 'b> {
     /// Lets the device learn again, whatever has happened before, and gives back the replay.
     ///
     /// # Errors
-    /// As [`Client::ask`].
+    /// Same as [`Client::ask`].
     pub fn end(self) -> Result<Option<Replay>, Error> {
         self.client.keep_on();
         self.client.tell(Command::Modulator(self.modulator))?;
@@ -286,7 +288,7 @@ impl<'a, 'b> Course<'a, 'b> {
     }
 }
 
-/// Whether a device's prediction is right, where there is one and the truth is known.
+/// Returns `true` if a device's prediction is right, if any and the truth is known.
 fn prediction_is_right(split: &Split, image: usize, observed: &Observed) -> Option<bool> {
     let truth = split.is_labelled().then(|| split.label(image))?;
     observed.prediction.map(|class| usize::from(class) == truth)

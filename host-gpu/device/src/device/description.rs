@@ -42,7 +42,7 @@ impl Description {
     /// Opens the session and asks the device what it is.
     ///
     /// # Errors
-    /// As [`Client::ask`]; [`Error::NoDevice`] where the network that it describes does not fit together.
+    /// Same as [`Client::ask`]; [`Error::NoDevice`] if the network that it describes does not fit together.
     pub fn ask(client: &mut Client<'_>) -> Result<Self, Error> {
         let (input, layers, rule, describe) = client.hello(|identity| {
             let Identity { optimizer, max_update_norm, classes, scale, offset, .. } = *identity;
@@ -115,7 +115,7 @@ impl std::fmt::Display for Description {
             Origin::Seed(seed) => format!("drawn from seed {seed}"),
             Origin::Saved { step, older: false } => format!("saved at step {step}"),
             Origin::Saved { step, older: true } => {
-                format!("saved at step {step}: those that were saved later are damaged")
+                format!("saved at step {step}: later saves are damaged")
             }
             Origin::Unusable { seed, problem } => format!("drawn from seed {seed}, since {}", unusable(problem)),
             Origin::Reset(seed) => format!("drawn from seed {seed} on request"),
@@ -126,10 +126,8 @@ impl std::fmt::Display for Description {
                     (false, true) => "without the optimiser's state",
                     (false, false) => "without the read-out and the optimiser's state",
                 };
-                let newer = if older { "; those that were saved later are damaged" } else { "" };
-                format!(
-                    "saved at step {step}, {parts}: what was saved of them has another length, they begin anew{newer}"
-                )
+                let newer = if older { "; later saves are damaged" } else { "" };
+                format!("saved at step {step}, {parts}: the saved parts have another length and start again{newer}")
             }
         };
         write!(f, "step {}, weights {origin}", self.step)
@@ -139,9 +137,9 @@ impl std::fmt::Display for Description {
 /// Why weights that were saved are of no use to a device.
 pub fn unusable(problem: Problem) -> &'static str {
     match problem {
-        Problem::Corrupt => "what it has saved is damaged",
-        Problem::Unproven => "whole contents lie in its flash, but nothing proves that their save was complete",
-        Problem::Other => "what it has saved is of another network, optimiser, read-out, or version of the format",
+        Problem::Corrupt => "its saved state is damaged",
+        Problem::Unproven => "its flash holds complete contents, but nothing proves that the save was complete",
+        Problem::Other => "its saved state belongs to another network, optimiser, read-out, or format version",
         Problem::Small { .. } => "its flash is too small for two checkpoints of this network and read-out",
         _ => "its flash reports an error",
     }

@@ -42,7 +42,7 @@ impl Transport for Faulty {
     }
 
     fn advice(&self) -> String {
-        format!("{} (--faults spoils bytes on purpose)", self.inner.advice())
+        format!("{} (--faults damages bytes on purpose)", self.inner.advice())
     }
 
     fn send(&mut self, bytes: &[u8]) -> Result<()> {

@@ -1,8 +1,8 @@
 //! Frames for a device: images cut to its input, grey where it has one channel, and of one contrast.
 //!
-//! A view is a random part of the image, perhaps mirrored. Its brightness and contrast say little of what it shows, and a
-//! device that tells frames apart by them alone learns nothing else: every frame gets the same mean and, where it has any
-//! contrast, the same deviation.
+//! A view is a random part of the image, perhaps mirrored. Its brightness and contrast say little of what it shows, and
+//! a device that tells frames apart by them alone learns nothing else: every frame gets the same mean and, where it has
+//! any contrast, the same deviation.
 
 use clapp_core::shape::Shape;
 use clapp_data::augment::{AugmentError, Crop, CropRange, grey_scale, horizontal_flip, resized_crop};
@@ -33,7 +33,7 @@ impl Frames {
     /// Frames of shape `input` from the images of `data`.
     ///
     /// # Errors
-    /// [`AugmentError::Settings`] where a frame has other channels than one or three.
+    /// [`AugmentError::Settings`] if a frame has other channels than one or three.
     pub fn new(input: Shape, data: &Dataset) -> Result<Self, AugmentError> {
         if !matches!(input.channels, 1 | 3) || input.is_empty() {
             return Err(AugmentError::Settings(format!(
@@ -55,7 +55,7 @@ impl Frames {
     /// A random view of an image (`shape` = `[C, H, W]` bytes), `[C, H, W]` as the device's input.
     ///
     /// # Errors
-    /// [`AugmentError`] where `image` is not `shape` long.
+    /// [`AugmentError`] if `image` is not `shape` long.
     pub fn view(&self, image: &[u8], shape: Shape, rng: &mut Rng) -> Result<Vec<u8>, AugmentError> {
         let crop = self.crop.draw(shape.height, shape.width, rng);
         let flip = rng.chance(self.flip);
@@ -69,7 +69,7 @@ impl Frames {
     /// An image as it is tested: as much of its middle as has the proportions of a frame.
     ///
     /// # Errors
-    /// As [`Frames::view`].
+    /// Same as [`Frames::view`].
     pub fn whole(&self, image: &[u8], shape: Shape) -> Result<Vec<u8>, AugmentError> {
         self.cut(image, shape, self.whole.central(shape.height, shape.width))
     }

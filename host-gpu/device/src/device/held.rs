@@ -10,7 +10,7 @@ use clapp_engine::checkpoint::device::DeviceState;
 /// Reads all that a device has learnt.
 ///
 /// # Errors
-/// As [`Client::ask`].
+/// Same as [`Client::ask`].
 pub fn read(client: &mut Client<'_>, device: &Description) -> Result<DeviceState, Error> {
     let view = device.spec.view();
     let mut words = |section, len| words(client, device, section, len);

@@ -13,7 +13,7 @@ use std::path::Path;
 /// Writes what `device` holds, for `clapp export`, `clapp info` and `clapp eval`.
 ///
 /// # Errors
-/// [`Error::Config`] where no configuration can describe the device; [`Error::File`] where the file cannot be written.
+/// [`Error::Config`] if no configuration can describe the device; [`Error::File`] if the file cannot be written.
 pub fn write(path: &Path, device: &Description, seed: u64, held: &DeviceState) -> Result<(), Error> {
     write_checkpoint(path, &config(device, seed)?, 0, held)
 }
@@ -22,7 +22,7 @@ pub fn write(path: &Path, device: &Description, seed: u64, held: &DeviceState) -
 /// what else training on the host needs is that of a preset.
 ///
 /// # Errors
-/// [`Error::Config`] where a configuration cannot say what the device is, such as frames that are not square.
+/// [`Error::Config`] if a configuration cannot say what the device is, such as frames that are not square.
 pub fn config(device: &Description, seed: u64) -> Result<Config, Error> {
     let origin = format!("device {}", device.board);
     let wrong = |message: &str| Error::Config { origin: origin.clone(), message: message.into() };

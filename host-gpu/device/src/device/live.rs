@@ -83,7 +83,7 @@ impl Live {
             self.told += 1;
             let line = match observed.verdict {
                 Some(verdict) => format!("warning: step {}: {}", observed.step, wrong_with(verdict)),
-                None => format!("step {}: all layers of the device are sound again", observed.step),
+                None => format!("step {}: all layers of the device are healthy again", observed.step),
             };
             self.bar.suspend(|| note(line));
         }

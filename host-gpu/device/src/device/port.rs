@@ -32,8 +32,8 @@ impl Port {
             let ports = serialport::available_ports().unwrap_or_default();
             let names: Vec<_> = ports.into_iter().map(|port| port.port_name).collect();
             let there = match names.is_empty() {
-                true => "no serial port is there: is the device plugged in?".into(),
-                false => format!("ports that are there: {}", names.join(", ")),
+                true => "this machine has no serial port: is the device plugged in?".into(),
+                false => format!("available ports: {}", names.join(", ")),
             };
             let message = format!("cannot be opened: {}; {there}", error.description);
             Error::NoDevice { place: name.into(), message }
@@ -48,10 +48,7 @@ impl Transport for Port {
     }
 
     fn advice(&self) -> String {
-        format!(
-            "is this the device's port, is clapp-firmware on it and running, and does it speak at {} baud (--baud)?",
-            self.baud
-        )
+        format!("check the port, that the device runs clapp-firmware, and that its rate is {} baud (--baud)", self.baud)
     }
 
     fn send(&mut self, bytes: &[u8]) -> Result<()> {

@@ -53,7 +53,8 @@ impl Qemu {
         let place = format!("QEMU {machine}");
         let missing = |message: String| Error::NoDevice { place: place.clone(), message };
         if !firmware.is_file() {
-            let message = format!("firmware {} is not there; build it with `cargo xtask firmware`", firmware.display());
+            let message =
+                format!("firmware {} does not exist; build it with `cargo xtask firmware`", firmware.display());
             return Err(missing(message));
         }
         let locked = flash.as_deref().map(claim).transpose()?;
@@ -107,10 +108,10 @@ fn claim(path: &Path) -> std::result::Result<File, Error> {
     }
     let file = File::options().read(true).write(true).create(true).truncate(false).open(path);
     let mut file = file.map_err(Error::file("open", path))?;
-    file.try_lock().map_err(|_| wrong("is the flash of a device that another program emulates now"))?;
+    file.try_lock().map_err(|_| wrong("is in use as the flash of an emulated device of another program"))?;
     let mut held = Vec::new();
     file.read_to_end(&mut held).map_err(Error::file("read", path))?;
-    if is_flash(&held) { Ok(file) } else { Err(wrong("holds something else than a device's flash; name another file")) }
+    if is_flash(&held) { Ok(file) } else { Err(wrong("is not an image of a device's flash; name another file")) }
 }
 
 /// Has the emulator end with this program, even where that is killed.
@@ -147,7 +148,7 @@ fn connect(listener: &UnixListener, child: &mut Child) -> std::result::Result<Un
         }
         std::thread::sleep(POLL);
     }
-    Err(format!("{PROGRAM} has not opened its line within {} s", START.as_secs()))
+    Err(format!("{PROGRAM} did not open its serial line within {} s", START.as_secs()))
 }
 
 /// The first line that QEMU has written to its standard error.
@@ -175,7 +176,7 @@ impl Transport for Qemu {
 
     fn advice(&self) -> String {
         let said = said(&self.folder.path().join("errors"));
-        format!("is the firmware built for this machine, and does it still run? --log FILE keeps what it logs{said}")
+        format!("check that the firmware is built for this machine and still runs; --log FILE keeps its log{said}")
     }
 
     fn send(&mut self, bytes: &[u8]) -> Result<()> {

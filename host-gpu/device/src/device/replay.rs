@@ -66,7 +66,7 @@ impl Replay {
     /// Starts from what the device holds at the start of a session.
     ///
     /// # Errors
-    /// [`Error::File`] where the system has no thread to give.
+    /// [`Error::File`] if the system has no thread to give.
     pub fn start(device: &Description, start: DeviceState) -> Result<Self, Error> {
         let (events, received) = sync_channel(WAITING);
         let device = device.clone();
@@ -85,13 +85,13 @@ impl Replay {
     /// Waits for the last event.
     ///
     /// # Errors
-    /// [`Error::Config`] where the replay could not go on.
+    /// [`Error::Config`] if the replay could not go on.
     pub fn finish(self) -> Result<Replayed, Error> {
         drop(self.events);
         let failed = |message: String| Error::Config { origin: "replay".into(), message };
         match self.thread.join() {
             Ok(replayed) => replayed.map_err(failed),
-            Err(_) => Err(failed("its thread has ended early; this is a bug of the replay".into())),
+            Err(_) => Err(failed("its thread ended early; this is a bug of the replay".into())),
         }
     }
 }
@@ -99,7 +99,7 @@ impl Replay {
 /// Replays `events` from `start` on.
 ///
 /// # Errors
-/// Where an event is none that a device with this description would have taken.
+/// If an event is none that a device with this description would have taken.
 pub fn replay(
     device: &Description,
     start: DeviceState,
@@ -158,7 +158,7 @@ pub fn replay(
 }
 
 impl Seen {
-    /// Whether two devices made the same of a frame, to the bit.
+    /// Returns `true` if two devices made the same of a frame, to the bit.
     fn same(&self, other: &Self) -> bool {
         let bits = |seen: &Self| seen.losses.iter().map(|loss| loss.to_bits()).collect::<Vec<_>>();
         self.prediction == other.prediction && bits(self) == bits(other)

@@ -14,12 +14,12 @@ pub trait Transport: std::fmt::Debug {
     /// Sends all bytes.
     ///
     /// # Errors
-    /// Where the line is cut.
+    /// If the line is cut.
     fn send(&mut self, bytes: &[u8]) -> Result<()>;
 
-    /// Puts bytes that have come at the start of `bytes`, and gives their number: 0 where none came while `wait` passed.
+    /// Puts bytes that have come at the start of `bytes`, and gives their number: 0 if none came while `wait` passed.
     ///
     /// # Errors
-    /// Where the line is cut.
+    /// If the line is cut.
     fn receive(&mut self, bytes: &mut [u8], wait: Duration) -> Result<usize>;
 }

@@ -13,9 +13,9 @@ pub const ALIGNMENT: &str = "alignment.csv";
 pub struct Row {
     /// Steps done, over all epochs; 0 before the first.
     pub step: u64,
-    /// Mean of each layer's cosines over the batches; `None` where no batch has one.
+    /// Mean of each layer's cosines over the batches; `None` if no batch has one.
     pub means: Vec<Option<f64>>,
-    /// Their standard deviations; `None` where fewer than two batches have a cosine.
+    /// Their standard deviations; `None` if fewer than two batches have a cosine.
     pub stds: Vec<Option<f64>>,
     /// Batches that have a cosine, of each layer.
     pub batches: Vec<u64>,
@@ -33,7 +33,7 @@ impl Course {
         &self.rows
     }
 
-    /// Adds what was measured after a step.
+    /// Adds the measurement after a step.
     pub fn push(&mut self, step: u64, layers: &[LayerAlignment]) {
         self.rows.push(Row {
             step,
@@ -43,11 +43,11 @@ impl Course {
         });
     }
 
-    /// Reads the rows up to `step` of a file that [`Course::write_csv`] wrote for so many layers: those after it will be
-    /// made again. No file is no rows.
+    /// Reads the rows up to `step` of a file by [`Course::write_csv`] for so many layers: those after it will be made
+    /// again. No file is no rows.
     ///
     /// # Errors
-    /// As [`read_rows`], and [`Error::Run`] where it is of a network with more or fewer layers.
+    /// Same as [`read_rows`], and [`Error::Run`] if it is of a network with more or fewer layers.
     pub fn read_csv(path: &Path, layers: usize, step: u64) -> Result<Self, Error> {
         if !path.exists() {
             return Ok(Self::default());
@@ -61,11 +61,11 @@ impl Course {
         Ok(Self { rows })
     }
 
-    /// Writes the rows as CSV: `step`, and of each layer `mean_layer{l}` and `std_layer{l}` of the cosines (empty where
+    /// Writes the rows as CSV: `step`, and of each layer `mean_layer{l}` and `std_layer{l}` of the cosines (empty if
     /// there is none) and `batches_layer{l}`, how many batches have one.
     ///
     /// # Errors
-    /// [`Error::File`] where the file cannot be written.
+    /// [`Error::File`] if the file cannot be written.
     pub fn write_csv(&self, path: &Path) -> Result<(), Error> {
         let csv_error = |error: csv::Error| Error::file("write", path)(std::io::Error::other(error));
         let layers = self.rows.first().map_or(0, |row| row.means.len());
@@ -89,10 +89,10 @@ fn names(layers: usize) -> Vec<String> {
     std::iter::once("step".into()).chain(columns).collect()
 }
 
-/// Reads all rows of a file that [`Course::write_csv`] wrote, for any number of layers.
+/// Reads all rows of a file by [`Course::write_csv`], for any number of layers.
 ///
 /// # Errors
-/// [`Error::File`] where it cannot be read, [`Error::Run`] with line and field where it is damaged.
+/// [`Error::File`] if it cannot be read, [`Error::Run`] with line and field if it is damaged.
 pub fn read_rows(path: &Path) -> Result<Vec<Row>, Error> {
     let bytes = std::fs::read(path).map_err(Error::file("read", path))?;
     parse(&bytes).map_err(|message| Error::Run { path: path.into(), message })

@@ -1,10 +1,10 @@
 //! Gradient alignment (docs/paper.md 7): cosine between each layer's local gradient and the back-propagated one.
 //!
-//! For each layer, the cosine between the gradient of its weights that a rule gives and that of the top layer's loss,
-//! back-propagated through the whole network: the same parameters, views and negatives, biases left out. The
-//! reference is the loss of the top as it is trained: the sum of two losses where the rule has two, on cells where the
-//! top has cells. The paper's analysis trains with a top that is pooled as a whole ([`Config::with_top_pooled`]), whose
-//! loss is that of BP-CLAPP++.
+//! For each layer: the cosine between the rule's gradient of its weights and the gradient of the top layer's loss,
+//! back-propagated through the whole network. Both use the same parameters, views and negatives. Biases are left out.
+//! The reference is the top layer's loss as it is trained: the sum of two losses if the rule has two, on cells if the
+//! top layer has cells. The paper's analysis pools the whole map of the top layer ([`Config::with_top_pooled`]); its
+//! loss is then that of BP-CLAPP++.
 //!
 //! A gradient of zero has no direction: such a batch gives no cosine, and is counted apart.
 //!
@@ -28,7 +28,7 @@ use clapp_data::error::Error;
 /// The alignment of one layer over some batches.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct LayerAlignment {
-    /// One entry a batch, in order; `None` where one of the gradients is zero.
+    /// One entry a batch, in order; `None` if one of the gradients is zero.
     pub cosines: Vec<Option<f64>>,
 }
 
@@ -48,14 +48,14 @@ impl LayerAlignment {
         self.cosines.len() - self.batches()
     }
 
-    /// Mean of the cosines; `None` where no batch has one.
+    /// Mean of the cosines; `None` if no batch has one.
     pub fn mean(&self) -> Option<f64> {
         let count = self.batches();
         (count > 0).then(|| self.found().sum::<f64>() / count as f64)
     }
 
-    /// Standard deviation of the cosines over the batches (divided by their number less one); `None` where fewer than
-    /// two batches have one.
+    /// Standard deviation of the cosines over the batches (divided by their number less one); `None` if fewer than two
+    /// batches have one.
     pub fn std(&self) -> Option<f64> {
         let (count, mean) = (self.batches(), self.mean()?);
         let squares: f64 = self.found().map(|cosine| (cosine - mean).powi(2)).sum();
@@ -63,13 +63,13 @@ impl LayerAlignment {
     }
 }
 
-/// Why a network has no alignment with back-propagation of its top loss, where it has none.
+/// Why a network has no alignment with back-propagation of its top loss, if it has none.
 pub fn refusal(spec: &NetworkSpec) -> Option<&'static str> {
-    let normalised = "normalises activity between layers, which nothing here back-propagates through";
+    let normalised = "normalises activity between layers, and the alignment does not back-propagate through that";
     rules::of(spec).beyond_alignment().or(spec.form().normalise.then_some(normalised))
 }
 
-/// The cosine of two gradients; `None` where one of them is zero (or not finite), and so has no direction.
+/// The cosine of two gradients; `None` if one of them is zero or not finite.
 pub fn cosine(a: &[f32], b: &[f32]) -> Option<f64> {
     let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
     let norms = (dot(a, a) * dot(b, b)).sqrt();
@@ -119,7 +119,7 @@ pub fn top_gradients<B: Backend>(
 /// The cosine of each layer on one batch, under the model's local rule; the model is left as it is.
 ///
 /// # Errors
-/// [`Error::Config`] where the rule has no alignment ([`refusal`]), or where the device fails.
+/// [`Error::Config`] if the rule has no alignment ([`refusal`]), or if the device fails.
 pub fn of_batch<B: Backend>(
     backend: &B,
     model: &mut Model<B::Tensor>,
@@ -137,7 +137,7 @@ pub fn of_batch<B: Backend>(
 /// The same for a rule of the caller's, which gives the gradients of all layers on the batch.
 ///
 /// # Errors
-/// As `gradients`, and where the device fails.
+/// Same as `gradients`, and if the device fails.
 pub fn of_rule<B: Backend>(
     backend: &B,
     model: &mut Model<B::Tensor>,
@@ -161,7 +161,7 @@ pub fn over_batches(batches: &[Vec<Option<f64>>]) -> Vec<LayerAlignment> {
 /// The alignment of each layer over some batches, under the model's local rule; the model is left as it is.
 ///
 /// # Errors
-/// As [`of_batch`].
+/// Same as [`of_batch`].
 pub fn measure<B: Backend>(
     backend: &B,
     model: &mut Model<B::Tensor>,
@@ -174,7 +174,7 @@ pub fn measure<B: Backend>(
 /// The same for a rule of the caller's, as [`of_rule`].
 ///
 /// # Errors
-/// As [`of_rule`].
+/// Same as [`of_rule`].
 pub fn measure_rule<B: Backend>(
     backend: &B,
     model: &mut Model<B::Tensor>,

@@ -73,7 +73,7 @@ fn measuring_changes_no_parameter_and_gives_the_same_each_time() {
 fn matched_feedback_has_the_gradients_of_trained_feedback() {
     let trained = config(RuleName::ClappPpDfb);
     let matched = Config { feedback: Feedback::Matched, ..trained.clone() };
-    // The rule's own step, held against the one that is cheaper.
+    // Compares the rule's own step with the cheaper one.
     let own = |backend: &Cpu, model: &mut Model<Vec<f32>>, views: &Views| {
         let x = backend.upload_frames(model.spec.input(), &views.x);
         let mut gradients = Vec::new();
@@ -132,7 +132,7 @@ fn top_loss(model: &Model<Vec<f32>>, views: &Views, context: Option<&Vec<f32>>) 
 #[test]
 fn the_reference_is_the_slope_of_the_tops_loss() {
     for rule in [RuleName::ClappPp, RuleName::ClappPpDfb, RuleName::ClappPpBoth] {
-        // Without the bends of hinge, ReLU and max-pool.
+        // Without the kinks of hinge, ReLU and max-pool.
         let mut config = Config { contrast: Some(clapp_core::network::Contrast::SoftHinge), ..config(rule) };
         for block in &mut config.blocks {
             (block.relu, block.max_pool, block.stride) = (false, None, [2, 2]);

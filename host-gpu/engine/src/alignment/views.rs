@@ -18,11 +18,11 @@ pub struct Views {
     pub draws: Draws,
 }
 
-/// The first `batches` batches of `batch` images, unshuffled; fewer where the images end. Views and negatives come from
-/// streams of their own, which no training step draws from, so that they are the same at any time in a run.
+/// The first `batches` batches of `batch` images, not shuffled; fewer if the images end. Views and negatives come from
+/// separate random streams that no training step uses, so they are the same at any time in a run.
 ///
 /// # Errors
-/// Where there are fewer than 2 images, or they cannot be read or augmented; then, from the iterator, likewise.
+/// If there are fewer than 2 images, or they cannot be read or augmented; then, from the iterator, likewise.
 pub fn first_views(
     config: &Config,
     images: &Arc<Split>,

@@ -1,4 +1,4 @@
-//! Alignment while a run goes on, on the same batches every time; no bit of the run depends on it.
+//! Alignment during a run, always on the same batches. The measurement does not change the run.
 
 use super::{ALIGNMENT, Course, first_views, of_batch, over_batches};
 use crate::backend::Backend;
@@ -12,7 +12,7 @@ use std::sync::Arc;
 /// Default number of batches for measuring alignment (docs/paper.md 7).
 pub const BATCHES: usize = 10;
 
-/// What measures a run every few steps, and keeps the rows.
+/// Measures a run every few steps, and keeps the rows.
 #[derive(Debug)]
 pub struct Watch<'a> {
     config: &'a Config,
@@ -24,11 +24,11 @@ pub struct Watch<'a> {
 }
 
 impl<'a> Watch<'a> {
-    /// Of the run of `config` on `images` in `folder`, before the first step and after each `every` steps. Rows that the
-    /// run has already are taken over, up to `step`.
+    /// Makes a watch for the run of `config` on `images` in `folder`: it measures before the first step and then every
+    /// `every` steps. Keeps the existing rows of the run up to `step`.
     ///
     /// # Errors
-    /// As [`Course::read_csv`].
+    /// Same as [`Course::read_csv`].
     pub fn new(
         config: &'a Config,
         images: &'a Arc<Split>,
@@ -42,10 +42,10 @@ impl<'a> Watch<'a> {
         Ok(Self { config, images, every: every.max(1), threads, path, course })
     }
 
-    /// Measures a state where its turn has come; the state stays as it is.
+    /// Measures a state if a measurement is due. Does not change the state.
     ///
     /// # Errors
-    /// As [`of_batch`] and [`first_views`].
+    /// Same as [`of_batch`] and [`first_views`].
     pub fn look<B: Backend>(&mut self, backend: &B, state: &mut State<B::Tensor>) -> Result<(), Error> {
         let known = self.course.rows().last().is_some_and(|row| row.step >= state.step);
         if known || !state.step.is_multiple_of(self.every) {
@@ -60,7 +60,7 @@ impl<'a> Watch<'a> {
     /// Writes the rows; before a checkpoint, so that those after it are made again and none before it is lost.
     ///
     /// # Errors
-    /// As [`Course::write_csv`].
+    /// Same as [`Course::write_csv`].
     pub fn write(&self) -> Result<(), Error> {
         self.course.write_csv(&self.path)
     }

@@ -5,12 +5,12 @@ use clapp_data::error::Error;
 
 /// Work that any backend can do: whoever opens the backend that was asked for hands it to the work.
 pub trait Job {
-    /// What comes of it.
+    /// Result of the work.
     type Output;
 
     /// Does the work.
     ///
     /// # Errors
-    /// As the work says.
+    /// The errors of the work.
     fn run<B: Backend + 'static>(self, backend: B) -> Result<Self::Output, Error>;
 }

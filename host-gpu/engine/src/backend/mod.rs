@@ -1,8 +1,7 @@
 //! The operations that a device must offer for training: few, and each coarse enough to be worth a launch.
 //!
-//! The rules ([`crate::rules`]) are written once, over this trait. A tensor's layout is the backend's own
-//! affair: what crosses the border is uploaded and downloaded in the layouts of [`clapp_core::plan`]
-//! (`[C, H, W]` frames, `[out, in, kh, kw]` weights).
+//! The rules ([`crate::rules`]) are written once, over this trait. The backend chooses the layout of its tensors.
+//! Uploads and downloads use the layouts of [`clapp_core::plan`] (`[C, H, W]` frames, `[out, in, kh, kw]` weights).
 
 pub mod cpu;
 mod job;
@@ -47,14 +46,14 @@ pub struct Parameter<T> {
 /// Whose activity is a row's positive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Partner {
-    /// That of the other view of the same image (docs/paper.md 1.3).
+    /// The activity of the other view of the same image (docs/paper.md 1.3).
     OtherView,
-    /// Its own, so that its score is its goodness, the mean square of its activity: the projection is the identity over
-    /// `D`, and as activity and context are the same, both are live and the gradient is twice as large.
+    /// The row's own activity. Its score is then its goodness, the mean square of its activity: the projection is the
+    /// identity over `D`. Activity and context are the same and both get a gradient, so the gradient is twice as large.
     Itself,
 }
 
-/// Which rows a batch contrasts with which.
+/// Pairs of rows that a batch compares: positives and negatives.
 #[derive(Debug, Clone, Copy)]
 pub struct Pairing<'a> {
     /// Whose activity is the positive of each row.
@@ -113,17 +112,17 @@ pub type PairedLosses<'a, B> = [(Pairing<'a>, &'a FactorsOf<B>)];
 /// Gradients of a block's weights and biases.
 #[derive(Debug)]
 pub struct BlockGradient<T> {
-    /// As the weights.
+    /// Same shape as the weights.
     pub weight: T,
-    /// As the biases; empty without bias.
+    /// Same shape as the biases; empty without bias.
     pub bias: T,
 }
 
-/// Result of InfoNCE on the top's pooled activity (docs/paper.md 2.8).
+/// Result of InfoNCE on the top layer's pooled activity (docs/paper.md 2.8).
 #[derive(Debug)]
 pub struct InfoNce<T, G, S> {
-    /// As scores: the cosine of each image's two views, `[N]`, for positives, and the mean cosine of each first view with
-    /// the second views of the other images, `[N]`, for negatives; mean loss over the N first views.
+    /// As scores: the cosine of each image's two views, `[N]`, for positives, and the mean cosine of each first view
+    /// with the second views of the other images, `[N]`, for negatives; mean loss over the N first views.
     pub scores: S,
     /// Gradient with respect to the pooled activity of both views, `[rows, D]`.
     pub pooled: G,
@@ -131,17 +130,17 @@ pub struct InfoNce<T, G, S> {
     pub head: T,
 }
 
-/// An operation that one rule alone needs: the rule's file has its body for the CPU. There is none for GPUs so far; a rule
-/// with such an operation says so.
+/// An operation that only one rule needs. The rule's file contains its body for the CPU. No such operation has a GPU
+/// body so far, and its rule is refused on a GPU.
 pub trait Custom {
     /// The rule's name.
     fn rule(&self) -> &'static str;
 
-    /// On the host: `inputs` are tensors in the layouts of [`cpu`].
+    /// Runs on the host. `inputs` are tensors in the layouts of [`cpu`].
     fn cpu(&self, inputs: &[&[f32]]) -> CustomOf<cpu::Cpu>;
 }
 
-/// What a [`Custom`] operation gives.
+/// Results of a [`Custom`] operation.
 #[derive(Debug, Default)]
 pub struct CustomOutput<T, G, S> {
     /// Tensors.
@@ -166,7 +165,7 @@ pub struct Matching<T, D> {
     pub errors: Vec<T>,
 }
 
-/// Some rows of a tensor: the tensor, how many rows it has, and which of them.
+/// Some rows of a tensor: the tensor, its number of rows, and the range of rows.
 pub type RowsOf<'a, T> = (&'a T, usize, Range<usize>);
 
 /// A device that can train.
@@ -182,11 +181,11 @@ pub trait Backend: Sized {
     /// `F` and `||G_ideal||^2` of one layer.
     type Distance;
 
-    /// What the rows' scores and losses are; waits for the device.
+    /// Returns the rows' scores and losses. Waits for the device.
     fn read_scores(&self, pairing: Pairing<'_>, role: TensorRole, scores: &Self::Scores) -> Scores;
-    /// What a distance is; waits for the device.
+    /// Returns a distance. Waits for the device.
     fn read_distance(&self, distance: &Self::Distance) -> Mismatch;
-    /// What has gone wrong on the device since it was last asked; operations after the first failure do nothing.
+    /// Returns the first failure on the device since the last call. Operations after a failure do nothing.
     ///
     /// # Errors
     /// The first failure.
@@ -238,8 +237,8 @@ pub trait Backend: Sized {
     /// Gradient of `losses` with respect to `p`, summed over them (docs/paper.md 2.3), `[rows, D]`.
     fn pooled_gradient(&self, losses: &PairedLosses<'_, Self>, rows: usize) -> Self::PooledGradient;
 
-    /// Maps whose elements have a mean square of 1 in each of `rows` rows: what the next layer sees where lengths must
-    /// not tell it what this layer's goodness was. A silent row stays silent.
+    /// Normalises maps to a mean square of 1 in each of `rows` rows, so that the next layer cannot read this layer's
+    /// goodness from the length. A row of zeros stays zero.
     fn normalise(&self, z: &Self::Tensor, rows: usize) -> Self::Tensor;
 
     /// The rows `Q` of the projection's gradient `Q^T C` (docs/paper.md 2.2), `[rows, D]`: that gradient is a sum of
@@ -252,8 +251,8 @@ pub trait Backend: Sized {
         rows: usize,
     ) -> Self::Tensor;
 
-    /// Maps in which row `N + i` is the mean of the rows `i` and `i + 1` (the first after the last) of the first half,
-    /// which stays: the pairs of SCFF, made anew of what a layer makes of each image.
+    /// Makes the pairs of SCFF from a layer's output: row `N + i` becomes the mean of the rows `i` and `i + 1` (the
+    /// first after the last) of the first half. The first half stays.
     fn pair_anew(&self, z: &Self::Tensor, rows: usize) -> Self::Tensor;
 
     /// Gradient of the loss with respect to the projection, from [`Backend::projection_errors`] and the contexts
@@ -282,10 +281,11 @@ pub trait Backend: Sized {
         rows: usize,
     ) -> InfoNce<Self::Tensor, Self::PooledGradient, Self::Scores>;
 
-    /// An operation of one rule; `None` where the backend has no body for it, as [`Backend::check`] then says.
+    /// An operation of one rule; `None` if the backend has no body for it, as [`Backend::check`] then says.
     fn custom(&self, operation: &dyn Custom, inputs: &[&Self::Tensor]) -> Option<CustomOf<Self>>;
 
-    /// A gradient over the batches of all processes: its mean, weighted by their images. One process has it already.
+    /// Averages a gradient over the batches of all processes, weighted by their images. With one process, returns it
+    /// unchanged.
     fn over_processes(&self, gradient: Self::Tensor) -> Self::Tensor {
         gradient
     }
@@ -334,7 +334,7 @@ pub trait Backend: Sized {
         dz: &Self::Tensor,
     ) -> Self::Tensor;
 
-    /// Rows of tensors one after the other: from each, of so many rows, some of them.
+    /// Concatenates some rows of each of several tensors.
     fn gather_rows(&self, pieces: &[RowsOf<'_, Self::Tensor>]) -> Self::Tensor;
 
     /// Rows of a pooled gradient of `rows` rows, one range after the other.
@@ -345,7 +345,7 @@ pub trait Backend: Sized {
         ranges: &[Range<usize>],
     ) -> Self::PooledGradient;
 
-    /// Whether the heads of a probe should learn here, with so many values of features kept on the device.
+    /// Returns `true` if the heads of a probe should learn on the device, which then keeps `values` feature values.
     fn teaches_heads(&self, _values: usize) -> bool {
         false
     }
@@ -360,8 +360,8 @@ pub trait Backend: Sized {
         matrices.iter().map(of).collect()
     }
 
-    /// Gradient of the mean cross-entropy over all rows, after a softmax: with respect to the scores, `[rows, classes]`, of
-    /// `logits` with `bias` `[classes]` added to each row; and with respect to the bias. One label a row.
+    /// Gradient of the mean cross-entropy over all rows, after a softmax: with respect to the scores, `[rows,
+    /// classes]`, of `logits` with `bias` `[classes]` added to each row; and with respect to the bias. One label a row.
     fn softmax(&self, logits: &Self::Tensor, bias: &Self::Tensor, labels: &[usize]) -> [Self::Tensor; 2] {
         let (mut errors, bias) = (self.download(logits), self.download(bias));
         let mut sums = vec![0.0; bias.len()];

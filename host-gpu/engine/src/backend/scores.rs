@@ -6,7 +6,7 @@ use crate::model::TensorRole;
 /// Scores and loss of one layer under one context.
 #[derive(Debug, Clone)]
 pub struct Scores {
-    /// Which projection: the same layer's context, the top layer's, or the head of InfoNCE.
+    /// Projection of the scores: the same layer's context, the top layer's context, or the head of InfoNCE.
     pub role: TensorRole,
     /// Scores of the positives, `[rows]`; the cosine of each pair under InfoNCE, `[N]`.
     pub u_pos: Vec<f32>,
@@ -41,7 +41,8 @@ pub struct Mismatch {
 }
 
 impl Mismatch {
-    /// `F / ||G_ideal||^2`: 0 where the error is back-propagation's, 1 where there is none. 0 without an ideal.
+    /// `F / ||G_ideal||^2`: 0 if the error equals that of back-propagation, 1 if the error is zero. 0 without an ideal
+    /// error.
     pub fn relative(&self) -> f64 {
         if self.ideal > 0.0 { self.distance / self.ideal } else { 0.0 }
     }

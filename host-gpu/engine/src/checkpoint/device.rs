@@ -1,4 +1,4 @@
-//! What a device holds, read from the checkpoint of a run, and written as a checkpoint when it comes home.
+//! The state of a device, read from the checkpoint of a run, or written as a checkpoint.
 //!
 //! A checkpoint that comes from a device has the tensors of any checkpoint, the moments of all of them where the
 //! device's optimiser has some, a tensor `readout` where it has a read-out, and in the metadata, instead of `step` and
@@ -20,7 +20,7 @@ use std::path::Path;
 /// The tensor of the read-out's numbers.
 const READOUT: &str = "readout";
 
-/// All that a device has learnt, in the layout of [`clapp_core::plan`].
+/// The learnt state of a device, in the layout of [`clapp_core::plan`].
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct DeviceState {
     /// Steps learnt.
@@ -38,14 +38,14 @@ pub struct DeviceState {
 }
 
 impl DeviceState {
-    /// As it is saved on the device.
+    /// Returns the contents of a save on the device.
     pub fn contents(&self) -> Contents<'_> {
         let Self { step, parameters, state, layers, readout, counts } = self;
         Contents { step: *step, parameters, state, layers, readout, counts }
     }
 }
 
-/// What a checkpoint's metadata say of a device.
+/// Entry of a device in a checkpoint's metadata.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DeviceEntry {
@@ -67,24 +67,24 @@ struct LayerEntry {
     refused: u32,
 }
 
-/// Which state of the optimiser a device is to go on with.
+/// Optimiser state that a device starts from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Moments {
     /// None: plain SGD.
     None,
     /// Those of the configuration's optimiser.
     Config,
-    /// Those in the file where it comes from a device, else none.
+    /// The moments in a device's file; none for other files.
     AsHeld,
 }
 
 /// Reads a checkpoint, of a run or of a device, as a device holds it.
 ///
-/// What a run has not is empty or new: the read-out, and the count of refused updates.
+/// Values that a run does not have start empty: the read-out, and the count of refused updates.
 ///
 /// # Errors
-/// As [`super::Checkpoint::read`]; [`Error::Checkpoint`] where the network's rule is one that `clapp-core` does not have,
-/// or the file does not hold the moments.
+/// Same as [`super::Checkpoint::read`]; [`Error::Checkpoint`] if the network's rule is one that `clapp-core` does not
+/// have, or the file does not hold the moments.
 pub fn read(path: &Path, moments: Moments) -> Result<(Header, DeviceState), Error> {
     let wrong = |message: String| Error::Checkpoint { path: path.into(), message };
     let (mut file, header, _) = open(path)?;
@@ -151,18 +151,18 @@ pub fn read(path: &Path, moments: Moments) -> Result<(Header, DeviceState), Erro
     Ok((header, held))
 }
 
-/// Whether a file holds a part of a tensor; what it does not hold is 0.
+/// Returns `true` if a file holds a part of a tensor. A missing part is 0.
 fn holds(spec: &NetworkSpec, header: &Header, layer: &Layer, role: TensorRole, part: Part) -> bool {
     let step = header.place.as_ref().map_or(0, |place| place.step);
-    // What comes from a device has the moments of all tensors, as the device has.
+    // A device's file has the moments of all tensors, like the device.
     header.device.is_some() || Part::kept(spec, &header.config.optimizer, layer, role, step).contains(&part)
 }
 
-/// Writes what a device has learnt as a checkpoint, whole or not at all.
+/// Writes the learnt state of a device as a checkpoint, atomically.
 ///
 /// # Errors
-/// [`Error::File`] where it cannot be written; [`Error::Checkpoint`] where a length does not fit the network, or a value
-/// is not finite; what was at `path` before is then still there.
+/// [`Error::File`] if it cannot be written; [`Error::Checkpoint`] if a length does not fit the network, or a value is
+/// not finite. The earlier file at `path` then stays.
 pub fn write(path: &Path, config: &Config, epoch: u64, held: &DeviceState) -> Result<(), Error> {
     let wrong = |message: String| Error::Checkpoint { path: path.into(), message };
     let spec = config.network()?;

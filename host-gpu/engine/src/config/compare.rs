@@ -18,9 +18,9 @@ pub struct Difference {
 /// All fields that two configurations do not agree on, in alphabetical order.
 ///
 /// # Errors
-/// [`Error::Config`] where the library refuses a value.
+/// [`Error::Config`] if the library refuses a value.
 pub fn differences(one: &Config, other: &Config) -> Result<Vec<Difference>, Error> {
-    // By way of the text: numbers are then compared and shown as they are written.
+    // Compare the TOML text, so that numbers are compared and shown as they are written.
     let table = |config: &Config| -> Result<Value, Error> {
         let table: Table = toml::from_str(&config.to_toml()?)
             .map_err(|error| Error::Config { origin: config.name.clone(), message: error.to_string() })?;

@@ -1,11 +1,12 @@
-//! What is wrong in a configuration, in the words of the list of keys instead of those of the library that reads it.
+//! Explains an error in a configuration, in the words of the list of keys, not of the TOML library.
 
 use super::keys::{Form, KEYS, is_known, key, listed, suggestion};
 use super::{PRESETS, RuleName};
 use std::fmt::Write;
 use toml::{Table, Value};
 
-/// What the library says of a value of the wrong kind begins so; anything else is about signs and lines, and is kept.
+/// First words of the library's messages about a value of the wrong kind. All other messages are about TOML syntax and
+/// stay unchanged.
 const OF_VALUES: [&str; 9] = [
     "invalid type",
     "invalid value",
@@ -18,7 +19,7 @@ const OF_VALUES: [&str; 9] = [
     "test is",
 ];
 
-/// What is wrong in a text, with what was found and what was expected.
+/// Returns the error in a configuration text, with the value found and the value expected.
 pub(super) fn explained(text: &str, error: &toml::de::Error) -> String {
     let reason = error.message().lines().collect::<Vec<_>>().join(" ");
     let start = error.span().map(|span| span.start).filter(|start| text.is_char_boundary(*start));
@@ -37,7 +38,7 @@ pub(super) fn explained(text: &str, error: &toml::de::Error) -> String {
         return reason;
     }
     let whole = table.as_ref().and_then(|table| value_at(table, &path));
-    // Of a table that is read as a whole, the place is that of the table: the value is looked for in it.
+    // For a table that is read as a whole, the library reports the place of the table. Search the wrong value in it.
     if let (None, Some(Value::Table(inner))) = (expected(&path), whole)
         && let Some((name, value)) =
             inner.iter().map(|(name, value)| (format!("{path}.{name}"), value)).find(|(name, value)| !fits(name, value))
@@ -59,7 +60,8 @@ fn of_value(name: &str, found: &str, form: &str) -> String {
     format!("{name}: found {found}; {name} is {form}")
 }
 
-/// A key that is not there, of the table at `path` or of one around it: the library does not always say where.
+/// Returns the message for a missing key, of the table at `path` or of one around it: the library does not always
+/// report the table.
 fn missing(table: Option<&Table>, path: &str, field: &str) -> String {
     let ends = path.match_indices('.').map(|(at, _)| &path[..at]).chain([path]);
     let around: Vec<&str> = std::iter::once("").chain(ends.filter(|path| !path.is_empty())).collect();
@@ -68,7 +70,7 @@ fn missing(table: Option<&Table>, path: &str, field: &str) -> String {
         let inner = if place.is_empty() { table } else { table.and_then(|table| value_at(table, place)?.as_table()) };
         is_known(&plain(&full(place))) && inner.is_some_and(|inner| !inner.contains_key(field))
     };
-    // A variant's table may stand in the line of its key.
+    // The table of a variant can be on the line of its key.
     let below = || {
         let inside = |name: &str| name.strip_prefix(listed(&plain(path))).is_some_and(|rest| rest.starts_with('.'));
         let ends = |name: &str| name.strip_suffix(field).is_some_and(|rest| rest.ends_with('.'));
@@ -85,15 +87,15 @@ fn missing(table: Option<&Table>, path: &str, field: &str) -> String {
     if table.is_none_or(|table| !table.contains_key("name")) || !full.contains('.') {
         let _ = write!(
             said,
-            "; a complete configuration has all its keys, one in parts begins with the line preset = \"{0}\" (or goes over \
-             one with --preset {0})",
+            "; a complete configuration has all keys; a partial one begins with the line preset = \"{0}\" (or is used with \
+             --preset {0})",
             PRESETS[0]
         );
     }
     said
 }
 
-/// A key that nobody knows, where `path` is its own or that of its table.
+/// Returns the message for an unknown key. `path` is the key's path or that of its table.
 fn unknown_key(path: &str, unknown: &str, reason: &str) -> Option<String> {
     let is_own = path.rsplit('.').next() == Some(unknown);
     if !is_own && !unknown.contains('.') && expected(path).is_some() {
@@ -106,12 +108,12 @@ fn unknown_key(path: &str, unknown: &str, reason: &str) -> Option<String> {
     Some(format!("unknown key `{full}`{}; expected{expected}", suggestion(&plain(&full))))
 }
 
-/// What stands in `` behind some words.
+/// Returns the text in backquotes that follows `words`.
 fn quoted_after<'a>(text: &'a str, words: &str) -> Option<&'a str> {
     text.strip_prefix(words)?.trim_start().strip_prefix('`')?.split('`').next()
 }
 
-/// What a key takes, where a path is one or lies below one.
+/// Returns the accepted values of a key, if the path is a key or lies below one.
 fn expected(path: &str) -> Option<(String, String)> {
     let mut name = path;
     loop {
@@ -122,12 +124,12 @@ fn expected(path: &str) -> Option<(String, String)> {
     }
 }
 
-/// What a key or a table takes.
+/// Returns the accepted values of a key or a table.
 fn words(name: &str) -> String {
     key(&plain(name)).map_or_else(|| table_of(name), |key| key.form.words())
 }
 
-/// A table, in words.
+/// Describes a table in words.
 fn table_of(path: &str) -> String {
     let plain = plain(path);
     let place = listed(&plain);
@@ -147,7 +149,7 @@ fn table_of(path: &str) -> String {
     format!("{what} with the keys {}", names.join(", "))
 }
 
-/// A path as the list of keys has it: `blocks[2]` is `blocks[]`.
+/// Converts a path to the form of the list of keys: `blocks[2]` becomes `blocks[]`.
 fn plain(path: &str) -> String {
     match path.strip_prefix("blocks[").and_then(|rest| rest.split_once(']')) {
         Some((_, rest)) => format!("blocks[]{rest}"),
@@ -155,7 +157,7 @@ fn plain(path: &str) -> String {
     }
 }
 
-/// The value at a path.
+/// Returns the value at a path.
 fn value_at<'a>(table: &'a Table, path: &str) -> Option<&'a Value> {
     let mut parts = path.split('.');
     let first = parts.next()?;
@@ -169,14 +171,14 @@ fn value_at<'a>(table: &'a Table, path: &str) -> Option<&'a Value> {
     Some(value)
 }
 
-/// A value in one line, cut off where it is long.
+/// Formats a value in one line, shortened if it is long.
 fn shown(value: &Value) -> String {
     const MOST: usize = 120;
     let text = value.to_string().replace('\n', " ");
     if text.chars().count() <= MOST { text } else { text.chars().take(MOST).chain(['…']).collect() }
 }
 
-/// Whether a value is of the kind that its key takes; what is told in words is not judged.
+/// Returns `true` if a value is of the kind that its key accepts. Values described in words always fit.
 fn fits(name: &str, value: &Value) -> bool {
     let Some(key) = key(&plain(name)) else { return true };
     match key.form {
@@ -190,27 +192,28 @@ fn fits(name: &str, value: &Value) -> bool {
     }
 }
 
-/// The line of a place.
+/// Returns the line of a position in the text.
 fn line_at(text: &str, start: usize) -> &str {
     let first = text[..start].rfind('\n').map_or(0, |end| end + 1);
     text[first..].lines().next().unwrap_or_default()
 }
 
-/// The path of the key on whose line a place in a TOML text is: by the section above it and what stands before `=`.
+/// Returns the path of the key on the line of a position in a TOML text. The section above and the text before `=` give
+/// the path.
 fn path_at(text: &str, start: usize) -> String {
     let end = text[start..].find('\n').map_or(text.len(), |length| start + length);
     let (mut section, mut path) = (String::new(), String::new());
     let mut blocks = 0;
     for line in text[..end].lines() {
         let line = line.trim();
-        // Rows of a list begin so, too.
+        // Rows of a list also begin with `[`.
         let is_name = |name: &&str| name.starts_with(|c: char| c == '[' || c.is_alphabetic()) && !name.contains(',');
         if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.split(']').next()).filter(is_name) {
             if line.starts_with("[[blocks]]") {
                 blocks += 1;
             }
             section = name.trim_start_matches('[').trim().into();
-            // Those of a block stand behind its own header.
+            // Tables of a block follow the block's own header.
             if line.starts_with("[[blocks]]") || section.starts_with("blocks.") {
                 section = section.replacen("blocks", &format!("blocks[{}]", usize::saturating_sub(blocks, 1)), 1);
             }

@@ -1,11 +1,12 @@
-//! All keys of a configuration, with their types, ranges and defaults: for `clapp config`, for docs/config.md, and for
-//! the messages of wrong settings. Tests hold the list against what the types read and what the checks refuse.
+//! All keys of a configuration, with their types, ranges and defaults. `clapp config`, docs/config.md and the messages
+//! about wrong settings use this list. Tests compare it with the keys that the types read and the values that the
+//! checks refuse.
 
 use super::{MOST_CHANNELS, MOST_EPOCHS, MOST_IMAGES, MOST_NEGATIVES, PRESETS, RuleName};
 use clap::ValueEnum;
 use std::fmt::Write;
 
-/// What a key takes.
+/// The values that a key accepts.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Form {
     /// A text.
@@ -14,9 +15,9 @@ pub enum Form {
     Flag,
     /// A whole number, from and to.
     Whole(u64, u64),
-    /// A number of at least the one, at most the other (or any finite one).
+    /// A number from the first to the second value (infinite: any finite number).
     Number(f64, f64),
-    /// A number above the one, at most the other (or any finite one).
+    /// A number above the first value, at most the second (infinite: any finite number).
     Above(f64, f64),
     /// A number of at least 0 and below 1.
     BelowOne,
@@ -24,12 +25,12 @@ pub enum Form {
     OneOf(&'static [&'static str]),
     /// The name of a rule.
     Rule,
-    /// In words.
+    /// Described in words.
     Words(&'static str),
 }
 
 impl Form {
-    /// In words, as after "expected".
+    /// Returns the description that follows "expected" in a message.
     pub fn words(self) -> String {
         let up_to = |most: f64| if most.is_finite() { format!(", at most {most}") } else { String::new() };
         let quoted = |names: &[&str]| {
@@ -60,14 +61,13 @@ impl Form {
 /// One key.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Key {
-    /// Its path; `blocks[]` stands for each block.
+    /// Path of the key; `blocks[]` stands for each block.
     pub name: &'static str,
-    /// What it takes.
+    /// Values that the key accepts.
     pub form: Form,
-    /// What is in force where it is left out, as TOML or, for what hangs on other keys, in words; none where it must be
-    /// there.
+    /// Value if the key is left out: as TOML, or in words if it depends on other keys. `None` if the key is required.
     pub default: Option<&'static str>,
-    /// What it is.
+    /// Meaning of the key.
     pub about: &'static str,
 }
 
@@ -94,19 +94,19 @@ pub const KEYS: &[Key] = &[
         "name of the run, for tables and its folder",
     ),
     must("rule", Form::Rule, "learning rule"),
-    must("seed", Form::Whole(0, u64::MAX), "seed of every random stream"),
-    must("epochs", Form::Whole(0, MOST_EPOCHS), "passes over the training images; 0 leaves the encoder untrained"),
-    must("batch", Form::Whole(2, MOST_IMAGES as u64), "images in a batch; each gives two views"),
-    must("width", Form::Above(0.0, 64.0), "factor on the channels of every block"),
+    must("seed", Form::Whole(0, u64::MAX), "seed of all random numbers"),
+    must("epochs", Form::Whole(0, MOST_EPOCHS), "number of epochs; 0 leaves the encoder untrained"),
+    must("batch", Form::Whole(2, MOST_IMAGES as u64), "images per batch; each gives two views"),
+    must("width", Form::Above(0.0, 64.0), "factor by which the channels of every block are multiplied"),
     may("data", Form::OneOf(&["files", "generated"]), "\"files\"", "source of the images without `--data`"),
-    may("images", Form::Whole(2, u64::MAX), "all", "use only the first so many training images"),
+    may("images", Form::Whole(2, u64::MAX), "all", "number of training images to use, from the first"),
     may(
         "split",
         Form::Words("a number above 0 and below 1"),
         "none",
-        "share of a flat set's images that trains; the rest tests",
+        "share of a flat set's images for training; the rest is for testing",
     ),
-    may("split-seed", Form::Whole(0, u64::MAX), "the run's seed", "seed of that division"),
+    may("split-seed", Form::Whole(0, u64::MAX), "the run's seed", "seed of the split"),
     may("skip-bad", Form::Flag, "false", "continue without images that cannot be decoded"),
     must(
         "negatives",
@@ -132,19 +132,19 @@ pub const KEYS: &[Key] = &[
         "feedback",
         Form::OneOf(&["trained", "frozen", "matched"]),
         "\"trained\"",
-        "how projections from the top learn: from their layer's loss, not at all, or to match back-propagation",
+        "training of the projections from the top layer: by their layer's loss, none, or to match back-propagation",
     ),
     may(
         "backward",
         Form::Words("\"whole\", \"checkpointed\" or { accumulated = PARTS }"),
         "\"whole\"",
-        "how gradients come down in rules that back-propagate; the gradients are the same",
+        "memory strategy of rules that back-propagate; the gradients are the same",
     ),
     may(
         "backward.accumulated",
         Form::Words("a whole number, 1 to batch"),
         "none",
-        "parts that a batch goes through in",
+        "number of parts that a batch is split into",
     ),
     may("head.outputs", Form::Whole(1, MOST_CHANNELS as u64), "1024", "outputs of the head of BP-InfoNCE at width 1"),
     may("head.temperature", Form::Above(0.0, ANY), "0.1", "temperature of its softmax"),
@@ -159,26 +159,26 @@ pub const KEYS: &[Key] = &[
         "0.5",
         "exponent of the distance from the unit sphere in the learning rate",
     ),
-    may("soft-hebb.start", Form::Number(0.01, 1000.0), "5.0", "length of a channel's first weights, about"),
+    may("soft-hebb.start", Form::Number(0.01, 1000.0), "5.0", "approximate length of a channel's initial weights"),
     may(
         "relaxation.by",
         Form::OneOf(&["errors", "activities"]),
         "\"errors\"",
-        "variables that inference of predictive coding changes",
+        "variables that the inference of predictive coding changes",
     ),
     may("relaxation.iterations", Form::Whole(1, 16384), "4", "steps of inference"),
-    may("relaxation.rate", Form::Above(0.0, 1.0), "0.8", "length of a step, in gradients"),
+    may("relaxation.rate", Form::Above(0.0, 1.0), "0.8", "step size, as a factor of the gradient"),
     may(
         "relaxation.weight",
         Form::Above(0.0, ANY),
         "1.0",
         "weight of a row's loss against half the squared prediction errors",
     ),
-    may("mirror.rows", Form::Whole(1, 16384), "64", "frames of noise that a layer of weight-mirror sees in a step"),
+    may("mirror.rows", Form::Whole(1, 16384), "64", "noise frames per layer and step in weight-mirror"),
     may("mirror.amplitude", Form::Above(0.0, ANY), "1.0", "standard deviation of the noise"),
     may("mirror.rate", Form::Above(0.0, ANY), "0.2", "learning rate of the mirrors"),
-    may("mirror.decay", Form::Number(0.0, 1.0), "0.2", "decay of the mirrors in a step"),
-    may("mirror.ahead", Form::Whole(0, 16384), "30", "steps of the mirrors before the first step of learning"),
+    may("mirror.decay", Form::Number(0.0, 1.0), "0.2", "decay of the mirrors per step"),
+    may("mirror.ahead", Form::Whole(0, 16384), "30", "mirror steps before the first learning step"),
     may(
         "schedule",
         Form::Words("\"constant\" or { warmup-cosine = { warmup-epochs = COUNT, least = NUMBER } }"),
@@ -190,7 +190,7 @@ pub const KEYS: &[Key] = &[
         "schedule.warmup-cosine.least",
         Form::Words("a number above 0, at most optimizer.lr"),
         "0.00001",
-        "rate of the first epoch, and of the end",
+        "learning rate of the first epoch and at the end",
     ),
     must("input", Form::Words("[channels, height, width], with 1 or 3 channels"), "shape of the training views"),
     must(
@@ -206,14 +206,14 @@ pub const KEYS: &[Key] = &[
     may("optimizer.weight-decay", Form::Number(0.0, ANY), "0.0", "weight decay; decoupled in adamw"),
     may("optimizer.trust", Form::Above(0.0, ANY), "0.001", "trust coefficient (lars)"),
     must("augment.size", Form::Words("a whole number, height and width of input"), "side of a view in pixels"),
-    must("augment.crop.area", RANGE, "area of a crop, as a part of the image's"),
+    must("augment.crop.area", RANGE, "area of a crop, as a share of the image's area"),
     must("augment.crop.aspect", RANGE, "width : height of a crop"),
     must("augment.flip", Form::Number(0.0, 1.0), "probability of a horizontal flip"),
     must("augment.jitter.probability", Form::Number(0.0, 1.0), "probability of a jitter"),
     must("augment.jitter.brightness", Form::Number(0.0, ANY), "the factor of brightness lies in 1 ± this"),
     must("augment.jitter.contrast", Form::Number(0.0, ANY), "the factor of contrast lies in 1 ± this"),
     must("augment.jitter.saturation", Form::Number(0.0, ANY), "the factor of saturation lies in 1 ± this"),
-    must("augment.jitter.hue", Form::Number(0.0, 0.5), "the hue turns by ± this part of the circle"),
+    must("augment.jitter.hue", Form::Number(0.0, 0.5), "the hue turns by at most this share of the circle, either way"),
     must("augment.grey", Form::Number(0.0, 1.0), "probability that a colour image is made grey"),
     must("augment.blur.probability", Form::Number(0.0, 1.0), "probability of a blur"),
     must(
@@ -228,14 +228,14 @@ pub const KEYS: &[Key] = &[
         "mean of each channel, of values from 0 to 1",
     ),
     must("augment.std", Form::Words("a list of numbers above 0, one a channel"), "standard deviation of each channel"),
-    must("probe.epochs", Form::Whole(0, MOST_EPOCHS), "passes of the linear probe over the labelled images"),
-    must("probe.batch", Form::Whole(1, MOST_IMAGES as u64), "images in a batch of the probe"),
+    must("probe.epochs", Form::Whole(0, MOST_EPOCHS), "epochs of the linear probe"),
+    must("probe.batch", Form::Whole(1, MOST_IMAGES as u64), "images per batch of the probe"),
     must("probe.lr", Form::Above(0.0, ANY), "learning rate of the probe (Adam)"),
     may(
         "probe.test",
         Form::Words("\"as-is\" or { resize = PIXELS, crop = PIXELS }"),
         "\"as-is\"",
-        "preparation of test images: resize the shorter side, and cut out the square in the middle",
+        "preparation of test images: resize the shorter side, then crop the centre square",
     ),
     may(
         "probe.test.resize",
@@ -272,20 +272,20 @@ pub(super) fn listed(name: &str) -> &str {
     }
 }
 
-/// The key of that path.
+/// Finds the key with a path.
 pub fn key(name: &str) -> Option<&'static Key> {
     let name = listed(name);
     KEYS.iter().find(|key| key.name == name)
 }
 
-/// Whether a path is a key, or a table with keys.
+/// Returns `true` if a path is a key, or a table with keys.
 pub fn is_known(name: &str) -> bool {
     let of = listed(name);
     key(name).is_some()
         || KEYS.iter().any(|key| key.name.strip_prefix(of).is_some_and(|rest| rest.starts_with(['.', '['])))
 }
 
-/// The keys whose names are nearest to one that is unknown, best first.
+/// Returns the keys whose names are nearest to an unknown one, best first.
 pub fn nearest(name: &str) -> Vec<String> {
     let plain = |text: &str| text.replace('_', "-").to_lowercase();
     let last = |text: &str| text.rsplit('.').next().unwrap_or_default().to_owned();
@@ -294,7 +294,7 @@ pub fn nearest(name: &str) -> Vec<String> {
         let of_probe = key.name.starts_with("augment.").then(|| format!("probe.{}", key.name));
         std::iter::once(key.name.to_owned()).chain(of_probe)
     });
-    // And the tables that they are in.
+    // Also the tables that contain them.
     let all = all.flat_map(|name| {
         let ends = name.match_indices('.').map(|(at, _)| name[..at].to_owned()).collect::<Vec<_>>();
         ends.into_iter().chain([name])
@@ -302,7 +302,7 @@ pub fn nearest(name: &str) -> Vec<String> {
     let mut found: Vec<(usize, String)> = all
         .map(|name| {
             let whole = strsim::damerau_levenshtein(&wanted, &name);
-            // Another table, but the right name in it.
+            // The right name, but in another table.
             let end = 1 + strsim::damerau_levenshtein(&last(&wanted), &last(&name));
             (whole.min(end), name)
         })
@@ -313,7 +313,7 @@ pub fn nearest(name: &str) -> Vec<String> {
     found.into_iter().map(|(_, name)| name).take(3).collect()
 }
 
-/// `; did you mean …?`, where there is anything near.
+/// Returns `; did you mean …?`, or nothing if no key is near.
 pub fn suggestion(name: &str) -> String {
     match nearest(name).as_slice() {
         [] => String::new(),
@@ -321,7 +321,7 @@ pub fn suggestion(name: &str) -> String {
     }
 }
 
-/// The page of all keys, as Markdown.
+/// Returns the page of all keys, as Markdown.
 pub fn page() -> String {
     let mut text = format!(
         "# Configuration\n\n\

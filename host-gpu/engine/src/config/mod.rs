@@ -1,4 +1,4 @@
-//! The configuration of a training run: what a TOML file holds, and what a checkpoint keeps of it.
+//! The configuration of a training run, as in a TOML file and in a checkpoint.
 
 mod compare;
 mod explained;
@@ -43,44 +43,44 @@ pub struct Config {
     pub batch: usize,
     /// Factor on the channels of every block.
     pub width: f32,
-    /// Where the images come from when no data set is named on the command line.
+    /// Source of the images if the command line names no data set.
     #[serde(default)]
     pub data: DataSource,
     /// Use only that many of the training images.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub images: Option<usize>,
-    /// Of class folders without a part to test on, the share of each class to learn from: above 0 and below 1. The rest
-    /// is tested on.
+    /// For class folders without a test part: share of each class for training, above 0 and below 1. The rest is for
+    /// testing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub split: Option<f64>,
-    /// Seed of that division; the run's own where there is none.
+    /// Seed of the split [default: the run's seed].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub split_seed: Option<u64>,
-    /// Whether images that cannot be used are gone on without, in training and evaluation.
+    /// `true` if training and evaluation skip images that cannot be used.
     #[serde(default, skip_serializing_if = "is_no")]
     pub skip_bad: bool,
-    /// How the negatives are drawn. BP-InfoNCE has no use for it: its negatives are all other images of the batch.
+    /// Sampling of the negatives. BP-InfoNCE ignores it: its negatives are all other images of the batch.
     pub negatives: Negatives,
-    /// Whether all losses share the drawn negatives; otherwise each layer, and each of its two losses under
+    /// `true` if all losses share the drawn negatives; otherwise each layer, and each of its two losses under
     /// `clapp++both`, draws its own.
     #[serde(default = "yes", skip_serializing_if = "is_yes")]
     pub negatives_shared: bool,
-    /// Whether of each row only its positive or only its negative term counts, drawn evenly.
+    /// `true` if of each row only its positive or only its negative term counts, drawn evenly.
     #[serde(default, skip_serializing_if = "is_no")]
     pub either: bool,
-    /// The contrast function; the rule's own where there is none.
+    /// The contrast function [default: the rule's own].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub contrast: Option<Contrast>,
     /// Factor on the positive term of hinge, soft hinge and goodness.
     #[serde(default = "one")]
     pub pos_coeff: f32,
-    /// What the projections are; the rule's own where there is none.
+    /// Kind of the projections [default: the rule's own].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub projection: Option<Projection>,
-    /// What the projections below the top learn from.
+    /// Error that trains the projections below the top layer.
     #[serde(default, skip_serializing_if = "is_default")]
     pub feedback: Feedback,
-    /// How gradients come down in rules that back-propagate.
+    /// Memory strategy of rules that back-propagate.
     #[serde(default, skip_serializing_if = "is_whole")]
     pub backward: Backward,
     /// The head of BP-InfoNCE.
@@ -92,20 +92,20 @@ pub struct Config {
     /// The competition of SoftHebb.
     #[serde(default, skip_serializing_if = "is_default")]
     pub soft_hebb: SoftHebb,
-    /// How activities relax under predictive-coding and its hybrid.
+    /// Relaxation of activities, for predictive-coding and its hybrid.
     #[serde(default, skip_serializing_if = "is_default")]
     pub relaxation: Relaxation,
-    /// How kernels learn to mirror the weights under weight-mirror.
+    /// Learning of the mirror kernels, for weight-mirror.
     #[serde(default, skip_serializing_if = "is_default")]
     pub mirror: Mirror,
-    /// How the learning rate changes over the epochs.
+    /// Schedule of the learning rate over the epochs.
     #[serde(default, skip_serializing_if = "is_default")]
     pub schedule: Schedule,
     /// Shape of the training views, `[C, H, W]`.
     pub input: [usize; 3],
     /// The optimiser of all tensors.
     pub optimizer: Optimizer,
-    /// How the two views of an image are drawn.
+    /// Augmentation that makes the two views of an image.
     pub augment: ViewAugment,
     /// The linear evaluation.
     pub probe: ProbeConfig,
@@ -116,14 +116,14 @@ pub struct Config {
 /// Checks how a set is divided; `origin` names the configuration in errors.
 ///
 /// # Errors
-/// [`Error::Config`] with the field and what was expected.
+/// [`Error::Config`] with the field and the expected value.
 pub fn check_division(split: Option<f64>, seed: Option<u64>, origin: &str) -> Result<(), Error> {
     let wrong = |message: String| Err(Error::Config { origin: origin.into(), message });
     match split {
         Some(share) if !(share > 0.0 && share < 1.0) => {
             wrong(format!("split is {share}, expected a share above 0 and below 1, such as 0.8"))
         }
-        None if seed.is_some() => wrong("split-seed is given without split, which it is the seed of".into()),
+        None if seed.is_some() => wrong("split-seed is given without split; it is the seed of split".into()),
         _ => Ok(()),
     }
 }
@@ -160,7 +160,7 @@ impl Default for HeadConfig {
     }
 }
 
-/// Where images come from.
+/// Source of images.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DataSource {
@@ -185,10 +185,10 @@ pub struct BlockConfig {
     /// Zeros on each side `[vertical, horizontal]`.
     #[serde(default)]
     pub padding: [usize; 2],
-    /// Whether there is a bias.
+    /// `true` if there is a bias.
     #[serde(default = "yes")]
     pub bias: bool,
-    /// Whether there is a ReLU.
+    /// `true` if there is a ReLU.
     #[serde(default = "yes")]
     pub relu: bool,
     /// Max-pool window `[height, width]`.
@@ -222,21 +222,21 @@ pub struct ProbeConfig {
     pub batch: usize,
     /// Learning rate of Adam.
     pub lr: f32,
-    /// What is done to the test images, and to the training images where they are not augmented.
+    /// Preparation of the test images, and of training images without augmentation.
     #[serde(default)]
     pub test: TestTransform,
-    /// How the training images are augmented.
+    /// Augmentation of the training images.
     pub augment: ViewAugment,
 }
 
-/// Largest batch, negatives a row, channels of a block at width 1, and epochs: far above what is of use, far below what
-/// would overflow.
+/// Largest batch, negatives per row, channels of a block at width 1, and epochs: far above useful values, far below an
+/// overflow.
 const MOST_IMAGES: usize = 1 << 14;
 const MOST_NEGATIVES: usize = 1 << 10;
 const MOST_CHANNELS: usize = 1 << 16;
 const MOST_EPOCHS: u64 = 1_000_000;
 
-/// Which pooling the layers of a network get.
+/// Use of the pooling of a network's layers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Pooling {
     Loss,
@@ -247,7 +247,7 @@ impl Config {
     /// Reads a TOML file.
     ///
     /// # Errors
-    /// [`Error::File`] where it cannot be read, [`Error::Config`] where it is not a configuration.
+    /// [`Error::File`] if it cannot be read, [`Error::Config`] if it is not a configuration.
     pub fn read(path: &Path) -> Result<Self, Error> {
         let text = std::fs::read_to_string(path).map_err(Error::file("read", path))?;
         Self::parse(&text, &path.display().to_string())
@@ -256,7 +256,7 @@ impl Config {
     /// Reads TOML text; `origin` names it in errors.
     ///
     /// # Errors
-    /// [`Error::Config`] with the field and what was expected.
+    /// [`Error::Config`] with the field and the expected value.
     pub fn parse(text: &str, origin: &str) -> Result<Self, Error> {
         match named_preset(text, origin)? {
             Some((base, keys)) => over::over(&base, keys, origin),
@@ -271,7 +271,7 @@ impl Config {
     /// Reads a TOML file whose keys replace those of the preset.
     ///
     /// # Errors
-    /// As [`Config::read`]; [`Error::Config`] where the file names another preset.
+    /// Same as [`Config::read`]; [`Error::Config`] if the file names another preset.
     pub fn read_over(name: &str, path: &Path) -> Result<Self, Error> {
         let text = std::fs::read_to_string(path).map_err(Error::file("read", path))?;
         let origin = path.display().to_string();
@@ -292,15 +292,15 @@ impl Config {
     /// The configuration as TOML text, as [`Config::parse`] reads it.
     ///
     /// # Errors
-    /// [`Error::Config`] where the library refuses a value.
+    /// [`Error::Config`] if the library refuses a value.
     pub fn to_toml(&self) -> Result<String, Error> {
         toml::to_string(self).map_err(|error| Error::Config { origin: self.name.clone(), message: error.to_string() })
     }
 
-    /// Checks what the types do not say; `origin` names the configuration in errors.
+    /// Checks the rules that the types do not enforce; `origin` names the configuration in errors.
     ///
     /// # Errors
-    /// [`Error::Config`] with the field and what was expected.
+    /// [`Error::Config`] with the field and the expected value.
     pub fn check(&self, origin: &str) -> Result<(), Error> {
         let wrong = |message: String| Err(Error::Config { origin: origin.into(), message });
         let plain = |c: char| c.is_ascii_alphanumeric() || "._-+".contains(c);
@@ -311,7 +311,7 @@ impl Config {
             ));
         }
         if !(2..=MOST_IMAGES).contains(&self.batch) {
-            return wrong(format!("batch is {}, expected 2 to {MOST_IMAGES}: the rule contrasts images", self.batch));
+            return wrong(format!("batch is {}, expected 2 to {MOST_IMAGES}: the rule compares images", self.batch));
         }
         for (name, epochs) in [("epochs", self.epochs), ("probe.epochs", self.probe.epochs)] {
             if epochs > MOST_EPOCHS {
@@ -377,7 +377,7 @@ impl Config {
         Shape::new(channels, height, width)
     }
 
-    /// What the configuration says to its rule.
+    /// Returns the settings for the rule.
     pub fn settings(&self) -> Settings {
         Settings {
             contrast: self.contrast,
@@ -448,7 +448,7 @@ impl Config {
     /// The network as it is trained.
     ///
     /// # Errors
-    /// [`Error::Network`] where it does not fit together.
+    /// [`Error::Network`] if it does not fit together.
     pub fn network(&self) -> Result<NetworkSpec, Error> {
         self.spec(Pooling::Loss)
     }
@@ -456,7 +456,7 @@ impl Config {
     /// The same encoder, pooled as the linear probe sees it.
     ///
     /// # Errors
-    /// [`Error::Network`] where it does not fit together.
+    /// [`Error::Network`] if it does not fit together.
     pub fn probe_network(&self) -> Result<NetworkSpec, Error> {
         self.spec(Pooling::Probe)
     }
@@ -464,7 +464,7 @@ impl Config {
 
 /// The preset that a text names, and its other keys.
 fn named_preset(text: &str, origin: &str) -> Result<Option<(Config, toml::Table)>, Error> {
-    // What is no TOML at all is told with its line, as a configuration.
+    // A text that is not TOML gets the same error with its line as a configuration.
     let Ok(mut keys) = toml::from_str::<toml::Table>(text) else { return Ok(None) };
     let Some(named) = keys.remove("preset") else { return Ok(None) };
     let Some(name) = named.as_str() else { return Err(no_preset(&named.to_string(), origin)) };

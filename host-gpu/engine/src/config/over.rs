@@ -29,7 +29,7 @@ impl FromStr for Setting {
     }
 }
 
-/// Keys that are one of several things at a time: another variant replaces the one before.
+/// Keys with variants: a new variant replaces the old one.
 const VARIANTS: [&str; 7] =
     ["negatives", "contrast", "backward", "schedule", "probe.test", "blocks[].loss-pool", "blocks[].probe-pool"];
 
@@ -42,7 +42,7 @@ fn table(config: &Config) -> Result<Table, Error> {
 /// `base` with the keys of `over`, which `origin` names in errors; checked.
 ///
 /// # Errors
-/// [`Error::Config`] with the key and what was expected.
+/// [`Error::Config`] with the key and the expected value.
 pub(super) fn over(base: &Config, over: Table, origin: &str) -> Result<Config, Error> {
     let base = with_rule(base, &over);
     let mut merged = table(&base)?;
@@ -55,7 +55,7 @@ pub(super) fn over(base: &Config, over: Table, origin: &str) -> Result<Config, E
 /// `base` with the settings, one after the other; checked.
 ///
 /// # Errors
-/// [`Error::Config`] with the setting and what was expected.
+/// [`Error::Config`] with the setting and the expected value.
 pub fn set(base: Config, settings: &[Setting]) -> Result<Config, Error> {
     let mut config = base;
     for Setting { key, text } in settings {
@@ -65,7 +65,8 @@ pub fn set(base: Config, settings: &[Setting]) -> Result<Config, Error> {
         let name = parts.iter().map(Part::name).collect::<String>();
         let name = name.trim_start_matches('.');
         if !is_known(name) {
-            let message = format!("`{key}` is no key of a configuration{}; `clapp config` lists all", suggestion(key));
+            let message =
+                format!("`{key}` is not a key of a configuration{}; `clapp config` lists all keys", suggestion(key));
             return Err(wrong(message));
         }
         let value = value(text, &wrong)?;
@@ -90,7 +91,7 @@ pub fn set(base: Config, settings: &[Setting]) -> Result<Config, Error> {
         }
         merge(place, nested, prefix);
         config = read(&merged, &origin)?;
-        // Where it is this setting that is out of range, it is named; others may be mended by the settings behind it.
+        // Name this setting if it is out of range. Later settings may still correct the others.
         if settings.len() == 1 {
             config.check(&origin)?;
         }
@@ -112,7 +113,7 @@ fn with_rule(base: &Config, over: &Table) -> Config {
 fn read(table: &Table, origin: &str) -> Result<Config, Error> {
     let wrong = |message: String| Error::Config { origin: origin.into(), message };
     let text = toml::to_string(table).map_err(|error| wrong(error.to_string()))?;
-    // The lines are not those of any file: the key says where.
+    // The lines belong to no file, so the message names the key.
     toml::from_str(&text).map_err(|error| wrong(explained(&text, &error)))
 }
 
@@ -124,7 +125,7 @@ enum Part {
 }
 
 impl Part {
-    /// As the list of keys has it.
+    /// Returns the name in the form of the list of keys.
     fn name(&self) -> String {
         match self {
             Self::Name(name) => format!(".{name}"),
@@ -167,11 +168,12 @@ fn value(text: &str, wrong: &impl Fn(String) -> Error) -> Result<Value, Error> {
         return Ok(Value::String(text.into()));
     }
     Err(wrong(
-        "the value is no TOML; texts with other signs than letters, digits and ._-+ go in \"quotation marks\"".into(),
+        "the value is not TOML; a text with characters other than letters, digits and ._-+ needs \"quotation marks\""
+            .into(),
     ))
 }
 
-/// Puts the keys of `over` in place of those of `base`; `path` is where both lie.
+/// Replaces keys of `base` by those of `over`; `path` is the path of both.
 fn merge(base: &mut Table, over: Table, path: &str) {
     for (name, value) in over {
         let full = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
@@ -200,7 +202,7 @@ fn merge(base: &mut Table, over: Table, path: &str) {
 /// A complete configuration as text that can be fed back, with the defaults that are in force as remarks.
 ///
 /// # Errors
-/// [`Error::Config`] where the library refuses a value.
+/// [`Error::Config`] if the library refuses a value.
 pub fn printed(config: &Config) -> Result<String, Error> {
     let table = table(config)?;
     let is_there = |name: &str| {

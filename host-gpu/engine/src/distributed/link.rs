@@ -21,14 +21,14 @@ impl std::fmt::Debug for Link {
 }
 
 impl Link {
-    /// Joins the other processes. Once in a process.
+    /// Joins the other processes. Call it once in a process.
     pub fn start() -> Result<Self, Error> {
         // Loader and matrix products have threads of their own; only this one calls MPI.
         let Some((universe, threading)) = initialize_with_threading(mpi::Threading::Funneled) else {
             return Err(Error::Mpi("MPI was started twice in this process".into()));
         };
         if threading < mpi::Threading::Funneled {
-            return Err(Error::Mpi("this MPI library allows no threads beside the one that calls it".into()));
+            return Err(Error::Mpi("this MPI library allows no threads beside the calling one".into()));
         }
         Ok(Self { world: universe.world(), _universe: universe })
     }
@@ -77,7 +77,7 @@ impl Link {
 
 impl Drop for Link {
     fn drop(&mut self) {
-        // The others may wait for this rank, which will not come: ending MPI in good order would hang.
+        // The other ranks may wait for this one for ever, so a normal end of MPI would hang.
         if std::thread::panicking() {
             self.abort(101);
         }

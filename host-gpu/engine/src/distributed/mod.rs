@@ -2,9 +2,8 @@
 //! batch, and all ranks take the same optimiser step (docs/paper.md 5.1: the loss and the negatives are a device's own,
 //! the gradients are averaged).
 //!
-//! Nothing here reorders a rule: [`Shared`] is a backend that averages what the backend below it computes, so that
-//! [`crate::step`] stays as it is, layer by layer. Without the feature, or in a process of its own, a program is
-//! [`Ranks::alone`].
+//! The rules do not change: [`Shared`] is a backend that averages the results of the backend below it, layer by layer.
+//! Without the feature, or in a single process, a program uses [`Ranks::alone`].
 
 #[cfg_attr(not(feature = "mpi"), path = "no_link.rs")]
 mod link;

@@ -1,4 +1,4 @@
-//! What stands for MPI in a build without it: a link that cannot exist.
+//! Replaces MPI in a build without it: a link that cannot exist.
 
 use clapp_data::error::Error;
 

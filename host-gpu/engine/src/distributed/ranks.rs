@@ -1,4 +1,4 @@
-//! The processes of a run, and what they do together.
+//! The processes of a run, and their joint operations.
 
 use super::link::Link;
 use clapp_data::error::Error;
@@ -9,10 +9,10 @@ use std::io::Write;
 /// Elements that are averaged at a time: bounds the buffers beside a gradient.
 const PIECE: usize = 1 << 22;
 
-/// What launchers tell a process about the number of them: Open MPI; MPICH and Intel MPI.
+/// Environment variables with the number of processes: Open MPI; MPICH and Intel MPI.
 const SIZES: [&str; 2] = ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE"];
 
-/// The processes of a run: this one (its rank) and how many there are.
+/// The processes of a run: the rank of this one and their number.
 ///
 /// All methods but [`Ranks::rank`], [`Ranks::size`] and [`Ranks::is_root`] must be called by all ranks in the same
 /// order. Sums over ranks run in the order of the ranks, so that the same number of ranks gives the same bits.
@@ -30,7 +30,7 @@ impl Ranks {
     /// Joins the other processes where an MPI launcher has started several, or where `asked`. Once in a process.
     ///
     /// # Errors
-    /// [`Error::Mpi`] where this build has no MPI, or the library cannot be used.
+    /// [`Error::Mpi`] if this build has no MPI, or the library cannot be used.
     pub fn start(asked: bool) -> Result<Self, Error> {
         let launched = SIZES.iter().find_map(|name| std::env::var(name).ok()?.parse::<usize>().ok()).unwrap_or(1);
         if !asked && launched < 2 {
@@ -60,13 +60,13 @@ impl Ranks {
         Part { rank: self.rank(), ranks: self.size() }
     }
 
-    /// Whether this process is the one that writes and prints.
+    /// Returns `true` if this process is the one that writes and prints.
     pub fn is_root(&self) -> bool {
         self.rank() == 0
     }
 
-    /// Replaces `values` by their mean over the ranks, weighted by `counts` (rows of each rank); a rank of count 0
-    /// counts for nothing, whatever its values are. The sums are taken in double precision.
+    /// Replaces `values` by their mean over the ranks, weighted by `counts` (rows of each rank). The values of a rank
+    /// with count 0 are ignored. Sums are in double precision.
     pub fn average(&self, values: &mut [f32], counts: &[usize]) {
         let Some(link) = self.others() else { return };
         let weights = weights(counts);
@@ -100,25 +100,25 @@ impl Ranks {
         values.iter().zip(means).map(|(value, mean)| value.map(|_| mean)).collect()
     }
 
-    /// Whether it holds on any rank.
+    /// Returns `true` if it holds on any rank.
     pub fn any(&self, holds: bool) -> bool {
         let Some(link) = self.others() else { return holds };
         link.all_gather(&[u64::from(holds)], &vec![1; link.size()]).contains(&1)
     }
 
-    /// The rows of all ranks, in the order of the ranks: `own` has rows of `columns` values each, `counts` says how many
-    /// rows of each rank are wanted (0, or all that it has).
+    /// Returns the rows of all ranks, in the order of the ranks. `own`: this rank's rows of `columns` values each.
+    /// `counts`: number of rows from each rank (0, or all its rows).
     pub fn gather(&self, own: &[f32], columns: usize, counts: &[usize]) -> Vec<f32> {
         let Some(link) = self.others() else { return own.to_vec() };
         let lengths: Vec<usize> = counts.iter().map(|count| count * columns).collect();
         link.all_gather(&own[..lengths[link.rank()]], &lengths)
     }
 
-    /// Goes on where `outcome` is right on all ranks. Otherwise the first rank with an error gets its error back, and
-    /// all others [`Error::Elsewhere`], which is not shown.
+    /// Returns the outcome if it is `Ok` on all ranks. Otherwise the first rank with an error gets its error back, and
+    /// all others get [`Error::Elsewhere`], which is not shown.
     ///
     /// # Errors
-    /// As said.
+    /// The first error of any rank.
     pub fn agree<T>(&self, outcome: Result<T, Error>) -> Result<T, Error> {
         let Some(link) = self.others() else { return outcome };
         let code = outcome.as_ref().err().map_or(0, |error| u64::from(error.exit_code()));
@@ -133,13 +133,13 @@ impl Ranks {
     /// [`Ranks::agree`].
     ///
     /// # Errors
-    /// As said.
+    /// The first error of any rank.
     pub fn first<T>(&self, work: impl Fn() -> Result<T, Error>) -> Result<T, Error> {
         let done = self.agree(if self.is_root() { work().map(Some) } else { Ok(None) })?;
         self.agree(done.map_or_else(work, Ok))
     }
 
-    /// Makes sure that all ranks have the same of something: `what` names it, `hash` feeds it to a hasher.
+    /// Checks that all ranks have the same value. `what` names it, `hash` feeds it to a hasher.
     ///
     /// # Errors
     /// [`Error::Mpi`] on the first rank that differs from rank 0, [`Error::Elsewhere`] on the others.
@@ -150,7 +150,7 @@ impl Ranks {
         hash(&mut hasher);
         let hashes = link.all_gather(&[hasher.finish()], &vec![1; link.size()]);
         let differs = hashes[link.rank()] != hashes[0];
-        self.agree(if differs { Err(Error::Mpi(format!("{what} is not that of rank 0"))) } else { Ok(()) })
+        self.agree(if differs { Err(Error::Mpi(format!("{what} differs from that of rank 0"))) } else { Ok(()) })
     }
 
     /// Ends the run on this rank. An error is printed with the rank and ends all ranks at once: they could wait for
@@ -160,21 +160,21 @@ impl Ranks {
         match outcome {
             Ok(code) => Ok(code),
             Err(Error::Elsewhere) => {
-                // Until the rank with the error has said it and ends this one.
+                // Wait until the rank with the error has printed it and ends this process.
                 link.wait();
                 Err(Error::Elsewhere)
             }
             Err(error) => {
                 let text = format!("error: rank {} of {}: {error}\n", link.rank(), link.size());
-                // In one piece: the launcher and other ranks write to the same place. Where that fails, the exit code
-                // still tells.
+                // Write in one piece, because the launcher and other ranks write to the same place. If that fails, the
+                // exit code still reports the error.
                 let _ = std::io::stderr().write_all(text.as_bytes());
                 link.abort(error.exit_code())
             }
         }
     }
 
-    /// The link, where there is anybody else.
+    /// Returns the link if the run has other processes.
     fn others(&self) -> Option<&Link> {
         self.link.as_ref().filter(|link| link.size() > 1)
     }

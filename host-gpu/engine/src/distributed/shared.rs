@@ -1,11 +1,10 @@
-//! A backend whose gradients are those of all ranks.
+//! A backend that averages its gradients over all ranks.
 //!
-//! The gradient of a block's weights and biases is averaged, tensor by tensor, as soon as it is made. A projection's
-//! gradient is never sent: it is `Q^T C` with a row for each row of the batch (docs/paper.md 2.2), so the ranks
-//! exchange `Q` and `C`, and each makes the product over the rows of all in its fused update. At width 1.0 with 64 rows
-//! that is 4 MB instead of 268 MB for the largest projection, and the gradient is still not written out. The price is
-//! that a rank's product grows with the number of ranks; it stays below the update's own cost (memory traffic) for
-//! several.
+//! The ranks average the gradient of a block's weights and biases tensor by tensor, as soon as it is computed. They
+//! never send a projection's gradient. It is `Q^T C` with a row for each row of the batch (docs/paper.md 2.2), so the
+//! ranks exchange `Q` and `C`, and each computes the product over all rows in its fused update. At width 1.0 with 64
+//! rows this sends 4 MB, not 268 MB, for the largest projection. The cost: a rank's product grows with the number of
+//! ranks. For a few ranks it stays below the cost of the update itself (memory traffic).
 
 use super::Ranks;
 use crate::backend::{
@@ -24,7 +23,7 @@ use std::ops::Range;
 /// `counts[r]` images; alone it changes nothing.
 #[derive(Debug)]
 pub struct Shared<'a, B> {
-    /// What computes.
+    /// The backend that computes.
     pub backend: &'a B,
     /// The processes.
     pub ranks: &'a Ranks,
@@ -151,7 +150,7 @@ impl<B: Backend> Backend for Shared<'_, B> {
         self.average(gradient)
     }
 
-    // All else is a rank's own.
+    // All other operations are local to a rank.
 
     fn custom(&self, operation: &dyn Custom, inputs: &[&B::Tensor]) -> Option<CustomOf<Self>> {
         let CustomOf::<B> { tensors, pooled, scores } = self.backend.custom(operation, inputs)?;

@@ -8,7 +8,7 @@ use crate::optimizer::Optimizer;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// What `format` in the metadata must say.
+/// Required `format` in the metadata.
 const FORMAT: &str = "local-ssl-golden/1";
 
 /// Most `f32` elements of memory that a case may ask of a backend for one purpose (1 GiB).
@@ -29,16 +29,16 @@ pub struct Case {
     pub frames: Vec<f32>,
     /// Number of frames.
     pub rows: usize,
-    /// What is done with them.
+    /// The task on the frames.
     pub task: Task,
     /// Expected results, flattened, by name without `expect.`.
     pub expected: BTreeMap<String, Vec<f64>>,
-    /// Fields of the description that are not known here. They are named in the report: if one of them changes
-    /// what is computed, the comparison fails.
+    /// Unknown fields of the description. The report lists them: if one of them changes the computation, the comparison
+    /// fails.
     pub unknown: Vec<String>,
 }
 
-/// What a case does with its frames.
+/// The task of a case.
 #[derive(Debug, Clone)]
 pub enum Task {
     /// One batch of pairs under the network's rule (kind `batch`), and several steps on it by optimisers.
@@ -52,7 +52,7 @@ pub enum Task {
     },
     /// Frames one after another by plain SGD (kind `stream`).
     Stream {
-        /// Whether each frame is a fixation (`true`) or a saccade.
+        /// `true` if each frame is a fixation (`true`) or a saccade.
         fixation: Vec<bool>,
         /// Learning rate.
         lr: f32,
@@ -112,14 +112,14 @@ impl Case {
         };
         let format = text("format")?;
         if format != FORMAT {
-            return Err(GoldenError::field(path, "format", format!("\"{format}\", but \"{FORMAT}\" is read here")));
+            return Err(GoldenError::field(path, "format", format!("\"{format}\", expected \"{FORMAT}\"")));
         }
         let name = match metadata.get("name") {
             Some(name) => name.clone(),
             None => path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
         };
         if expected.is_empty() {
-            return Err(GoldenError::field(path, "expect", "the file expects nothing"));
+            return Err(GoldenError::field(path, "expect", "the file has no expected tensors"));
         }
         let Spec { input, blocks, rule, learning, task, unknown } = spec::parse(path, text("kind")?, text("spec")?)?;
         let network = learning
@@ -161,7 +161,7 @@ fn read_values(network: &NetworkSpec, tensors: &mut Tensors<'_>) -> Result<Vec<L
     Ok(all)
 }
 
-/// What a task is checked against.
+/// Values that a task is checked with.
 struct Parts<'a> {
     path: &'a Path,
     network: &'a NetworkSpec,
@@ -221,7 +221,8 @@ impl Parts<'_> {
         }
     }
 
-    /// Rows must be two views of each of at least two images, as many as the description says.
+    /// Checks that the rows are two views of each of at least two images, and that their number matches the
+    /// description.
     fn pairs(&self, pairs: Option<usize>) -> Result<(), GoldenError> {
         if !self.rows.is_multiple_of(2) || self.rows < 4 {
             return Err(self.error("x", format!("{} frames are not two views of at least two images", self.rows)));
@@ -236,7 +237,7 @@ impl Parts<'_> {
         }
     }
 
-    /// The drawn negatives, or the ring `n(j) = j + 1` where the file leaves it to that.
+    /// Returns the drawn negatives, or the ring `n(j) = j + 1` if the file has none.
     fn negatives(&self, said: Negatives, tensors: &mut Tensors<'_>) -> Result<Vec<usize>, GoldenError> {
         let ring = (0..self.rows).map(|row| (row + 1) % self.rows);
         let count = match said {

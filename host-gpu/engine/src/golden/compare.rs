@@ -1,4 +1,4 @@
-//! How far computed results are from expected ones, and how far they may be.
+//! Errors of computed results, and their limits.
 
 use super::Computed;
 use super::case::Case;
@@ -6,7 +6,7 @@ use super::case::Case;
 /// Largest error of forward results, scores, losses and gradients.
 pub const LIMIT: f64 = 1e-5;
 
-/// Largest error of what has gone through several steps of learning.
+/// Largest allowed error after several learning steps.
 pub const LIMIT_AFTER_STEPS: f64 = 1e-4;
 
 /// Smallest scale that an error is measured against.
@@ -18,7 +18,7 @@ pub fn limit(name: &str) -> f64 {
     if learnt { LIMIT_AFTER_STEPS } else { LIMIT }
 }
 
-/// `max |got - want| / max(|want|_max, 1e-3)`; NaN where either holds NaN.
+/// `max |got - want| / max(|want|_max, 1e-3)`; NaN if either holds NaN.
 pub fn error(got: &[f64], want: &[f64]) -> f64 {
     // `f64::max` would drop a NaN.
     let larger = |a: f64, b: f64| if b.is_nan() || b > a { b } else { a };
@@ -39,7 +39,7 @@ pub struct Measured {
 }
 
 impl Measured {
-    /// Whether the error is a number and within its limit.
+    /// Returns `true` if the error is a number and within its limit.
     pub fn is_within(&self) -> bool {
         self.error <= self.limit
     }
@@ -72,7 +72,7 @@ impl Comparison {
         self.measured.iter().max_by(|a, b| a.share().total_cmp(&b.share()))
     }
 
-    /// Whether all that the case expects was compared within its limits, or declined.
+    /// Returns `true` if all that the case expects was compared within its limits, or declined.
     pub fn is_within(&self) -> bool {
         self.failed.is_empty() && self.measured.iter().all(Measured::is_within)
     }
@@ -102,7 +102,7 @@ pub fn compare(case: &Case, computed: &Computed) -> Comparison {
     result
 }
 
-/// Whether `name` is `group` or lies in it: `grad.layer0.weight` lies in `grad`.
+/// Returns `true` if `name` is `group` or lies in it: `grad.layer0.weight` lies in `grad`.
 fn is_in(name: &str, group: &str) -> bool {
     name.strip_prefix(group).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }

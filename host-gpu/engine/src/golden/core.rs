@@ -11,8 +11,8 @@ use clapp_core::optimizer::Optimizer;
 use clapp_core::plan::Layer;
 use clapp_core::readout::{cross_entropy_gradient, descend};
 
-/// Why some cases are not for the core.
-const NO_BACKPROPAGATION: &str = "needs back-propagation through the network, which the core does not have by design";
+/// Reason why the core does not compute some cases.
+const NO_BACKPROPAGATION: &str = "needs back-propagation through the network; clapp-core has none, by design";
 
 /// Computes all of a case that local learning is.
 ///
@@ -58,7 +58,7 @@ fn push_tensors(computed: &mut Computed, group: &str, case: &Case, values: &[f32
     }
 }
 
-/// Keeps what a file expects of a batch: outputs, pooled activity, scores and losses.
+/// Records the results of a batch that a file can expect: outputs, pooled activity, scores and losses.
 struct Recorder {
     computed: Computed,
     /// The layers below this one have no loss.

@@ -1,4 +1,4 @@
-//! A JSON object whose every field must be asked for: what is left over in the end is an error, or named.
+//! A JSON object whose fields must all be read: a field left at the end is an error, or is listed.
 
 use super::GoldenError;
 use serde_json::{Map, Value};
@@ -26,7 +26,7 @@ impl<'a> Fields<'a> {
         GoldenError::field(self.path, format!("{}.{name}", self.scope), reason)
     }
 
-    /// A field; `None` where it is absent or null.
+    /// A field; `None` if it is absent or null.
     pub fn take(&mut self, name: &str) -> Option<Value> {
         self.map.remove(name).filter(|value| !value.is_null())
     }
@@ -36,7 +36,7 @@ impl<'a> Fields<'a> {
         self.take(name).ok_or_else(|| self.error(name, "missing"))
     }
 
-    /// A field that `read` must make sense of, where it is there.
+    /// Reads a field with `read`, if present.
     pub fn optional<T>(
         &mut self,
         name: &str,
@@ -83,12 +83,12 @@ impl<'a> Fields<'a> {
         self.map.into_iter()
     }
 
-    /// Names of what nobody asked for.
+    /// Returns the names of the fields that were not read.
     pub fn rest(self) -> Vec<String> {
         self.map.keys().map(|name| format!("{}.{name}", self.scope)).collect()
     }
 
-    /// Refuses what nobody asked for.
+    /// Refuses fields that were not read.
     pub fn finish(self) -> Result<(), GoldenError> {
         match self.map.keys().next() {
             Some(name) => Err(self.error(name, "unknown field")),

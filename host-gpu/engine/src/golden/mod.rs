@@ -25,7 +25,7 @@ use compare::Comparison;
 use report::{Report, Row};
 use std::path::{Path, PathBuf};
 
-/// Why a case cannot be run.
+/// Reason why a case cannot be run.
 #[derive(Debug, thiserror::Error)]
 pub enum GoldenError {
     /// The file or folder cannot be read.
@@ -33,7 +33,7 @@ pub enum GoldenError {
     Read {
         /// The file or folder.
         path: PathBuf,
-        /// What the operating system says.
+        /// Error of the operating system.
         source: std::io::Error,
     },
     /// A folder without golden files.
@@ -65,7 +65,7 @@ pub enum GoldenError {
     Network {
         /// The file.
         path: PathBuf,
-        /// What does not fit.
+        /// Error of the network.
         source: NetworkError,
     },
     /// The device that computes has failed.
@@ -92,12 +92,13 @@ impl GoldenError {
     }
 }
 
-/// What a backend makes of a case.
+/// Results of a backend for a case.
 #[derive(Debug, Clone, Default)]
 pub struct Computed {
     /// Results, named as in the file without `expect.`; more than the file expects does no harm.
     pub tensors: Vec<(String, Vec<f64>)>,
-    /// What is not this backend's job and why: a tensor (`loss`) or a group of them (`grad`, `after.lars`).
+    /// Tensors that this backend does not compute, with the reason: a tensor (`loss`) or a group (`grad`,
+    /// `after.lars`).
     pub not_mine: Vec<(String, &'static str)>,
 }
 

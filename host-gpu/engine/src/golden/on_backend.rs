@@ -16,7 +16,7 @@ use crate::step::{LayerReport, Mode, Model, StepBatch, StepReport, download_grad
 /// Computes a case.
 ///
 /// # Errors
-/// Where the backend fails: what a case may ask for has been checked when it was read.
+/// If the backend fails. The case itself was checked when it was read.
 pub fn compute<B: Backend>(backend: &B, case: &Case) -> Result<Computed, GoldenError> {
     let mut computed = Computed::default();
     match &case.task {
@@ -57,7 +57,7 @@ fn batch<B: Backend>(backend: &B, case: &Case, pairing: Pairing<'_>, trials: &[T
     push_values(&case.network, "grad", &gradients, computed);
     if case.network.form().losses == Losses::EveryLayer {
         let top = top_gradients(backend, &mut model, &case.frames, case.rows, pairing);
-        // Golden files have a 0 where there is no direction.
+        // Golden files have a 0 if there is no direction.
         let alignment = cosines(&gradients, &top).into_iter().map(|cosine| cosine.unwrap_or(0.0)).collect();
         computed.tensors.push(("alignment".into(), alignment));
         matching(backend, case, pairing, computed);
@@ -72,7 +72,7 @@ fn batch<B: Backend>(backend: &B, case: &Case, pairing: Pairing<'_>, trials: &[T
     }
 }
 
-/// What the projections below the top would learn from if they were matched to back-propagation.
+/// Errors for the projections below the top layer under feedback matched to back-propagation.
 fn matching<B: Backend>(backend: &B, case: &Case, pairing: Pairing<'_>, computed: &mut Computed) {
     let mut model = upload(backend, case);
     let mut gradients = Vec::new();

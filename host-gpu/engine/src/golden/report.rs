@@ -5,7 +5,7 @@ use super::compare::Comparison;
 use std::fmt;
 use std::path::PathBuf;
 
-/// Tensors beyond their limits that are listed for one case.
+/// Largest number of failed tensors that are listed for one case.
 const MOST_LISTED: usize = 12;
 
 /// The outcome of one file.
@@ -13,7 +13,7 @@ const MOST_LISTED: usize = 12;
 pub struct Row {
     /// The file.
     pub file: PathBuf,
-    /// The comparison, or why there is none.
+    /// The comparison, or the reason for its absence.
     pub outcome: Result<Comparison, GoldenError>,
 }
 
@@ -61,7 +61,7 @@ fn line(f: &mut fmt::Formatter<'_>, width: usize, comparison: &Comparison) -> fm
     write!(f, "{:width$}  {:7}  ", comparison.case, comparison.measured.len())?;
     match comparison.worst() {
         Some(worst) => write!(f, "{:13.1e}  {:5.0e}  {}", worst.error, worst.limit, worst.tensor)?,
-        None => write!(f, "{:>13}  {:>5}  nothing that is this backend's job", "-", "-")?,
+        None => write!(f, "{:>13}  {:>5}  no case for this backend", "-", "-")?,
     }
     if comparison.is_within() { writeln!(f) } else { writeln!(f, "  FAILED") }
 }
@@ -79,10 +79,10 @@ fn details(f: &mut fmt::Formatter<'_>, comparison: &Comparison) -> fmt::Result {
         more => writeln!(f, "{}: {more} more", comparison.case)?,
     }
     for field in &comparison.unknown {
-        writeln!(f, "{}: {field} is not known here and was not used", comparison.case)?;
+        writeln!(f, "{}: field {field} is unknown and was ignored", comparison.case)?;
     }
     for (group, reason, count) in &comparison.declined {
-        writeln!(f, "{}: {group} ({count} tensors) is not this backend's job: {reason}", comparison.case)?;
+        writeln!(f, "{}: this backend does not compute {group} ({count} tensors): {reason}", comparison.case)?;
     }
     Ok(())
 }

@@ -12,10 +12,10 @@ use clapp_core::shape::Shape;
 use serde_json::Value;
 use std::path::Path;
 
-/// More layers than any case has: what sizes and offsets cost grows with the cube of their number.
+/// Limit on the layers, above any real case: the cost of sizes and offsets grows with the cube of their number.
 const MOST_LAYERS: usize = 256;
 
-/// A description whose parts have been read but not yet held against each other or the tensors.
+/// A description whose parts are read, but not yet checked with each other and with the tensors.
 pub(super) struct Spec {
     pub input: Shape,
     pub blocks: Vec<Block>,
@@ -26,7 +26,7 @@ pub(super) struct Spec {
     pub unknown: Vec<String>,
 }
 
-/// How far gradients reach.
+/// Local or global learning.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Learning {
     Local,
@@ -43,7 +43,7 @@ impl Learning {
     }
 }
 
-/// What is done with the network. Counts are `None` where the tensors alone say them.
+/// The task on the network. A count is `None` if only the tensors define it.
 pub(super) enum TaskSpec {
     Batch { pairs: Option<usize>, negatives: Negatives, either: bool, trials: Vec<Trial> },
     Stream { frames: Option<usize>, lr: f32 },
@@ -51,7 +51,7 @@ pub(super) enum TaskSpec {
     Probe { rows: Option<usize>, classes: Option<usize>, lr: f32 },
 }
 
-/// How the negatives were drawn.
+/// Sampling of the negatives.
 #[derive(Clone, Copy)]
 pub(super) enum Negatives {
     Ring,
@@ -106,7 +106,7 @@ pub(super) fn parse(path: &Path, kind: &str, text: &str) -> Result<Spec, GoldenE
     match (&task, learning) {
         (TaskSpec::Stream { .. } | TaskSpec::Probe { .. }, Learning::Global)
         | (TaskSpec::InfoNce { .. }, Learning::Local) => {
-            Err(GoldenError::field(path, "spec.learning", format!("a case of kind \"{kind}\" has no such learning")))
+            Err(GoldenError::field(path, "spec.learning", format!("a case of kind \"{kind}\" does not have this rule")))
         }
         _ => Ok(Spec { input, blocks, rule, learning, task, unknown }),
     }
@@ -138,7 +138,9 @@ fn block(mut fields: Fields<'_>) -> Result<Block, GoldenError> {
         (None, None) => LossPool::Global,
         (Some(cell), None) => LossPool::Block(cell),
         (None, Some(size)) => LossPool::Adaptive(size),
-        (Some(_), Some(_)) => return Err(fields.error("loss_pool_adaptive", "stands beside loss_pool; only one may")),
+        (Some(_), Some(_)) => {
+            return Err(fields.error("loss_pool_adaptive", "is given together with loss_pool; only one is allowed"));
+        }
     };
     fields.finish()?;
     Ok(block)
@@ -168,7 +170,7 @@ fn batch(path: &Path, fields: &mut Fields<'_>) -> Result<TaskSpec, GoldenError> 
         other => count(other).filter(|&count| count > 0).map(Negatives::Drawn),
     })?;
     let either = fields.flag("either")?;
-    // How the file was made; what it expects shows in its tensors.
+    // Notes on how the file was made. They do not change the expected tensors.
     for name in ["alignment", "matching", "collide"] {
         fields.flag(name)?;
     }

@@ -1,4 +1,4 @@
-//! The tensors of a safetensors file, taken by name, type and shape: what nobody takes is an error.
+//! The tensors of a safetensors file, read by name, type and shape. A tensor that is not read is an error.
 
 use super::GoldenError;
 use safetensors::{Dtype, SafeTensors};
@@ -64,7 +64,7 @@ impl<'a> Tensors<'a> {
         self.left.get(name).map(|raw| raw.shape.as_slice()).ok_or_else(|| self.error(name, "missing"))
     }
 
-    /// Whether a tensor is there.
+    /// Returns `true` if a tensor is there.
     pub fn has(&self, name: &str) -> bool {
         self.left.contains_key(name)
     }
@@ -107,14 +107,14 @@ impl<'a> Tensors<'a> {
         if raw.shape == shape {
             Ok(raw)
         } else {
-            Err(self.error(name, format!("shape {:?}, but the description makes it {shape:?}", raw.shape)))
+            Err(self.error(name, format!("shape {:?}, but the description needs {shape:?}", raw.shape)))
         }
     }
 
-    /// Refuses what nobody took.
+    /// Refuses tensors that were not read.
     pub fn finish(self) -> Result<(), GoldenError> {
         match self.left.keys().next() {
-            Some(name) => Err(self.error(name, "unknown tensor, or one that this kind of case does not use")),
+            Some(name) => Err(self.error(name, "unknown tensor, or not used by this kind of case")),
             None => Ok(()),
         }
     }

@@ -7,7 +7,7 @@ use crate::optimizer::Optimizer;
 /// Test images that are scored at a time.
 const ROWS: usize = 512;
 
-/// Heads that learn on a device, with what they learn from and are tested on.
+/// Heads that learn on a device, with their training and test features.
 #[derive(Debug)]
 pub struct OnDevice<T> {
     heads: DeviceHeads<T>,
@@ -16,7 +16,7 @@ pub struct OnDevice<T> {
 }
 
 impl<T> OnDevice<T> {
-    /// With copies of features, each of so many images; nothing where the backend leaves heads to the host, or has no room.
+    /// Copies the features to the device. `None` if the backend leaves heads to the host, or has no room.
     pub fn new<B: Backend<Tensor = T>>(
         backend: &B,
         heads: &[Head],
@@ -27,7 +27,7 @@ impl<T> OnDevice<T> {
         backend.teaches_heads(values).then(|| Self::anyway(backend, heads, test, train))
     }
 
-    /// As [`OnDevice::new`], on any backend.
+    /// Same as [`OnDevice::new`], on any backend.
     pub fn anyway<B: Backend<Tensor = T>>(
         backend: &B,
         heads: &[Head],
@@ -50,7 +50,7 @@ impl<T> OnDevice<T> {
         self.heads.learn(backend, features, labels, lr);
     }
 
-    /// The class that each head gives each test image; `heads` become what the device has.
+    /// Returns the class that each head predicts for each test image. Updates `heads` from the device.
     pub fn predictions<B: Backend<Tensor = T>>(&self, backend: &B, heads: &mut Vec<Head>) -> Vec<Vec<usize>> {
         *heads = self.heads.download(backend);
         self.heads.predictions(backend, &self.test)

@@ -62,7 +62,7 @@ pub fn features<B: Backend>(
     Features { layers: pooled.layers().iter().zip(layers).map(of).collect() }
 }
 
-/// As [`features`], left on the backend: a matrix `[rows, D]` a layer.
+/// Same as [`features`], left on the backend: a matrix `[rows, D]` a layer.
 pub fn features_there<B: Backend>(
     backend: &B,
     model: &Model<B::Tensor>,

@@ -105,7 +105,7 @@ impl Head {
         self.logits(features, rows).chunks_exact(self.classes).map(likeliest).collect()
     }
 
-    /// One step of Adam on the mean cross-entropy of a batch; gives the loss before it.
+    /// One step of Adam on the mean cross-entropy of a batch. Returns the loss before it.
     pub fn learn(&mut self, features: &[Vec<f32>], labels: &[usize], lr: f32) -> f32 {
         let rows = labels.len();
         let mut errors = self.logits(features, rows);

@@ -5,10 +5,10 @@ use clapp_core::shape::Shape;
 use clapp_data::augment::{TestTransform, normalise};
 use clapp_data::error::Error;
 
-/// What makes an image ready: size, channels and normalisation.
+/// Preparation of an image: size, channels and normalisation.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Inputs {
-    /// What the network reads.
+    /// Input shape of the network.
     pub shape: Shape,
     /// Size.
     pub test: TestTransform,
@@ -36,7 +36,7 @@ impl Inputs {
     /// Writes an image of `shape` into `out`, planes `[C, H, W]` of the network's input; `pixels` change on the way.
     ///
     /// # Errors
-    /// Where the image cannot be resized, or has other channels.
+    /// If the image cannot be resized, or has other channels.
     pub fn prepare(&self, pixels: &mut Vec<u8>, shape: Shape, out: &mut [f32]) -> Result<(), Error> {
         self.test.apply(pixels, shape)?;
         Ok(normalise(pixels, &self.mean, &self.std, out)?)

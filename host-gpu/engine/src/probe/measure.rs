@@ -1,4 +1,4 @@
-//! How long a probe takes on this machine: measured on its first batches, of which nothing is kept.
+//! Estimates the time of a probe on this machine from its first batches. The results of these batches are dropped.
 
 use super::device::OnDevice;
 use super::{Kind, ProbeTask, QUICK_EPOCHS, ROWS, features_of, quick_images};
@@ -20,14 +20,14 @@ pub struct Speed {
     pub augmented: f64,
     /// A step of the heads on features that are there.
     pub learn: f64,
-    /// All heads' prediction from features that are there.
+    /// Prediction of all heads from existing features.
     pub predict: f64,
 }
 
 /// The time after which nothing is measured once more.
 const LONG: Duration = Duration::from_secs(1);
 
-/// How often something short is measured, at least and at most, and the time that is enough for it.
+/// Smallest and largest number of repetitions of a short measurement, and the total time that is enough.
 const TIMES: [usize; 2] = [3, 50];
 const ENOUGH: Duration = Duration::from_millis(100);
 
@@ -51,7 +51,7 @@ fn seconds(mut work: impl FnMut() -> Result<(), Error>) -> Result<f64, Error> {
 /// Measures the work of a probe on its first images; changes nothing that the probe itself depends on.
 ///
 /// # Errors
-/// As [`super::probe`].
+/// Same as [`super::probe`].
 pub fn measure<B: Backend>(backend: &B, model: &Model<B::Tensor>, task: &ProbeTask<'_>) -> Result<Speed, Error> {
     let ProbeTask { pooled, config, data, seed, loader_threads, .. } = *task;
     let mut heads = task.heads();
@@ -93,7 +93,7 @@ pub fn measure<B: Backend>(backend: &B, model: &Model<B::Tensor>, task: &ProbeTa
     for batch in loader::singles(train, &config.augment, config.batch, seed, 0, loader_threads)? {
         let batch = batch?;
         let images = batch.labels.len();
-        // Where there is but one batch, it is all there is to measure.
+        // A single batch is measured itself.
         let from = *begin.get_or_insert_with(Instant::now);
         task.learn(backend, model, &mut heads, device.as_mut(), batch);
         if done == 0 {
@@ -110,7 +110,7 @@ pub fn measure<B: Backend>(backend: &B, model: &Model<B::Tensor>, task: &ProbeTa
 }
 
 impl Speed {
-    /// Seconds of a probe of so many epochs on so many labelled and test images.
+    /// Returns the seconds of a probe of `epochs` epochs on `train` labelled and `test` images.
     pub fn seconds(&self, kind: Kind, epochs: u64, [train, test]: [usize; 2]) -> f64 {
         let (train, test) = (train as f64, test as f64);
         let [once, each] = match kind {
@@ -120,7 +120,7 @@ impl Speed {
         once + epochs as f64 * (each + test * self.predict)
     }
 
-    /// Seconds of [`Kind::Quick`] on a set of so many images and classes.
+    /// Returns the seconds of [`Kind::Quick`] on a set of the given numbers of images and classes.
     pub fn quick_seconds(&self, [train, test]: [usize; 2], classes: usize) -> f64 {
         self.seconds(Kind::Quick, QUICK_EPOCHS, quick_images(train, test, classes))
     }

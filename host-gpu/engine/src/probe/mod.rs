@@ -1,9 +1,9 @@
 //! The linear probe (docs/paper.md 5.3): accuracy of one linear layer on the frozen encoder's features.
 //!
-//! Features are the block-pooled outputs of all layers. One head reads all of them; one more head a layer
-//! shows what that layer alone offers. The paper's protocol computes the features of every epoch anew from
-//! augmented images; the cached one computes them once from the images as they are, which is much faster and
-//! another protocol, so a [`ProbeReport`] says which it was.
+//! Features are the block-pooled outputs of all layers. One head reads all of them, and one head per layer reads that
+//! layer only. The paper's protocol computes the features in every epoch from newly augmented images. The cached
+//! protocol computes them once from the images as they are, which is much faster. A [`ProbeReport`] records the
+//! protocol.
 
 mod device;
 mod features;
@@ -37,24 +37,24 @@ use serde::{Deserialize, Serialize};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-/// Images whose features are computed at a time.
+/// Number of images whose features are computed at a time.
 pub const ROWS: usize = 64;
 
-/// Batches of cached features between two looks at whether the probe is to end.
+/// Batches of cached features between two checks of the stop signal.
 const PIECE: usize = 64;
 
-/// What one head reached on the test images.
+/// Accuracy of one head on the test images.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Accuracy {
     /// Share of test images classified rightly after the last epoch, 0 to 1.
     pub last: f64,
     /// The largest share after any epoch. It is selected on the test images themselves.
     pub best: f64,
-    /// As `last`, for each class; none where the class has no test image.
+    /// Same as `last`, for each class; none if the class has no test image.
     pub classes: Vec<Option<f64>>,
-    /// As `last`, after each epoch.
+    /// Same as `last`, after each epoch.
     pub epochs: Vec<f64>,
-    /// Mean of `classes` over those that have test images; none where no class has.
+    /// Mean of `classes` over those that have test images; none if no class has.
     #[serde(default)]
     pub balanced: Option<f64>,
 }
@@ -70,7 +70,7 @@ pub struct ProbeReport {
     pub train_images: usize,
     /// Test images.
     pub test_images: usize,
-    /// What every `best` was selected on: the test images themselves, so that it is not an estimate for new images.
+    /// The images that selected every `best`: the test images themselves, so it is not an estimate for new images.
     #[serde(default = "test_images")]
     pub best_selected_on: String,
     /// The head that reads all layers.
@@ -87,13 +87,13 @@ pub struct ProbeReport {
 }
 
 impl ProbeReport {
-    /// Whether a signal has ended it early.
+    /// Returns `true` if a signal has ended it early.
     pub fn is_stopped(&self) -> bool {
         self.protocol.as_ref().is_some_and(|protocol| protocol.stopped)
     }
 }
 
-/// What a probe has come to.
+/// Result of a probe.
 #[derive(Debug, Clone)]
 pub struct Outcome {
     /// The accuracies.
@@ -102,7 +102,7 @@ pub struct Outcome {
     pub heads: Vec<Head>,
 }
 
-/// How far a probe has come.
+/// Progress of a probe.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Progress {
     /// Features of the test images are computed.
@@ -139,7 +139,7 @@ fn test_images() -> String {
     "test images".into()
 }
 
-/// What a probe is made on.
+/// Inputs of a probe.
 #[derive(Debug, Clone, Copy)]
 pub struct ProbeTask<'a> {
     /// The encoder's description with the probe's pooling.
@@ -150,27 +150,27 @@ pub struct ProbeTask<'a> {
     pub data: &'a Dataset,
     /// Seed of first weights, order and augmentation.
     pub seed: u64,
-    /// Which protocol: whether features are computed once.
+    /// Protocol of the probe.
     pub kind: Kind,
-    /// Which fold of labelled images `data.train` is, where it is one.
+    /// Fold of labelled images in `data.train`, if it is one.
     pub fold: Option<usize>,
     /// Threads that load images; no bit depends on their number.
     pub loader_threads: usize,
 }
 
-/// What the heads learn from.
+/// Training features of the heads.
 enum Training {
     /// Features of all images, computed once.
     Cached(Features),
-    /// Images, to be augmented anew each epoch.
+    /// Images, augmented again in each epoch.
     Augmented(Arc<Split>),
 }
 
-/// Trains the heads and scores them on the test images after every epoch. `listen` hears how far it has come, and may end
-/// it: what the heads have reached after the last whole epoch is then the outcome.
+/// Trains the heads and tests them after every epoch. `listen` gets the progress and can end the probe. The outcome is
+/// then the state after the last complete epoch.
 ///
 /// # Errors
-/// Where batches cannot be made; [`Error::Stopped`] where `listen` has ended it before an epoch was done.
+/// If batches cannot be made; [`Error::Stopped`] if `listen` has ended it before an epoch was done.
 pub fn probe<B: Backend>(
     backend: &B,
     model: &Model<B::Tensor>,
@@ -362,7 +362,7 @@ pub fn frames_of(split: &Split, inputs: &Inputs, images: &[usize]) -> Result<Vec
     Ok(x)
 }
 
-/// The class that a head gives each of so many images.
+/// Returns the class that a head predicts for each image.
 fn predictions(head: &Head, features: &Features, images: usize) -> Vec<usize> {
     let images: Vec<usize> = (0..images).collect();
     let of = |batch: &[usize]| head.predict(&features.rows(head.layers(), batch), batch.len());

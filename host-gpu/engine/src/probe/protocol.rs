@@ -1,4 +1,4 @@
-//! How a probe was made: two accuracies may be compared where this is the same.
+//! The protocol of a probe. Two accuracies are comparable if their protocols are equal.
 
 use crate::config::ProbeConfig;
 use clapp_data::augment::{Sizes, TestTransform, ViewAugment};
@@ -6,11 +6,11 @@ use clapp_data::words::counted;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// Which protocol.
+/// Kind of protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
-    /// The paper's: features of every epoch anew, from augmented images.
+    /// The paper's protocol: new features in every epoch, from augmented images.
     Augmented,
     /// Features computed once, from the images as they are tested.
     Cached,
@@ -22,7 +22,7 @@ impl Kind {
     /// All of them, the best first.
     pub const ALL: [Self; 3] = [Self::Augmented, Self::Cached, Self::Quick];
 
-    /// Whether features are computed once.
+    /// Returns `true` if features are computed once.
     pub fn caches(self) -> bool {
         self != Self::Augmented
     }
@@ -50,11 +50,11 @@ impl fmt::Display for Kind {
 /// A protocol with all its settings, as `probe.json` keeps it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Protocol {
-    /// Which one.
+    /// Kind of protocol.
     pub kind: Kind,
     /// Epochs that were asked for; [`super::ProbeReport::epochs`] are done.
     pub planned_epochs: u64,
-    /// Whether a signal has ended the probe before all epochs were done.
+    /// `true` if a signal has ended the probe before all epochs were done.
     pub stopped: bool,
     /// Seed of first weights, order and augmentation.
     pub seed: u64,
@@ -62,10 +62,10 @@ pub struct Protocol {
     pub batch: usize,
     /// Learning rate of Adam.
     pub lr: f32,
-    /// Resizing and central crop of the test images; none where they are taken as they are.
+    /// Resizing and centre crop of the test images; none if they are used as they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test: Option<Sizes>,
-    /// Augmentation of the training images; none where features are computed once.
+    /// Augmentation of the training images; none if features are computed once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub augment: Option<ViewAugment>,
     /// The fold of labelled images that was used, counted from 0; none for all of them.
@@ -74,7 +74,7 @@ pub struct Protocol {
 }
 
 impl Protocol {
-    /// The protocol of a probe by `config` whose test images are made ready by `test`.
+    /// The protocol of a probe by `config`, with the preparation `test` of the test images.
     pub fn new(kind: Kind, config: &ProbeConfig, test: TestTransform, seed: u64, fold: Option<usize>) -> Self {
         Self {
             kind,
@@ -94,24 +94,25 @@ impl Protocol {
         Self { seed: 0, ..self.clone() }
     }
 
-    /// How the test images are made ready.
+    /// Returns the preparation of the test images.
     pub fn transform(&self) -> TestTransform {
         self.test.map_or(TestTransform::AsIs, TestTransform::from)
     }
 
-    /// In words, with the epochs done, and the numbers of labelled and of test images; without the seed.
+    /// Describes the protocol in words, with the epochs done and the numbers of labelled and test images, without the
+    /// seed.
     pub fn words(&self, epochs: u64, train_images: usize, test_images: usize) -> String {
         let count = counted(epochs, "epoch");
         let count = if self.stopped { format!("stopped after {count} of {}", self.planned_epochs) } else { count };
         let how = match self.kind {
-            Kind::Augmented => "augmented anew each epoch",
+            Kind::Augmented => "new augmentation each epoch",
             Kind::Cached => "cached features without augmentation",
             Kind::Quick => "quick: cached features without augmentation",
         };
         let fold = self.fold.map_or(String::new(), |fold| format!(" of fold {fold}"));
         let test = match self.test {
             None => "as they are".into(),
-            Some(Sizes { resize, crop }) => format!("resized to {resize}, the middle {crop} cut out"),
+            Some(Sizes { resize, crop }) => format!("resized to {resize}, centre crop {crop}"),
         };
         format!(
             "{count} on {}{fold}, {how}, batch {}, learning rate {}; {} {test}",
@@ -126,8 +127,8 @@ impl Protocol {
 /// Epochs of [`Kind::Quick`].
 pub const QUICK_EPOCHS: u64 = 30;
 
-/// Labelled and test images of [`Kind::Quick`], of so many that there are: 5,000 and 2,000, with many classes 50 and 20
-/// of each.
+/// Returns the numbers of labelled and test images of [`Kind::Quick`]: 5,000 and 2,000, or with many classes 50 and 20
+/// per class, but at most `train` and `test`.
 pub fn quick_images(train: usize, test: usize, classes: usize) -> [usize; 2] {
     [train.min(5000.max(50 * classes)), test.min(2000.max(20 * classes))]
 }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 /// The value of `format`.
 const FORMAT: &str = "clapp-probe/1";
 
-/// A probe's outcome with what it was made on.
+/// A probe's outcome with its inputs.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ProbeRecord {
     /// `clapp-probe/1`.
@@ -36,19 +36,19 @@ struct Head {
     class_names: Vec<String>,
 }
 
-/// Names of what probes leave in a run's folder: their outcomes, and the weights of their heads.
+/// Returns the names of the files that probes write into a run's folder: outcomes and weights of heads.
 pub fn files() -> impl Iterator<Item = String> {
     let endings = ["json", "safetensors", "partial.json", "partial.safetensors"];
     let of = move |kind: Kind| endings.map(|ending| format!("{}.{ending}", kind.stem()));
     Kind::ALL.into_iter().flat_map(of)
 }
 
-/// Where the probe of a checkpoint is kept: `probe.json` beside it, `probe-cached.json` or `probe-quick.json`.
+/// Returns the file for the probe of a checkpoint: `probe.json` beside it, `probe-cached.json` or `probe-quick.json`.
 pub fn beside(checkpoint: &Path, kind: Kind) -> PathBuf {
     checkpoint.with_file_name(format!("{}.json", kind.stem()))
 }
 
-/// Where a probe that a signal has ended goes, whose place at `record` is taken by a better one: `probe.partial.json`.
+/// Returns the file for a stopped probe if `record` holds a better one: `probe.partial.json`.
 pub fn partial(record: &Path) -> PathBuf {
     record.with_extension("partial.json")
 }
@@ -63,7 +63,7 @@ impl ProbeRecord {
     /// Writes the file, whole or not at all.
     ///
     /// # Errors
-    /// [`Error::File`] where it cannot be written.
+    /// [`Error::File`] if it cannot be written.
     pub fn write(&self, path: &Path) -> Result<(), Error> {
         let text = serde_json::to_string_pretty(self)
             .map_err(|error| Error::Run { path: path.into(), message: error.to_string() })?;
@@ -73,7 +73,7 @@ impl ProbeRecord {
     /// Reads what [`ProbeRecord::write`] wrote; accuracies are checked to be shares, 0 to 1.
     ///
     /// # Errors
-    /// [`Error::File`] where it cannot be read, [`Error::Run`] where it is not such a file.
+    /// [`Error::File`] if it cannot be read, [`Error::Run`] if it is not such a file.
     pub fn read(path: &Path) -> Result<Self, Error> {
         let wrong = |message: String| Error::Run { path: path.into(), message };
         let text = std::fs::read_to_string(path).map_err(Error::file("read", path))?;
@@ -111,7 +111,7 @@ fn numbers_in_lines(json: &str) -> String {
         text.push_str(before);
         let end = from[1..].find(['[', ']', '{', '}', '"']).map(|end| end + 1);
         match (from.as_bytes()[0], end) {
-            // What is escaped is part of a string.
+            // An escaped character is part of a string.
             (b'\\', _) => {
                 let length = from.chars().take(2).map(char::len_utf8).sum();
                 text.push_str(&from[..length]);

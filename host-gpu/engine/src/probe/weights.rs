@@ -1,8 +1,8 @@
-//! The heads of a probe as a file: what `clapp predict` reads.
+//! The heads of a probe as a file, for `clapp predict`.
 //!
-//! Tensors are `all.weight` `[classes, D]` and `all.bias` `[classes]` of the head that reads all layers, whose features lie
-//! one layer after another, and `layer{l}.weight` and `layer{l}.bias` of the head of each layer; all `f32`, row-major. The
-//! metadata has one entry, `clapp-probe`, as JSON.
+//! Tensors are `all.weight` `[classes, D]` and `all.bias` `[classes]` of the head that reads all layers, whose features
+//! lie one layer after another, and `layer{l}.weight` and `layer{l}.bias` of the head of each layer; all `f32`,
+//! row-major. The metadata has one entry, `clapp-probe`, as JSON.
 
 use super::{Head, Protocol};
 use clapp_data::error::Error;
@@ -16,7 +16,7 @@ const FORMAT: &str = "clapp-probe-weights/1";
 /// The entry of the metadata.
 const ENTRY: &str = "clapp-probe";
 
-/// What the entry holds.
+/// Contents of the metadata entry.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Entry {
     format: String,
@@ -35,7 +35,7 @@ struct Entry {
     crc32: String,
 }
 
-/// The heads of a probe, with what they were made on.
+/// The heads of a probe, with the inputs of the probe.
 #[derive(Debug, Clone)]
 pub struct ProbeWeights {
     /// Epochs that the encoder had been trained for.
@@ -52,13 +52,13 @@ pub struct ProbeWeights {
     pub images: [usize; 2],
     /// Share of test images that the head on all layers classifies rightly.
     pub accuracy: f64,
-    /// How they were made.
+    /// Protocol of the probe.
     pub protocol: Protocol,
     /// The head that reads all layers, then one a layer.
     pub heads: Vec<Head>,
 }
 
-/// Where the weights of a probe are kept whose outcome lies at `record`.
+/// Returns the file for the weights of the probe with the outcome at `record`.
 pub fn beside_record(record: &Path) -> PathBuf {
     record.with_extension("safetensors")
 }
@@ -79,7 +79,7 @@ impl ProbeWeights {
     /// Writes the file, whole or not at all; `dimensions` are the features of each layer.
     ///
     /// # Errors
-    /// [`Error::File`] where it cannot be written, [`Error::ProbeDiverged`] where a weight is not finite.
+    /// [`Error::File`] if it cannot be written, [`Error::ProbeDiverged`] if a weight is not finite.
     pub fn write(&self, path: &Path, dimensions: &[usize]) -> Result<(), Error> {
         let classes = self.class_names.len();
         let mut tensors = Vec::new();
@@ -116,12 +116,12 @@ impl ProbeWeights {
     /// Reads what [`ProbeWeights::write`] wrote, for an encoder whose layers have features of these `dimensions`.
     ///
     /// # Errors
-    /// [`Error::File`] where it cannot be read, [`Error::Checkpoint`] where it is damaged or no such file.
+    /// [`Error::File`] if it cannot be read, [`Error::Checkpoint`] if it is damaged or no such file.
     pub fn read(path: &Path, dimensions: &[usize]) -> Result<Self, Error> {
         let wrong = |message: String| Error::Checkpoint { path: path.into(), message };
         let mut file = TensorFile::open(path)?;
         let Some(entry) = file.entry(ENTRY) else {
-            return Err(wrong(format!("no `{ENTRY}` in the metadata: no weights that `clapp eval` wrote")));
+            return Err(wrong(format!("no `{ENTRY}` in the metadata: these are not weights by `clapp eval`")));
         };
         let entry: Entry =
             serde_json::from_str(entry).map_err(|error| wrong(format!("`{ENTRY}` in the metadata: {error}")))?;

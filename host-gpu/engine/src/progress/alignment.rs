@@ -16,7 +16,7 @@ pub struct ShownAlignment<'a, V> {
     pub layers: &'a [LayerValues],
     /// The batches.
     pub views: V,
-    /// How many of them there may be, for the bar.
+    /// Largest number of batches, for the bar.
     pub batches: usize,
 }
 

@@ -1,4 +1,4 @@
-//! What long work shows while it goes on. Of training: loss of each layer and images a second.
+//! Progress displays of long work. For training: loss of each layer and images per second.
 
 mod alignment;
 mod probe;
@@ -51,14 +51,14 @@ impl Progress {
         let losses: Vec<String> = self.losses.iter().flatten().map(|loss| format!("{loss:.3}")).collect();
         let speed = self.seconds_per_image.map_or(0.0, |seconds| 1.0 / seconds);
         if !self.begun {
-            // A resumed run begins further on: what is left is reckoned from there.
+            // A resumed run begins later, and the remaining time is computed from there.
             self.bar.set_position(metrics.step - 1);
             self.bar.reset_eta();
             self.begun = true;
         }
         self.bar.set_message(format!("loss {}  {speed:.0} images/s", losses.join(" ")));
         self.bar.set_position(metrics.step);
-        // Without a terminal there is no bar: a line an epoch, for a log.
+        // Without a terminal, print one line per epoch, for a log.
         if self.bar.is_hidden() && metrics.step.is_multiple_of(metrics.steps_per_epoch as u64) {
             let (name, epoch) = (self.bar.prefix(), metrics.epoch + 1);
             note(format!("{name}: epoch {epoch} of {epochs}, loss {}, {speed:.0} images/s", losses.join(" ")));

@@ -1,4 +1,4 @@
-//! How far a probe has come, what it has reached, and how long it will take: a bar, or without a terminal plain lines.
+//! Progress, accuracy and remaining time of a probe: a bar, or plain lines without a terminal.
 
 use crate::backend::{Backend, Job};
 use crate::model::{LayerValues, NetworkSpec};
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 /// Time between two lines for a log.
 const PAUSE: Duration = Duration::from_secs(15);
 
-/// What a terminal, or a log, shows of a probe.
+/// Display of a probe on a terminal or in a log.
 #[derive(Debug)]
 pub struct ProbeProgress {
     bar: ProgressBar,
@@ -28,7 +28,7 @@ pub struct ProbeProgress {
 }
 
 impl ProbeProgress {
-    /// For a probe of so many epochs.
+    /// Makes a display for a probe of `epochs` epochs.
     pub fn new(epochs: u64) -> Self {
         let bar = ProgressBar::new(0);
         if let Ok(style) = ProgressStyle::with_template("{msg} {bar:24} {percent}%, {elapsed} ({eta} left)") {
@@ -38,7 +38,7 @@ impl ProbeProgress {
         Self { bar, epochs, epoch: 0, accuracy: None, begun: now, told: now }
     }
 
-    /// Shows how far it has come.
+    /// Shows the progress.
     pub fn show(&mut self, progress: Progress) {
         match progress {
             Progress::Test { done, of } => self.features("test", done, of),
@@ -79,7 +79,7 @@ impl ProbeProgress {
 
     fn text(&self) -> String {
         let accuracy =
-            self.accuracy.map_or(String::new(), |share| format!(", {:.2} % of the test images right", 100.0 * share));
+            self.accuracy.map_or(String::new(), |share| format!(", {:.2} % of the test images correct", 100.0 * share));
         match (self.epoch, self.accuracy) {
             (0, _) => format!("probe: epoch 1 of {}", self.epochs),
             (done, _) => format!("probe: {done} of {} done{accuracy}", counted(self.epochs, "epoch")),
@@ -108,12 +108,12 @@ fn readable(time: Duration) -> String {
     if time < Duration::from_secs(1) { "less than a second".into() } else { HumanDuration(time).to_string() }
 }
 
-/// As [`readable`], of a time that is not measured.
+/// Same as [`readable`], of a time that is not measured.
 fn about(time: Duration) -> String {
     if time < Duration::from_secs(1) { readable(time) } else { format!("about {}", readable(time)) }
 }
 
-/// What the estimates at the beginning are made of.
+/// Inputs of the estimates at the beginning.
 #[derive(Debug, Clone, Copy)]
 pub struct Estimate {
     /// Epochs and labelled images of the paper's protocol.
@@ -129,11 +129,11 @@ pub struct ShownProbe<'a> {
     pub spec: NetworkSpec,
     /// Its values.
     pub layers: &'a [LayerValues],
-    /// What is probed, and how.
+    /// The probe.
     pub task: &'a ProbeTask<'a>,
     /// Ends it after the batch under way.
     pub stop: &'a AtomicBool,
-    /// Says how long it will take, where there is an estimate to be made.
+    /// Prints the estimated time, if there is one.
     pub estimate: Option<Estimate>,
 }
 

@@ -1,5 +1,5 @@
-//! BP-CLAPP++ (docs/paper.md 1.4, 5.1): the loss of CLAPP++ on the top's channel means alone, back-propagated through
-//! the network. The global baseline.
+//! BP-CLAPP++ (docs/paper.md 1.4, 5.1): the loss of CLAPP++ on the top layer's channel means alone, back-propagated
+//! through the network. The global baseline.
 //!
 //! The context stays detached, as in the released code: the gradient comes down on the side of the activity only.
 //!
@@ -15,16 +15,16 @@ use crate::step::{BatchOf, ModeOf, ModelOf, OutcomeOf};
 /// BP-CLAPP++.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Rule {
-    /// How gradients come down.
+    /// Memory strategy of back-propagation.
     pub backward: Backward,
 }
 
-/// Why the core cannot learn by rules that back-propagate.
+/// Reason why the core cannot learn by rules that back-propagate.
 pub(super) const NEEDS_BACK_PROPAGATION: &str = "needs back-propagation through the network";
 
-/// Why the gradients of back-propagation are not compared with themselves.
+/// Reason why the gradients of back-propagation are not compared with themselves.
 pub(super) const IS_BACK_PROPAGATION: &str =
-    "back-propagates the top's loss itself: the cosine is 1 by definition in every layer";
+    "back-propagates the top layer's loss itself: the cosine is 1 by definition in every layer";
 
 impl LearningRule for Rule {
     const CHOICES: Choices = Choices {

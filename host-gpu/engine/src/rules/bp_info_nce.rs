@@ -21,14 +21,14 @@ use clapp_core::network::Projection;
 pub struct Rule {
     /// Its head.
     pub head: Head,
-    /// How gradients come down.
+    /// Memory strategy of back-propagation.
     pub backward: Backward,
 }
 
 impl LearningRule for Rule {
     const CHOICES: Choices = Choices {
         name: "bp-infonce",
-        summary: "BP-InfoNCE (as SimCLR): InfoNCE of the top's channel means through a head, back-propagated",
+        summary: "BP-InfoNCE (as in SimCLR): InfoNCE on the top layer's channel means after a head, back-propagated",
         contrast: Contrasts::OtherLoss,
         projection: Projection::Identity,
         ..bp_clapp_pp::Rule::CHOICES

@@ -12,10 +12,10 @@ use std::mem::discriminant;
 /// Largest number of iterations, and of rows of noise.
 pub(super) const MOST: usize = 1 << 14;
 
-/// What the settings say that the rule has not, or that does not go together.
+/// Checks for settings that the rule does not have, or that exclude each other.
 ///
 /// # Errors
-/// The field, its value and what was expected.
+/// A message with the field, its value and the expected values.
 pub(super) fn check(choices: &Choices, settings: &Settings) -> Result<(), String> {
     let rule = choices.name;
     let mixed = choices.inputs != Inputs::Views;
@@ -37,20 +37,26 @@ pub(super) fn check(choices: &Choices, settings: &Settings) -> Result<(), String
     }
     let separate = has_separate_terms(choices.contrast(settings));
     if settings.pos_coeff != 1.0 && (!separate || !contrasted) {
-        return refuse("pos-coeff", "weighs the positive term of hinge, soft-hinge and goodness only; expected 1");
+        return refuse("pos-coeff", "applies only to the positive term of hinge, soft-hinge and goodness; expected 1");
     }
     if settings.either && (!separate || mixed || !contrasted) {
-        return refuse("either", "chooses between the two terms of hinge and soft-hinge; expected false");
+        return refuse("either", "applies only to hinge and soft-hinge, which have two terms; expected false");
     }
     if settings.feedback != Feedback::Trained {
         if choices.feedback == FeedbackChoices::TrainedOnly {
-            return refuse("feedback", "is of the rules with a context from the top, clapp++dfb and clapp++both");
+            return refuse(
+                "feedback",
+                "applies only to the rules with a context from the top layer, clapp++dfb and clapp++both",
+            );
         }
         if projection != Projection::Trainable {
             return refuse("feedback", "needs trainable projections");
         }
         if settings.feedback == Feedback::Matched && choices.feedback != FeedbackChoices::All {
-            return refuse("feedback", "cannot be matched where the top relaxes; expected trained or frozen");
+            return refuse(
+                "feedback",
+                "cannot be matched in a rule whose top layer relaxes; expected trained or frozen",
+            );
         }
     }
     if choices.signal == Signal::Broadcast && projection == Projection::Identity {
@@ -58,45 +64,44 @@ pub(super) fn check(choices: &Choices, settings: &Settings) -> Result<(), String
     }
     let back_propagates = matches!(choices.signal, Signal::BackPropagated | Signal::Mirrored);
     if settings.backward != Backward::Whole && !back_propagates {
-        return refuse("backward", "is of the rules that back-propagate; expected whole");
+        return refuse("backward", "applies only to the rules that back-propagate; expected whole");
     }
     if let Backward::Accumulated(parts) = settings.backward
         && !(1..=settings.batch).contains(&parts)
     {
-        return Err(format!(
-            "backward.accumulated is {parts}, expected 1 to the images of a batch, {}",
-            settings.batch
-        ));
+        return Err(format!("backward.accumulated is {parts}, expected 1 to the batch size, {}", settings.batch));
     }
     if !settings.negatives_shared {
         if !choices.signal.every_layer_has_a_loss() || mixed || !contrasted {
-            return refuse("negatives-shared", "there is one list of negatives only; expected true");
+            return refuse("negatives-shared", "this rule has only one list of negatives; expected true");
         }
         if settings.negatives == Negatives::Ring {
             return refuse("negatives-shared", "ring negatives are the same for all losses; expected true, or uniform");
         }
     }
     if mixed && matches!(settings.negatives, Negatives::Uniform(count) if count > 1) {
-        return refuse("negatives.uniform", "one negative is made of each image; expected 1");
+        return refuse("negatives.uniform", "this rule makes one negative from each image; expected 1");
     }
     settings.lpl.check()?;
     settings.soft_hebb.check()?;
     Ok(())
 }
 
-/// What is wrong with the settings of relaxation and mirrors, which are checked after the rule's own.
+/// Checks the settings of relaxation and mirrors, after the rule's own.
 ///
 /// # Errors
-/// The field, its value and what was expected.
+/// A message with the field, its value and the expected values.
 pub(super) fn check_last(choices: &Choices, settings: &Settings) -> Result<(), String> {
     let (rule, signal) = (choices.name, choices.signal);
     let relaxes = matches!(signal, Signal::Relaxed | Signal::TopRelaxed);
     if !relaxes && settings.relaxation != Relaxation::default() {
-        return Err(format!("relaxation: is of the rules with predictive coding; leave it out (rule {rule})"));
+        return Err(format!(
+            "relaxation: applies only to the rules with predictive coding; leave it out (rule {rule})"
+        ));
     }
     check_relaxation(&settings.relaxation)?;
     if signal != Signal::Mirrored && settings.mirror != Mirror::default() {
-        return Err(format!("mirror: is of weight-mirror; leave it out (rule {rule})"));
+        return Err(format!("mirror: applies only to weight-mirror; leave it out (rule {rule})"));
     }
     settings.mirror.check()
 }
@@ -112,7 +117,7 @@ fn check_relaxation(relaxation: &Relaxation) -> Result<(), String> {
     if !(1..=MOST).contains(&iterations) {
         return Err(format!("relaxation.iterations is {iterations}, expected 1 to {MOST}"));
     }
-    // A step of 1 is the whole way to rest where the energy is round; longer ones overshoot, and all are taken back.
+    // On a round energy, a step of 1 reaches the minimum. Longer steps overshoot and would all be undone.
     if !(rate > 0.0 && rate <= 1.0) {
         return Err(format!("relaxation.rate is {rate}, expected above 0, at most 1"));
     }

@@ -1,8 +1,8 @@
 //! CLAPP++ with spatial dependence (docs/paper.md 1.2, 1.4): each layer's cells predict those of the other view.
 //!
-//! A layer has an activity `z = relu(W * x)`, pooled over cells to `p`, `D` numbers a row. Its context `c` is its own pooled
-//! activity of the other view of the same image, `B` a trainable matrix `[D, D]`. For a row `j` with the positive `p+`, that
-//! of the other view, and the negative `p-`, that of another image,
+//! A layer has an activity `z = relu(W * x)`, pooled over cells to `p`, `D` numbers per row. Its context `c` is its own
+//! pooled activity for the other view of the same image. `B` is a trainable matrix `[D, D]`. For a row `j`, the
+//! positive `p+` is the activity of the other view, and the negative `p-` that of another image:
 //!
 //! ```text
 //! u+ = <p+, B c>      u- = <p-, B c>                     scores
@@ -15,8 +15,8 @@
 //!
 //! No gradient crosses the layer's border: a layer sees the output of the one below, not its loss.
 //!
-//! The same in plain loops, for one layer whose kernel and map are one pixel (so that `W * x` is a product, `z` is `p` and
-//! spreading is nothing):
+//! The same in plain loops, for one layer with a kernel and a map of one pixel (so `W * x` is a product, `z` equals
+//! `p`, and no spreading is needed):
 //!
 //! ```
 //! use clapp_engine::backend::{Backend, Pairing, cpu::Cpu};
@@ -121,8 +121,8 @@ impl LearningRule for Rule {
     }
 }
 
-/// The step of all contrastive local rules: one layer after the other, each from its own loss, and nothing is kept of the
-/// layers below. A context from the top, as the network's rule may have it, takes a forward pass of its own first.
+/// The step of all contrastive local rules: one layer after the other, each from its own loss. Nothing of the layers
+/// below is kept. A context from the top layer needs a separate forward pass first.
 pub fn local_step<B: Backend>(
     backend: &B,
     model: &mut ModelOf<B>,

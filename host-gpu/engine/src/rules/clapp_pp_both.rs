@@ -19,7 +19,7 @@ pub struct Rule(pub clapp_pp_dfb::Rule);
 impl LearningRule for Rule {
     const CHOICES: Choices = Choices {
         name: "clapp++both",
-        summary: "CLAPP++both: the sum of the two",
+        summary: "CLAPP++both: the sum of CLAPP++ and CLAPP++DFB",
         context: Context::Both,
         ..clapp_pp_dfb::Rule::CHOICES
     };

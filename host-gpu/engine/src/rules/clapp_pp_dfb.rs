@@ -1,9 +1,9 @@
 //! CLAPP++DFB (docs/paper.md 1.4, 3): CLAPP++ whose context is the top layer, broadcast to all layers (direct
 //! feedback).
 //!
-//! `L = f(<p_pos, B c>) + f(-<p_neg, B c>)` with a trainable `B` of `D x D_top` and the top's activity in the other view as
-//! context. `feedback` in the configuration says what the projections below the top learn from: `trained`, `frozen`
-//! (random feedback) or `matched` (to back-propagation).
+//! `L = f(<p_pos, B c>) + f(-<p_neg, B c>)` with a trainable `B` of `D x D_top` and the top layer's activity in the
+//! other view as context. `feedback` in the configuration says what the projections below the top layer learn from:
+//! `trained`, `frozen` (random feedback) or `matched` (to back-propagation).
 //!
 //! Source: the paper and its released code. Nothing is left out.
 
@@ -21,12 +21,12 @@ use clapp_core::shape::Shape;
 /// CLAPP++DFB.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Rule {
-    /// What the projections below the top learn from.
+    /// Error that trains the projections below the top layer.
     pub feedback: Feedback,
 }
 
-/// A network that learns locally with trained projections: by CLAPP++, CLAPP++DFB or CLAPP++both, as the context of
-/// `core_rule` says.
+/// A network that learns locally with trained projections. The context of `core_rule` selects CLAPP++, CLAPP++DFB or
+/// CLAPP++both.
 ///
 /// # Errors
 /// The first thing that does not fit together.
@@ -71,7 +71,7 @@ impl LearningRule for Rule {
     fn beyond_core(&self) -> Option<&'static str> {
         match self.feedback {
             Feedback::Trained => None,
-            Feedback::Frozen => Some("has projections of which only the top's learn"),
+            Feedback::Frozen => Some("trains only the top layer's projections"),
             Feedback::Matched => Some("needs back-propagation through the network"),
         }
     }
@@ -86,9 +86,9 @@ impl LearningRule for Rule {
     }
 }
 
-/// Local learning in which the projections below the top learn to send the error that back-propagation of the top's
-/// loss would bring (docs/paper.md 3). The encoder and the top's projections learn as in [`local_step`], all from the
-/// same forward pass.
+/// Local learning in which the projections below the top layer learn to send the error that back-propagation of the top
+/// layer's loss would bring (docs/paper.md 3). The encoder and the top layer's projections learn as in [`local_step`],
+/// all from the same forward pass.
 pub fn matched_step<B: Backend>(
     backend: &B,
     model: &mut ModelOf<B>,
@@ -102,7 +102,7 @@ pub fn matched_step<B: Backend>(
     let (Some(last), Some(activity)) = (layers.last(), activities.last()) else { return outcomes };
     let top = backend.pool(last, activity);
     let mut kept: Vec<LayerTensors<B::Tensor>> = layers.iter().map(|_| LayerTensors::default()).collect();
-    // What back-propagation brings to the output of the layer that is next.
+    // The back-propagated error of the next layer's output.
     let mut ideal: Option<B::Tensor> = None;
     for layer in layers.iter().rev() {
         let Some(activity) = activities.pop() else { break };

@@ -1,9 +1,10 @@
 //! CLAPP++DFB with a relaxed top: this project's own hybrid of direct feedback and predictive coding.
 //!
-//! The top's activity alone relaxes on `1/2 ||z^L - f_L(z^{L-1})||^2 + w sum_rows loss(z^L)`, with the layers below and the
-//! context as the forward pass has them. The relaxed activity is then the context that all layers below learn with, as
-//! under CLAPP++DFB, and the target of the top, which learns from its prediction error as under predictive coding. So the feedback carries where the top should be rather than where it is. Nothing
-//! but the top iterates, and no error goes down through a block. With a small weight `w` it is CLAPP++DFB.
+//! The top layer's activity alone relaxes on `1/2 ||z^L - f_L(z^{L-1})||^2 + w sum_rows loss(z^L)`, with the layers
+//! below and the context as the forward pass has them. The relaxed activity is then the context that all layers below
+//! learn with, as under CLAPP++DFB, and the target of the top, which learns from its prediction error as under
+//! predictive coding. So the feedback carries where the top should be rather than where it is. Nothing but the top
+//! iterates, and no error goes down through a block. With a small weight `w` it is CLAPP++DFB.
 //!
 //! Source: nobody's; the simplest form that has both parts.
 
@@ -19,16 +20,16 @@ use crate::step::{BatchOf, LayerTensors, ModeOf, ModelOf, OutcomeOf, forward, pa
 /// CLAPP++DFB with a relaxed top.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Rule {
-    /// What the projections below the top learn from; never matched.
+    /// Error that trains the projections below the top layer; never matched.
     pub feedback: Feedback,
-    /// How the top relaxes.
+    /// Relaxation of the top layer.
     pub relaxation: Relaxation,
 }
 
 impl LearningRule for Rule {
     const CHOICES: Choices = Choices {
         name: "clapp++dfb-pc",
-        summary: "CLAPP++DFB whose top relaxes first, as under predictive coding",
+        summary: "CLAPP++DFB whose top layer relaxes before learning, as in predictive coding",
         signal: Signal::TopRelaxed,
         feedback: FeedbackChoices::Frozen,
         ..clapp_pp_dfb::Rule::CHOICES

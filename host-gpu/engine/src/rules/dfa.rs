@@ -1,9 +1,9 @@
 //! Direct feedback alignment (Lillicrap et al. 2016, Nøkland 2016) on the loss of BP-CLAPP++.
 //!
-//! The top learns from its own loss, as under BP-CLAPP++: pooled over the whole map, context detached. The gradient `e` of
-//! that loss by the top's pooled activity is broadcast to every layer below, where `dp^l = F^l e` takes the place of the
-//! gradient of its pooled activity, with `F^l` a random matrix `D_l x D_top` that never learns; from there it goes through
-//! the layer's own pooling, max-pool and ReLU to its weights.
+//! The top learns from its own loss, as under BP-CLAPP++: pooled over the whole map, context detached. The gradient `e`
+//! of that loss by the top layer's pooled activity is broadcast to every layer below, where `dp^l = F^l e` replaces the
+//! gradient of its pooled activity, with `F^l` a random matrix `D_l x D_top` that never learns; from there it goes
+//! through the layer's own pooling, max-pool and ReLU to its weights.
 //!
 //! Source: the primary literature; the paper names the rule, but the released code does not contain it
 //! (docs/paper.md 3). Nøkland gives every unit of a map a row of its own in `F`; here the units of a cell share one.
@@ -24,7 +24,7 @@ pub struct Rule;
 impl LearningRule for Rule {
     const CHOICES: Choices = Choices {
         name: "dfa",
-        summary: "Direct feedback alignment: the top's error reaches every layer through a fixed random matrix",
+        summary: "Direct feedback alignment: the top layer's error reaches every layer through a fixed random matrix",
         // The matrices are those of direct feedback; at the top it is the projection of the loss.
         context: Context::Top,
         signal: Signal::Broadcast,
@@ -42,11 +42,11 @@ impl LearningRule for Rule {
         Form { losses: Which::Top, error_matrices: true, frozen_below_top: true, ..Form::default() }
     }
 
-    /// The top learns from its own loss. Every layer below learns from the error of that loss by the top's pooled activity,
-    /// `e = dL/dp^L` (docs/paper.md 2.3), through its fixed matrix: `dp^l = F^l e`, spread over its cells
+    /// The top learns from its own loss. Every layer below learns from the error of that loss by the top layer's pooled
+    /// activity, `e = dL/dp^L` (docs/paper.md 2.3), through its fixed matrix: `dp^l = F^l e`, spread over its cells
     /// (docs/paper.md 2.4) and taken through its own block (docs/paper.md 2.5). No layer's weights are read by another,
-    /// and no maps are kept: as under direct feedback, a first forward pass gives the top's activity, and in a second
-    /// one each layer learns before the next is computed.
+    /// and no maps are kept: as under direct feedback, a first forward pass gives the top layer's activity, and in a
+    /// second one each layer learns before the next is computed.
     ///
     /// `e` is a sum of predictions (docs/paper.md 2.3), so `F e` is the same sum of projected predictions: that keeps
     /// its cancellations in double precision.
@@ -85,7 +85,7 @@ impl LearningRule for Rule {
     }
 
     fn beyond_core(&self) -> Option<&'static str> {
-        Some("sends the error of the top to all layers")
+        Some("sends the top layer's error to all layers")
     }
 
     fn cost(&self) -> Cost {
@@ -93,7 +93,7 @@ impl LearningRule for Rule {
     }
 }
 
-/// `F e`, `[rows, D]`, of the errors `e` that the top's losses make.
+/// `F e`, `[rows, D]`, of the errors `e` that the top layer's losses make.
 fn broadcast<B: Backend>(
     top: &Lesson<'_, B>,
     feedback: Option<&Parameter<B::Tensor>>,

@@ -16,8 +16,8 @@ use crate::model::Inputs;
 use crate::step::{BatchOf, ModeOf, ModelOf, OutcomeOf};
 use clapp_core::network::{Contrast, Projection};
 
-/// Why the core cannot learn by rules whose negatives are mixtures of images.
-pub(super) const MIXTURES: &str = "takes mixtures of images for negatives, and activity of unit length between layers";
+/// Reason why the core cannot learn by rules whose negatives are mixtures of images.
+pub(super) const MIXTURES: &str = "uses mixtures of images as negatives, and normalises activity between layers";
 
 /// Forward-Forward; its `theta` is a setting of the contrast.
 #[derive(Debug, Clone, Copy, PartialEq)]

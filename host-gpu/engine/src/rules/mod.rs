@@ -1,5 +1,5 @@
-//! The learning rules, one file each. A rule's file holds where it comes from, its formula, its settings, the settings
-//! that it refuses, its first values and its training step.
+//! The learning rules, one file each. A rule's file holds its source, formula, settings, refused settings, initial
+//! values and training step.
 //!
 //! A new rule is one file here that implements [`LearningRule`], and one line in the list below. The name in
 //! configurations and on the command line, `--help`, the checks and the dispatch come from that list.
@@ -29,7 +29,7 @@ use std::sync::Arc;
 
 /// A learning rule with its settings.
 pub trait LearningRule: Copy + Debug + PartialEq + Send + Sync + 'static {
-    /// What it is made of.
+    /// Components of the rule.
     const CHOICES: Choices;
 
     /// The rule with the settings of a configuration.
@@ -38,17 +38,17 @@ pub trait LearningRule: Copy + Debug + PartialEq + Send + Sync + 'static {
     /// Refuses settings for a reason that is this rule's alone.
     ///
     /// # Errors
-    /// The field, its value and what was expected.
+    /// A message with the field, its value and the expected values.
     fn check(_settings: &Settings) -> Result<(), String> {
         Ok(())
     }
 
-    /// The optimiser that goes with it by the paper's protocol, where the other rules have `optimizer`.
+    /// Returns the rule's optimiser by the paper's protocol. `optimizer` is the one of the other rules.
     fn optimizer(optimizer: Optimizer) -> Optimizer {
         optimizer
     }
 
-    /// What it asks of the network: by default what its choices say.
+    /// Returns the requirements on the network. The default follows from the choices.
     fn form(&self) -> Form {
         Form { inputs: Self::CHOICES.inputs, normalise: Self::CHOICES.normalise, ..Form::default() }
     }
@@ -67,10 +67,10 @@ pub trait LearningRule: Copy + Debug + PartialEq + Send + Sync + 'static {
     /// with.
     fn first_values(&self, _network: &NetworkSpec, _seed: u64, _values: &mut [LayerValues]) {}
 
-    /// What it does once before the first step.
+    /// Runs once before the first step.
     fn before_first_step<B: Backend>(&self, _backend: &B, _model: &mut ModelOf<B>, _seed: u64) {}
 
-    /// What it does after each step, counted from 1.
+    /// Runs after each step, counted from 1.
     fn after_step<B: Backend>(&self, _backend: &B, _model: &mut ModelOf<B>, _seed: u64, _step: u64) {}
 
     /// The same rule with projections that do not learn below the top: for measurements that need the gradients of
@@ -79,29 +79,29 @@ pub trait LearningRule: Copy + Debug + PartialEq + Send + Sync + 'static {
         self
     }
 
-    /// Why `clapp-core` cannot learn by it, where it cannot.
+    /// Returns the reason why `clapp-core` cannot learn by the rule, or `None` if it can.
     fn beyond_core(&self) -> Option<&'static str> {
         None
     }
 
-    /// Why no GPU can learn by it, where it cannot.
+    /// Returns the reason why a GPU cannot learn by the rule, or `None` if it can.
     fn beyond_gpu(&self) -> Option<&'static str> {
         None
     }
 
-    /// Why its gradients are not compared with back-propagation's, where they are not.
+    /// Returns the reason why its gradients are not compared with those of back-propagation, or `None` if they are.
     fn beyond_alignment(&self) -> Option<&'static str> {
         None
     }
 
-    /// What its step takes, for estimates of memory and time.
+    /// Returns the cost of its step, for estimates of memory and time.
     fn cost(&self) -> Cost {
         Cost::default()
     }
 }
 
-/// Why a rule that the GPU backend has no kernels for runs on the CPU only.
-pub const NOT_ON_A_GPU: &str = "there are no kernels of this rule for GPUs; expected --backend cpu";
+/// Reason why a rule without GPU kernels runs on the CPU only.
+pub const NOT_ON_A_GPU: &str = "this rule has no GPU kernels; expected --backend cpu";
 
 macro_rules! rules {
     ($($name:ident = $file:ident),* $(,)?) => {
@@ -118,7 +118,7 @@ macro_rules! rules {
             /// All rules, in the order of the list.
             pub const ALL: &'static [Self] = &[$(Self::$name),*];
 
-            /// What the rule is made of.
+            /// Returns the components of the rule.
             pub fn choices(self) -> &'static Choices {
                 match self {
                     $(Self::$name => &<$file::Rule as LearningRule>::CHOICES,)*
@@ -274,7 +274,7 @@ impl RuleName {
     /// Refuses settings that do not go with the rule, or with each other.
     ///
     /// # Errors
-    /// The field, its value and what was expected.
+    /// A message with the field, its value and the expected values.
     pub fn check(self, settings: &Settings) -> Result<(), String> {
         check::check(self.choices(), settings)?;
         self.check_own(settings)?;

@@ -21,17 +21,17 @@ use crate::step::{BatchOf, LayerTensors, ModeOf, ModelOf, OutcomeOf, no_outcomes
 /// Predictive coding.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Rule {
-    /// How activities relax.
+    /// Relaxation of the activities.
     pub relaxation: Relaxation,
 }
 
-/// Why the core cannot learn by rules with relaxation.
+/// Reason why the core cannot learn by rules with relaxation.
 pub(super) const RELAXES: &str = "relaxes activity on an energy";
 
 impl LearningRule for Rule {
     const CHOICES: Choices = Choices {
         name: "predictive-coding",
-        summary: "Predictive coding: activities relax on prediction errors and the top's loss, then each layer learns from its error",
+        summary: "Predictive coding: activities relax on prediction errors and the top layer's loss, then each layer learns from its error",
         signal: Signal::Relaxed,
         ..bp_clapp_pp::Rule::CHOICES
     };
@@ -68,9 +68,9 @@ impl LearningRule for Rule {
     }
 }
 
-/// Predictive coding on the loss of the top ([`crate::step::relax`]). The context is the top's pooled activity in the forward
-/// pass, and stays so: the energy is then a function of the activities. The top's projection descends on the energy, too:
-/// it learns from the loss of the relaxed activity.
+/// Predictive coding on the loss of the top ([`crate::step::relax`]). The context is the top layer's pooled activity in
+/// the forward pass, and stays so: the energy is then a function of the activities. The top layer's projection descends
+/// on the energy, too: it learns from the loss of the relaxed activity.
 fn relaxed_step<B: Backend>(
     backend: &B,
     model: &mut ModelOf<B>,

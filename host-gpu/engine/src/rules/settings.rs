@@ -1,4 +1,4 @@
-//! What a configuration says to its rule, and what a rule makes of a network.
+//! The settings of a rule in a configuration, and the components of a rule.
 
 use super::lpl::Lpl;
 use super::soft_hebb::SoftHebb;
@@ -15,19 +15,19 @@ use serde::{Deserialize, Serialize};
 pub struct Settings {
     /// The contrast function.
     pub contrast: Option<Contrast>,
-    /// What the projections are.
+    /// Kind of the projections.
     pub projection: Option<Projection>,
     /// Factor on the positive term of hinge, soft hinge and goodness.
     pub pos_coeff: f32,
-    /// Whether of each row only its positive or only its negative term counts.
+    /// `true` if of each row only its positive or only its negative term counts.
     pub either: bool,
-    /// What the projections below the top learn from.
+    /// Error that trains the projections below the top layer.
     pub feedback: Feedback,
-    /// How gradients come down in rules that back-propagate.
+    /// Memory strategy of rules that back-propagate.
     pub backward: Backward,
-    /// How negatives are drawn.
+    /// Sampling of the negatives.
     pub negatives: Negatives,
-    /// Whether all losses share them.
+    /// `true` if all losses share them.
     pub negatives_shared: bool,
     /// The head of BP-InfoNCE, at the configured width.
     pub head: Head,
@@ -35,9 +35,9 @@ pub struct Settings {
     pub lpl: Lpl,
     /// The competition of SoftHebb.
     pub soft_hebb: SoftHebb,
-    /// How activities relax.
+    /// Relaxation of the activities.
     pub relaxation: Relaxation,
-    /// How kernels learn to mirror the weights.
+    /// Learning of the mirror kernels.
     pub mirror: Mirror,
     /// Images of a batch.
     pub batch: usize,
@@ -45,7 +45,7 @@ pub struct Settings {
     pub optimizer: Optimizer,
 }
 
-/// The linear head of InfoNCE on the top's pooled activity (docs/paper.md 2.8).
+/// The linear head of InfoNCE on the top layer's pooled activity (docs/paper.md 2.8).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Head {
     /// Rows of its matrix `[outputs, D_top]`; there is no bias.
@@ -54,13 +54,13 @@ pub struct Head {
     pub temperature: f32,
 }
 
-/// How negatives are drawn (docs/paper.md 1.3).
+/// Sampling of the negatives (docs/paper.md 1.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Negatives {
     /// The next row of the batch: always another image.
     Ring,
-    /// That many rows for each context, uniformly over the batch.
+    /// This number of rows for each context, uniformly over the batch.
     Uniform(usize),
 }
 
@@ -74,7 +74,7 @@ impl Negatives {
     }
 }
 
-/// Source of the gradient of the projections below the top, in local rules with trainable projections
+/// Source of the gradient of the projections below the top layer, in local rules with trainable projections
 /// (docs/paper.md 3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
@@ -82,44 +82,45 @@ pub enum Feedback {
     /// Their own layer's loss.
     #[default]
     Trained,
-    /// Nothing: they keep their first values, and only the top's learn. The control with random feedback.
+    /// No error: they keep their initial values, and only the top layer's projections learn. This is the control with
+    /// random feedback.
     Frozen,
-    /// The distance of the error that they send from the one that back-propagation of the top's loss brings.
+    /// The distance between the error that they send and the error of back-propagation from the top layer's loss.
     Matched,
 }
 
-/// What a rule is made of, and which settings it takes.
+/// The components of a rule, and the settings that it accepts.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Choices {
     /// The name in files and on the command line.
     pub name: &'static str,
     /// One sentence for `--help`.
     pub summary: &'static str,
-    /// Which contrast function it has.
+    /// Contrast functions of the rule.
     pub contrast: Contrasts,
-    /// The projection where the configuration names none.
+    /// Default kind of projection.
     pub projection: Projection,
     /// Whose activity is the context.
     pub context: Context,
-    /// How what a layer learns from reaches it.
+    /// Path of the learning signal to a layer.
     pub signal: Signal,
-    /// Which kinds of feedback it takes besides trained.
+    /// Kinds of feedback that it accepts, in addition to trained.
     pub feedback: FeedbackChoices,
-    /// What the rows of a batch are.
+    /// Content of the rows of a batch.
     pub inputs: Inputs,
-    /// Whether a layer sees the output of the one below with a mean square of 1 in each row.
+    /// `true` if a layer sees the output of the one below with a mean square of 1 in each row.
     pub normalise: bool,
-    /// What the loss sees of a layer's output.
+    /// Pooling of a layer's output for the loss.
     pub pooling: Pooling,
-    /// The learning rate in experiments of a small size, and wherever the rule has an update of its own; the one that
-    /// all rules have in common where there is none.
+    /// Learning rate in small experiments, and wherever the rule has its own update. `None`: the rate of all other
+    /// rules.
     pub rate: Option<f32>,
 }
 
-/// Which contrast functions a rule takes.
+/// Contrast functions that a rule accepts.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Contrasts {
-    /// Any; this one where the configuration names none.
+    /// Any; this one if the configuration names none.
     Any(Contrast),
     /// This one alone, which makes the rule; its theta may be another.
     Own(Contrast),
@@ -130,22 +131,22 @@ pub enum Contrasts {
 }
 
 impl Contrasts {
-    /// Whether the rule has a contrast at all.
+    /// Returns `true` if the rule has a contrast at all.
     pub fn is_some(self) -> bool {
         matches!(self, Self::Any(_) | Self::Own(_))
     }
 }
 
-/// How what a layer learns from reaches it.
+/// Path of the learning signal to a layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signal {
     /// Every layer learns from its own loss: no gradient crosses a layer's border.
     Local,
-    /// The top's loss is back-propagated through all blocks.
+    /// The top layer's loss is back-propagated through all blocks.
     BackPropagated,
-    /// The top's error goes to every layer through a fixed random matrix.
+    /// The top layer's error goes to every layer through a fixed random matrix.
     Broadcast,
-    /// As back-propagated, through kernels of their own.
+    /// Errors come down as in back-propagation, but through separate kernels.
     Mirrored,
     /// Activities relax on an energy of prediction errors.
     Relaxed,
@@ -154,7 +155,7 @@ pub enum Signal {
 }
 
 impl Signal {
-    /// As tables have it.
+    /// Returns the name in tables.
     pub fn name(self) -> &'static str {
         match self {
             Self::Local => "local",
@@ -166,13 +167,13 @@ impl Signal {
         }
     }
 
-    /// Whether every layer has a loss; otherwise the top alone has one.
+    /// Returns `true` if every layer has a loss; otherwise the top alone has one.
     pub fn every_layer_has_a_loss(self) -> bool {
         matches!(self, Self::Local | Self::TopRelaxed)
     }
 }
 
-/// Which kinds of [`Feedback`] a rule takes besides trained.
+/// Kinds of [`Feedback`] that a rule accepts, in addition to trained.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FeedbackChoices {
     /// None.
@@ -183,7 +184,7 @@ pub enum FeedbackChoices {
     All,
 }
 
-/// What a loss sees of a layer's output map.
+/// Pooling of a layer's output map for the loss.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pooling {
     /// Means over the cells that the configuration gives each block: with spatial dependence.

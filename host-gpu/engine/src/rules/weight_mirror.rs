@@ -34,7 +34,7 @@ use clapp_core::network::Activation;
 use clapp_core::plan::Layer;
 use serde::{Deserialize, Serialize};
 
-/// How feedback kernels learn to mirror the weights: `mirror` in the configuration.
+/// Learning of the feedback kernels that mirror the weights: `mirror` in the configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Mirror {
@@ -61,7 +61,7 @@ impl Mirror {
     /// Checks the settings.
     ///
     /// # Errors
-    /// The field, its value and what was expected.
+    /// A message with the field, its value and the expected values.
     pub fn check(&self) -> Result<(), String> {
         let Self { rows, amplitude, rate, decay, ahead } = *self;
         if !(1..=MOST).contains(&rows) {
@@ -82,9 +82,9 @@ impl Mirror {
 /// Weight mirror.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Rule {
-    /// How the kernels learn.
+    /// Learning of the mirror kernels.
     pub mirror: Mirror,
-    /// How errors come down.
+    /// Memory strategy of back-propagation.
     pub backward: Backward,
 }
 

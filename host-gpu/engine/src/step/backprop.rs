@@ -10,16 +10,16 @@ use serde::{Deserialize, Serialize};
 use std::ops::Range;
 use std::str::FromStr;
 
-/// How gradients come down to the layers; the gradients are the same.
+/// Memory strategy of back-propagation. The gradients are the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Backward {
-    /// All maps are kept until then.
+    /// Keeps all maps until the gradients come down.
     #[default]
     Whole,
     /// Maps are kept at a few layers, and computed again between them.
     Checkpointed,
-    /// The images of a batch go through the network in so many parts, twice.
+    /// Sends the images of a batch through the network in this number of parts, twice.
     Accumulated(usize),
 }
 
@@ -35,8 +35,8 @@ impl FromStr for Backward {
         }
     }
 }
-/// The top layer's loss on its pooled activity: gives what was found, the gradient by that activity, and updates what the
-/// loss has of its own, or keeps its gradient.
+/// The top layer's loss on its pooled activity. Returns the outcome and the gradient by that activity. Updates the
+/// loss's own parameters, or keeps their gradient.
 pub type TopLoss<'a, B> = dyn FnMut(
         &mut ModelOf<B>,
         &<B as Backend>::Tensor,
@@ -78,7 +78,7 @@ pub fn back_propagate<B: Backend>(
     outcomes
 }
 
-/// As [`back_propagate`], of the contrast of the network's rule at the top.
+/// Same as [`back_propagate`], of the contrast of the network's rule at the top.
 pub fn back_propagate_contrast<B: Backend>(
     backend: &B,
     model: &mut ModelOf<B>,
@@ -106,16 +106,16 @@ struct Backprop<'a, B> {
     /// All layers, from the input to the top.
     layers: &'a [Layer],
     rows: usize,
-    /// What errors come down through.
+    /// Kernels that send errors down.
     through: Through,
 }
 
-/// What errors come down through.
+/// Kernels that send errors down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Through {
     /// The weights that activity came up by.
     Weights,
-    /// Kernels of their own.
+    /// Separate kernels.
     Mirrors,
 }
 
@@ -124,7 +124,7 @@ pub fn segment_len(layers: usize) -> usize {
     (1..).find(|size| size * size >= layers).unwrap_or(1)
 }
 
-/// From the top's pooled activity to the gradient of the loss by it.
+/// Maps the top layer's pooled activity to the gradient of the loss by it.
 type AtTop<'a, B> =
     dyn FnMut(&mut Model<<B as Backend>::Tensor>, &<B as Backend>::Tensor) -> <B as Backend>::PooledGradient + 'a;
 
@@ -186,7 +186,7 @@ impl<B: Backend> Backprop<'_, B> {
         &self.layers[self.layers.len() - 1]
     }
 
-    /// All maps are kept until the gradients have come down to them.
+    /// Keeps all maps until the gradients have come down to them.
     fn whole(&self, model: &mut Model<B::Tensor>, x: &B::Tensor, at_top: &mut AtTop<'_, B>) -> Gradients<B> {
         let activities = activities(self.backend, model, self.layers, x, self.rows);
         let Some(activity) = activities.last() else { return Vec::new() };
@@ -203,7 +203,7 @@ impl<B: Backend> Backprop<'_, B> {
     fn checkpointed(&self, model: &mut Model<B::Tensor>, x: &B::Tensor, at_top: &mut AtTop<'_, B>) -> Gradients<B> {
         let segments: Vec<&[Layer]> = self.layers.chunks(segment_len(self.layers.len())).collect();
         let Some((last, before)) = segments.split_last() else { return Vec::new() };
-        // What each segment but the first begins with.
+        // Inputs of all segments but the first.
         let mut borders: Vec<B::Tensor> = Vec::with_capacity(before.len());
         for segment in before {
             let mut below: Option<B::Tensor> = None;

@@ -1,4 +1,4 @@
-//! What one layer learns from in one step, and its update.
+//! Inputs of one layer in one step, and its update.
 
 use super::model::LayerParameters;
 use super::{LayerOutcome, LayerOutcomeOf, LayerTensors, Mode, ModeOf, Model, ModelOf, forward, passed_on};
@@ -6,7 +6,7 @@ use crate::backend::{Backend, BlockGradient, FactorsOf, Pairing, Parameter};
 use crate::model::{Inputs, TensorRole};
 use clapp_core::plan::Layer;
 
-/// What a layer sees in one step of a contrastive rule.
+/// Inputs of a layer in one step of a contrastive rule.
 #[derive(Debug)]
 pub struct Sees<'a, T> {
     /// Its input maps, in the backend's layout.
@@ -15,9 +15,9 @@ pub struct Sees<'a, T> {
     pub rows: usize,
     /// Which rows are compared with which.
     pub pairing: Pairing<'a>,
-    /// The context from the same layer, `[rows, D]`; its own activity where there is none.
+    /// The context from the same layer, `[rows, D]`; its own activity if there is none.
     pub same: Option<&'a T>,
-    /// The context from the top, `[rows, D_top]`; its own activity where there is none.
+    /// The context from the top layer, `[rows, D_top]`; its own activity if there is none.
     pub top: Option<&'a T>,
 }
 
@@ -72,7 +72,7 @@ pub type Losses<B> = Vec<(TensorRole, FactorsOf<B>)>;
 /// One layer in one step.
 #[derive(Debug)]
 pub struct Lesson<'a, B: Backend> {
-    /// Where it is computed.
+    /// Backend of the computation.
     pub backend: &'a B,
     /// The layer.
     pub layer: &'a Layer,
@@ -84,7 +84,7 @@ pub struct Lesson<'a, B: Backend> {
     pub p: &'a B::Tensor,
     /// The context from the same layer.
     pub same: &'a B::Tensor,
-    /// The context from the top.
+    /// The context from the top layer.
     pub top: &'a B::Tensor,
 }
 
@@ -130,8 +130,8 @@ impl<'a, B: Backend> Lesson<'a, B> {
         losses.iter().map(|(role, factors)| (self.pairing.of(self.layer.index, *role), factors)).collect()
     }
 
-    /// Updates the layer's projections, or keeps their gradients. `matched` has the rows of the gradient of each
-    /// where it is to be another than that of the layer's own loss.
+    /// Updates the layer's projections, or keeps their gradients. `matched` holds the rows of a projection's gradient
+    /// if it does not come from the layer's own loss.
     pub fn learn_projections(
         &self,
         model: &mut Model<B::Tensor>,
@@ -205,7 +205,7 @@ pub fn learn<B: Backend>(
     }
 }
 
-/// What is kept of a layer's losses after the step.
+/// Returns the part of a layer's losses that is kept after the step.
 pub fn outcome<B: Backend>(losses: Losses<B>) -> LayerOutcomeOf<B> {
     LayerOutcome { scores: losses.into_iter().map(|(role, factors)| (role, factors.scores)).collect(), distance: None }
 }

@@ -3,7 +3,7 @@
 //! - [`Model`]: a network's parameters on a backend.
 //! - [`layer`]: one layer's losses and its update.
 //! - [`stream_step`]: one frame of a stream, whose context is the frame before.
-//! - [`backprop`]: back-propagation of the top's error through all blocks.
+//! - [`backprop`]: back-propagation of the top layer's error through all blocks.
 //! - [`relax`]: activities that descend on the energy of predictive coding.
 
 pub mod backprop;
@@ -20,7 +20,7 @@ use crate::model::TensorRole;
 use crate::optimizer::Optimizer;
 use clapp_core::plan::Layer;
 
-/// What a step learns from.
+/// Batch of a step.
 #[derive(Debug)]
 pub struct StepBatch<'a, T> {
     /// Frames in the backend's layout: first views, then second views.
@@ -40,7 +40,7 @@ pub type ModeOf<'a, B> = Mode<'a, <B as Backend>::Tensor>;
 /// [`Model`] on a backend.
 pub type ModelOf<B> = Model<<B as Backend>::Tensor>;
 
-/// What a step does with the gradients.
+/// Use of the gradients in a step.
 #[derive(Debug)]
 pub enum Mode<'a, T> {
     /// Applies them; `step` counts from 1.
@@ -55,14 +55,14 @@ pub enum Mode<'a, T> {
 }
 
 impl<T> Mode<'_, T> {
-    /// Keeps the gradients of all layers, where the mode asks for them.
+    /// Keeps the gradients of all layers, if the mode asks for them.
     pub fn keep(self, gradients: Vec<LayerTensors<T>>) {
         if let Self::Record(kept) = self {
             *kept = gradients;
         }
     }
 
-    /// Keeps the gradients of the next layer, where the mode asks for them.
+    /// Keeps the gradients of the next layer, if the mode asks for them.
     pub fn keep_layer(&mut self, gradients: LayerTensors<T>) {
         if let Self::Record(kept) = self {
             kept.push(gradients);
@@ -70,12 +70,12 @@ impl<T> Mode<'_, T> {
     }
 }
 
-/// What a step reports of one layer.
+/// Report of a step on one layer.
 #[derive(Debug, Clone, Default)]
 pub struct LayerReport {
-    /// One entry a context; empty where the layer has no loss (below the top in global learning).
+    /// One entry a context; empty if the layer has no loss (below the top in global learning).
     pub scores: Vec<Scores>,
-    /// Below the top, where the feedback is matched.
+    /// For layers below the top, with matched feedback.
     pub mismatch: Option<Mismatch>,
 }
 
@@ -86,15 +86,15 @@ impl LayerReport {
     }
 }
 
-/// What a step reports, from the input to the top.
+/// Report of a step, from the input to the top.
 pub type StepReport = Vec<LayerReport>;
 
-/// What a step has found of one layer, on the device.
+/// Outcome of a step for one layer, on the device.
 #[derive(Debug)]
 pub struct LayerOutcome<S, D> {
     /// Scores, third factors and losses under each context.
     pub scores: Vec<(TensorRole, S)>,
-    /// How far the layer's error is from the ideal one, where the feedback is matched.
+    /// How far the layer's error is from the ideal one, if the feedback is matched.
     pub distance: Option<D>,
 }
 
@@ -112,10 +112,10 @@ impl<S, D> Default for LayerOutcome<S, D> {
 /// [`LayerOutcome`] on a backend.
 pub type LayerOutcomeOf<B> = LayerOutcome<<B as Backend>::Scores, <B as Backend>::Distance>;
 
-/// What a step has found, from the input to the top, on a backend.
+/// Outcome of a step, from the input to the top, on a backend.
 pub type OutcomeOf<B> = Vec<LayerOutcomeOf<B>>;
 
-/// What a step has found, brought to the host.
+/// Downloads the outcome of a step to the host.
 pub fn read<B: Backend>(backend: &B, pairing: Pairing<'_>, outcome: &OutcomeOf<B>) -> StepReport {
     let layer = |layer: &LayerOutcomeOf<B>| LayerReport {
         scores: layer.scores.iter().map(|(role, scores)| backend.read_scores(pairing, *role, scores)).collect(),
@@ -124,7 +124,7 @@ pub fn read<B: Backend>(backend: &B, pairing: Pairing<'_>, outcome: &OutcomeOf<B
     outcome.iter().map(layer).collect()
 }
 
-/// What the layer above sees of a layer's output.
+/// Returns the input of the layer above.
 pub fn passed_on<B: Backend>(backend: &B, model: &Model<B::Tensor>, activity: ActivityOf<B>) -> B::Tensor {
     if model.spec.form().normalise { backend.normalise(&activity.z, activity.rows) } else { activity.z }
 }

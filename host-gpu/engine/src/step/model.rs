@@ -11,13 +11,13 @@ pub struct LayerParameters<T> {
     pub weight: Parameter<T>,
     /// Biases; empty without bias.
     pub bias: Parameter<T>,
-    /// Projection of the same layer's context, where the rule has one.
+    /// Projection of the same layer's context, if the rule has one.
     pub projection: Option<Parameter<T>>,
-    /// Projection of the top layer's context, where the rule has one.
+    /// Projection of the top layer's context, if the rule has one.
     pub feedback: Option<Parameter<T>>,
     /// Head of InfoNCE; at the top only.
     pub head: Option<Parameter<T>>,
-    /// Kernels that errors come down through, where the rule has them.
+    /// Kernels that errors come down through, if the rule has them.
     pub mirror: Option<Parameter<T>>,
 }
 

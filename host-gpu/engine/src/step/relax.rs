@@ -28,34 +28,34 @@
 //!   own rather than as differences of large ones, so a few iterations suffice; the price is that what comes down is not
 //!   the error of the next layer but that of the loss.
 //!
-//! A step that would raise the energy is taken back and tried again at half the rate, which is kept for the rest of this
-//! inference, so that the energy never rises (beyond [`ROUNDING`]): in a trained network a step of the same rate may
-//! overshoot, and without another try the errors would stay 0, and nothing be learnt. Learning then descends on `F` by the weights, `dF/dW^l = -(df_l/dW^l)^T e^l`,
-//! which is local; divided by `w` and the rows it is the gradient of back-propagation where `w` is small (Whittington and
-//! Bogacz 2017, Millidge et al. 2022).
+//! A step that would raise the energy is undone and repeated at half the rate. The rest of this inference keeps the
+//! lower rate, so the energy never rises (beyond [`ROUNDING`]). In a trained network a step at the full rate can
+//! overshoot; without a second try the errors would stay 0, and nothing would be learnt. Learning then descends on `F`
+//! by the weights, `dF/dW^l = -(df_l/dW^l)^T e^l`, which is local. Divided by `w` and the number of rows, it is the
+//! gradient of back-propagation for small `w` (Whittington and Bogacz 2017, Millidge et al. 2022).
 
 use super::{Model, forward};
 use crate::backend::{ActivityOf, Backend, BlockGradient};
 use clapp_core::plan::Layer;
 use serde::{Deserialize, Serialize};
 
-/// By what inference descends on the energy; the energy and its minimum are the same.
+/// Variables of the descent of inference. The energy and its minimum are the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Inference {
-    /// By the prediction errors (Goemaere et al. 2025): rests after a few iterations.
+    /// The prediction errors (Goemaere et al. 2025): converges in a few iterations.
     #[default]
     Errors,
-    /// By the activities (Rao and Ballard 1999; Whittington and Bogacz 2017): a layer needs its neighbours alone. In
-    /// trained networks the lower layers rest after very many iterations only.
+    /// The activities (Rao and Ballard 1999; Whittington and Bogacz 2017): a layer needs only its neighbours. In
+    /// trained networks the lower layers need very many iterations to converge.
     Activities,
 }
 
-/// How activities relax: `relaxation` in the configuration.
+/// Relaxation of activities: `relaxation` in the configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Relaxation {
-    /// By what it descends.
+    /// Variables of the descent.
     pub by: Inference,
     /// Steps of inference.
     pub iterations: usize,
@@ -66,7 +66,7 @@ pub struct Relaxation {
 }
 
 impl Relaxation {
-    /// As [`Default`] has it.
+    /// The default settings.
     pub const DEFAULT: Self = Self { by: Inference::Errors, iterations: 4, rate: 0.8, weight: 1.0 };
 }
 
@@ -76,13 +76,13 @@ impl Default for Relaxation {
     }
 }
 
-/// How far the energy may seem to rise by the rounding of activities alone, relative to it.
+/// Largest relative rise of the energy that counts as rounding.
 pub const ROUNDING: f64 = 1e-6;
 
 /// Steps that are taken back in one inference at most: the rate has then fallen by a million.
 const HALVINGS: usize = 20;
 
-/// From the top's pooled activity to the mean loss over the rows, and its gradient by that activity.
+/// From the top layer's pooled activity to the mean loss over the rows, and its gradient by that activity.
 pub type TopLoss<'a, B> = dyn FnMut(&<B as Backend>::Tensor) -> (f64, <B as Backend>::PooledGradient) + 'a;
 
 /// Some layers that follow each other up to the top, with their activities.
@@ -96,20 +96,20 @@ pub struct Relaxed<'a, B: Backend> {
     weight: f32,
     /// The activities `z^l`.
     values: Vec<B::Tensor>,
-    /// What the blocks predict from the activities below.
+    /// Predictions of the blocks from the activities below.
     predictions: Vec<ActivityOf<B>>,
     /// The prediction errors `e^l`.
     errors: Vec<B::Tensor>,
 }
 
-/// What a step has replaced: the predictions are those of the layers above the first.
+/// Values replaced by a step. The predictions are those of the layers above the first.
 struct Before<B: Backend> {
     values: Vec<B::Tensor>,
     predictions: Vec<ActivityOf<B>>,
     errors: Vec<B::Tensor>,
 }
 
-/// What became of the energy.
+/// The energy over the iterations.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Course {
     /// After the forward pass, and after each iteration.
@@ -185,14 +185,14 @@ impl<'a, B: Backend> Relaxed<'a, B> {
         course
     }
 
-    /// The energy, and the gradient of the mean loss by the top's pooled activity.
+    /// The energy, and the gradient of the mean loss by the top layer's pooled activity.
     fn energy(&mut self, top_loss: &mut TopLoss<'_, B>) -> (f64, B::PooledGradient) {
         let (loss, dp) = top_loss(&self.pooled());
         let squares: f64 = self.errors.iter().map(|error| self.backend.square_sum(error)).sum();
         (0.5 * squares + f64::from(self.weight) * self.rows as f64 * loss, dp)
     }
 
-    /// One step by the activities; gives what was before.
+    /// Takes one step by the activities. Returns the previous values.
     fn by_activities(&mut self, model: &Model<B::Tensor>, dp: &B::PooledGradient, rate: f32) -> Before<B> {
         let values = self.step(model, dp, rate);
         let values = std::mem::replace(&mut self.values, values);
@@ -201,7 +201,7 @@ impl<'a, B: Backend> Relaxed<'a, B> {
         Before { values, predictions, errors: std::mem::replace(&mut self.errors, errors) }
     }
 
-    /// One step by the errors; gives what was before.
+    /// Takes one step by the errors. Returns the previous values.
     fn by_errors(&mut self, model: &Model<B::Tensor>, dp: &B::PooledGradient, rate: f32) -> Before<B> {
         let backend = self.backend;
         let mut errors = Vec::with_capacity(self.layers.len());
@@ -272,8 +272,8 @@ impl<'a, B: Backend> Relaxed<'a, B> {
         pairs.map(|(value, prediction)| self.backend.scaled_sum(&[(1.0, value), (-1.0, &prediction.z)])).collect()
     }
 
-    /// The gradients of back-propagation after a forward pass, from the gradient of the loss by the top's pooled activity:
-    /// from the input up.
+    /// The gradients of back-propagation after a forward pass, from the gradient of the loss by the top layer's pooled
+    /// activity: from the input up.
     pub fn back_propagated(&self, model: &Model<B::Tensor>, dp: &B::PooledGradient) -> Vec<BlockGradient<B::Tensor>> {
         let mut gradients = Vec::with_capacity(self.layers.len());
         let mut dz: Option<B::Tensor> = None;

@@ -4,9 +4,9 @@ use super::layer::{Sees, learn_layer};
 use super::{LayerOutcome, Mode, Model, OutcomeOf, forward, passed_on};
 use crate::backend::{Backend, Pairing};
 
-/// One frame of a stream: the contexts are `previous`, the activity of all layers in the frame before, which is
-/// replaced by this frame's. A fixation pulls a layer towards its context, a saccade pushes it away. Without a
-/// frame before (`previous` empty) nothing is learnt.
+/// Learns from one frame of a stream. The contexts are `previous`, the activity of all layers in the previous frame;
+/// this frame's activity replaces it. A fixation pulls a layer towards its context, a saccade pushes it away. Without a
+/// previous frame (`previous` empty) nothing is learnt.
 pub fn stream_step<B: Backend>(
     backend: &B,
     model: &mut Model<B::Tensor>,

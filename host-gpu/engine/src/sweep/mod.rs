@@ -1,4 +1,4 @@
-//! Which runs a sweep is made of: every rule at every width with every seed.
+//! The runs of a sweep: every rule at every width with every seed.
 
 pub mod slurm;
 
@@ -10,7 +10,7 @@ use clapp_data::augment::TestTransform;
 use clapp_data::error::Error;
 use std::path::{Path, PathBuf};
 
-/// What is varied; an empty list keeps what the configuration says.
+/// Varied settings. An empty list keeps the configuration's value.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Axes {
     /// Learning rules.
@@ -26,11 +26,11 @@ pub struct Axes {
 pub struct Cell {
     /// Name of its folder: rule, width and seed.
     pub name: String,
-    /// What is trained.
+    /// Configuration of the run.
     pub config: Config,
 }
 
-/// What of a cell is done already.
+/// Finished parts of a cell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Done {
     /// All epochs are in the checkpoint.
@@ -43,7 +43,7 @@ impl Axes {
     /// All runs: rule by rule, in each width by width, in each seed by seed.
     ///
     /// # Errors
-    /// [`Error::Config`] where a value is named twice, or a configuration makes no sense with it.
+    /// [`Error::Config`] if a value is named twice, or a configuration makes no sense with it.
     pub fn cells(&self, base: &Config) -> Result<Vec<Cell>, Error> {
         let rules = values("--rules", &self.rules, base.rule, |rule| rule.name().into())?;
         let widths = values("--widths", &self.widths, base.width, f32::to_string)?;
@@ -93,10 +93,10 @@ impl Cell {
         Protocol::new(kind, &config.probe, test, config.seed, None)
     }
 
-    /// What is done of it.
+    /// Returns the finished parts.
     ///
     /// # Errors
-    /// [`Error::Differs`] where the folder holds a run with another configuration; [`Error::Checkpoint`] where its
+    /// [`Error::Differs`] if the folder holds a run with another configuration; [`Error::Checkpoint`] where its
     /// checkpoint is damaged.
     pub fn done(&self, sweep: &Path, kind: Kind) -> Result<Done, Error> {
         let checkpoint = self.checkpoint(sweep);

@@ -4,7 +4,7 @@ use super::Cell;
 use clapp_data::error::Error;
 use std::fmt::Write;
 
-/// What a task asks the scheduler for.
+/// Resources of a task.
 #[derive(Debug, Clone, Default, PartialEq, Eq, clap::Args)]
 #[group(requires = "slurm")]
 pub struct Resources {
@@ -28,7 +28,7 @@ pub struct Resources {
 /// Seconds before the time limit at which a task is told to stop: it then writes a checkpoint.
 const NOTICE: u32 = 120;
 
-/// Whether SLURM reads `text` as a time limit.
+/// Returns `true` if SLURM reads `text` as a time limit.
 fn is_time(text: &str) -> bool {
     let (days, rest) = text.split_once('-').map_or((None, text), |(days, rest)| (Some(days), rest));
     let fields: Vec<&str> = rest.split(':').collect();
@@ -36,7 +36,7 @@ fn is_time(text: &str) -> bool {
         && fields.len() <= 3
 }
 
-/// Whether SLURM reads `text` as an amount of memory.
+/// Returns `true` if SLURM reads `text` as an amount of memory.
 fn is_memory(text: &str) -> bool {
     let number = text.strip_suffix(['K', 'M', 'G', 'T', 'k', 'm', 'g', 't']).unwrap_or(text);
     !number.starts_with('+') && number.parse::<u64>().is_ok()
@@ -45,7 +45,7 @@ fn is_memory(text: &str) -> bool {
 /// The script: `command` (a program and its arguments) is called with `--only` and the task's index.
 ///
 /// # Errors
-/// [`Error::Config`] where a value cannot stand in a directive or an argument.
+/// [`Error::Config`] if a value cannot stand in a directive or an argument.
 pub fn script(name: &str, cells: &[Cell], resources: &Resources, command: &[String]) -> Result<String, Error> {
     let mut directives = vec![
         format!("--job-name=clapp-{name}"),
@@ -82,9 +82,7 @@ pub fn script(name: &str, cells: &[Cell], resources: &Resources, command: &[Stri
     for directive in directives {
         let _ = writeln!(text, "#SBATCH {directive}");
     }
-    text.push_str(
-        "#\n# Written by `clapp sweep`. A task trains and probes the run with its index, or goes on with it:\n",
-    );
+    text.push_str("#\n# Written by `clapp sweep`. A task trains and probes the run with its index, or continues it:\n");
     for (index, cell) in cells.iter().enumerate() {
         let _ = writeln!(text, "# {index:>5}  {}", cell.name);
     }

@@ -116,7 +116,7 @@ fn check(case: &Case) {
         let wide = Cpu.download_frames(layer.output, &wide);
         wide.iter().map(|value| *value as u8).collect::<Vec<u8>>()
     };
-    // Close to the kink of the ReLU both sides are right; a neuron answers where the backend says so.
+    // Close to the kink of the ReLU both sides are right; a neuron answers if the backend says so.
     let outputs = Cpu.download_frames(layer.output, &z);
     let answers: Vec<bool> = outputs.iter().map(|z| *z > 0.0).collect();
     let want = plain(case, &by_channel(&argmax), &answers);

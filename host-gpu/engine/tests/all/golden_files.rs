@@ -48,7 +48,7 @@ fn a_wrong_description_is_named() {
         ("/layers", json!({}), "spec.layers: not a list"),
         ("/input", json!([2, 6]), "spec.input: not three whole numbers"),
         ("/input", json!([2, 6, 0]), "spec: a dimension of the input shape is zero"),
-        ("/input", json!([2, 7, 6]), "x: shape [4, 2, 6, 6], but the description makes it [4, 2, 7, 6]"),
+        ("/input", json!([2, 7, 6]), "x: shape [4, 2, 6, 6], but the description needs [4, 2, 7, 6]"),
         ("/contrast", json!("square"), "spec.contrast: \"square\" is not one of \"hinge\""),
         ("/context", json!("below"), "spec.context: \"below\" is not one of \"same\""),
         ("/learning", json!("both"), "spec.learning: \"both\" is not one of \"local\""),
@@ -58,10 +58,10 @@ fn a_wrong_description_is_named() {
         ("/identity_projection", json!(1), "spec.identity_projection: 1 is not true or false"),
         ("/either", json!(true), "keep_positive: missing"),
         ("/batch", json!(3), "spec.batch: 3, but there are 2 pairs in x"),
-        ("/negatives", json!(2), "negatives: shape [1, 4], but the description makes it [2, 4]"),
+        ("/negatives", json!(2), "negatives: shape [1, 4], but the description needs [2, 4]"),
         ("/negatives", json!(0), "spec.negatives: 0 is not"),
         ("/negatives", json!("random"), "spec.negatives: \"random\" is not"),
-        ("/negatives", json!(u64::MAX), "negatives: shape [1, 4], but the description makes it"),
+        ("/negatives", json!(u64::MAX), "negatives: shape [1, 4], but the description needs"),
         ("/optimisers/rmsprop", json!({"lr": 1}), "spec.optimisers.rmsprop: unknown optimiser"),
         ("/optimisers/sgd/lr", json!(null), "spec.optimisers.sgd.lr: missing"),
         ("/optimisers/sgd/trust", json!(1), "spec.optimisers.sgd.trust: unknown field"),
@@ -85,7 +85,7 @@ fn a_field_that_is_not_known_is_named_in_the_report() {
     file.set("/seed", json!(7));
     std::fs::write(&path, file.bytes()).expect("a file");
     let report = golden::run(&[path], &|_| Ok(golden::Computed::default())).to_string();
-    assert!(report.contains("spec.seed is not known here and was not used"), "{report}");
+    assert!(report.contains("field spec.seed is unknown and was ignored"), "{report}");
 }
 
 #[test]
@@ -128,7 +128,7 @@ fn wrong_tensors_are_named() {
     let wide = spoilt(|file| file.doubles("layer1.bias", &[4], &[0.0; 4]));
     assert_eq!(wide, "layer1.bias: type F64, not F32");
     let shape = spoilt(|file| file.floats("layer1.bias", &[2, 2], &[0.0; 4]));
-    assert_eq!(shape, "layer1.bias: shape [2, 2], but the description makes it [4]");
+    assert_eq!(shape, "layer1.bias: shape [2, 2], but the description needs [4]");
     let extra = spoilt(|file| file.floats("layer2.bias", &[4], &[0.0; 4]));
     assert!(extra.starts_with("layer2.bias: unknown tensor"), "{extra}");
     let index = spoilt(|file| file.whole("negatives", &[1, 4], &[1, 2, 3, 4]));
@@ -141,7 +141,7 @@ fn wrong_tensors_are_named() {
     assert_eq!(type_of, "expect.loss: type I32, not F64 or F32");
     let nothing = spoilt(|file| file.doubles("expect.loss", &[0], &[]));
     assert_eq!(nothing, "expect.loss: has no elements");
-    assert_eq!(spoilt(|file| file.remove("expect.loss")), "expect: the file expects nothing");
+    assert_eq!(spoilt(|file| file.remove("expect.loss")), "expect: the file has no expected tensors");
     let mut file = stream();
     file.whole("fixation", &[4], &[1, 0, 2, 1]);
     assert_eq!(error(&file), "fixation: holds 2, not in 0..2");

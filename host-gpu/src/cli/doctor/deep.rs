@@ -1,7 +1,7 @@
-//! `clapp doctor --deep`: everything that training on a GPU needs, tried one after the other.
+//! `clapp doctor --deep`: tests each part that training on a GPU needs, one after the other.
 //!
-//! The probes run in a process of their own. Where it dies, hangs or fails, another one goes on with the next probe: an
-//! error of CUDA can leave a process without its GPU.
+//! The probes run in a separate process. If it dies, hangs or fails, a new process continues with the next probe,
+//! because a CUDA error can make the GPU unusable for a process.
 
 use super::probe::{Bench, Outcome, Probe};
 use crate::cli::output::say;
@@ -19,13 +19,13 @@ use std::time::Duration;
 /// Arguments of `clapp doctor --deep`.
 #[derive(Debug, Args)]
 pub struct DeepArguments {
-    /// Which GPU, where there are several.
+    /// Number of the GPU.
     #[arg(long, requires = "deep", value_name = "NUMBER", default_value_t = 0)]
     device: usize,
-    /// Seconds after which a probe has failed.
+    /// Time limit of a probe, in seconds; after it the probe has failed.
     #[arg(long, requires = "deep", value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..=3600))]
     limit: u64,
-    /// Write the report to this file too, anew after each probe.
+    /// Also write the report to this file (JSON), again after each probe.
     #[arg(long, requires = "deep", value_name = "FILE")]
     json: Option<OutputFile>,
     #[command(flatten)]
@@ -44,7 +44,7 @@ struct Line {
     seconds: f64,
 }
 
-/// What the process of the probes says.
+/// One message of the probing process.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum Message {
@@ -52,7 +52,7 @@ enum Message {
     Done(Line),
 }
 
-/// How such a report is known again.
+/// The mark of a report that this command wrote.
 const REPORT: Mark = Mark::json("a report of `clapp doctor`", b"\"clapp-doctor/");
 
 /// The report as a file.
@@ -67,10 +67,11 @@ struct Report<'a> {
     probes: &'a [Line],
 }
 
-/// Runs all probes: 0 where all that training on one GPU needs are ok, else the exit code of the first that is not.
+/// Runs all probes. Returns 0 if all probes that training on one GPU needs are ok, else the exit code of the first one
+/// that is not.
 ///
 /// # Errors
-/// Where the report cannot be written.
+/// If the report cannot be written.
 pub fn run(arguments: &DeepArguments) -> Result<u8, Error> {
     if let Some(names) = &arguments.probes {
         return work(arguments.device, names);
@@ -97,13 +98,13 @@ pub fn run(arguments: &DeepArguments) -> Result<u8, Error> {
     Ok(exit_code(&all, &lines))
 }
 
-/// The first needed probe that is not ok gives the code.
+/// Returns the exit code of the first needed probe that is not ok.
 fn exit_code(all: &[Probe], lines: &[Line]) -> u8 {
     let bad = all.iter().zip(lines).find(|(probe, line)| probe.is_needed() && line.outcome != Outcome::Ok);
     bad.map_or(0, |(probe, _)| probe.exit_code())
 }
 
-/// Prints a line; a reason that an earlier one has given is not told again.
+/// Prints a line. A repeated reason is replaced by a reference to the earlier line.
 fn show(line: &Line, before: &[Line]) -> Result<(), Error> {
     let outcome = match line.outcome {
         Outcome::Ok => "ok",
@@ -168,7 +169,7 @@ impl Worker {
         let (sender, messages) = channel();
         let (output, errors) = (child.stdout.take(), child.stderr.take());
         std::thread::spawn(move || {
-            // What libraries print is no message.
+            // Ignore lines that libraries print.
             let lines = output.into_iter().flat_map(|output| BufReader::new(output).split(b'\n'));
             let said = lines.map_while(Result::ok).filter_map(|line| serde_json::from_slice(&line).ok());
             for message in said {
@@ -187,7 +188,7 @@ impl Worker {
         Ok(Self { child, messages, errors })
     }
 
-    /// How `probe` ends, and whether this process goes on to the next one.
+    /// Returns the outcome of `probe`, and `true` if this process continues with the next one.
     fn next(&mut self, probe: Probe, limit: Duration) -> (Line, bool) {
         let failed = |detail: String, seconds: f64| {
             (Line { name: probe.name(), outcome: Outcome::Failed, detail, seconds }, false)
@@ -219,13 +220,13 @@ impl Worker {
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        // It has said what it had to say. A process that has lost its GPU may wait for it for ever.
+        // The process has reported. End it, because a process that lost its GPU can wait for ever.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// The end of what a process has said before it died.
+/// Returns the last lines that a process printed before it died.
 fn last_words(said: &str) -> String {
     let lines: Vec<&str> =
         said.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("note: ")).collect();
@@ -233,14 +234,14 @@ fn last_words(said: &str) -> String {
     if end.is_empty() { end } else { format!(": {end}") }
 }
 
-/// Runs probes in this process; stops after one that has failed, since the GPU may be lost to it.
+/// Runs probes in this process. Stops after a failed probe, because the process may have lost the GPU.
 fn work(device: usize, names: &[String]) -> Result<u8, Error> {
     let all = Probe::all();
     let mut bench = Bench::new(device);
     let send = |message: &Message| {
         let text = serde_json::to_string(message).map_err(|error| Error::Output(error.into()))?;
         let mut out = std::io::stdout().lock();
-        // On a line of its own, whatever a library has printed before.
+        // Begin a new line, because a library may have printed before.
         writeln!(out, "\n{text}").and_then(|()| out.flush()).map_err(Error::Output)
     };
     for name in names {
@@ -251,7 +252,7 @@ fn work(device: usize, names: &[String]) -> Result<u8, Error> {
         let (outcome, detail, seconds) = bench.run(*probe);
         send(&Message::Done(Line { name: name.clone(), outcome, detail, seconds }))?;
         if outcome == Outcome::Failed {
-            // Without giving anything back: what has failed may wait for ever.
+            // Free nothing: after a failure, that could block for ever.
             std::process::exit(1);
         }
     }

@@ -1,4 +1,4 @@
-//! What `clapp doctor --deep` tries, and how: one probe a line of its report.
+//! The probes of `clapp doctor --deep`. Each probe is one line of the report.
 
 use clapp_data::words::readable;
 use clapp_gpu::cuda::libraries::Library;
@@ -10,7 +10,7 @@ use clapp_gpu::proof::{self, Fault};
 use serde::{Deserialize, Serialize};
 use std::time::Instant;
 
-/// One thing that is tried.
+/// One test.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Probe {
     /// A library is there, and new enough.
@@ -21,32 +21,32 @@ pub enum Probe {
     Compilation,
     /// A kernel gives the right values.
     Launch(Precision),
-    /// So does a product of matrices.
+    /// A matrix product gives the right values.
     Product(Precision),
-    /// So does a pass of a convolution.
+    /// A pass of a convolution gives the right values.
     Convolution(Pass, Precision, bool),
-    /// So do all three, recorded once and run twice.
+    /// All three give the right values when recorded once and run twice.
     Capture(Precision),
-    /// Memory is taken, holds what is written, and is given back.
+    /// Memory can be allocated, written, read back and freed.
     Memory,
 }
 
-/// How a probe ended.
+/// Outcome of a probe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
-    /// It did what it should.
+    /// The probe passed.
     Ok,
-    /// It did not.
+    /// The probe failed.
     Failed,
-    /// It could not be tried: something that it needs is missing.
+    /// The probe was not run: something that it needs is missing.
     NotRun,
 }
 
 const PRECISIONS: [Precision; 3] = [Precision::F32, Precision::Tf32, Precision::Bf16];
 
 impl Probe {
-    /// All of them, in the order of the report.
+    /// Returns all probes, in the order of the report.
     pub fn all() -> Vec<Self> {
         let mut all: Vec<Self> = found::NEEDED.into_iter().chain([Library::Nccl]).map(Self::Library).collect();
         all.extend([Self::Gpu, Self::Compilation]);
@@ -64,7 +64,7 @@ impl Probe {
         all
     }
 
-    /// Its name in the report.
+    /// Returns the probe's name in the report.
     pub fn name(self) -> String {
         match self {
             Self::Library(library) => format!("library {}", library.name()),
@@ -85,7 +85,7 @@ impl Probe {
         }
     }
 
-    /// The exit code of the program where this is the first that is not ok.
+    /// Returns the exit code of the program if this is the first probe that is not ok.
     pub fn exit_code(self) -> u8 {
         match self {
             Self::Library(_) | Self::Gpu => 10,
@@ -98,12 +98,12 @@ impl Probe {
         }
     }
 
-    /// Whether training on one GPU needs it.
+    /// Returns `true` if training on one GPU needs it.
     pub fn is_needed(self) -> bool {
         self != Self::Library(Library::Nccl)
     }
 
-    /// Precision and mode of the executor that it runs on, if it runs on one.
+    /// Returns the precision and mode of the executor that the probe runs on, if any.
     fn mode(self) -> Option<(Precision, bool)> {
         match self {
             Self::Library(_) | Self::Gpu | Self::Compilation => None,
@@ -114,19 +114,19 @@ impl Probe {
     }
 }
 
-/// Runs probes on a GPU, one after the other, and keeps the executor for the next one of the same mode.
+/// Runs probes on a GPU, one after the other. Keeps the executor for the next probe of the same mode.
 pub struct Bench {
     device: usize,
     executor: Option<((Precision, bool), Cuda)>,
 }
 
 impl Bench {
-    /// On the GPU of number `device`.
+    /// Makes a runner for the GPU with number `device`.
     pub fn new(device: usize) -> Self {
         Self { device, executor: None }
     }
 
-    /// How a probe ends, in words, and after how many seconds.
+    /// Runs a probe. Returns the outcome, its description and the seconds that it took.
     pub fn run(&mut self, probe: Probe) -> (Outcome, String, f64) {
         let start = Instant::now();
         let (outcome, said) = match self.attempt(probe) {
@@ -151,7 +151,7 @@ impl Bench {
                 let [major, minor] = device.capability;
                 Ok(format!("{}, compute capability {major}.{minor}, {free} of {total} free", device.name))
             }
-            // Kernels are compiled for the GPU that is there; without one, for the newest that the compiler knows.
+            // Compile the kernels for the GPU present; without a GPU, for the newest one that the compiler knows.
             Probe::Compilation => Ok(compile::check(self.gpu().ok().map(|device| device.capability))?),
             Probe::Launch(precision) => proof::launch(self.executor(probe)?, precision),
             Probe::Product(precision) => {
@@ -178,7 +178,7 @@ impl Bench {
     fn executor(&mut self, probe: Probe) -> Result<&Cuda, GpuError> {
         let mode = probe.mode().unwrap_or_default();
         if self.executor.as_ref().is_none_or(|(of, _)| *of != mode) {
-            // The one before gives its memory back first.
+            // Free the previous executor's memory first.
             self.executor = None;
             self.executor = Some((mode, Cuda::partial(self.device, mode.0, mode.1)?));
         }
@@ -186,12 +186,12 @@ impl Bench {
     }
 }
 
-/// Algorithms that a library has offered and that fail are told, though another one has been taken.
+/// Adds the algorithms that a library offered but that failed, although another one was used.
 fn with_dropped(said: String, dropped: &[String]) -> String {
     if dropped.is_empty() { said } else { format!("{said}; passed over: {}", dropped.join("; ")) }
 }
 
-/// A library that is missing has failed; what needs it was not run.
+/// A missing library has failed. Probes that need it were not run.
 fn outcome(probe: Probe, error: &GpuError) -> Outcome {
     match (probe, error) {
         (Probe::Library(library), _) if library != Library::Nccl => Outcome::Failed,
@@ -200,13 +200,13 @@ fn outcome(probe: Probe, error: &GpuError) -> Outcome {
     }
 }
 
-/// Most bytes that the probe of memory takes.
+/// Largest allocation of the memory probe, in bytes.
 const MOST: usize = 256 << 20;
 
-/// Takes memory, writes to both ends and reads it back, and gives it back.
+/// Allocates memory, writes to both ends, reads it back and frees it.
 fn memory(on: &Cuda) -> proof::Outcome {
     let (free, total) = on.memory()?;
-    // A multiple of what memory is handed out in.
+    // A multiple of the allocation unit.
     let bytes = (free / 4).min(MOST) / 256 * 256;
     on.reset_peak();
     let before = on.taken().now;
@@ -228,18 +228,18 @@ fn memory(on: &Cuda) -> proof::Outcome {
     on.free(address, bytes);
     on.synchronise()?;
     if !held? {
-        return Err(Fault::Values(format!("{} do not hold what is written to them", readable(bytes))));
+        return Err(Fault::Values(format!("{} of memory do not keep the values written to them", readable(bytes))));
     }
     let taken = on.taken();
     if (taken.now, taken.peak) != (before, before + bytes) {
         let [now, peak] = [taken.now, taken.peak].map(readable);
         return Err(Fault::Values(format!(
-            "{} were taken and given back; counted are {now}, peak {peak}",
+            "{} were allocated and freed; the counters say {now} in use, peak {peak}",
             readable(bytes)
         )));
     }
     let [peak, used, total] = [taken.peak, used, total].map(readable);
-    Ok(format!("{peak} taken and given back; at the peak {used} of the GPU's {total} were in use, by all programs"))
+    Ok(format!("{peak} allocated and freed; at the peak, all programs together used {used} of the GPU's {total}"))
 }
 
 #[cfg(test)]

@@ -76,7 +76,7 @@ pub fn clapp(folder: &Path, arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_clapp")).args(arguments).current_dir(folder).output().expect("the program")
 }
 
-/// Runs the program, which must succeed; gives what it says.
+/// Runs the program, which must succeed. Returns what it says.
 pub fn succeeds(folder: &Path, arguments: &[&str]) -> String {
     let output = clapp(folder, arguments);
     let errors = String::from_utf8_lossy(&output.stderr).into_owned();

@@ -43,12 +43,12 @@ fn test_labels_that_never_occur_in_training_are_named() {
     let (_, notes) = both(place.path(), &["eval", "run", "--data", "data", "--images", "9"]);
     assert!(
         notes.contains(
-            "with test images, but without training images (a probe cannot learn them, and counts them wrong): truck"
+            "with test images, but without training images (a probe cannot learn them, and gets all of them wrong): truck"
         ),
         "{notes}"
     );
     let (_, notes) = both(place.path(), &["eval", "run", "--data", "data", "--images", "1"]);
-    assert!(notes.contains("all training images are of one class"), "{notes}");
+    assert!(notes.contains("all training images belong to one class"), "{notes}");
 }
 
 #[test]
@@ -70,7 +70,7 @@ fn a_quick_probe_is_recorded_as_such_and_stands_beside_the_others() {
     assert_eq!((protocol.kind, protocol.planned_epochs, quick.epochs, quick.cached), (Kind::Quick, 30, 30, true));
     assert!(!folder.join("run/probe.json").exists());
     refuses(folder, &["eval", "run", "--data", "data", "--quick", "--cached"], &["--quick", "--cached"]);
-    // A run that begins anew takes its probes away.
+    // A run that starts again takes its probes away.
     let train = ["train", "--config", "tiny.toml", "--data", "data", "--epochs", "0", "--out", "run", "--overwrite"];
     succeeds(folder, &train);
     assert!(!folder.join("run/probe-quick.json").exists() && !folder.join("run/probe-quick.safetensors").exists());
@@ -87,7 +87,7 @@ fn estimates_and_progress_are_told_without_a_terminal() {
         "--quick (30 epochs on 20 images, cached)",
         "1 of 3 epochs done",
         "3 of 3 epochs done",
-        "% of the test images right",
+        "% of the test images correct",
         "left",
     ] {
         assert!(notes.contains(part), "no `{part}` in {notes}");

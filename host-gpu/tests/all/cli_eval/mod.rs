@@ -40,7 +40,7 @@ fn photos(folder: &Path, classes: &[(&str, usize, usize)]) {
     }
 }
 
-/// Runs the program, which must succeed; gives what it says on standard output and on standard error.
+/// Runs the program, which must succeed. Returns what it says on standard output and on standard error.
 fn both(folder: &Path, arguments: &[&str]) -> (String, String) {
     let output = clapp(folder, arguments);
     let [said, errors] = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes).into_owned());

@@ -62,12 +62,12 @@ fn the_classes_are_those_that_the_evaluation_counted() {
 fn without_weights_it_says_what_to_do() {
     let place = place(&["--quick"]);
     let folder = place.path();
-    // A quick probe will do where there is no better one.
+    // A quick probe will do if there is no better one.
     let json = predict(folder, &["photos/val/cat/00.png"]);
     assert_eq!(json["protocol"]["kind"], "quick");
     fs::remove_file(folder.join("run/probe-quick.safetensors")).unwrap();
     let predict = ["predict", "run", "photos/val/cat/00.png"];
-    refuses(folder, &predict, &["run/checkpoint.safetensors", "no weights of a probe", "clapp eval run --data"]);
+    refuses(folder, &predict, &["run/checkpoint.safetensors", "no probe weights", "clapp eval run --data"]);
     refuses(folder, &[&predict[..], &["--probe", "none.safetensors"]].concat(), &["none.safetensors", "No such file"]);
     refuses(folder, &[&predict[..], &["--probe", "run/checkpoint.safetensors"]].concat(), &["clapp-probe"]);
 }
@@ -77,7 +77,7 @@ fn weights_of_another_encoder_are_refused() {
     let place = place(&["--cached"]);
     let folder = place.path();
     succeeds(folder, &["train", "--resume", "--out", "run", "--data", "photos", "--epochs", "2"]);
-    let parts = ["run/probe-cached.safetensors", "of another encoder", "clapp eval"];
+    let parts = ["run/probe-cached.safetensors", "another encoder", "clapp eval"];
     refuses(folder, &["predict", "run", "photos/val/cat/00.png"], &parts);
     // A bit of the weights.
     succeeds(folder, &["eval", "run", "--data", "photos", "--cached"]);

@@ -186,7 +186,7 @@ fn a_printed_configuration_trains_to_the_same_bytes() {
     assert_eq!(Config::parse(&preset_text, "printed").expect("a configuration"), preset("cifar10").expect("a preset"));
     let of_run = succeeds(folder, &["train", "--resume", "--out", "one", "--print-config"]);
     assert_eq!(of_run, text.replace("data = \"generated\"", "data = \"files\""));
-    // What it names goes on with the run, too.
+    // What it names continues the run, too.
     let resume = ["train", "--config", "whole.toml", "--data", "data", "--out", "one", "--resume"];
     assert!(succeeds(folder, &resume).contains("finished already"));
 }
@@ -347,11 +347,11 @@ fn one_key_is_set_or_refused_by_name() {
     let sgd = changed(&base, &["optimizer.kind=sgd", "optimizer.momentum=0.9"]).expect("it");
     assert_eq!(sgd.optimizer.learning_rate(), base.optimizer.learning_rate());
     for (setting, parts) in [
-        ("lr=0.1", &["no key", "optimizer.lr", "probe.lr"][..]),
-        ("optimizer.learning-rate=0.1", &["no key"]),
-        ("optimizer.weight_decay=0.1", &["no key", "optimizer.weight-decay"]),
-        ("epoch=3", &["no key", "epochs"]),
-        ("augment.jitter.heu=0.1", &["no key", "augment.jitter.hue"]),
+        ("lr=0.1", &["is not a key", "optimizer.lr", "probe.lr"][..]),
+        ("optimizer.learning-rate=0.1", &["is not a key"]),
+        ("optimizer.weight_decay=0.1", &["is not a key", "optimizer.weight-decay"]),
+        ("epoch=3", &["is not a key", "epochs"]),
+        ("augment.jitter.heu=0.1", &["is not a key", "augment.jitter.hue"]),
         ("batch=four", &["batch", "a whole number, 2 to 16384"]),
         ("batch=4.5", &["batch", "a whole number, 2 to 16384"]),
         ("batch=1", &["batch is 1"]),
@@ -384,7 +384,7 @@ fn what_needs_no_images_is_found_out_before_they_are_read() {
     fs::create_dir(folder.join("run")).expect("a folder");
     let lock = fs::File::open(folder.join("run")).expect("a folder");
     lock.lock().expect("a lock");
-    refuses(folder, &train, &["run: another run is at work"]);
+    refuses(folder, &train, &["run: another run uses this folder"]);
     drop(lock);
     refuses(folder, &[&train[..6], &["tiny.toml"]].concat(), &["--out", "not a folder"]);
     refuses(folder, &[&train[..6], &["tiny.toml/deeper"]].concat(), &["tiny.toml/deeper"]);

@@ -59,7 +59,8 @@ impl Form {
         }
     }
 
-    /// Whether the texture of the form is its first colour at `(x, y)`, in its own units. Outlines have one colour.
+    /// Returns `true` if the texture of the form is its first colour at `(x, y)`, in its own units. Outlines have one
+    /// colour.
     fn is_first(self, x: f32, y: f32) -> bool {
         // Distance from the nearest whole number: a wave between 0 and 1/2.
         let wave = |value: f32| (value - value.round()).abs();
@@ -71,7 +72,7 @@ impl Form {
         }
     }
 
-    /// Whether `(x, y)` is within the outline.
+    /// Returns `true` if `(x, y)` is within the outline.
     fn holds(self, x: f32, y: f32) -> bool {
         let square_radius = x * x + y * y;
         match self {

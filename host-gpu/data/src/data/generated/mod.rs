@@ -73,7 +73,7 @@ pub fn shapes(seed: u64, train: usize, test: usize) -> Dataset {
     shapes_with(seed, train, test, &Nuisance::default())
 }
 
-/// As [`shapes`], with chosen nuisance.
+/// Same as [`shapes`], with chosen nuisance.
 pub fn shapes_with(seed: u64, train: usize, test: usize, nuisance: &Nuisance) -> Dataset {
     let pixels = part(seed, Purpose::GenerateTrain, train, nuisance);
     let (mean, std) = statistics(&pixels, SHAPE);

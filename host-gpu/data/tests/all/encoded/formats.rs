@@ -220,7 +220,7 @@ fn images_in_other_formats_and_other_files_are_counted_and_named() {
     let set = data::open(place.path()).unwrap();
     assert_eq!((set.train.len(), set.test.len()), (11, 4));
     assert!(set.left_out.warnings() > 0);
-    let (count, names) = left_out(&set, "formats that are not read");
+    let (count, names) = left_out(&set, "unsupported formats");
     assert_eq!((count, names.len()), (15, 10));
     assert_eq!(names[..3], ["train/cat/phone.HEIC", "train/cat/unnamed", "val/cat/00.svg"]);
     let line = set.left_out.iter().find(|entry| entry.count == 15).unwrap().line();

@@ -47,7 +47,7 @@ fn side_files_and_empty_folders_are_named() {
     let set = data::open(place.path()).unwrap();
     assert_eq!(set.classes, ["cat", "dog", "emu"]);
     assert_eq!((set.train.len(), set.test.len()), (11, 4));
-    assert_eq!(left_out(&set, "side files").0, 5);
+    assert_eq!(left_out(&set, "system files").0, 5);
     assert_eq!(left_out(&set, "parts that are not used"), (1, vec!["test/cat/1.jpg".into()]));
     assert_eq!(left_out(&set, "outside of the set"), (1, vec!["spare/2.jpg".into()]));
     assert_eq!(left_out(&set, "empty folders of no class"), (1, vec!["val/fox/".into()]));
@@ -88,7 +88,8 @@ fn classes_that_cannot_be_learnt_or_tested_are_named() {
     files.retain(|(name, _)| !name.contains("/dog/"));
     write_files(&place.path().join("one"), &files);
     assert!(
-        data::open(&place.path().join("one")).unwrap().warnings()[0].contains("all training images are of one class")
+        data::open(&place.path().join("one")).unwrap().warnings()[0]
+            .contains("all training images belong to one class")
     );
 }
 
@@ -108,9 +109,9 @@ fn links_in_a_folder_are_followed_once() {
     symlink("a.link", set.join("train/cat/a.link")).unwrap();
     let found = data::open(&set).unwrap();
     assert!(all(&found) == all(&plain));
-    assert_eq!(left_out(&found, "that they lie in").1, ["train/loop/", "train/cat/self/", "val/dog/up/"]);
-    assert_eq!(left_out(&found, "read already").1, ["train/kitty/"]);
-    assert_eq!(left_out(&found, "lead nowhere").1, ["train/cat/a.link", "train/cat/broken.jpg"]);
+    assert_eq!(left_out(&found, "contains the link").1, ["train/loop/", "train/cat/self/", "val/dog/up/"]);
+    assert_eq!(left_out(&found, "already read").1, ["train/kitty/"]);
+    assert_eq!(left_out(&found, "broken links").1, ["train/cat/a.link", "train/cat/broken.jpg"]);
     assert!(found.left_out.warnings() > 0);
 
     // A class that lies elsewhere, with a way back into the set; and links to files.
@@ -122,7 +123,7 @@ fn links_in_a_folder_are_followed_once() {
     let found = data::open(&set).unwrap();
     assert_eq!(found.classes, ["cat", "cow", "dog"]);
     assert_eq!((found.train.len(), found.test.len()), (plain.train.len() + 3, plain.test.len()));
-    assert!(left_out(&found, "that they lie in").1.contains(&"train/cow/set/".into()));
+    assert!(left_out(&found, "contains the link").1.contains(&"train/cow/set/".into()));
     // The same images to learn from and to test on.
     let both = place.path().join("both");
     fs::create_dir(&both).unwrap();
@@ -175,7 +176,7 @@ fn links_in_an_archive_give_the_same_images_as_in_the_folder() {
     assert!(image("set/train/cow/1.jpg") != image("set/train/ant/0.jpg"));
     assert!(all(&data::open(&place.path().join("a.tgz")).unwrap()) == all(&set));
     assert_eq!(left_out(&set, "out of the archive").0, 2 * 2);
-    assert_eq!(left_out(&set, "lead nowhere").0, 2);
+    assert_eq!(left_out(&set, "broken links").0, 2);
     assert_eq!(left_out(&set, "lead to each other").0, 2 * 2);
     assert_eq!(left_out(&set, "they lie in").0, 2 * 2);
 
@@ -235,7 +236,7 @@ fn of_a_name_that_comes_twice_the_last_file_is_read_and_the_name_is_said() {
     ];
     fs::write(place.path().join("a.tar"), tar_of(&entries)).unwrap();
     let set = data::open(&place.path().join("a.tar")).unwrap();
-    assert_eq!(left_out(&set, "more than once"), (1, vec!["train/cat/0.jpg".into()]));
+    assert_eq!(left_out(&set, "duplicate names"), (1, vec!["train/cat/0.jpg".into()]));
     assert_eq!(set.train.len(), 1);
     assert!(set.train.image(0).unwrap() == set.test.image(0).unwrap());
     // Writers of zips refuse it: one name is changed afterwards.
@@ -249,7 +250,7 @@ fn of_a_name_that_comes_twice_the_last_file_is_read_and_the_name_is_said() {
     places.into_iter().for_each(|at| bytes[at + 10] = b'0');
     fs::write(place.path().join("a.zip"), bytes).unwrap();
     let set = data::open(&place.path().join("a.zip")).unwrap();
-    assert_eq!(left_out(&set, "more than once"), (1, vec!["train/cat/0.jpg".into()]));
+    assert_eq!(left_out(&set, "duplicate names"), (1, vec!["train/cat/0.jpg".into()]));
     assert!(set.train.len() == 1 && set.train.image(0).unwrap() == set.test.image(0).unwrap());
 }
 

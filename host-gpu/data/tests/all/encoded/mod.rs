@@ -23,7 +23,7 @@ fn names(split: &Split) -> Vec<String> {
     names
 }
 
-/// Count and names of what was left out for a reason that has `why` in it; 0 where nothing was.
+/// Count and names of what was left out for a reason that has `why` in it; 0 if nothing was.
 fn left_out(set: &Dataset, why: &str) -> (usize, Vec<String>) {
     let found = set.left_out.iter().find(|entry| entry.why.contains(why));
     found.map_or((0, Vec::new()), |entry| (entry.count, entry.names.clone()))

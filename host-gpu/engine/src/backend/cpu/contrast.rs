@@ -43,7 +43,7 @@ fn rectified(x: f64) -> f64 {
     if x < 0.0 { 0.0 } else { x }
 }
 
-/// Loss and third factors of one row. Where only one of the terms counts, the other's score is taken as absent.
+/// Loss and third factors of one row. If only one of the terms counts, the score of the other is left out.
 fn contrast_row(rule: &Rule, keep: Option<bool>, u_pos: f64, u_neg: &[f64]) -> (f64, f64, Vec<f64>) {
     let share = 1.0 / u_neg.len() as f64;
     let (positive, negative) = (keep.unwrap_or(true), !keep.unwrap_or(false));
@@ -165,8 +165,8 @@ pub fn contrast(
 
 /// `dL/dp`, `[rows, D]`: each row gathers the predictions that were scored against it, in a fixed order.
 ///
-/// In double precision: what a row receives as a positive and as a negative cancels over the batch wherever all
-/// rows are active alike, and the bias's gradient is what is left over.
+/// In double precision: the gradients that a row receives as a positive and as a negative nearly cancel over the batch
+/// if all rows are equally active, and the bias's gradient is the small remainder.
 pub fn pooled_gradient(losses: &[(Pairing<'_>, &Factors<Vec<f32>, RowScores>)], rows: usize) -> Vec<f64> {
     // For each loss and row, the contexts that it is a negative of: context row, index into g_neg.
     let uses: Vec<Vec<Vec<(usize, usize)>>> = losses

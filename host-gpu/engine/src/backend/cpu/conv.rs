@@ -12,7 +12,7 @@ use rayon::prelude::*;
 /// Output positions that one product works on, about: its operands should stay in the second-level cache.
 const POSITIONS: usize = 512;
 
-/// Pieces of a batch whose weight gradients are summed apart; small gradients can afford more of them.
+/// Number of parts of a batch with separate sums of the weight gradient; small gradients can have more parts.
 const PARTIAL_SUMS: [usize; 2] = [8, 2];
 const SMALL_GRADIENT: usize = 1 << 20;
 
@@ -21,8 +21,8 @@ pub fn rows_at_a_time(layer: &Layer, rows: usize) -> usize {
     (POSITIONS / layer.conv.area()).clamp(1, rows.div_ceil(4))
 }
 
-/// Values that a step on `rows` frames takes beside its inputs and outputs, on so many threads: windows or tiles, and
-/// parts of the weights' gradient.
+/// Number of scratch values of a step on `rows` frames with `threads` threads, without inputs and outputs: windows or
+/// tiles, and parts of the weight gradient.
 pub fn scratch_len(layer: &Layer, rows: usize, threads: usize) -> usize {
     if let Some(tiling) = Tiling::of(layer) {
         return tiling.scratch_len(rows, threads);
@@ -33,13 +33,13 @@ pub fn scratch_len(layer: &Layer, rows: usize, threads: usize) -> usize {
     threads * positions * (layer.fan_in() + 2 * layer.block.out_channels) + parts * weights
 }
 
-/// Where one row of a window lies in a frame, in elements: what is before and behind it in the window is padding.
+/// Position of one row of a window in a frame, in elements. The elements of the window before and after it are padding.
 struct Piece {
     /// Elements of the window's row before the part inside the frame.
     skip: usize,
-    /// Elements inside the frame; 0 where all is padding.
+    /// Elements inside the frame; 0 if the row is all padding.
     len: usize,
-    /// Where they begin in the frame.
+    /// First element in the frame.
     start: usize,
 }
 
@@ -128,7 +128,7 @@ impl pulp::NullaryFnOnce for Activate<'_> {
     }
 }
 
-/// The largest of each window, and where it was first seen in row-major order.
+/// The largest value of each window, and its first position in row-major order.
 struct MaxPool<'a> {
     layer: &'a Layer,
     window: [usize; 2],
@@ -218,9 +218,9 @@ pub fn forward(layer: &Layer, weight: &[f32], bias: &[f32], x: &[f32], rows: usi
 /// The gradient of a block's output, as it is at hand.
 #[derive(Clone, Copy)]
 pub enum Error<'a> {
-    /// Of its pooled activity, `[rows, D]`: local learning.
+    /// By its pooled activity, `[rows, D]`: local learning.
     Pooled { spreader: &'a Spreader, pooled: &'a [f64] },
-    /// Of its output maps: back-propagation.
+    /// By its output maps: back-propagation.
     Maps(&'a [f32]),
 }
 
@@ -257,7 +257,7 @@ fn pre_activation_gradient(
     }
 }
 
-/// Lets through what the activation let through.
+/// Passes the gradient only at elements where the activation was above zero.
 struct Mask<'a> {
     dz: &'a [f32],
     z: Option<&'a [f32]>,
@@ -277,7 +277,7 @@ impl pulp::NullaryFnOnce for Mask<'_> {
     }
 }
 
-/// Sends each gradient to where its maximum was, and zero to the rest of the window.
+/// Sends each gradient to the position of the maximum, and zero to the rest of the window.
 struct Unpool<'a> {
     layer: &'a Layer,
     window: [usize; 2],
@@ -370,8 +370,8 @@ fn weight_gradient(layer: &Layer, x: &[f32], activity: &Activity<Vec<f32>, Vec<u
     sum_in_order(partial.collect())
 }
 
-/// Gradient of the biases, in double precision: what a channel receives cancels over the batch wherever all rows are
-/// active alike, and this gradient is what is left over.
+/// Gradient of the biases, in double precision: the terms of a channel nearly cancel over the batch if all rows are
+/// equally active, and this gradient is the small remainder.
 fn bias_gradient(layer: &Layer, activity: &Activity<Vec<f32>, Vec<u8>>, error: Error<'_>) -> Vec<f32> {
     if !layer.block.bias {
         return Vec::new();

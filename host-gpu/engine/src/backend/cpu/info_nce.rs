@@ -1,5 +1,5 @@
-//! InfoNCE on pooled activity (docs/paper.md 2.8), in double precision: features of rectified units all point into one
-//! corner, so their cosines are close to 1 and the gradient is what is left of their differences.
+//! InfoNCE on pooled activity (docs/paper.md 2.8), in double precision. Features of rectified units all have positive
+//! directions, so their cosines are close to 1, and the gradient comes from small differences.
 
 use super::RowScores;
 use crate::backend::InfoNce;

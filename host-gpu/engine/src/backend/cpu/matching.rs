@@ -1,9 +1,9 @@
 //! Feedback matching (docs/paper.md 3): distance of a layer's error from the ideal one, and its gradient by the
 //! predictions, for all contrasts.
 //!
-//! `F = ||G - U q||^2` with the unpooling `U` and the pooled error `q`, which is made of third factors `g` and
-//! predictions `s`. With `r = dF/dq`, a prediction changes `F` directly, by `g r`, and through the scores that the
-//! factors hang on: `dF/dg` is `s . r`, times the second derivatives of the contrast, times the scored activity.
+//! `F = ||G - U q||^2` with the unpooling `U` and the pooled error `q`, which is a function of third factors `g` and
+//! predictions `s`. With `r = dF/dq`, a prediction changes `F` directly, by `g r`, and through the scores that
+//! determine the factors: `dF/dg` is `s . r`, times the second derivatives of the contrast, times the scored activity.
 
 use super::RowScores;
 use super::contrast::curvature;
@@ -53,7 +53,7 @@ fn errors(
         || vec![0.0_f64; dimension],
         |sum, (row, errors)| {
             let prediction = &factors.prediction[range(row)];
-            // What is scored against the prediction: the positive, then the negatives.
+            // Rows scored with the prediction: the positive, then the negatives.
             let mut scored = vec![pairing.partner(row, rows)];
             scored.extend(
                 pairing.negatives.iter().skip(row).step_by(rows).map(|negative| pairing.partner(*negative, rows)),

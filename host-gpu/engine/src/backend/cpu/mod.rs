@@ -50,7 +50,7 @@ pub struct RowScores {
     pub loss: f64,
 }
 
-/// Gives a parameter the moments that the optimiser keeps, at zero, where it does not have them yet.
+/// Adds the moments that the optimiser keeps to a parameter without them, at zero.
 fn ensure_state(parameter: &mut Parameter<Vec<f32>>, optimizer: &Optimizer) {
     let len = parameter.value.len();
     if optimizer.has_first() && parameter.first.len() != len {
@@ -61,7 +61,7 @@ fn ensure_state(parameter: &mut Parameter<Vec<f32>>, optimizer: &Optimizer) {
     }
 }
 
-/// Cuts a state tensor like its parameter, or gives empty slices where the optimiser does not keep it.
+/// Splits a state tensor like its parameter. Returns empty slices if the optimiser does not keep it.
 fn state_chunks(state: &mut [f32], chunk: usize, count: usize) -> Vec<&mut [f32]> {
     if state.is_empty() {
         return (0..count).map(|_| Default::default()).collect();

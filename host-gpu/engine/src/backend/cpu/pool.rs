@@ -101,7 +101,8 @@ impl Spreader {
         Self { channels: layer.output.channels, shares, covers }
     }
 
-    /// One row: `dp` `[channel, cell]` to `dz` `[position, channel]`; zero where a map `z` is given and not above zero.
+    /// Spreads one row `dp` `[channel, cell]` to `dz` `[position, channel]`. With a map `z`, elements where `z` is not
+    /// above zero get zero.
     pub fn spread(&self, dp: &[f64], z: Option<&[f32]>, dz: &mut [f32]) {
         let mut by_cell = vec![0.0_f32; dp.len()];
         for (channel, dp) in dp.chunks_exact(self.shares.len()).enumerate() {

@@ -12,8 +12,8 @@ const TILE: [usize; 2] = [32, 2048];
 
 /// `Q_j = (g+_j zpos_j + sum_k g-_jk zneg_jk) / rows`, `[rows, D]`.
 ///
-/// Written as `sum_k g-_jk (zneg_jk - zpos_j) + (g+_j + sum_k g-_jk) zpos_j`: where attraction and repulsion weigh
-/// the same, the difference of two similar activities is taken before anything is rounded.
+/// Written as `sum_k g-_jk (zneg_jk - zpos_j) + (g+_j + sum_k g-_jk) zpos_j`: if attraction and repulsion have the same
+/// weight, the difference of two similar activities is taken before any rounding.
 pub fn errors(pairing: Pairing<'_>, p: &[f32], factors: &Factors<Vec<f32>, RowScores>, rows: usize) -> Vec<f32> {
     let dimension = p.len() / rows;
     let row_of = |row: usize| &p[row * dimension..(row + 1) * dimension];
@@ -31,7 +31,7 @@ pub fn errors(pairing: Pairing<'_>, p: &[f32], factors: &Factors<Vec<f32>, RowSc
                 }
             }
         }
-        // What is left of a sum that is zero in exact arithmetic is rounding.
+        // The sum is zero in exact arithmetic; a small remainder is rounding.
         let rest = if rest.abs() < 1e-12 * factors.scores.g_pos[row].abs() { 0.0 } else { rest };
         if rest != 0.0 {
             let rest = (rest / rows as f64) as f32;
@@ -89,7 +89,7 @@ pub fn update(
                 matmul(gradient, errors, contexts.columns(left..left + width), false);
                 for (row, gradient) in gradient.chunks_exact(width).enumerate() {
                     let range = row * source + left..row * source + left + width;
-                    // Empty where the optimiser does not keep them.
+                    // Empty if the optimiser does not keep them.
                     let first = first.get_mut(range.clone()).unwrap_or_default();
                     let second = second.get_mut(range.clone()).unwrap_or_default();
                     optimizer::apply(optimizer, step, &mut value[range], first, second, gradient);

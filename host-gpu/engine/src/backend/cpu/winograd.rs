@@ -25,14 +25,14 @@ const ZERO: Lane = [0.0; LANES];
 /// Fewest channels for which the products outweigh the transforms.
 const CHANNELS: usize = 16;
 
-/// Tiles that are transformed and multiplied at a time, about: as many as keep the operands in the cache, and enough
-/// to be worth reading the transformed weights, which is what the larger number is for.
+/// Approximate number of tiles that are transformed and multiplied at a time: few enough to keep the operands in the
+/// cache, and enough (the larger number) to make reading the transformed weights worthwhile.
 const TILES: [usize; 2] = [256, 512];
 
-/// Elements of weights above which a product is large enough to be a task of its own.
+/// Number of weight elements above which a product is a separate task.
 const LARGE_WEIGHTS: usize = 1 << 15;
 
-/// Pieces of a batch whose weight gradients are summed apart where the weights are few.
+/// Number of parts of a batch with separate sums of the weight gradient, for layers of few weights.
 const PARTIAL_SUMS: usize = 8;
 
 /// A convolution in terms of tiles.
@@ -46,14 +46,14 @@ pub struct Tiling {
     channels_out: usize,
 }
 
-/// What is done with the outputs of a tile before they are written.
+/// Operations on the outputs of a tile before they are written.
 #[derive(Clone, Copy)]
 pub struct Finish<'a> {
     /// Biases; empty without bias.
     pub bias: &'a [f32],
-    /// Whether negative outputs become zero.
+    /// `true` if negative outputs become zero.
     pub relu: bool,
-    /// Whether each tile is reduced to its largest output.
+    /// `true` if each tile is reduced to its largest output.
     pub max_pool: bool,
 }
 
@@ -113,7 +113,7 @@ impl Tiling {
         (tiles / self.tiles_a_frame()).clamp(1, rows)
     }
 
-    /// Values of the scratch of so many threads, of transformed weights and of parts of their gradient.
+    /// Number of scratch values of `threads` threads, of the transformed weights, and of the parts of their gradient.
     pub fn scratch_len(&self, rows: usize, threads: usize) -> usize {
         let frames = self.group(rows);
         let tiles = frames * self.tiles_a_frame();
@@ -382,7 +382,7 @@ impl pulp::NullaryFnOnce for OutputTransform<'_> {
     }
 }
 
-/// The largest of four, and where it was first seen in row-major order.
+/// The largest of four values, and its first position in row-major order.
 #[inline(always)]
 fn maximum(y: &[[Lane; 2]; 2]) -> (Lane, [u32; LANES]) {
     let mut largest = y[0][0];
@@ -464,8 +464,8 @@ impl pulp::NullaryFnOnce for WeightGradient<'_> {
     }
 }
 
-/// From one part to the next of sixteen, in elements: one cache line more than the parts are long. With lengths that
-/// are powers of two they would all fall into the same few sets of the cache.
+/// Distance between two of the sixteen parts, in elements: the length of a part plus one cache line. With lengths that
+/// are powers of two, all parts would use the same few cache sets.
 fn stride(len: usize) -> usize {
     len.next_multiple_of(LANES) + LANES
 }
@@ -569,7 +569,7 @@ fn with_scratch<R>(tiling: Tiling, frames: usize, work: impl FnOnce(&mut Scratch
     result
 }
 
-/// Frames that one task transforms: few where a group is `shared` between the threads.
+/// Number of frames that one task transforms: few if the threads share a group (`shared`).
 fn frames_a_task(tiling: Tiling, frames: usize, shared: bool) -> usize {
     if shared { (64 / tiling.tiles_a_frame()).max(1) } else { frames }
 }

@@ -84,7 +84,7 @@ impl LearningRule for Rule {
     }
 
     fn beyond_alignment(&self) -> Option<&'static str> {
-        Some("has no contrast at the top that could be back-propagated")
+        Some("has no contrastive loss at the top layer to back-propagate")
     }
 
     fn cost(&self) -> Cost {
@@ -121,7 +121,7 @@ impl Lpl {
     /// Checks the weights.
     ///
     /// # Errors
-    /// The field, its value and what was expected.
+    /// A message with the field, its value and the expected values.
     pub fn check(&self) -> Result<(), String> {
         let Self { predictive, hebbian, decorrelation, eps } = *self;
         for (name, value) in [("predictive", predictive), ("hebbian", hebbian), ("decorrelation", decorrelation)] {

@@ -49,7 +49,7 @@ impl Custom for Learn<'_> {
     }
 }
 
-/// What a competition gives.
+/// Results of a competition.
 struct Competition {
     gradient: Vec<f32>,
     centre: Vec<f32>,
@@ -71,8 +71,8 @@ struct Part {
     others: Vec<f32>,
 }
 
-/// Values that a competition takes beside the maps, in the largest layer, on so many threads: windows, what the weights give
-/// for them, and sums of each part.
+/// Number of values of a competition in addition to the maps, in the largest layer, with `threads` threads: windows,
+/// their responses, and sums of each part.
 pub(super) fn competition_len(network: &NetworkSpec, rows: usize, threads: usize) -> usize {
     let of_layer = |layer: &Layer| {
         let rows_each = rows.div_ceil(PARTS).max(1);

@@ -43,7 +43,7 @@ pub struct Rule(pub SoftHebb);
 impl LearningRule for Rule {
     const CHOICES: Choices = Choices {
         name: "soft-hebb",
-        summary: "SoftHebb: local, by a competition of channels, without a loss",
+        summary: "SoftHebb: local, competition between channels, without a loss",
         contrast: Contrasts::NoLoss,
         projection: Projection::Identity,
         normalise: true,
@@ -59,12 +59,12 @@ impl LearningRule for Rule {
     fn check(settings: &Settings) -> Result<(), String> {
         match settings.optimizer {
             Optimizer::Sgd { momentum: 0.0, weight_decay: 0.0, .. } => Ok(()),
-            _ => Err("optimizer: the rule has an update of its own; expected kind sgd with nothing but lr (rule soft-hebb)"
+            _ => Err("optimizer: the rule has its own update; expected kind sgd with lr only (rule soft-hebb)"
                 .into()),
         }
     }
 
-    /// Its own update, at its own learning rate.
+    /// The rule has its own update, at its own learning rate.
     fn optimizer(optimizer: Optimizer) -> Optimizer {
         let lr = Self::CHOICES.rate.unwrap_or_else(|| optimizer.learning_rate());
         Optimizer::Sgd { lr, momentum: 0.0, weight_decay: 0.0 }
@@ -128,7 +128,7 @@ impl LearningRule for Rule {
     }
 
     fn beyond_core(&self) -> Option<&'static str> {
-        Some("learns by a competition of channels, from no gradient")
+        Some("learns by a competition of channels, without a gradient")
     }
 
     fn beyond_gpu(&self) -> Option<&'static str> {
@@ -136,7 +136,7 @@ impl LearningRule for Rule {
     }
 
     fn beyond_alignment(&self) -> Option<&'static str> {
-        Some("has no contrast at the top that could be back-propagated")
+        Some("has no contrastive loss at the top layer to back-propagate")
     }
 
     fn cost(&self) -> Cost {
@@ -144,7 +144,7 @@ impl LearningRule for Rule {
     }
 }
 
-/// How its channels compete.
+/// Settings of the competition of channels.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct SoftHebb {
@@ -166,7 +166,7 @@ impl SoftHebb {
     /// Checks the settings.
     ///
     /// # Errors
-    /// The field, its value and what was expected.
+    /// A message with the field, its value and the expected values.
     pub fn check(&self) -> Result<(), String> {
         if !(self.temperature.is_finite() && self.temperature > 0.0) {
             return Err(format!("soft-hebb.temperature is {}, expected a finite number above 0", self.temperature));

@@ -52,7 +52,7 @@ fn a_small_experiment_from_end_to_end() {
     // Twelve claims of learners, and the device's, which needs an emulator and firmware.
     assert_eq!(finding.claims.len(), 13);
     assert_eq!(finding.claims[12].verdict, Verdict::Open);
-    assert!(finding.claims[12].evidence.contains("is not there; build it with `cargo xtask firmware`"));
+    assert!(finding.claims[12].evidence.contains("does not exist; build it with `cargo xtask firmware`"));
     assert!(
         finding.notes.iter().any(|note| note.starts_with("few is left out: --data: class ")),
         "{:?}",
