@@ -42,7 +42,7 @@ pub fn open_with(path: &Path, cache: Option<&Path>) -> Result<Dataset, DataError
     open_as(path, Opening { cache, ..Opening::default() })
 }
 
-/// Same as [`open_with`], as `opening` says. A set that has a part to test on, and a [`Holdout`] for it, are refused
+/// Same as [`open_with`], as `opening` says. A set that has a part to test on, and a [`super::Holdout`] for it, are refused
 /// together.
 ///
 /// # Errors
