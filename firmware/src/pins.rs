@@ -16,7 +16,7 @@ pub struct WithPins<S, P, Q> {
     pub saccade: P,
     /// High while the frame shows `class`.
     pub label: Q,
-    /// The class that the label pin stands for.
+    /// The class of the label pin.
     pub class: u8,
 }
 

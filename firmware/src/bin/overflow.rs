@@ -1,4 +1,5 @@
-//! Overflows its stack, to show what happens then; with the argument `undefined` it meets an undefined instruction instead.
+//! Overflows its stack, to test the fault handler. With the argument `undefined` it executes an undefined instruction
+//! instead.
 #![no_std]
 #![no_main]
 

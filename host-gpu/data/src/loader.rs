@@ -52,7 +52,7 @@ pub struct LabelledBatch {
     pub images: Vec<usize>,
 }
 
-/// Why a loader could not start, or stopped.
+/// Reason why a loader could not start, or stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum LoaderError {
     /// An image could not be read.
@@ -81,7 +81,7 @@ impl From<LoaderError> for Error {
     }
 }
 
-/// What to do about an image that cannot be used.
+/// Returns advice about an image that cannot be used.
 fn advice(error: &DataError) -> &'static str {
     match error {
         DataError::Image { .. } => "; `clapp data check` lists all such images, and --skip-bad skips them",
@@ -99,7 +99,7 @@ pub struct Loader<B> {
     batches: usize,
 }
 
-/// Where in a run a loader begins.
+/// Position in a run where a loader begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Start {
     /// Epoch, from 0.
@@ -110,7 +110,7 @@ pub struct Start {
     pub part: Part,
 }
 
-/// What all threads of a loader share.
+/// State shared by all threads of a loader.
 struct Source {
     split: Arc<Split>,
     augment: ViewAugment,
@@ -296,7 +296,7 @@ impl Source {
         let mut x = vec![0.0; purposes.len() * images.len() * view_len];
         let mut pixels = Vec::new();
         for (row, &image) in images.iter().enumerate() {
-            // Once for all views: decoding can take longer than a view.
+            // Decode once for all views, because decoding can take longer than a view.
             let shape = self.split.read(image, &mut pixels)?;
             for (part, &purpose) in purposes.iter().enumerate() {
                 let mut rng = stream(self.seed, purpose, self.epoch, image as u64);
@@ -327,7 +327,7 @@ impl<B: Send + 'static> Loader<B> {
             let source = Arc::clone(&source);
             let work = move || run(&source, first + number, count, make, &queue);
             let thread = Builder::new().name(format!("loader-{number}")).spawn(work);
-            // Where one fails, dropping the loader stops those that run.
+            // If one thread fails to start, dropping the loader stops the others.
             loader.threads.push(thread.map_err(|error| LoaderError::Thread(error.to_string()))?);
             loader.queues.push(received);
         }

@@ -1,5 +1,5 @@
-//! Safetensors files of `f32`, written and read one tensor at a time: the parameters of a wide network with the state
-//! of their optimiser are gigabytes, and a copy of them all would not fit beside them.
+//! Safetensors files of `f32`, written and read one tensor at a time. The parameters of a wide network with their
+//! optimiser state take gigabytes, and a second copy would not fit into memory.
 
 use crate::error::Error;
 use crate::files::write_with;
@@ -93,7 +93,7 @@ pub fn write_header_of(
         end += tensor.bytes();
         (tensor.name, TensorInfo { dtype: tensor.values, shape: tensor.shape, data_offsets: (start, end) })
     });
-    // One entry, because the format does not order several: the same run must write the same bytes.
+    // Use one entry, because the format does not order several entries, and the same run must write the same bytes.
     let entry = HashMap::from([(entry.0.to_string(), entry.1)]);
     let metadata = Metadata::new(Some(entry), infos.collect()).map_err(std::io::Error::other)?;
     let mut json = serde_json::to_vec(&metadata)?;
@@ -135,7 +135,7 @@ pub fn write_tensors(
             write_header(file, (name, entry(checksum.text())?), tensors.iter().cloned())
         };
         let mut checksum = Checksum::new();
-        // As long as it will be.
+        // A header of the final length.
         header(file, Checksum::new()).map_err(failed)?;
         for at in 0..tensors.len() {
             write_values(file, &values(at)?, &mut checksum).map_err(failed)?;
@@ -150,7 +150,7 @@ pub struct TensorFile {
     path: PathBuf,
     file: BufReader<File>,
     metadata: Metadata,
-    /// Where the tensors begin.
+    /// Position of the first tensor.
     start: u64,
 }
 

@@ -103,7 +103,7 @@ fn a_device_is_taught_saved_fetched_and_taken_on() {
     // Without a terminal, lines for a log.
     says(&log, &["learning: 20 of 40 frames, loss ", "labels: 20 of 20 frames\n", "testing: 10 of 10 frames, "]);
 
-    // What came home is a checkpoint like any other.
+    // The fetched file is a normal checkpoint.
     succeeds(folder, &["export", "home/held.safetensors", "-o", "image.bin"]);
     let network = ["--network", "home/held.safetensors", "-o", "back.safetensors"];
     let text = succeeds(folder, &[&["import", "image.bin"][..], &network].concat());
@@ -124,7 +124,7 @@ fn a_device_is_taught_saved_fetched_and_taken_on() {
     says(&text, &[" % of 20 held-back images, with the read-out that it has", "the same to the last bit (49 frames"]);
     assert_eq!(line.step(), 49);
 
-    // Begun anew, on digits, without a replay, and asked for nothing but labels.
+    // A new start, on digits, without a replay, with labels only.
     write_idx(&folder.join("digits"), 8);
     let more = ["--data", "digits", "--reset", "7", "--frames", "0", "--labels", "1", "--test", "4", "--no-replay"];
     let text = succeeds(folder, &device(&line.port, &more));

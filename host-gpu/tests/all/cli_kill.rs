@@ -1,5 +1,5 @@
-//! The program is killed, at any moment and in the midst of writing a checkpoint; what it leaves behind is the
-//! beginning of a run that ends in the same bytes.
+//! The tests kill the program at any moment, also while it writes a checkpoint. The run must then continue and end with
+//! the same bytes.
 #![cfg(unix)]
 
 use crate::cli_common;
@@ -12,7 +12,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
-/// How many times each run is killed, and how many of these at least leave an unfinished file.
+/// Number of kills of each run, and smallest number of kills that must leave an unfinished file.
 const KILLS: usize = 10;
 const TORN: usize = 3;
 
@@ -165,7 +165,7 @@ fn a_signal_ends_the_step_and_writes_a_checkpoint_to_go_on_from() {
         let output = child.wait_with_output().expect("its end");
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         assert_eq!(output.status.code(), Some(130), "{text}");
-        // What it says is what one types.
+        // The printed command works as typed.
         let (_, command) = text.trim_end().split_once("clapp train ").expect("a command");
         assert!(command.contains("--resume"), "{text}");
         let arguments: Vec<&str> = ["train"].into_iter().chain(command.split(' ')).collect();

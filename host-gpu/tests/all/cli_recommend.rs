@@ -1,4 +1,5 @@
-//! `clapp recommend`: what it picks fits, less room never means more network, and what it prints is of use.
+//! `clapp recommend`: the networks fit, less memory never gives a larger network, and the printed code and
+//! configuration work.
 
 use crate::cli_common;
 
@@ -14,7 +15,7 @@ fn arguments<'a>(ram: &'a str, flash: &'a str, classes: &'a str, input: &'a str)
     vec!["recommend", "--ram", ram, "--flash", flash, "--classes", classes, "--input", input]
 }
 
-/// What stands between fences of a kind.
+/// Returns the text between code fences of a kind.
 fn fenced<'a>(text: &'a str, kind: &str) -> &'a str {
     let (_, rest) = text.split_once(&format!("```{kind}\n")).unwrap_or_else(|| panic!("no {kind} in:\n{text}"));
     rest.split_once("```").unwrap_or_else(|| panic!("no end of {kind} in:\n{text}")).0
@@ -134,7 +135,7 @@ fn the_configuration_trains() {
         };
         let said = of(&train);
         assert!(place.path().join(out).join("checkpoint.safetensors").exists());
-        // Nobody takes an encoder that has not learnt for one that has.
+        // The output marks an untrained encoder.
         assert_eq!(said.contains("epochs is 0: the run writes the untrained encoder"), learns == "device", "{said}");
         let said = of(&["eval", out, "--data", "data", "--cached", "--epochs", "1"]);
         assert_eq!(said.contains("the encoder has not learnt"), learns == "device", "{said}");

@@ -327,7 +327,7 @@ fn the_executor_computes_what_it_is_asked_for() {
     run("a_device_that_is_not_there", &[]);
 }
 
-/// What `clapp doctor --deep` says and writes: its exit code, its lines, its report.
+/// Runs `clapp doctor --deep`. Returns its exit code, its lines and its report.
 fn deep(folder: &Path, settings: &[(&str, &str)], more: &[&str]) -> (Option<i32>, String, serde_json::Value) {
     let report = folder.join("deep.json");
     let _ = std::fs::remove_file(&report);
@@ -465,7 +465,7 @@ fn decoys_on_the_system_s_path_hide_nothing() {
     }
     stand_in(&good);
     let names = [("libnvrtc.so", "NVRTC"), ("libcublasLt.so", "cuBLASLt"), ("libcudnn.so", "cuDNN")];
-    // What stands in the way, and how it is made.
+    // Decoy libraries, and how they are built.
     let decoys: [(&str, &[&str]); 4] = [
         ("of another version", &["-DDECOY_OLD"]),
         ("without the functions", &["-DDECOY_EMPTY"]),
@@ -602,7 +602,7 @@ fn images_that_are_not_whole_are_not_kept() {
     std::fs::write(file, &good[..good.len() - 1]).expect("cut off");
     in_own_process(place.path(), "a_device_starts", &[]);
     assert!(std::fs::read(file).expect("a file") == good);
-    // What is kept needs no compiler.
+    // Stored kernels need no compiler.
     std::fs::remove_file(place.path().join("libnvrtc.so.12")).expect("removed");
     in_own_process(place.path(), "a_device_starts", &[]);
 }

@@ -1,4 +1,4 @@
-//! `clapp report`: what the page holds, what it says of missing pieces, and what it refuses.
+//! `clapp report`: contents of the page, missing data, and refused inputs.
 
 use crate::cli_common;
 use crate::report_runs;

@@ -148,7 +148,7 @@ fn what_the_core_does_not_have_is_refused_in_one_line() {
     refused(&fresh, ["negatives-shared", "one list"]);
 }
 
-/// What the core is told wrongly.
+/// An error injected into the core's inputs.
 #[derive(Debug, Clone, Copy)]
 enum Fault {
     Nothing,

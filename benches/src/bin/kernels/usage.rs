@@ -1,4 +1,4 @@
-//! What a kernel takes of a multiprocessor, as the assembler says.
+//! Resources of a kernel on a multiprocessor, as reported by the assembler.
 
 use std::collections::BTreeMap;
 

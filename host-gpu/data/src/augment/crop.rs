@@ -7,7 +7,7 @@ use super::AugmentError;
 use super::resample::resample;
 use crate::rng::Rng;
 
-/// How often a crop is drawn before the centre is taken.
+/// Number of tries before the centre crop is used.
 const ATTEMPTS: usize = 10;
 
 /// A rectangle of an image, in pixels.

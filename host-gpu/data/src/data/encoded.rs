@@ -12,7 +12,7 @@ use super::store::Store;
 
 /// Longest side of an image.
 const MOST_SIDE: u32 = 1 << 14;
-/// Most pixels of an image: 200 MB as red, green and blue bytes.
+/// Largest number of pixels of an image: 200 MB as red, green and blue bytes.
 const MOST_PIXELS: u64 = 1 << 26;
 
 /// Some of the files of a store, each an image.
@@ -22,7 +22,7 @@ pub(super) struct Encoded {
     files: Vec<u32>,
 }
 
-/// What an image is found to be when it is decoded.
+/// Properties of a decoded image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Seen {
     /// Its shape, `[3, H, W]`.
@@ -89,7 +89,7 @@ impl Encoded {
         Some(Shape::new(3, height as usize, width as usize))
     }
 
-    /// The error of image `i` where it is not of the shape that it had when it was measured.
+    /// Returns the error for image `i` if its shape differs from the measured one.
     pub(super) fn changed(&self, i: usize, found: Shape, expected: Shape) -> DataError {
         let text = |shape: Shape| format!("{}x{}", shape.width, shape.height);
         let why = format!("its size is {} now, but was {} when the run began", text(found), text(expected));

@@ -1,10 +1,10 @@
-//! What can be wrong with a data set.
+//! Errors of data sets.
 
 use crate::error::Error;
 use std::io;
 use std::path::PathBuf;
 
-/// Why a data set could not be read. The message names the file, what was found and what was expected.
+/// Reason why a data set could not be read. The message names the file, the value found and the value expected.
 #[derive(Debug, thiserror::Error)]
 pub enum DataError {
     /// The file or folder could not be opened or read: missing, no permission, truncated gzip or tar stream.
@@ -50,7 +50,7 @@ pub enum DataError {
         bad: usize,
         /// Of how many.
         all: usize,
-        /// Why the first ten of them could not be used; each message names its file.
+        /// Reasons for the first ten; each message names its file.
         first: Vec<String>,
         /// `true` if the others make a set.
         skippable: bool,
@@ -123,7 +123,7 @@ fn lines(first: &[String], all: usize) -> String {
     text
 }
 
-/// Where a whole copy is, for the end of a message.
+/// Returns the address of a complete copy, for the end of a message.
 fn copy(hint: &str) -> String {
     if hint.is_empty() { String::new() } else { format!("; a whole copy: {hint}") }
 }

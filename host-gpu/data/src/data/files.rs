@@ -81,7 +81,7 @@ pub fn is_folder(path: &Path) -> Result<bool, DataError> {
     })
 }
 
-/// Returns `true` if something lies at `path`; an error only where that cannot be told.
+/// Returns `true` if `path` exists; an error only if the system cannot tell.
 pub fn exists(path: &Path) -> Result<bool, DataError> {
     path.try_exists().map_err(|source| DataError::Io {
         path: path.into(),
@@ -114,7 +114,7 @@ pub fn names_in(folder: &Path, wanted: impl Fn(&str) -> bool) -> Result<Option<V
     Ok((!names.is_empty()).then_some(names))
 }
 
-/// What a file is packed as, by its first bytes.
+/// Packing of a file, by its first bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Packing {
     /// gzip.
@@ -127,7 +127,7 @@ pub enum Packing {
     None,
 }
 
-/// What the file at `path` is packed as.
+/// Returns the packing of the file at `path`.
 pub fn packing(path: &Path) -> Result<Packing, DataError> {
     let mut start = Vec::new();
     File::open(path)

@@ -20,7 +20,7 @@ use super::store::Store;
 use super::{DataError, Dataset, Split};
 use crate::words::counted;
 
-/// Where the official files are, and a mirror.
+/// Addresses of the official files and of a mirror.
 pub const WHERE: &str = "http://yann.lecun.com/exdb/mnist/ or https://ossci-datasets.s3.amazonaws.com/mnist/";
 /// The four files: training images and labels, test images and labels. Each may end in `.gz`; in many copies a dot
 /// stands in place of the dash before `idx`.
@@ -66,7 +66,7 @@ const MOST: u64 = 1 << 30;
 /// Most bytes before them.
 const MOST_HEAD: u64 = 16;
 
-/// Which of the four files a file of that name is, by its place in [`FILES`].
+/// Returns the index in [`FILES`] of a file of that name.
 pub(super) fn file_of(name: &str) -> Option<usize> {
     let plain = name.strip_suffix(".gz").unwrap_or(name).replace(".idx", "-idx");
     FILES.iter().position(|known| plain == *known)
@@ -200,7 +200,7 @@ fn read_values<const D: usize>(store: &Store, file: usize) -> Result<([usize; D]
     let mut reader = BufReader::with_capacity(1 << 16, reader);
     let start = reader.fill_buf().map_err(|error| failed(&shown, error))?;
     if start.starts_with(&[0x1f, 0x8b]) {
-        // A gzip stream does not say how long it is; what it says of itself is checked while it is read.
+        // A gzip stream does not tell its length. Its checksum is verified while it is read.
         parse(MultiGzDecoder::new(reader), &shown, None)
     } else {
         parse(reader, &shown, Some(stored))
@@ -243,7 +243,8 @@ fn parse<const D: usize>(
         return Err(longer(format!("{} values", stored.saturating_sub(header_len))));
     }
     let mut values = Vec::new();
-    // One more than expected: shows a file that goes on, and makes the gzip reader check its checksum.
+    // Read one byte more than expected: this detects a file that is too long, and makes the gzip reader verify its
+    // checksum.
     source.take(total + 1).read_to_end(&mut values).map_err(|error| failed(file, error))?;
     match values.len() as u64 {
         found if found > total => Err(longer("more values".into())),

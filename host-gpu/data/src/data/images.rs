@@ -1,4 +1,4 @@
-//! Where the pixels of a set are, and reading one image of them.
+//! Storage of a set's pixels, and reading of one image.
 
 use clapp_core::shape::Shape;
 

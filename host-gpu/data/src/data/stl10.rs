@@ -25,7 +25,7 @@ pub const FOLDER: &str = "stl10_binary";
 pub const ARCHIVE: &str = "stl10_binary.tar.gz";
 /// Images to pre-train on, to train the probe on, and to test on, and the labels of the last two.
 pub const FILES: [&str; 5] = ["unlabeled_X.bin", "train_X.bin", "train_y.bin", "test_X.bin", "test_y.bin"];
-/// Where the official archive is.
+/// Address of the official archive.
 pub const WHERE: &str = "http://ai.stanford.edu/~acoates/stl10/stl10_binary.tar.gz";
 /// Names of the classes, one a line.
 pub const NAMES: &str = "class_names.txt";

@@ -80,7 +80,7 @@ fn class_folders_and_image_files_have_names() {
     for (name, label) in names.iter().zip(&labels) {
         assert!(name.contains(["val/cat/", "val/dog/"][*label as usize]), "{name} {label}");
     }
-    // What does not belong to other images goes with the old ones.
+    // Files that belong to the old images are removed with them.
     let alone = ["features", "run", "photos/val/cat/00.png", "--out", "f2.npy"];
     for name in ["labels", "indices"] {
         fs::copy(folder.join(format!("f.{name}.npy")), folder.join(format!("f2.{name}.npy"))).unwrap();

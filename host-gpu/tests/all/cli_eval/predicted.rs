@@ -18,7 +18,7 @@ fn place(probe: &[&str]) -> tempfile::TempDir {
     place
 }
 
-/// What `predict --json` says.
+/// Output of `predict --json`.
 fn predict(folder: &Path, more: &[&str]) -> Value {
     serde_json::from_str(&succeeds(folder, &[&["predict", "run", "--json"], more].concat())).unwrap()
 }

@@ -232,7 +232,7 @@ fn no_folder_of_outputs_is_an_input() {
     }
 }
 
-/// There it would be taken for a part of the set the next time.
+/// The next command would read the output as a part of the set.
 #[test]
 fn no_output_goes_into_the_folder_of_a_data_set() {
     let place = place();
@@ -291,7 +291,7 @@ fn an_archive_that_begins_with_a_checkpoint_is_no_file_of_clapp() {
     refused(folder, &call(import, "backup.tar"), "output", "replace it with --force");
 }
 
-/// What a command wrote, it writes again; what it did not write, it replaces where that is asked for.
+/// A command overwrites its own files. It replaces other files only with --force.
 #[test]
 fn files_of_ones_own_are_written_again_and_others_with_force() {
     let place = place();

@@ -1,4 +1,4 @@
-//! Configurations in parts: presets, files over presets, single keys; the list of all keys; what is found out before
+//! Partial configurations: presets, files over presets, single keys. Also the list of all keys, and the checks before
 //! any image is read.
 
 use crate::cli_common::{CONFIG, clapp, refuses, spoilt, succeeds, write_cifar};

@@ -41,7 +41,7 @@ impl Device {
     }
 }
 
-/// What happens to the device on the way.
+/// Fault of the device during the test.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Fate {
     /// Nothing.
@@ -52,7 +52,7 @@ pub enum Fate {
     RestartedBefore(usize),
     /// Nobody is there, but the line is not quiet.
     Noise,
-    /// What is sent from one piece on and before another one never arrives.
+    /// Pieces from the first number up to the second are lost.
     DeafBetween(usize, usize),
 }
 
