@@ -14,7 +14,7 @@ use crc::{CRC_64_XZ, Crc};
 use heapless::Vec;
 use serde::{Deserialize, Serialize};
 
-/// Most layers of a case.
+/// Largest number of layers of a case.
 pub const MOST_LAYERS: usize = 8;
 
 /// A run, in the encoding of `postcard`.

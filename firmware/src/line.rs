@@ -73,8 +73,8 @@ impl<'a> Line<'a> {
         self.session.stir(1);
     }
 
-    /// Takes a byte; where it ends a request, `meet` is asked for the answer, unless the request has been met before or
-    /// is turned away. Returns what is to be sent: something for every request whose beginning can be read.
+    /// Takes a byte. If it ends a request, calls `meet` for the reply, unless the request was answered before or is
+    /// refused. Returns the bytes to send: a reply to every request with a readable first part.
     pub fn push<'w>(
         &mut self,
         byte: u8,

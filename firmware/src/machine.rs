@@ -155,7 +155,7 @@ impl<'a> Machine<'a> {
     /// again where what was saved does not fit.
     ///
     /// # Errors
-    /// That of `load`. Where the error says that the buffers are of no use, [`Machine::reset`] must follow.
+    /// The error of `load`. If the error says that the buffers are not usable, call [`Machine::reset`] next.
     pub fn restore<E>(&mut self, load: impl FnOnce(&mut ContentsMut<'_>) -> Result<Loaded, E>) -> Result<u64, E> {
         let (parameters, state, layers) = self.learner.learnt_mut();
         let mut into = ContentsMut { parameters, state, layers, readout: self.means, counts: self.counts };
@@ -239,12 +239,11 @@ impl<'a> Machine<'a> {
         source.poll(self.frame)
     }
 
-    /// What is to be done with the frame that was fetched last: infers, learns layer by layer, and teaches the read-out
-    /// if a label came along. `between` is called after each layer, so that nothing else waits longer than for the
-    /// biggest.
+    /// Processes the last fetched frame: infers, learns layer by layer, and trains the read-out if the frame has a
+    /// label. Calls `between` after each layer, so that other work waits at most for the largest layer.
     ///
-    /// Where a layer's activity is not finite, the pass ends there: what comes back has no layer above it and no
-    /// prediction, and the label teaches nothing.
+    /// If a layer's activity is not finite, the pass ends there: the result has no layer above it and no prediction,
+    /// and the read-out does not learn.
     ///
     /// # Errors
     /// If the label is not valid, or the frame is not finite: nothing changes. If the read-out refuses to learn.

@@ -74,8 +74,8 @@ impl Saving {
         Ok(machine.step())
     }
 
-    /// Goes back to what was saved last; returns its step. Where the flash refuses again and again to read it, that is
-    /// what was saved before.
+    /// Loads the last save and returns its step. If the flash cannot read it after several tries, loads the save
+    /// before.
     ///
     /// # Errors
     /// If nothing of use is saved; the machine is what it was, or, after flash that read differently each time, as

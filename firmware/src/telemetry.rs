@@ -35,7 +35,7 @@ pub fn frame(machine: &Machine<'_>, observed: &Observed) {
     }
 }
 
-/// Nothing.
+/// Does nothing on the host.
 #[cfg(not(target_os = "none"))]
 pub fn frame(_machine: &Machine<'_>, _observed: &Observed) {}
 

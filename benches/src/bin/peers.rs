@@ -58,7 +58,7 @@ const AGREE: f64 = 1e-4;
 
 /// Work of a step.
 struct Work {
-    /// Of the encoder, forward and weight gradient, as defined: two multiply-adds a weight, output and row.
+    /// Work of the encoder's forward pass and weight gradient: two multiply-adds per weight, output and row.
     encoder_gflop: f64,
     /// The same with the products that tiles of 2x2 outputs leave (first layer apart).
     tiled_gflop: f64,

@@ -10,7 +10,7 @@ use cortex_m_rt::entry;
 use defmt_semihosting as _;
 use semihosting::{eprintln, process};
 
-/// Most of the RAM above the stack, in words.
+/// Size of an array that fills most of the RAM above the stack, in words.
 const WORDS: usize = 50 * 1024;
 static STATICS: [AtomicU32; WORDS] = [const { AtomicU32::new(0) }; WORDS];
 

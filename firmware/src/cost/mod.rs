@@ -55,7 +55,7 @@ pub fn run(network: NetworkView<'_>, optimizer: Optimizer, memory: (&mut [f32], 
     semihosting::process::exit(1)
 }
 
-/// Says why the program stops, and ends QEMU.
+/// Prints the reason for the stop, and ends QEMU.
 pub fn panicked(info: &core::panic::PanicInfo<'_>) -> ! {
     eprintln!("{info}");
     semihosting::process::exit(1)

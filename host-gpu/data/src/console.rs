@@ -1,5 +1,5 @@
-//! Standard output and standard error, whose reader may go away at any time. Nothing else in this crate prints: a lint
-//! refuses `println!` and `eprintln!`, which panic where nobody reads.
+//! Standard output and standard error. Their reader can go away at any time. Only this module prints: a lint refuses
+//! `println!` and `eprintln!`, which panic without a reader.
 
 use crate::error::Error;
 use std::fmt::Display;

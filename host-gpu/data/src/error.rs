@@ -19,7 +19,7 @@ pub enum Error {
     Config {
         /// The file, the preset or the option.
         origin: String,
-        /// What is wrong and what was expected.
+        /// The fault and the expected value.
         message: String,
     },
     /// A checkpoint could not be read.
@@ -27,7 +27,7 @@ pub enum Error {
     Checkpoint {
         /// The file.
         path: PathBuf,
-        /// What is wrong and what was expected.
+        /// The fault and the expected value.
         message: String,
     },
     /// A file of a run's folder could not be understood.
@@ -35,7 +35,7 @@ pub enum Error {
     Run {
         /// The file or folder.
         path: PathBuf,
-        /// What is wrong and what was expected.
+        /// The fault and the expected value.
         message: String,
     },
     /// The network does not fit together, or not on the images.
@@ -111,7 +111,7 @@ pub enum Error {
     NoDevice {
         /// The line to it.
         place: String,
-        /// What is wrong and what to look at.
+        /// The fault and advice.
         message: String,
     },
     /// A device has stopped in the middle of the work.
@@ -119,7 +119,7 @@ pub enum Error {
     Device {
         /// The line to it.
         place: String,
-        /// What is wrong and what to look at.
+        /// The fault and advice.
         message: String,
     },
     /// A signal has stopped the work.

@@ -12,7 +12,7 @@ const BEGIN: usize = 10;
 /// (`i64`); both are little-endian.
 ///
 /// # Errors
-/// What `out` refuses.
+/// Error of `out`.
 pub fn write_header(out: &mut impl Write, values: &str, shape: &[usize]) -> Result<()> {
     let sizes: String = shape.iter().map(|size| format!("{size}, ")).collect();
     // The tuple of one axis ends with a comma, that of several axes does not.

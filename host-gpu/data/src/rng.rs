@@ -56,7 +56,7 @@ pub enum Purpose {
 }
 
 impl Purpose {
-    /// The number that stands for the purpose in the name of a stream; never reassigned.
+    /// Returns the number of the purpose in the name of a stream. Numbers are never reassigned.
     fn code(self) -> u64 {
         match self {
             Self::Init => 1,

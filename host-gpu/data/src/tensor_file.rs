@@ -20,12 +20,12 @@ static CHECKSUM: Crc<u32, Table<16>> = Crc::<u32, Table<16>>::new(&CRC_32_ISO_HD
 pub struct Checksum(Digest<'static, u32, Table<16>>);
 
 impl Checksum {
-    /// Of nothing yet.
+    /// Starts a checksum of no bytes.
     pub fn new() -> Self {
         Self(CHECKSUM.digest())
     }
 
-    /// Of what came.
+    /// Returns the checksum of the bytes so far.
     pub fn text(self) -> String {
         format!("{:08x}", self.0.finalize())
     }
@@ -69,7 +69,7 @@ impl Item {
 /// the names and shapes of all tensors, of `f32`, in the order in which they follow.
 ///
 /// # Errors
-/// What the library or `out` refuses.
+/// Error of the library or of `out`.
 pub fn write_header(
     out: &mut impl Write,
     entry: (&str, String),
@@ -78,10 +78,10 @@ pub fn write_header(
     write_header_of(out, entry, tensors.into_iter().map(|(name, shape)| Item::floats(&name, shape)))
 }
 
-/// Same as [`write_header`], of tensors of any type. Those of longer values come first, so that all are aligned.
+/// Same as [`write_header`], for tensors of any type. Tensors of longer values come first, so that all are aligned.
 ///
 /// # Errors
-/// What the library or `out` refuses.
+/// Error of the library or of `out`.
 pub fn write_header_of(
     out: &mut impl Write,
     entry: (&str, String),
@@ -105,7 +105,7 @@ pub fn write_header_of(
 /// Writes the values of one tensor, little-endian, and adds their bytes to the checksum.
 ///
 /// # Errors
-/// What `out` refuses.
+/// Error of `out`.
 pub fn write_values(out: &mut impl Write, values: &[f32], checksum: &mut Checksum) -> std::io::Result<()> {
     let mut bytes = Vec::with_capacity(PIECE * size_of::<f32>());
     for piece in values.chunks(PIECE) {

@@ -82,7 +82,7 @@ impl Firmware {
     /// The firmware as it was measured last.
     ///
     /// # Errors
-    /// [`Error::Config`] if the kept results lack what is needed: a fault of this build.
+    /// [`Error::Config`] if a needed value is missing in the stored results: a fault of this build.
     pub fn measured() -> Result<Self, Error> {
         let wrong = |message: String| Error::Config { origin: "embedded.json".into(), message };
         let mut boards: BTreeMap<String, BTreeMap<String, Program>> =
@@ -154,7 +154,7 @@ mod tests {
             plan.inference_ram < plan.ram - 4 * preset("device").unwrap().network().unwrap().view().parameter_len()
         );
         assert!(plan.flash > measured.flash && (plan.flash - measured.flash).is_multiple_of(2 * ERASE_SIZE));
-        // What is left for the link, the telemetry and the health of the layers is small.
+        // The rest, for the link, the telemetry and the health of the layers, is small.
         assert!((500..8000).contains(&firmware.statics), "{}", firmware.statics);
     }
 

@@ -123,7 +123,7 @@ impl Image {
     /// does.
     ///
     /// # Errors
-    /// Those of [`Store::newest`]; [`ImageError::TooLong`] and [`ImageError::Beyond`].
+    /// The errors of [`Store::newest`]; [`ImageError::TooLong`] and [`ImageError::Beyond`].
     pub fn open(mut image: Vec<u8>, architecture: u64, slot_len: Option<u32>) -> Result<Self, ImageError> {
         let front = front_of(&image, slot_len.map(|len| len as usize));
         image.drain(..front);
@@ -147,7 +147,7 @@ impl Image {
     /// Reads the newest checkpoint.
     ///
     /// # Errors
-    /// Those of [`Store::load`].
+    /// The errors of [`Store::load`].
     pub fn read(mut self) -> Result<DeviceState, ImageError> {
         let Lengths { layers, parameters, state, readout, counts } = self.found.header.lengths;
         let mut held = DeviceState {

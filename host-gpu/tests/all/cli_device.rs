@@ -30,7 +30,7 @@ struct Line {
 }
 
 impl Line {
-    /// A device that falls silent after so many steps.
+    /// A device that stops replying after `most` steps.
     fn silent_after(most: u64) -> Self {
         let (mut master, mut slave) = TTYPort::pair().unwrap();
         slave.set_exclusive(false).unwrap();

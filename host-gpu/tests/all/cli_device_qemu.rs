@@ -1,5 +1,5 @@
-//! `clapp device` through the program, with the firmware in QEMU: a whole lesson helps, and what is learnt is the same
-//! on the device and on the host. Run by `cargo test -p clapp-host-gpu --features qemu`.
+//! `clapp device` through the program, with the firmware in QEMU: a complete lesson raises the accuracy, and device and
+//! host learn the same. Run with `cargo test -p clapp-host-gpu --features qemu`.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a failure is the end of a test")]
 
@@ -43,7 +43,7 @@ fn percent(text: &str, begin: &str) -> f64 {
     line.trim().split(' ').next().unwrap().parse().unwrap()
 }
 
-/// CIFAR-10 beside the repository, where it lies there.
+/// Returns the CIFAR-10 archive beside the repository, if it exists.
 fn real_images() -> Option<String> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/cifar-10-binary.tar.gz");
     path.is_file().then(|| path.canonicalize().unwrap().to_str().unwrap().to_string())

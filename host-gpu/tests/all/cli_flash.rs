@@ -277,7 +277,7 @@ fn the_newest_checkpoint_of_a_whole_chip_is_found() {
     }
 }
 
-/// Where one of two headers is damaged nothing says how long a slot is, but for the usual size of an erase unit.
+/// If one of two headers is damaged, only the usual size of an erase unit gives the slot length.
 #[test]
 fn a_damaged_header_in_a_whole_chip_is_seen() {
     let held = |step| clapp_engine::checkpoint::device::DeviceState {

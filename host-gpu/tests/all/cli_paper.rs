@@ -83,7 +83,7 @@ fn an_experiment_writes_its_numbers_once_and_keeps_them() {
         &["--page", "theorem.md"],
     );
     assert_eq!(fs::read_to_string(place.path().join("page/theorem.md")).expect("a page"), "# Mine\n");
-    // A file that is damaged is made anew, with the same numbers.
+    // A damaged file is made again, with the same numbers.
     fs::write(&file, &first[..first.len() / 3]).expect("a file");
     succeeds(place.path(), &["paper", "theorem", "--out", "found"]);
     let number = |text: &str| text.split("\"finding\"").nth(1).expect("a finding").to_owned();

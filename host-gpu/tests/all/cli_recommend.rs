@@ -59,7 +59,7 @@ fn what_is_recommended_fits_by_the_plan() {
             let code = fenced(&text, "rust");
             assert!(code.contains(&format!("Network<{}>", view.layer_count())), "{code}");
             assert_eq!(code.matches("Block::conv(").count(), view.layer_count());
-            // What was measured: a stream by SGD, or batches of 32 by AdamW; the other is not printed.
+            // Only the measured configuration is printed: a stream with SGD, or batches of 32 with AdamW.
             let batch = if learns == "device" { 1 } else { 32 };
             let measured = rows(MEASURED).expect("the kept table");
             let same = measured.iter().find(|row| row.batch == batch).expect("a row");
@@ -76,7 +76,7 @@ fn what_is_recommended_fits_by_the_plan() {
                 assert!(matches!(config.optimizer, Optimizer::AdamW { .. }), "{:?}", config.optimizer);
                 assert_eq!((config.batch, config.epochs), (32, same.epochs));
             }
-            // Seeds, test images and both sizes of RAM stand in each line.
+            // Each line has the seeds, the test images and both RAM sizes.
             for part in ["seeds", "test images", "RAM learning", "RAM inference", "gain"] {
                 assert!(text.contains(part), "no {part} in:\n{text}");
             }
@@ -111,7 +111,7 @@ fn less_ram_never_recommends_a_larger_network() {
         before = bytes;
         sizes.push(bytes);
     }
-    // Nothing fits into the last, and something into the first.
+    // No network fits into the last size, and at least one into the first.
     assert!((1..9).contains(&sizes.len()), "{sizes:?}");
 }
 

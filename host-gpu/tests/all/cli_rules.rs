@@ -1,5 +1,5 @@
-//! Every rule by its name, from end to end: trained, gone on with, evaluated, described; and combinations that make no
-//! sense, refused by field.
+//! Every rule by its name, from end to end: trained, resumed, evaluated, described. Also invalid combinations, refused
+//! by field.
 
 use crate::cli_common;
 

@@ -234,7 +234,7 @@ fn images_that_do_not_suffice_are_refused() {
 fn an_unruly_line_costs_packets_and_nothing_else() {
     let good = whole(memory(Fate::Works).0);
     let carried = Rc::new(RefCell::new(Vec::new()));
-    // What a program before has said to a device before.
+    // Packets of an earlier program to an earlier device.
     let mut replies = vec![0; REPLY_LEN];
     let before = Unruly::to(Rc::new(RefCell::new(Device::new(true))), carried.clone(), 9);
     let mut client = Client::new(Box::new(before), &mut replies, TIMEOUT, Arc::default());

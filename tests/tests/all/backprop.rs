@@ -167,7 +167,7 @@ struct Slope {
 }
 
 impl Slope {
-    /// Of a loss as a function of the change of one element.
+    /// Computes the slope of a loss as a function of the change of one element.
     ///
     /// The left and the right slope differ in proportion to the step under curvature, but not at a kink. The test
     /// compares two halvings of the step, because at one distance from 0 the difference at a kink also halves in one of

@@ -1,5 +1,5 @@
-//! Two GPUs that train together, on their emulation: two devices, each in a thread of its own, whose collectives are
-//! over both. They go through the same states, and those of one process on the CPU with the batch of both.
+//! Two emulated GPUs that train together: two devices, each in a separate thread, with collectives over both. Both have
+//! the same states, equal to those of one CPU process with the joint batch.
 
 use clapp_core::shape::Shape;
 use clapp_data::data::Split;

@@ -22,7 +22,7 @@ struct Arguments {
     /// The assembler.
     #[arg(long, required_unless_present = "cubins")]
     ptxas: Option<PathBuf>,
-    /// Folder for what is made.
+    /// Folder for the outputs.
     #[arg(long, required_unless_present = "cubins")]
     folder: Option<PathBuf>,
     /// Only compiles all kernels for Hopper GPUs into this folder, as the program keeps them in CLAPP_CACHE.

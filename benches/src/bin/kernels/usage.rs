@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 pub struct Usage {
     /// Registers of a thread.
     pub registers: u64,
-    /// Frame on the thread's stack, which lies in device memory; of the kernel and of all that it calls.
+    /// Stack frame of a thread, in device memory: of the kernel and of all functions that it calls.
     pub stack: u64,
     /// Registers written to that memory.
     pub spill_stores: u64,

@@ -30,7 +30,7 @@ impl BlurRange {
         (size / 10) | 1
     }
 
-    /// Says what is wrong with the range for views of `size`, if anything.
+    /// Checks the range for views of `size`.
     pub(super) fn check(&self, size: usize) -> Result<(), String> {
         let [low, high] = self.sigma;
         if !(low > 0.0 && low <= high && high.is_finite()) {

@@ -50,7 +50,7 @@ pub struct Jitter {
 }
 
 impl JitterRange {
-    /// Says what is wrong with the strengths, if anything.
+    /// Checks the strengths.
     pub(super) fn check(&self) -> Result<(), String> {
         for (name, strength, most) in [
             ("brightness", self.brightness, f32::MAX),

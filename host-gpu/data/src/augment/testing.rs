@@ -97,7 +97,7 @@ impl TestTransform {
         }
     }
 
-    /// Says what is wrong with the sizes for a network that reads `input`, if anything.
+    /// Checks the sizes for a network with input `input`.
     ///
     /// # Errors
     /// [`AugmentError::Settings`] if the crop is not the input's size, or larger than the resized image.

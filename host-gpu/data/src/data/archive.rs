@@ -40,7 +40,7 @@ enum Node {
 pub(super) struct Archive {
     path: PathBuf,
     hint: &'static str,
-    /// Of each folder (the root is empty, others end in no `/`) what lies in it.
+    /// Entries of each folder. The name of the root is empty; other names do not end in `/`.
     folders: HashMap<String, BTreeMap<String, Node>>,
     /// Duplicate names.
     pub left_out: LeftOuts,
@@ -142,7 +142,7 @@ impl Archive {
         Ok(archive)
     }
 
-    /// Adds a name with what it stands for.
+    /// Adds a name and its entry.
     fn add(&mut self, name: &str, node: Node) -> Result<(), DataError> {
         let parts = parts_of(name).ok_or_else(|| unsafe_name(&self.path, name, self.hint))?;
         let Some((last, folders)) = parts.split_last() else { return Ok(()) };
@@ -175,7 +175,7 @@ impl Archive {
         }
     }
 
-    /// What the path `target`, seen from `folder`, leads to, with the path of the folder where it is one.
+    /// Resolves the path `target`, relative to `folder`. Returns the entry, and for a folder its path.
     fn follow(&self, folder: &str, target: &str, hops: usize) -> Result<(Node, String), Node> {
         let Some(hops) = hops.checked_sub(1) else { return Err(ENDLESS) };
         if target.starts_with('/') {

@@ -117,7 +117,7 @@ fn unpack(
     Ok(Copy::Kept(copy))
 }
 
-/// Which side of a copy failed.
+/// Side of a copy that failed.
 enum Side {
     Read(io::Error),
     Write(io::Error),

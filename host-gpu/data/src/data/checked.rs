@@ -32,7 +32,7 @@ pub struct Bad {
     pub image: usize,
     /// Name of its file below the root of the set.
     pub name: String,
-    /// Why; the message names the file.
+    /// The reason; the message names the file.
     pub error: DataError,
 }
 

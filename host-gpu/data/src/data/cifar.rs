@@ -82,7 +82,7 @@ pub const CIFAR10: Layout = Layout {
     std: [63.0 / 255.0, 62.1 / 255.0, 66.7 / 255.0],
 };
 
-/// CIFAR-100 by its 100 classes, with mean and deviation of its own training images; the paper does not use it.
+/// CIFAR-100 with its 100 classes, and the mean and deviation of its training images. The paper does not use it.
 pub const CIFAR100: Layout = Layout {
     name: "cifar100",
     title: "CIFAR-100",
@@ -100,12 +100,12 @@ pub const CIFAR100: Layout = Layout {
 
 const SHAPE: Shape = Shape::new(3, 32, 32);
 const IMAGE: usize = SHAPE.len();
-/// Most records of a file that are read, ten times the official 10,000 or 50,000. A larger file is refused, so that a
-/// wrong or hostile archive cannot fill the memory.
+/// Largest number of records of a file, as a multiple of the official 10,000 or 50,000. A larger file is refused, so
+/// that a wrong or hostile archive cannot fill the memory.
 const TIMES: usize = 10;
-/// Most bytes that may follow the last file in an archive (the official one ends within a few KiB).
+/// Largest number of bytes after the last file in an archive (the official one ends within a few KiB).
 const MOST_AFTER: u64 = 64 << 20;
-/// Most bytes of the file with the names.
+/// Largest size of the file with the names, in bytes.
 const MOST_NAMES: u64 = 4096;
 
 impl Layout {
@@ -124,7 +124,7 @@ impl Layout {
         self.official / (self.files.len() - 1)
     }
 
-    /// Most bytes of a file that are read.
+    /// Returns the largest accepted size of a file, in bytes.
     fn most(&self) -> u64 {
         (TIMES * self.official_records() * self.record()) as u64
     }

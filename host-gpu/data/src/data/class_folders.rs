@@ -132,7 +132,7 @@ fn dataset(store: Store, train: Classes, mut val: Classes, place: &Path, how: &s
     })
 }
 
-/// Returns `true` if file `i` is an image that is read; what is not is put down as left out.
+/// Returns `true` if file `i` is a supported image. Records other files as left out.
 pub(super) fn keep(store: &mut Store, i: usize) -> bool {
     let kind = by_name(store.name(i)).map_or_else(|| store.head(i, HEAD).map(|head| by_content(&head)), Ok);
     let (why, lost) = match kind {
@@ -146,8 +146,8 @@ pub(super) fn keep(store: &mut Store, i: usize) -> bool {
     false
 }
 
-/// The images below each class folder of `part` (a folder's name with `/`), in the order of names. An image that lies
-/// beside the class folders is refused in a part of its own, and else left out.
+/// The images below each class folder of `part` (a folder's name with `/`), in the order of names. An image beside the
+/// class folders is refused in a part (`strict`), and otherwise left out.
 fn groups(store: &mut Store, part: &str, strict: bool) -> Result<Classes, DataError> {
     let mut groups: Classes = BTreeMap::new();
     for folder in store.folders().iter().filter_map(|folder| folder.strip_prefix(part)) {
@@ -208,7 +208,7 @@ fn agree(
     Ok((learnt, tested))
 }
 
-/// Divides each class. Names are those below the folder of the classes: where that lies changes nothing.
+/// Splits each class by the file names below the folder of the classes. The position of that folder does not matter.
 fn divided(classes: Classes, store: &Store, prefix: &str, holdout: Holdout) -> (Classes, Classes) {
     let (mut train, mut test) = (BTreeMap::new(), BTreeMap::new());
     for (class, files) in classes {

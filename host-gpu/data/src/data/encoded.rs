@@ -59,10 +59,10 @@ impl Encoded {
     /// Same as [`Encoded::read`], with the format.
     ///
     /// # Errors
-    /// As there.
+    /// As for [`Encoded::read`].
     ///
     /// # Panics
-    /// As there.
+    /// As for [`Encoded::read`].
     pub(super) fn inspect(&self, i: usize, out: &mut Vec<u8>) -> Result<Seen, DataError> {
         let file = self.files[i] as usize;
         let mut bytes = Vec::new();
@@ -151,8 +151,8 @@ pub(super) fn decode(bytes: &[u8], out: &mut Vec<u8>) -> Result<Seen, String> {
     Ok(Seen { shape: Shape::new(3, height as usize, width as usize), format })
 }
 
-/// Returns `true` if a JPEG's last scan is followed by the mark of its end. The decoder fills what is missing with
-/// grey, and nobody would know.
+/// Returns `true` if an end mark follows the last scan of a JPEG. The decoder would silently fill missing data with
+/// grey.
 fn ends(jpeg: &[u8]) -> bool {
     let last = |mark: u8| jpeg.windows(2).rposition(|pair| pair == [0xff, mark]);
     last(0xd9).is_some_and(|end| last(0xda).is_some_and(|scan| scan < end))

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use super::kinds::is_image;
 use super::{DataError, cifar};
 
-/// Reads some bytes of `file` from `position` on; the file has no position of its own that threads could dispute.
+/// Reads bytes of `file` from `position` on. It does not use the file's own position, so threads do not disturb each
+/// other.
 pub fn read_at(file: &File, out: &mut [u8], position: u64) -> io::Result<usize> {
     #[cfg(unix)]
     return std::os::unix::fs::FileExt::read_at(file, out, position);
@@ -30,7 +31,7 @@ pub fn read_exact_at(file: &File, out: &mut [u8], position: u64) -> io::Result<(
     Ok(())
 }
 
-/// A file that many read at once, each from a position of its own.
+/// A file with several readers at once, each at its own position.
 #[derive(Debug, Clone)]
 pub struct Positioned {
     file: Arc<File>,

@@ -22,8 +22,8 @@ use crate::words::counted;
 
 /// Addresses of the official files and of a mirror.
 pub const WHERE: &str = "http://yann.lecun.com/exdb/mnist/ or https://ossci-datasets.s3.amazonaws.com/mnist/";
-/// The four files: training images and labels, test images and labels. Each may end in `.gz`; in many copies a dot
-/// stands in place of the dash before `idx`.
+/// The four files: training images and labels, test images and labels. Each may end in `.gz`. Many copies have a dot
+/// instead of the dash before `idx`.
 pub const FILES: [&str; 4] =
     ["train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"];
 /// Sets that look alike but for their labels.
@@ -61,9 +61,9 @@ struct Known {
     classes: &'static [&'static str],
 }
 
-/// Most values of a file that are read (MNIST has 47 million).
+/// Largest number of values of a file (MNIST has 47 million).
 const MOST: u64 = 1 << 30;
-/// Most bytes before them.
+/// Largest size of the header, in bytes.
 const MOST_HEAD: u64 = 16;
 
 /// Returns the index in [`FILES`] of a file of that name.
@@ -72,8 +72,9 @@ pub(super) fn file_of(name: &str) -> Option<usize> {
     FILES.iter().position(|known| plain == *known)
 }
 
-/// The folder of a store that holds most of the four files, the least deep of several; `None` if there is none. Some
-/// archives have each file in a folder of its own name: then it is the folder that holds these.
+/// Returns the folder of a store that holds the most of the four files, the least deep of several; `None` if there is
+/// none. Some archives have each file in a folder of the same name. Then it returns the folder that holds these
+/// folders.
 pub(super) fn prefix(store: &Store) -> Option<String> {
     let mut found: BTreeMap<&str, [bool; 4]> = BTreeMap::new();
     for file in 0..store.len() {

@@ -63,7 +63,7 @@ pub(super) fn by_content(head: &[u8]) -> Kind {
 /// The format that the first bytes of a file tell, of those that are read.
 pub(super) fn format(head: &[u8]) -> Option<ImageFormat> {
     let is_bmp = || {
-        // "BM" alone begins many a text: of a BMP four bytes are zero, and the next header has one of few lengths.
+        // Many texts begin with "BM". In a BMP file, four bytes are zero and the next header has one of a few lengths.
         let length = head.get(14..18).map(|bytes| u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]));
         head.starts_with(b"BM")
             && head.get(6..10) == Some(&[0; 4])

@@ -96,7 +96,7 @@ fn folder_of(name: &str) -> &str {
 /// Finds the class folders of a store; `None` if there are no images in folders.
 pub(super) fn find(store: &Store) -> Option<Layout> {
     let pictured = Pictured::of(store);
-    // The sets with both parts that lie least deep.
+    // The least deep sets with both parts.
     let mut whole: Vec<(usize, String)> = Vec::new();
     for prefix in pictured.below.iter() {
         let (train, test) = parts(&pictured, prefix);

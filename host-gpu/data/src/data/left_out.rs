@@ -12,7 +12,7 @@ pub struct LeftOut {
     pub why: &'static str,
     /// `true` if images may be lost with them: a set that loses some is not whole.
     pub lost: bool,
-    /// How many.
+    /// Number.
     pub count: usize,
     /// Its first ten names.
     pub names: Vec<String>,

@@ -2,8 +2,8 @@
 //!
 //! A [`Split`] gives any of its images to any thread, from memory or from files of any size.
 //!
-//! [`open()`] recognises what lies at a path; each format is one file of this module. A new format is a new file and one
-//! line in `format.rs`.
+//! [`open()`] recognises the data set at a path. Each format is one file of this module. A new format is a new file and
+//! one line in `format.rs`.
 
 use clapp_core::shape::Shape;
 

@@ -31,10 +31,10 @@ pub fn open(path: &Path) -> Result<Dataset, DataError> {
 
 /// Opens the data set at `path`, whatever its format.
 ///
-/// Recognised are CIFAR-10, CIFAR-100, STL-10 and Tiny ImageNet, MNIST and its kin (four IDX files, plain or gzipped),
-/// and images in `train/CLASS` and `val/CLASS`: as a folder, as a zip, tar or tar.gz, or as a folder that holds one of
-/// these. An archive that cannot be read by position is unpacked once, into `cache` where that is given; the set's
-/// [`Dataset::source`] says where. [`Dataset::left_out`] has what is not read.
+/// It recognises CIFAR-10, CIFAR-100, STL-10, Tiny ImageNet, MNIST and sets of the same format (four IDX files, plain
+/// or gzipped), and images in `train/CLASS` and `val/CLASS`: as a folder, as a zip, tar or tar.gz, or as a folder that
+/// holds one of these. An archive without random access is unpacked once, into `cache` if given; [`Dataset::source`]
+/// names the place. [`Dataset::left_out`] lists the files that are not read.
 ///
 /// # Errors
 /// [`DataError`]; the message names the value found, the value expected, and the address of the official files.
@@ -80,7 +80,7 @@ fn open_any(path: &Path, opening: Opening<'_>) -> Result<Dataset, DataError> {
     }
 }
 
-/// The folder in `path`, where nothing else lies there but files that are no images.
+/// Returns the only folder in `path`, if all other entries are files that are not images.
 fn only_folder(path: &Path) -> Result<Option<PathBuf>, DataError> {
     let failed = |error| io_error(path, error, "");
     let mut only = None;
@@ -102,7 +102,7 @@ fn only_folder(path: &Path) -> Result<Option<PathBuf>, DataError> {
     Ok(only)
 }
 
-/// The set that lies directly in a folder; of class folders only those with parts.
+/// Opens the set directly in a folder; class folders only with parts.
 fn open_folder(path: &Path, opening: Opening<'_>) -> Result<Option<Dataset>, DataError> {
     for format in FORMATS {
         if let Some(set) = (format.in_folder)(path, opening)? {

@@ -110,7 +110,7 @@ impl Split {
         self.images.inspect(self.at(i), out)
     }
 
-    /// Name of the file of image `i` below the root of the set, where each image has a file of its own.
+    /// Returns the file name of image `i` below the root of the set, if each image has its own file.
     ///
     /// # Panics
     /// Like a slice, if `i >= len()`.
@@ -128,7 +128,7 @@ impl Split {
         Arc::ptr_eq(&self.images, &other.images) && self.len == other.len && self.chosen == other.chosen
     }
 
-    /// Image `i`, planes `[C, H, W]`, in memory of its own.
+    /// Returns a copy of image `i` as planes `[C, H, W]`.
     ///
     /// # Errors
     /// Same as [`Split::read`].

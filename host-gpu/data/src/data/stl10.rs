@@ -2,8 +2,8 @@
 //! labels.
 //!
 //! `*_X.bin` hold 27,648 bytes an image: red, green and blue plane, each column after column. `*_y.bin` hold a label
-//! from 1 to 10 for each. Nothing but labels is kept in memory: images are read by position when they are asked for,
-//! from the folder or from the tar; `stl10_binary.tar.gz` is unpacked once for that.
+//! from 1 to 10 for each. Only labels stay in memory. Images are read by position on demand, from the folder or from
+//! the tar. `stl10_binary.tar.gz` is unpacked once for that.
 
 use std::path::Path;
 

@@ -181,7 +181,7 @@ impl Store {
                 out.resize(entry.len as usize, 0);
                 read_exact_at(file, out, entry.at)
             }
-            // The copy shares the list of files and the open file, and has a position of its own.
+            // The copy shares the list of files and the open file, and has its own position.
             Kind::Zip(archive) => archive
                 .clone()
                 .by_index(entry.at as usize)

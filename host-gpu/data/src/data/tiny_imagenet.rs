@@ -1,8 +1,8 @@
 //! Tiny ImageNet (Stanford CS231n) as its official zip has it: 64x64 JPEGs, 200 classes.
 //!
-//! Training images lie in `train/WNID/images/`, validation images in `val/images/` with their classes in
-//! `val/val_annotations.txt`; the latter are what everybody tests on, since labels of `test/` were never published.
-//! Copies with validation images sorted into `val/WNID/` or `val/WNID/images/` give the same set.
+//! Training images are in `train/WNID/images/`, validation images in `val/images/` with their classes in
+//! `val/val_annotations.txt`. The validation images are the test images, as usual, because the labels of `test/` were
+//! never published. Copies with validation images sorted into `val/WNID/` or `val/WNID/images/` give the same set.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;

@@ -59,7 +59,7 @@ struct Folder {
     /// Name in the set: empty or ending in `/`.
     name: String,
     path: PathBuf,
-    /// The folders, without links, that the links which led here lie in.
+    /// The folders, without links, that contain the links to this folder.
     above: Vec<PathBuf>,
 }
 

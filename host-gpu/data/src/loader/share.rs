@@ -21,7 +21,8 @@ impl Part {
     /// All of it.
     pub const WHOLE: Self = Self { rank: 0, ranks: 1 };
 
-    /// The number of this rank's draws in a step (counted from 1): one of its own, and the step's if there is one rank.
+    /// Returns the number of this rank's draws in a step (counted from 1). Each rank has its own number; with one rank
+    /// it is the step's number.
     pub fn draw(self, step: u64) -> u64 {
         (step - 1) * self.ranks as u64 + self.rank as u64 + 1
     }

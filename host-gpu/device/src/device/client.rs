@@ -114,8 +114,8 @@ impl<'b> Client<'b> {
         self.stop = None;
     }
 
-    /// Opens a new session: asks for one, and opens it by a request that changes nothing but that the previous frame is
-    /// forgotten. Where other hellos have displaced the offer meanwhile, asks anew, a few times.
+    /// Opens a new session: asks for one, and opens it with a request whose only effect is that the device forgets the
+    /// previous frame. If other hellos have displaced the offer, it asks again, a few times.
     ///
     /// # Errors
     /// [`Error::NoDevice`] where nobody answers, or somebody of another version.
@@ -171,7 +171,8 @@ impl<'b> Client<'b> {
         self.exchange(command, see)?.map_err(|problem| self.refused(problem))
     }
 
-    /// The error that a device's refusal is. Where another program continues the session, so does this one, behind it.
+    /// Returns the error for a device's refusal. If another program continues the session, this client continues after
+    /// it.
     fn refused(&mut self, problem: Problem) -> Error {
         if let Problem::Stale { last } = problem {
             self.id = last;

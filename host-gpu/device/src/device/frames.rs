@@ -135,7 +135,7 @@ mod tests {
                 for frame in [view, whole] {
                     assert_eq!(frame.len(), input.len());
                     let [mean, deviation] = statistics(&frame);
-                    // What is cut off at black and white, and rounding, is what is missing.
+                    // Clipping at black and white, and rounding, explain the difference.
                     assert!((mean - 128.0).abs() < 12.0 && (deviation - 50.0).abs() < 12.0, "{mean} {deviation}");
                 }
             }

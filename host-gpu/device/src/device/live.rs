@@ -7,7 +7,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 /// Frames over which the running means reach, about.
 const WINDOW: f64 = 100.0;
-/// Changes of a verdict that are told in the course of a part.
+/// Largest number of verdict changes that are printed in one part.
 const MOST_TOLD: u32 = 8;
 /// Lines for a log in the course of a part.
 const LINES: u64 = 10;

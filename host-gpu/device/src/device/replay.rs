@@ -85,7 +85,7 @@ impl Replay {
     /// Waits for the last event.
     ///
     /// # Errors
-    /// [`Error::Config`] if the replay could not go on.
+    /// [`Error::Config`] if the replay could not continue.
     pub fn finish(self) -> Result<Replayed, Error> {
         drop(self.events);
         let failed = |message: String| Error::Config { origin: "replay".into(), message };

@@ -44,9 +44,9 @@ impl Device {
 /// Fault of the device during the test.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Fate {
-    /// Nothing.
+    /// No fault.
     Works,
-    /// It answers nothing after so many pieces that were sent to it.
+    /// It stops replying after this number of received pieces.
     SilentAfter(usize),
     /// It is switched off and on before that piece.
     RestartedBefore(usize),

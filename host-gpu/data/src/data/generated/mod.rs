@@ -40,7 +40,7 @@ pub struct Nuisance {
     pub contrast: f32,
     /// Amplitude (0 to 1) of the gradient and of the waves of the background.
     pub background: f32,
-    /// Most small figures without meaning behind the figure; half as many at most before it. 100 at most.
+    /// Largest number of small distractors behind the figure, at most 100. At most half as many are in front of it.
     pub clutter: usize,
     /// Probability that a bar covers part of the figure.
     pub occlusion: f32,
