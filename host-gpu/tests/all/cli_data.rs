@@ -435,7 +435,7 @@ fn stl_10_trains_on_its_unlabelled_images_and_is_probed_on_the_others() {
         &["train", "--config", "plain.toml", "--data", "set", "--cache", "copies", "--out", "plain"],
     );
     let said = succeeds(place.path(), &["eval", "plain/checkpoint.safetensors", "--data", "set", "--cache", "copies"]);
-    assert!(said.contains("4 test images resized to 32, the middle 32 cut out"), "{said}");
+    assert!(said.contains("4 test images resized to 32, centre crop 32"), "{said}");
 }
 
 #[test]

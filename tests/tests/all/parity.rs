@@ -132,7 +132,7 @@ fn what_the_core_does_not_have_is_refused_in_one_line() {
         (RuleName::BpClappPp, "back-propagation"),
         (RuleName::BpInfoNce, "back-propagation"),
         (RuleName::WeightMirror, "back-propagation"),
-        (RuleName::Dfa, "error of the top"),
+        (RuleName::Dfa, "layer's error to all layers"),
         (RuleName::PredictiveCoding, "relax"),
         (RuleName::ClappPpDfbPc, "relax"),
         (RuleName::ForwardForward, "mixtures of images"),

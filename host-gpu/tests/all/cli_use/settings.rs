@@ -359,8 +359,8 @@ fn one_key_is_set_or_refused_by_name() {
         ("blocks[9].channels=4", &["no block 9", "6"]),
         ("blocks[0]={}", &["blocks[0].channels"]),
         ("schedule=cosine", &["schedule is \"constant\" or"]),
-        ("epochs=", &["no TOML"]),
-        ("epochs=3\nbatch=4", &["no TOML"]),
+        ("epochs=", &["not TOML"]),
+        ("epochs=3\nbatch=4", &["not TOML"]),
     ] {
         let said = changed(&base, &[setting]).expect_err(setting);
         assert!(said.contains(&format!("--set {setting}: ")), "{said}");
