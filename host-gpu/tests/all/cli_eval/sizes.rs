@@ -79,7 +79,7 @@ fn a_set_that_could_never_be_evaluated_is_told_before_training() {
     // One class: nothing to tell apart.
     photos(&folder.join("one"), &[("cat", 6, 2)]);
     let (_, notes) = both(folder, &["train", "--config", "tiny.toml", "--data", "one", "--out", "run"]);
-    assert!(notes.contains("one class only (cat), expected at least two") && notes.contains("clapp eval"), "{notes}");
+    assert!(notes.contains("only one class (cat), expected at least two") && notes.contains("clapp eval"), "{notes}");
     refuses(folder, &["eval", "run", "--data", "one"], &["one class only (cat)", "expected at least two"]);
     // Without test images there is nothing to train for.
     fs::write(folder.join("grey.toml"), grey_config()).unwrap();
