@@ -8,7 +8,7 @@ use clapp_core::shape::Shape;
 use clapp_engine::backend::cpu::Cpu;
 use clapp_engine::config::{Config, RuleName, preset};
 use clapp_engine::optimizer::Optimizer;
-use clapp_engine::rules::clapp_pp_dfb;
+use clapp_engine::rules::local_network;
 use clapp_engine::step::Model;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use std::hint::black_box;
@@ -23,7 +23,7 @@ fn beside_plain_loops(c: &mut Criterion) {
         block(16).loss_pool(LossPool::Block([2, 2])),
         block(32).loss_pool(LossPool::Block([2, 2])),
     ];
-    let spec = clapp_pp_dfb::network(Shape::new(3, 16, 16), blocks, Rule::clapp_pp()).expect("a network");
+    let spec = local_network(Shape::new(3, 16, 16), blocks, Rule::clapp_pp()).expect("a network");
     let mut flat = vec![0.0; spec.view().parameter_len()];
     clapp_core::init::uniform(&spec.view(), 1, &mut flat).expect("parameters of this length");
     let values = spec.values_from_flat(&flat);

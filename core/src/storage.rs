@@ -222,7 +222,9 @@ impl<S: NorFlash> Store<S> {
     #[must_use]
     pub fn up_to(mut self, end: u32) -> Self {
         let end = (end as usize).min(self.flash.capacity()) as u32;
-        self.reach = self.reach.max(end.saturating_sub(self.start));
+        let own = end.saturating_sub(self.start);
+        // A rest that is no whole erase unit is not the store's.
+        self.reach = self.reach.max(own - own.checked_rem(S::ERASE_SIZE as u32).unwrap_or(0));
         self
     }
 
@@ -231,7 +233,8 @@ impl<S: NorFlash> Store<S> {
         self.flash
     }
 
-    /// Erase units that a save erases, each once, if the length of the slots has not just changed. Every unit of a slot is erased at every second save.
+    /// Erase units erased by a save, each once; one more after the length of the slots changed. Every unit of a slot is
+    /// erased at every second save.
     pub const fn erases_per_save(&self) -> u32 {
         match (self.slot_len as usize).checked_div(S::ERASE_SIZE) {
             Some(units) => units as u32,

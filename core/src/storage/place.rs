@@ -164,7 +164,8 @@ impl<S: NorFlash> Store<S> {
 
     /// Bytes of flash from the start of the store on.
     pub(super) fn capacity(&self) -> u32 {
-        (self.flash.capacity().min(u32::MAX as usize) as u32).saturating_sub(self.start)
+        let room = (self.flash.capacity().min(u32::MAX as usize) as u32).saturating_sub(self.start);
+        room - room.checked_rem(S::ERASE_SIZE as u32).unwrap_or(0)
     }
 
     /// Bytes of header and words in whole erase units.

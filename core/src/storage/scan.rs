@@ -51,7 +51,7 @@ pub(super) struct Slot {
     any_second: Option<u64>,
     /// Contents of the other slot that are void.
     voided: [Option<Voided>; COMMIT_UNITS as usize],
-    /// For the first and the second unit, true if the flash refuses to read it; they are the units for words: those of the save itself.
+    /// True if the flash refuses to read the first, or the second, commit unit of the save itself.
     unread: [bool; 2],
     /// The first unit for words behind all that are not blank.
     free: u32,

@@ -203,7 +203,7 @@ fn activity_len(spec: &NetworkSpec, rows: usize, threads: usize, keeps_all: bool
     step.max(after.map_or(0, |len| len(spec)))
 }
 
-/// Values of maps that are alive at once where errors come down through the network ([`crate::step`]).
+/// Values of maps that are alive at once where errors come down through the network ([`crate::step::backprop`]).
 fn back_propagated_len(spec: &NetworkSpec, rows: usize) -> usize {
     let (layers, frame) = (spec.layers(), spec.input().len());
     let kept = |layers: &[Layer]| -> usize { layers.iter().map(output_len).sum() };

@@ -53,7 +53,7 @@ pub struct Form {
 }
 
 /// A learning rule, as a network carries it without knowing it.
-pub trait LearntBy: Any + Debug + Send + Sync {
+pub(crate) trait LearntBy: Any + Debug + Send + Sync {
     /// Returns `true` if it is the same rule with the same settings.
     fn equals(&self, other: &dyn Any) -> bool;
 }
@@ -91,7 +91,7 @@ impl NetworkSpec {
     ///
     /// # Errors
     /// The first thing that does not fit together.
-    pub fn new(
+    pub(crate) fn new(
         input: Shape,
         blocks: Vec<Block>,
         rule: Rule,
@@ -104,12 +104,12 @@ impl NetworkSpec {
     }
 
     /// The same network under another learning rule.
-    pub fn relearnt(self, form: Form, learnt_by: Arc<dyn LearntBy>) -> Self {
+    pub(crate) fn relearnt(self, form: Form, learnt_by: Arc<dyn LearntBy>) -> Self {
         Self { form, learnt_by: Carried(learnt_by), ..self }
     }
 
     /// Returns the learning rule with its settings, in the type of the rules.
-    pub fn learnt_by(&self) -> &dyn Any {
+    pub(crate) fn learnt_by(&self) -> &dyn Any {
         self.learnt_by.0.as_ref()
     }
 

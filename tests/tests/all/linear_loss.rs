@@ -13,7 +13,7 @@ use clapp_engine::backend::cpu::Cpu;
 use clapp_engine::backend::{Backend, Pairing};
 use clapp_engine::core_memory::CoreMemory;
 use clapp_engine::model::{LayerValues, NetworkSpec};
-use clapp_engine::rules::clapp_pp_dfb;
+use clapp_engine::rules::local_network;
 use clapp_engine::rules::step;
 use clapp_engine::step::{Mode, Model, StepBatch, read};
 use clapp_tests::{numbers, uniform};
@@ -52,7 +52,7 @@ fn draw(seed: u64) -> Drawn {
     let blocks = blocks.collect();
     let context = [Context::Same, Context::Top, Context::Both][below(&mut rng, 3)];
     let rule = Rule { contrast: Contrast::Linear, context, projection: Projection::Trainable, pos_coeff: 1.0 };
-    let spec = clapp_pp_dfb::network(input, blocks, rule).expect("a network");
+    let spec = local_network(input, blocks, rule).expect("a network");
     let mut flat = vec![0.0; spec.view().parameter_len()];
     clapp_core::init::uniform(&spec.view(), seed, &mut flat).expect("values");
     let mut values = spec.values_from_flat(&flat);

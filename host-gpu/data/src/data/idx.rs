@@ -126,7 +126,7 @@ fn in_folder(path: &Path) -> Result<Option<Dataset>, DataError> {
 ///
 /// # Errors
 /// [`DataError`] if a file is missing, unreadable, not IDX of bytes with the right number of dimensions, not as
-/// long as its header says, empty, or where two files do not match.
+/// long as its header says, empty, or if two files do not match.
 pub(super) fn read(store: &Store, prefix: &str, place: &Path) -> Result<Dataset, DataError> {
     let mut found = [None; 4];
     // Names are in order: of a file that is there plain and gzipped, the plain one comes first.

@@ -7,7 +7,7 @@ use clapp_core::network::{Context, Contrast, Rule};
 use clapp_core::optimizer::Optimizer;
 use clapp_data::error::Error;
 use clapp_engine::model::NetworkSpec;
-use clapp_engine::rules::clapp_pp_dfb;
+use clapp_engine::rules::local_network;
 
 /// A device, its network, and how it learns.
 #[derive(Debug, Clone, PartialEq)]
@@ -71,7 +71,7 @@ impl Description {
                 _ => None,
             })?);
         }
-        let spec = clapp_pp_dfb::network(input, blocks, rule).map_err(|error| Error::NoDevice {
+        let spec = local_network(input, blocks, rule).map_err(|error| Error::NoDevice {
             place: client.place(),
             message: format!("the network that the device describes does not fit together: {error}"),
         })?;

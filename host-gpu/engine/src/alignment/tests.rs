@@ -177,6 +177,22 @@ fn a_silent_layer_has_no_cosine() {
 }
 
 #[test]
+fn no_gradient_of_a_projection_is_made_below_the_top() {
+    for rule in RuleName::ALL {
+        let config = config(*rule);
+        if refusal(&config.network().unwrap()).is_some() {
+            continue;
+        }
+        let mut model = model(&config);
+        let views = &views(&config, 1)[0];
+        let gradients = local_gradients(&Cpu, &mut model, &views.x, views.rows, views.draws.pairing());
+        for layer in &gradients[..gradients.len() - 1] {
+            assert!(layer.projection.is_empty() && layer.feedback.is_empty(), "{}", rule.name());
+        }
+    }
+}
+
+#[test]
 fn rules_without_an_alignment_are_refused() {
     for (rule, part) in [
         (RuleName::BpClappPp, "1 by definition"),

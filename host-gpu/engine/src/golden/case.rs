@@ -53,7 +53,7 @@ pub enum Task {
     },
     /// Frames one after another by plain SGD (kind `stream`).
     Stream {
-        /// `true` if each frame is a fixation (`true`) or a saccade.
+        /// For each frame: `true` for a fixation, `false` for a saccade.
         fixation: Vec<bool>,
         /// Learning rate.
         lr: f32,

@@ -5,7 +5,7 @@ use super::case::Trial;
 use super::fields::{Fields, count, number};
 use crate::model::NetworkSpec;
 use crate::optimizer::Optimizer;
-use crate::rules::{AnyRule, bp_clapp_pp, clapp_pp_dfb};
+use crate::rules::{AnyRule, bp_clapp_pp, local_network};
 use clapp_core::network::{Block, Context, Contrast, LossPool, Projection, Rule};
 use clapp_core::plan::NetworkError;
 use clapp_core::shape::Shape;
@@ -37,7 +37,7 @@ impl Learning {
     /// A network that learns so.
     pub fn network(self, input: Shape, blocks: Vec<Block>, rule: Rule) -> Result<NetworkSpec, NetworkError> {
         match self {
-            Self::Local => clapp_pp_dfb::network(input, blocks, rule),
+            Self::Local => local_network(input, blocks, rule),
             Self::Global => AnyRule::from(bp_clapp_pp::Rule::default()).network(input, blocks, rule),
         }
     }

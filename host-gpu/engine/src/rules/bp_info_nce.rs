@@ -10,11 +10,11 @@ use super::{Choices, Contrasts, Cost, Head, LearningRule, Settings};
 use crate::backend::Backend;
 use crate::model::{Form, LayerValues, Losses, NetworkSpec, TensorRole};
 use crate::optimizer::Optimizer;
-use clapp_data::rng::{Purpose, stream};
 use crate::step::backprop::{Backward, Through, back_propagate};
 use crate::step::layer::learn;
 use crate::step::{BatchOf, LayerOutcome, LayerTensors, Mode, ModeOf, ModelOf, OutcomeOf};
 use clapp_core::network::Projection;
+use clapp_data::rng::{Purpose, stream};
 
 /// BP-InfoNCE.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -60,20 +60,18 @@ impl LearningRule for Rule {
         mode: ModeOf<'_, B>,
     ) -> OutcomeOf<B> {
         let (rows, temperature) = (batch.rows, self.head.temperature);
-        let mut top_loss = |model: &mut ModelOf<B>,
-                            p: &B::Tensor,
-                            mode: &mut ModeOf<'_, B>,
-                            kept: &mut LayerTensors<B::Tensor>| {
-            let Some(head) = model.layers.last_mut().and_then(|layer| layer.head.as_mut()) else {
-                unreachable!("a model whose form has a head is uploaded with one")
+        let mut top_loss =
+            |model: &mut ModelOf<B>, p: &B::Tensor, mode: &mut ModeOf<'_, B>, kept: &mut LayerTensors<B::Tensor>| {
+                let Some(head) = model.layers.last_mut().and_then(|layer| layer.head.as_mut()) else {
+                    unreachable!("a model whose form has a head is uploaded with one")
+                };
+                let found = backend.info_nce(p, &head.value, temperature, rows);
+                learn(backend, &mut [(head, &found.head)], mode);
+                if let Mode::Record(_) = mode {
+                    kept.push(TensorRole::Head, found.head);
+                }
+                (LayerOutcome { scores: vec![(TensorRole::Head, found.scores)], distance: None }, found.pooled)
             };
-            let found = backend.info_nce(p, &head.value, temperature, rows);
-            learn(backend, &mut [(head, &found.head)], mode);
-            if let Mode::Record(_) = mode {
-                kept.push(TensorRole::Head, found.head);
-            }
-            (LayerOutcome { scores: vec![(TensorRole::Head, found.scores)], distance: None }, found.pooled)
-        };
         back_propagate(backend, model, batch, self.backward, Through::Weights, &mut top_loss, mode)
     }
 

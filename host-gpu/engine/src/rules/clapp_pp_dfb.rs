@@ -7,31 +7,21 @@
 //!
 //! Source: the paper and its released code. Nothing is left out.
 
+use super::bp_clapp_pp::NEEDS_BACK_PROPAGATION;
 use super::clapp_pp::{self, local_step};
-use super::{AnyRule, Choices, Cost, Descent, Feedback, FeedbackChoices, LearningRule, Settings};
+use super::{Choices, Cost, Descent, Feedback, FeedbackChoices, LearningRule, Settings};
 use crate::backend::{Backend, Matching};
-use crate::model::{Form, NetworkSpec};
+use crate::model::Form;
 use crate::step::backprop::{Backward, activities};
 use crate::step::layer::{Lesson, Losses, outcome};
 use crate::step::{BatchOf, LayerOutcome, LayerTensors, ModeOf, ModelOf, OutcomeOf, no_outcomes};
-use clapp_core::network::{Block, Context, Rule as CoreRule};
-use clapp_core::plan::NetworkError;
-use clapp_core::shape::Shape;
+use clapp_core::network::Context;
 
 /// CLAPP++DFB.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Rule {
     /// Error that trains the projections below the top layer.
     pub feedback: Feedback,
-}
-
-/// A network that learns locally with trained projections. The context of `core_rule` selects CLAPP++, CLAPP++DFB or
-/// CLAPP++both.
-///
-/// # Errors
-/// The first thing that does not fit together.
-pub fn network(input: Shape, blocks: Vec<Block>, core_rule: CoreRule) -> Result<NetworkSpec, NetworkError> {
-    AnyRule::from(Rule { feedback: Feedback::Trained }).network(input, blocks, core_rule)
 }
 
 impl LearningRule for Rule {
@@ -72,17 +62,13 @@ impl LearningRule for Rule {
         match self.feedback {
             Feedback::Trained => None,
             Feedback::Frozen => Some("trains only the top layer's projections"),
-            Feedback::Matched => Some("needs back-propagation through the network"),
+            Feedback::Matched => Some(NEEDS_BACK_PROPAGATION),
         }
     }
 
     fn cost(&self) -> Cost {
         let descent = Descent { backward: Backward::Whole, all_gradients: false };
-        Cost {
-            first_pass: true,
-            descent: (self.feedback == Feedback::Matched).then_some(descent),
-            ..Cost::default()
-        }
+        Cost { first_pass: true, descent: (self.feedback == Feedback::Matched).then_some(descent), ..Cost::default() }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The learning rules, one file each. A rule's file holds its source, formula, settings, refused settings, initial
 //! values and training step.
 //!
-//! A new rule is one file here that implements [`LearningRule`], and one line in the list below. The name in
+//! A new rule is one file here that implements [`LearningRule`], its `pub mod`, and one line in the list below. The name in
 //! configurations and on the command line, `--help`, the checks and the dispatch come from that list.
 //!
 //! The specification marks the paper's entries for Forward-Forward, SCFF and PhyLL as not confirmed: it is not known
@@ -10,6 +10,22 @@
 mod check;
 mod cost;
 mod settings;
+
+pub mod bp_clapp_pp;
+pub mod bp_info_nce;
+pub mod clapp_pp;
+pub mod clapp_pp_both;
+pub mod clapp_pp_dfb;
+pub mod clapp_pp_dfb_pc;
+pub mod clapp_pp_pooled;
+pub mod dfa;
+pub mod forward_forward;
+pub mod lpl;
+pub mod phyll;
+pub mod predictive_coding;
+pub mod scff;
+pub mod soft_hebb;
+pub mod weight_mirror;
 
 pub use cost::{Cost, Descent};
 pub use settings::{Choices, Contrasts, Feedback, FeedbackChoices, Head, Negatives, Pooling, Settings, Signal};
@@ -20,7 +36,7 @@ use crate::optimizer::Optimizer;
 use crate::step::{BatchOf, ModeOf, ModelOf, OutcomeOf};
 use clap::ValueEnum;
 use clap::builder::PossibleValue;
-use clapp_core::network::{Block, Rule};
+use clapp_core::network::{Block, Context, Rule};
 use clapp_core::plan::NetworkError;
 use clapp_core::shape::Shape;
 use serde::{Deserialize, Serialize};
@@ -105,8 +121,6 @@ pub const NOT_ON_A_GPU: &str = "this rule has no GPU kernels; expected --backend
 
 macro_rules! rules {
     ($($name:ident = $file:ident),* $(,)?) => {
-        $(pub mod $file;)*
-
         /// A rule by its name.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
         #[serde(into = "&'static str", try_from = "String")]
@@ -213,6 +227,13 @@ impl AnyRule {
         with_rule!(self, rule => rule.with_frozen_feedback().into())
     }
 
+    /// The same network for measuring the gradients of weights and biases: no projection below the top learns, so that no
+    /// gradient of a projection is made there.
+    pub fn measured(network: NetworkSpec) -> NetworkSpec {
+        let rule = of(&network).with_frozen_feedback();
+        network.relearnt(Form { frozen_below_top: true, ..rule.form() }, Arc::new(rule))
+    }
+
     /// [`LearningRule::beyond_core`].
     pub fn beyond_core(self) -> Option<&'static str> {
         with_rule!(self, rule => rule.beyond_core())
@@ -245,6 +266,21 @@ impl AnyRule {
     pub fn teach(self, network: NetworkSpec) -> NetworkSpec {
         network.relearnt(self.form(), Arc::new(self))
     }
+}
+
+/// A network that learns locally with trained projections. The context of `core_rule` selects CLAPP++, CLAPP++DFB or
+/// CLAPP++both.
+///
+/// # Errors
+/// The first thing that does not fit together.
+pub fn local_network(input: Shape, blocks: Vec<Block>, core_rule: Rule) -> Result<NetworkSpec, NetworkError> {
+    const TRAINED: clapp_pp_dfb::Rule = clapp_pp_dfb::Rule { feedback: Feedback::Trained };
+    let rule: AnyRule = match core_rule.context {
+        Context::Same => clapp_pp::Rule.into(),
+        Context::Top => TRAINED.into(),
+        Context::Both => clapp_pp_both::Rule(TRAINED).into(),
+    };
+    rule.network(input, blocks, core_rule)
 }
 
 /// The rule that a network learns by.

@@ -27,11 +27,11 @@ use super::check::{MOST, above_zero};
 use super::{Choices, Cost, Descent, LearningRule, NOT_ON_A_GPU, Settings, Signal};
 use crate::backend::{Backend, Parameter};
 use crate::model::{Form, LayerValues, Losses, NetworkSpec};
-use clapp_data::rng::{Purpose, stream};
 use crate::step::backprop::{Backward, Through, back_propagate_contrast};
 use crate::step::{BatchOf, ModeOf, ModelOf, OutcomeOf};
 use clapp_core::network::Activation;
 use clapp_core::plan::Layer;
+use clapp_data::rng::{Purpose, stream};
 use serde::{Deserialize, Serialize};
 
 /// Learning of the feedback kernels that mirror the weights: `mirror` in the configuration.

@@ -129,7 +129,7 @@ pub fn passed_on<B: Backend>(backend: &B, model: &Model<B::Tensor>, activity: Ac
     if model.spec.form().normalise { backend.normalise(&activity.z, activity.rows) } else { activity.z }
 }
 
-/// Output of layer `index` for the maps below it.
+/// Output of a layer for the maps below it.
 pub fn forward<B: Backend>(
     backend: &B,
     model: &Model<B::Tensor>,

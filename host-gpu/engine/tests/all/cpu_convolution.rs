@@ -7,7 +7,7 @@ use clapp_core::shape::Shape;
 use clapp_data::rng::{Purpose, stream};
 use clapp_engine::backend::cpu::Cpu;
 use clapp_engine::backend::{Activity, Backend};
-use clapp_engine::rules::clapp_pp_dfb;
+use clapp_engine::rules::local_network;
 use proptest::prelude::*;
 
 /// A block, its parameters, some frames, and a gradient of its outputs.
@@ -29,7 +29,7 @@ struct Plain {
 }
 
 fn case(input: Shape, block: Block, rows: usize, seed: u64) -> Case {
-    let spec = clapp_pp_dfb::network(input, vec![block], Rule::clapp_pp()).expect("a network");
+    let spec = local_network(input, vec![block], Rule::clapp_pp()).expect("a network");
     let layer = spec.layers()[0];
     let mut rng = stream(seed, Purpose::Other(77), 0, 0);
     let mut numbers = |count: usize| (0..count).map(|_| rng.uniform(-1.0, 1.0)).collect::<Vec<f32>>();

@@ -233,7 +233,7 @@ mod tests {
     use clapp_core::optimizer::Optimizer;
     use clapp_core::shape::Shape;
     use clapp_data::rng::{Purpose, Rng, stream};
-    use clapp_engine::rules::clapp_pp_dfb;
+    use clapp_engine::rules::local_network;
 
     /// Blocks with and without max-pool, of odd sizes, with a stride and a border that is dropped.
     fn model() -> Model {
@@ -242,7 +242,7 @@ mod tests {
             Block::conv(4, [3, 2]).stride([1, 2]).padding([1, 0]).loss_pool(LossPool::Adaptive([2, 2])),
             Block::conv(3, [2, 2]).max_pool([2, 1]).loss_pool(LossPool::Global),
         ];
-        let spec = clapp_pp_dfb::network(Shape::new(2, 11, 13), blocks, Rule::clapp_pp_dfb()).unwrap();
+        let spec = local_network(Shape::new(2, 11, 13), blocks, Rule::clapp_pp_dfb()).unwrap();
         let guard = Guard::default();
         Model { spec, optimizer: Optimizer::sgd(0.01), label_rate: 0.01, guard, classes: 4, scale: 1.0, offset: 0.0 }
     }

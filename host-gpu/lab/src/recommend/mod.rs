@@ -16,7 +16,7 @@ use clapp_core::shape::Shape;
 use clapp_data::error::Error;
 use clapp_device::device_plan::{DevicePlan, Firmware};
 use clapp_engine::model::NetworkSpec;
-use clapp_engine::rules::clapp_pp_dfb;
+use clapp_engine::rules::local_network;
 
 /// A difference counts from so many standard errors on.
 const ERRORS: f64 = 2.0;
@@ -133,7 +133,7 @@ pub fn network(channels: usize, depth: usize, input: Shape) -> Option<NetworkSpe
         max_pool: block.max_pool,
         ..Block::conv(channels, block.kernel).padding(block.padding)
     });
-    clapp_pp_dfb::network(input, layers.collect(), Rule::clapp_pp_dfb()).ok()
+    local_network(input, layers.collect(), Rule::clapp_pp_dfb()).ok()
 }
 
 /// Ranks all measured networks.

@@ -9,7 +9,7 @@ use clapp_data::rng::{Purpose, stream};
 use clapp_engine::backend::cpu::Cpu;
 use clapp_engine::backend::{Backend, Pairing};
 use clapp_engine::model::LayerValues;
-use clapp_engine::rules::clapp_pp_dfb;
+use clapp_engine::rules::local_network;
 use clapp_engine::rules::{LearningRule, bp_clapp_pp, step};
 use clapp_engine::step::{Mode, Model, StepBatch, download_gradients};
 use nalgebra::DMatrix;
@@ -45,7 +45,7 @@ fn error(seed: u64, contrast: Contrast, context: Context, uniform_negatives: boo
     let block = |&width: &usize| Block::conv(width, [1, 1]).without_bias().activation(Activation::Identity);
     let rule = Rule { contrast, context, ..Rule::clapp_pp() };
     let blocks = widths.iter().map(block).collect();
-    let network = clapp_pp_dfb::network(Shape::new(inputs, 1, 1), blocks, rule).unwrap();
+    let network = local_network(Shape::new(inputs, 1, 1), blocks, rule).unwrap();
     let frames: Vec<f32> = gaussian(inputs, ROWS, rng).iter().map(|&value| value as f32).collect();
     let negatives: Vec<usize> = match uniform_negatives {
         true => (0..ROWS).map(|_| rng.below(ROWS)).collect(),

@@ -24,9 +24,7 @@ use super::{Choices, Contrasts, Cost, LearningRule, NOT_ON_A_GPU, Settings, clap
 use crate::backend::Backend;
 use crate::model::{NetworkSpec, TensorRole};
 use crate::step::layer::learn_block;
-use crate::step::{
-    BatchOf, LayerOutcome, LayerTensors, ModeOf, ModelOf, OutcomeOf, forward, no_outcomes, passed_on,
-};
+use crate::step::{BatchOf, LayerOutcome, LayerTensors, ModeOf, ModelOf, OutcomeOf, forward, no_outcomes, passed_on};
 use clapp_core::network::Projection;
 use serde::{Deserialize, Serialize};
 

@@ -85,13 +85,7 @@ pub(super) fn competition_len(network: &NetworkSpec, rows: usize, threads: usize
 
 /// Computes the change of a layer's weights `[kh, kw, in, out]` for a batch of maps `x`, as a mean over all positions
 /// and with the sign of a gradient: `-d_k`.
-fn compete(
-    settings: &SoftHebb,
-    layer: &Layer,
-    weight: &[f32],
-    x: &[f32],
-    rows: usize,
-) -> Competition {
+fn compete(settings: &SoftHebb, layer: &Layer, weight: &[f32], x: &[f32], rows: usize) -> Competition {
     let (fan_in, channels) = (layer.fan_in(), layer.block.out_channels);
     let centre = channel_means(x, rows, layer.input.channels);
     let bias = means_seen(weight, &centre, channels);

@@ -28,7 +28,7 @@ mod competition;
 
 use super::{Choices, Contrasts, Cost, LearningRule, NOT_ON_A_GPU, Pooling, Settings, clapp_pp};
 use crate::backend::Backend;
-use crate::model::{Form, LayerValues, NetworkSpec, TensorRole};
+use crate::model::{LayerValues, NetworkSpec, TensorRole};
 use crate::optimizer::Optimizer;
 use crate::step::{
     BatchOf, LayerOutcome, LayerTensors, Mode, ModeOf, ModelOf, OutcomeOf, forward, no_outcomes, passed_on,
@@ -59,8 +59,7 @@ impl LearningRule for Rule {
     fn check(settings: &Settings) -> Result<(), String> {
         match settings.optimizer {
             Optimizer::Sgd { momentum: 0.0, weight_decay: 0.0, .. } => Ok(()),
-            _ => Err("optimizer: the rule has its own update; expected kind sgd with lr only (rule soft-hebb)"
-                .into()),
+            _ => Err("optimizer: the rule has its own update; expected kind sgd with lr only (rule soft-hebb)".into()),
         }
     }
 
@@ -68,10 +67,6 @@ impl LearningRule for Rule {
     fn optimizer(optimizer: Optimizer) -> Optimizer {
         let lr = Self::CHOICES.rate.unwrap_or_else(|| optimizer.learning_rate());
         Optimizer::Sgd { lr, momentum: 0.0, weight_decay: 0.0 }
-    }
-
-    fn form(&self) -> Form {
-        Form { normalise: true, ..Form::default() }
     }
 
     fn step<B: Backend>(

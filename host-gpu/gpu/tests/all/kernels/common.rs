@@ -4,7 +4,7 @@ use clapp_core::network::{Block, LossPool, Rule};
 use clapp_core::plan::Layer;
 use clapp_core::shape::Shape;
 use clapp_data::rng::{Purpose, Rng, stream};
-use clapp_engine::rules::clapp_pp_dfb;
+use clapp_engine::rules::local_network;
 use clapp_gpu::emulated::{Emulated, Settings, from_bf16, to_bf16};
 use clapp_gpu::executor::{Executor, GpuError};
 use clapp_gpu::op::{Arg, MapType, Op};
@@ -219,7 +219,7 @@ impl Draw {
 
 /// The one layer of a network.
 pub fn layer_of(input: Shape, block: Block) -> Layer {
-    clapp_pp_dfb::network(input, vec![block], Rule::clapp_pp()).expect("a network").layers()[0]
+    local_network(input, vec![block], Rule::clapp_pp()).expect("a network").layers()[0]
 }
 
 /// Values as the device's maps hold them.

@@ -1,7 +1,7 @@
 use super::*;
-use clapp_data::rng::{Purpose, stream};
 use clapp_core::network::{Activation, Block, Context, Contrast, LossPool, NetworkView, Projection, Rule};
 use clapp_core::shape::Shape;
+use clapp_data::rng::{Purpose, stream};
 
 fn layer(input: Shape, channels: usize, stride: usize) -> Layer {
     let block = Block {
