@@ -1,4 +1,5 @@
-//! Views for training, one thread: the paper's whole chain for CIFAR-10 beside its crop, flip and normalisation alone.
+//! Views for training, one thread: the paper's complete augmentation for CIFAR-10, compared with its crop, flip and
+//! normalisation only.
 
 use clapp_data::augment::ViewAugment;
 use clapp_data::data::generated;
@@ -6,7 +7,7 @@ use clapp_data::rng::{Purpose, stream};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use std::hint::black_box;
 
-/// Images in turn, so that what is drawn for one of them does not decide.
+/// Images in turn, so that the random draws of one image do not decide.
 const IMAGES: usize = 64;
 
 fn views(c: &mut Criterion) {

@@ -1,7 +1,7 @@
 //! The kernels of the core beside textbook loops over the same shapes.
 //!
-//! The weight gradient gains most from what the textbook ignores: after ReLU and max-pool an eighth of the errors
-//! are not zero.
+//! The weight gradient gains most, because the textbook loops ignore sparsity: after ReLU and max-pool only an eighth
+//! of the errors are not zero.
 
 use clapp_benches::{apart, naive, numbers};
 use clapp_core::conv::{self, FilterSink, PooledGradient};

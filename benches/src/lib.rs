@@ -1,5 +1,4 @@
-//! Criterion benchmarks of the workspace; the benchmarks themselves lie in `benches/`, here are the references that
-//! they stand beside.
+//! References for the Criterion benchmarks of the workspace. The benchmarks themselves are in `benches/`.
 
 pub mod measured;
 pub mod naive;

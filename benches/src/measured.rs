@@ -1,11 +1,11 @@
-//! Runs of the step programs, each a process of its own so that its memory is its own, and what they print.
+//! Runs of the step programs and their output. Each run is a separate process, so its memory can be measured.
 
 use serde::Deserialize;
 use std::error::Error;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-/// What `peer_step` and its counterpart in PyTorch print.
+/// Output of `peer_step` and of its counterpart in PyTorch.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Measured {
     /// Name and version.

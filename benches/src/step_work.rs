@@ -63,8 +63,8 @@ pub fn peak_mib() -> f64 {
     kib.map_or(f64::NAN, |kib| kib / 1024.0)
 }
 
-/// Forgets the peak so far: what setting up took is not the step's.
+/// Resets the peak memory, so that it does not include the set-up.
 pub fn clear_peak() {
-    // Where the kernel refuses, the peak includes the setting up: never too small.
+    // If the kernel refuses, the peak includes the set-up; it is then too large, never too small.
     let _ = std::fs::write("/proc/self/clear_refs", "5");
 }

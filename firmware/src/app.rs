@@ -16,7 +16,7 @@ pub struct App<'a, B> {
     line: Line<'a>,
 }
 
-/// All of the program but board and line.
+/// The program without board and line.
 #[derive(Debug)]
 struct Device<'a> {
     machine: Machine<'a>,
@@ -26,7 +26,7 @@ struct Device<'a> {
     /// `true` if frames are taken from the sensor.
     sensing: bool,
     sensor_errors: u32,
-    /// What the last frame found wrong with a layer.
+    /// Verdict of the last frame on the layers.
     verdict: Option<Verdict>,
     /// `true` if an automatic save is due and has not been made, since a layer has collapsed.
     waiting: bool,
@@ -56,8 +56,8 @@ impl<'a, B: Board> App<'a, B> {
         &mut self.board
     }
 
-    /// Meets the requests that have come, and takes a frame from the sensor if it is to be used; returns at once
-    /// where there is nothing to do.
+    /// Answers the requests received, and takes a frame from the sensor if the sensor is in use. Returns at once if
+    /// there is nothing to do.
     pub fn poll(&mut self) {
         let Self { board, device, line } = self;
         let mut idle = true;
@@ -137,7 +137,7 @@ impl Device<'_> {
             },
             Command::Rollback => {
                 let loaded = self.saving.load(machine, board);
-                // A save that is due stays due where nothing was loaded.
+                // A due save stays due if the load failed.
                 self.waiting &= loaded.is_err();
                 done(loaded.map(|_| ()))
             }
@@ -211,7 +211,7 @@ impl Device<'_> {
         true
     }
 
-    /// What follows a frame: the pins, the log, and every so often a save.
+    /// Actions after a frame: pins, log, and periodic saves.
     fn look_at<B: Board>(&mut self, board: &mut B, observed: &Observed) {
         board.show(observed.prediction);
         telemetry::frame(&self.machine, observed);

@@ -1,5 +1,5 @@
-//! One run of learning with all its inputs in a file, and a hash of what came of every frame and of the weights at the end:
-//! what shows that a device and a host compute the same bits and decide alike. Both call [`run`].
+//! One learning run with all inputs in a file, and a hash of the result of every frame and of the final weights. Device
+//! and host both call [`run`]; equal hashes show that they compute the same bits.
 
 use clapp_core::contrast::Phase;
 use clapp_core::guard::Guard;
@@ -14,7 +14,7 @@ use crc::{CRC_64_XZ, Crc};
 use heapless::Vec;
 use serde::{Deserialize, Serialize};
 
-/// Most layers of a case.
+/// Largest number of layers of a case.
 pub const MOST_LAYERS: usize = 8;
 
 /// A run, in the encoding of `postcard`.
@@ -26,12 +26,12 @@ pub struct Case<'a> {
     pub blocks: Vec<Block, MOST_LAYERS>,
     /// The learning rule.
     pub rule: Rule,
-    /// What it learns with.
+    /// Optimiser of the run.
     pub optimizer: Optimizer,
     /// First values of the parameters.
     #[serde(borrow)]
     pub parameters: Parameters<'a>,
-    /// What it learns from.
+    /// Frames of the run.
     pub frames: Frames<'a>,
 }
 
@@ -49,7 +49,7 @@ pub enum Parameters<'a> {
 pub enum Frames<'a> {
     /// `count` frames: of each image two noisy views.
     Drawn {
-        /// Where the images come from.
+        /// Seed of the images.
         seed: u64,
         /// Number of frames; all but the first are learnt from.
         count: u32,
@@ -72,14 +72,14 @@ pub struct Memory<'m> {
     pub argmax: &'m mut [u8],
 }
 
-/// Why a case was not run.
+/// Reason why a case was not run.
 #[derive(Debug, PartialEq)]
 pub enum Error {
     /// The file is not a case.
     Encoding,
     /// The blocks do not fit together.
     Network(NetworkError),
-    /// The case needs more memory than there is, or a list has not the length that the network says.
+    /// The case needs more memory than available, or a list does not have the length that the network requires.
     Length,
     /// A call was refused.
     Refused(learner::Error),

@@ -1,4 +1,4 @@
-//! What a board brings.
+//! The interface of a board.
 
 use crate::source::FrameSource;
 use embedded_storage::nor_flash::NorFlash;
@@ -30,6 +30,6 @@ pub trait Board {
     /// Called after each layer of a frame: the place to feed a watchdog.
     fn between_layers(&mut self) {}
 
-    /// Called where there is nothing to do until an interrupt comes.
+    /// Called if there is nothing to do until an interrupt.
     fn idle(&mut self);
 }

@@ -1,9 +1,9 @@
-//! What happens on a fault: the program says what it was and stops.
+//! Fault handler: the program reports the fault and stops.
 //!
-//! The stack lies under all statics, at the lower end of the RAM (`boards/*.x`), so that it overflows into no static.
-//! Not every bus says no to what lies below: the memory protection unit does, from before `main` on. An overflow is a
-//! fault then, and the statics, and with them the weights, stay as they are. The handler has no stack left, so it takes
-//! the whole stack back first.
+//! The stack lies below all statics, at the lower end of the RAM (`boards/*.x`), so it cannot overflow into a static.
+//! Not every bus refuses accesses below the RAM, so the memory protection unit forbids them from before `main`. An
+//! overflow is then a fault, and the statics with the weights do not change. The handler has no stack left, so it first
+//! resets the stack pointer to the top.
 
 use core::arch::naked_asm;
 use core::cell::Cell;
@@ -12,7 +12,7 @@ use cortex_m::interrupt::Mutex;
 /// A fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, defmt::Format)]
 pub struct Fault {
-    /// Where the stack had got to. Below [`Fault::stack_end`]: it has overflowed.
+    /// Stack pointer at the fault. Below [`Fault::stack_end`], the stack has overflowed.
     pub stack_pointer: u32,
     /// Lowest address of the stack.
     pub stack_end: u32,
@@ -20,7 +20,7 @@ pub struct Fault {
     pub status: u32,
     /// HardFault Status Register (B3.2.16).
     pub hard_status: u32,
-    /// The address that was forbidden or is none, where the status says that it is known (B3.2.17 and 18).
+    /// The forbidden or invalid address, if the status marks it as valid (B3.2.17 and 18).
     pub address: Option<u32>,
 }
 
@@ -31,7 +31,7 @@ impl Fault {
     }
 }
 
-/// What is called on a fault.
+/// Function called on a fault.
 pub type Hook = fn(&Fault);
 
 static HOOK: Mutex<Cell<Option<Hook>>> = Mutex::new(Cell::new(None));
@@ -111,7 +111,7 @@ const EXIT_CODE: i32 = 3;
 
 #[cfg(feature = "qemu")]
 fn stop(fault: &Fault) -> ! {
-    // Not through `defmt`, in the middle of whose message the fault may have come.
+    // Do not use `defmt`: the fault may have interrupted one of its messages.
     let what = if fault.is_stack_overflow() { "stack overflow" } else { "fault" };
     let Fault { stack_pointer, stack_end, status, hard_status, address } = *fault;
     semihosting::eprintln!(

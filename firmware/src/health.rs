@@ -1,5 +1,5 @@
-//! How the layers are: what each made of the last frame, and whether the network has collapsed
-//! ([`clapp_core::collapse`] says what that means and how it is seen).
+//! Health of the layers: the result of each for the last frame, and the verdict on collapse (defined in
+//! [`clapp_core::collapse`]).
 
 use clapp_core::collapse::{Limits, Watch, Watches};
 use clapp_core::contrast::Phase;
@@ -21,12 +21,12 @@ pub struct Health {
 }
 
 impl Health {
-    /// Nothing seen yet of a network that learns by `rule`.
+    /// Makes the health of a network that learns by `rule`, before the first frame.
     pub const fn new(rule: Rule) -> Self {
         Self { news: Vec::new(), watches: Watches::new(rule, Limits::DEFAULT) }
     }
 
-    /// Forgets what was seen, as after other weights have been loaded.
+    /// Forgets all observations, for example after a load of other weights.
     pub fn forget(&mut self) {
         self.news.clear();
         self.watches.forget();
@@ -38,7 +38,7 @@ impl Health {
         self.watches.frame(frame, phase, modulator);
     }
 
-    /// What each layer made of the last frame.
+    /// Returns the result of each layer for the last frame.
     pub fn news(&self) -> &Vec<LayerNews, MOST_LAYERS> {
         &self.news
     }
@@ -59,7 +59,7 @@ impl Health {
         self.watches.layer(layer).map_or(0.0, Watch::dead)
     }
 
-    /// How much a layer's activity changes from frame to frame, relative to its length.
+    /// Returns the change of a layer's activity from frame to frame, relative to its length.
     pub fn change(&self, layer: usize) -> f32 {
         self.watches.layer(layer).map_or(0.0, Watch::change)
     }
@@ -160,7 +160,7 @@ mod tests {
         assert_eq!(last, Some(Condition::Refused));
     }
 
-    /// Activity that moves a little about something large is not what a constant layer does.
+    /// Small changes around a large activity are not the behaviour of a constant layer.
     #[test]
     fn a_small_change_is_a_change() {
         let (mut seen, mut rng) = (Seen::new(), stream(2, 0));

@@ -1,5 +1,5 @@
 //! A Cortex-M program that learns from a stream of frames, without labels and without back-propagation, on
-//! `clapp-core`. What knows no board is here, and is tested on the host; a board is one file in `boards`.
+//! `clapp-core`. The code here does not depend on a board, and is tested on the host. A board is one file in `boards`.
 //!
 //! [`app`] is the program: it meets the host's requests ([`mod@line`]) and takes frames from a sensor ([`source`]).
 //! [`machine`] learns from them; [`health`] watches it; [`saving`] keeps what was learnt; [`model`] is the network that is built in.

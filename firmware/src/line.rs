@@ -10,11 +10,11 @@ pub struct Line<'a> {
     /// The last reply to a request that was met, encoded.
     reply: &'a mut [u8],
     reply_len: usize,
-    /// For all others, beside the last reply, which may still be asked for.
+    /// Buffer for other replies. The last reply is kept separately, because the host may ask for it again.
     aside: &'a mut [u8],
 }
 
-/// What is to be sent after a byte has come.
+/// Bytes to send after a received byte.
 #[derive(Debug)]
 pub struct Outcome<'l> {
     /// Bytes for the host.
@@ -23,7 +23,7 @@ pub struct Outcome<'l> {
     pub met: bool,
 }
 
-/// How the line stands when a request is met.
+/// State of the line when a request is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Standing {
     /// Packets that could not be read.
@@ -32,7 +32,7 @@ pub struct Standing {
     pub repeated: u32,
     /// `true` if the request opens a session.
     pub opens: bool,
-    /// The session that the host is to use: another than the request's after a hello.
+    /// The session for the host to use. After a hello, it differs from the request's session.
     pub session: u32,
 }
 
@@ -68,13 +68,13 @@ impl<'a> Line<'a> {
         self.session.repeated()
     }
 
-    /// Time passes without a byte: how much of it, nobody knows beforehand ([`Session::stir`]).
+    /// Tells the line that time passes without a byte ([`Session::stir`]).
     pub fn wait(&mut self) {
         self.session.stir(1);
     }
 
-    /// Takes a byte; where it ends a request, `meet` is asked for the answer, unless the request has been met before or
-    /// is turned away. Returns what is to be sent: something for every request whose beginning can be read.
+    /// Takes a byte. If it ends a request, calls `meet` for the reply, unless the request was answered before or is
+    /// refused. Returns the bytes to send: a reply to every request with a readable first part.
     pub fn push<'w>(
         &mut self,
         byte: u8,
@@ -83,7 +83,7 @@ impl<'a> Line<'a> {
         let len = self.receiver.push(byte)?;
         let [dropped, repeated] = [self.receiver.dropped(), self.session.repeated()];
         let Some(request) = self.receiver.packet::<Request<'_>>(len) else {
-            // Of another version of this protocol, since the checksum is right.
+            // The checksum is right, so the request belongs to another version of this protocol.
             let header = self.receiver.header(len)?;
             let bytes = answered(header.session, header.id, Answer::Problem(header.problem()), self.aside);
             return Some(Outcome { bytes, met: false });

@@ -1,4 +1,4 @@
-//! The learner with its read-out and its health: what a device does with one frame, and with a host's wishes.
+//! The learner with its read-out and its health: it processes frames and the host's requests.
 
 use crate::health::Health;
 use crate::source::{Arrival, FrameSource, SourceError};
@@ -12,10 +12,10 @@ use clapp_core::optimizer::Optimizer;
 use clapp_core::readout::NearestMean;
 use clapp_core::storage::Loaded;
 
-/// What a device does, beside its network.
+/// Settings of a device, without its network.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Settings {
-    /// Seed of the weights where none are saved.
+    /// Seed of the weights if none are saved.
     pub seed: u64,
     /// The optimiser.
     pub optimizer: Optimizer,
@@ -98,12 +98,12 @@ impl<'a> Machine<'a> {
         self.modulator
     }
 
-    /// Where the weights came from.
+    /// Returns the origin of the weights.
     pub fn origin(&self) -> Origin {
         self.origin
     }
 
-    /// Says where weights came from that were written from outside.
+    /// Sets the origin of weights that were written from outside.
     pub fn set_origin(&mut self, origin: Origin) {
         self.origin = origin;
     }
@@ -139,7 +139,7 @@ impl<'a> Machine<'a> {
         self.origin = origin;
     }
 
-    /// All that is worth saving.
+    /// Returns the state to save.
     pub fn contents(&self) -> Contents<'_> {
         Contents {
             step: self.step,
@@ -155,7 +155,7 @@ impl<'a> Machine<'a> {
     /// again where what was saved does not fit.
     ///
     /// # Errors
-    /// That of `load`. Where the error says that the buffers are of no use, [`Machine::reset`] must follow.
+    /// The error of `load`. If the error says that the buffers are not usable, call [`Machine::reset`] next.
     pub fn restore<E>(&mut self, load: impl FnOnce(&mut ContentsMut<'_>) -> Result<Loaded, E>) -> Result<u64, E> {
         let (parameters, state, layers) = self.learner.learnt_mut();
         let mut into = ContentsMut { parameters, state, layers, readout: self.means, counts: self.counts };
@@ -239,15 +239,14 @@ impl<'a> Machine<'a> {
         source.poll(self.frame)
     }
 
-    /// What is to be done with the frame that was fetched last: infers, learns layer by layer, and teaches the read-out
-    /// if a label came along. `between` is called after each layer, so that nothing else waits longer than for the
-    /// biggest.
+    /// Processes the last fetched frame: infers, learns layer by layer, and trains the read-out if the frame has a
+    /// label. Calls `between` after each layer, so that other work waits at most for the largest layer.
     ///
-    /// Where a layer's activity is not finite, the pass ends there: what comes back has no layer above it and no
-    /// prediction, and the label teaches nothing.
+    /// If a layer's activity is not finite, the pass ends there: the result has no layer above it and no prediction,
+    /// and the read-out does not learn.
     ///
     /// # Errors
-    /// If the label is none, or the frame is not finite: nothing is changed then. Where the read-out refuses to learn.
+    /// If the label is not valid, or the frame is not finite: nothing changes. If the read-out refuses to learn.
     pub fn learn(&mut self, arrival: Arrival, mut between: impl FnMut()) -> Result<Observed, Problem> {
         let Arrival { phase, label } = arrival;
         if label.is_some_and(|label| usize::from(label) >= self.counts.len()) {
@@ -361,7 +360,7 @@ impl<'a> Machine<'a> {
                 }
             }
         }
-        // What the layers above know of the previous frame is of the weights before.
+        // The contexts of the layers above come from the old weights.
         self.learner.clear_context();
         self.origin = Origin::Host;
         Ok(())

@@ -27,7 +27,7 @@ const NEW_DATA: u16 = 1 << 3;
 /// Status bits that a program may write: overwriting of RAM is enabled, "new data" cleared.
 const RENEW: u16 = 1 << 4;
 
-/// How often a half frame is measured.
+/// Rate of half frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u16)]
 pub enum Rate {

@@ -32,7 +32,7 @@ pub const CLASSES: usize = 10;
 /// The optimiser, which has no state.
 pub const OPTIMIZER: Optimizer = Optimizer::sgd(0.01);
 
-/// All the rest.
+/// All other settings.
 pub const SETTINGS: Settings = Settings {
     seed: 1,
     optimizer: OPTIMIZER,
@@ -63,7 +63,7 @@ pub struct Statics {
     words: [u8; 4 * MOST_WORDS],
 }
 
-/// What [`Statics::parts`] cuts the memory into: the machine, the line, and room for words.
+/// The parts of [`Statics::parts`]: the machine, the line, and a buffer for words.
 pub type Parts<'a> = (Machine<'a>, Line<'a>, &'a mut [u8]);
 
 impl Statics {

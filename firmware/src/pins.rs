@@ -16,7 +16,7 @@ pub struct WithPins<S, P, Q> {
     pub saccade: P,
     /// High while the frame shows `class`.
     pub label: Q,
-    /// The class that the label pin stands for.
+    /// The class of the label pin.
     pub class: u8,
 }
 
@@ -33,7 +33,7 @@ impl<S: FrameSource, P: InputPin, Q: InputPin> FrameSource for WithPins<S, P, Q>
 /// Shows a predicted class: its pin is high, all others are low; all are low without a prediction.
 ///
 /// # Errors
-/// That of the first pin that reports one; the rest are set all the same.
+/// The error of the first pin that fails. The other pins are still set.
 pub fn show<P: OutputPin>(pins: &mut [P], class: Option<u8>) -> Result<(), P::Error> {
     let mut result = Ok(());
     for (at, pin) in pins.iter_mut().enumerate() {

@@ -1,4 +1,4 @@
-//! Saves what was learnt in the board's flash, and brings it back.
+//! Saves the learnt state in the board's flash, and loads it.
 
 use crate::board::Board;
 use crate::machine::Machine;
@@ -7,7 +7,7 @@ use clapp_core::link::{Origin, Problem};
 use clapp_core::storage::{self, Geometry, Store};
 use embedded_storage::nor_flash::NorFlash;
 
-/// What is known of the flash.
+/// Known state of the flash.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Saving {
     /// Step of the weights in flash.
@@ -47,17 +47,17 @@ fn problem<E>(error: &storage::Error<E>) -> Problem {
     }
 }
 
-/// How often a load or a save is tried before what the flash refuses to read is given up.
+/// Number of tries of a load or a save before a part that the flash cannot read is given up.
 const TRIES: u32 = 3;
 
 impl Saving {
     /// Saves; returns the step that is safe now.
     ///
-    /// Where the flash refuses to read what may be the newest checkpoint, the save fails, and only the last of a few in
-    /// a row goes over it.
+    /// If the flash cannot read a slot that may hold the newest checkpoint, the save fails. Only the last of a few
+    /// tries in a row overwrites that slot.
     ///
     /// # Errors
-    /// If the board has no flash, or the flash fails; what was saved before is then still there.
+    /// If the board has no flash, or the flash fails. The earlier save then stays.
     pub fn save<B: Board>(&mut self, machine: &Machine<'_>, board: &mut B) -> Result<u64, Problem> {
         let mut store = store(machine, board)?;
         if self.unreadable >= TRIES {
@@ -74,8 +74,8 @@ impl Saving {
         Ok(machine.step())
     }
 
-    /// Goes back to what was saved last; returns its step. Where the flash refuses again and again to read it, that is
-    /// what was saved before.
+    /// Loads the last save and returns its step. If the flash cannot read it after several tries, loads the save
+    /// before.
     ///
     /// # Errors
     /// If nothing of use is saved; the machine is what it was, or, after flash that read differently each time, as
@@ -104,7 +104,7 @@ impl Saving {
         loaded
     }
 
-    /// Brings back what was saved before the device started, or says why the weights are new.
+    /// Loads the state saved before the start, or returns the reason why the weights are new.
     pub fn start<B: Board>(&mut self, machine: &mut Machine<'_>, board: &mut B) {
         if let Err(problem) = self.load(machine, board) {
             let seed = machine.settings().seed;

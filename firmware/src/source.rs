@@ -1,25 +1,25 @@
-//! Where frames come from.
+//! Sources of frames.
 
 use clapp_core::contrast::Phase;
 use clapp_core::link::pixels_to_frame;
 
-/// What comes with a frame.
+/// Data that comes with a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, defmt::Format)]
 pub struct Arrival {
-    /// How the frame follows the one before it.
+    /// Relation of the frame to the previous one.
     pub phase: Phase,
     /// The class that it shows, if anybody told.
     pub label: Option<u8>,
 }
 
-/// Why a source has no frame to give, now or ever.
+/// Reason why a source has no frame, now or ever.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, defmt::Format)]
 pub enum SourceError {
     /// The source has frames of another number of values.
     Length {
-        /// What the source gives.
+        /// Length of the source's frames.
         given: usize,
-        /// What the network takes.
+        /// Length of the network's input.
         needed: usize,
     },
     /// The bus or the sensor does not answer.

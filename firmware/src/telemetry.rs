@@ -1,4 +1,4 @@
-//! What the device logs through `defmt`. On the host there is no one to log to, and nothing is logged.
+//! Log messages of the device through `defmt`. On the host nothing is logged.
 
 use crate::machine::Machine;
 use crate::source::SourceError;
@@ -35,7 +35,7 @@ pub fn frame(machine: &Machine<'_>, observed: &Observed) {
     }
 }
 
-/// Nothing.
+/// Does nothing on the host.
 #[cfg(not(target_os = "none"))]
 pub fn frame(_machine: &Machine<'_>, _observed: &Observed) {}
 
@@ -69,7 +69,7 @@ pub fn frame_refused(problem: Problem) {
     let _ = problem;
 }
 
-/// Reports where the weights came from.
+/// Logs the origin of the weights.
 pub fn start(machine: &Machine<'_>) {
     #[cfg(target_os = "none")]
     defmt::info!("step {}: weights from {}", machine.step(), machine.origin());

@@ -1,4 +1,4 @@
-//! The whole program over a board that is a pair of queues: what a host sees.
+//! The whole program on a board made of two queues, as seen by a host.
 #![allow(clippy::unwrap_used, reason = "a failure is the end of a test")]
 
 mod queues;
@@ -244,7 +244,7 @@ fn a_restart_is_noticed_and_another_version_is_refused() {
     host.done(Command::ClearContext);
 }
 
-/// A message of a later version: its beginning is that of every request, and no more of it can be read.
+/// A message of a later version: only the common first part of a request can be read.
 #[test]
 fn what_the_device_does_not_know_is_answered() {
     let (mut host, mut rng) = (Host::new(), stream(10, 0));
@@ -465,7 +465,7 @@ fn weights_come_back_without_a_read_out_of_other_classes() {
         assert_eq!(restarted.words(Section::Layers), layers);
         assert!(restarted.words(Section::Counts).iter().all(|&count| count == 0));
         assert!(restarted.words(Section::Readout).iter().all(|&mean| mean == 0));
-        // It learns and saves again, with a read-out of its own.
+        // It learns and saves again, with its own read-out.
         learn(&mut restarted, &mut rng, 5);
         restarted.ask(Command::Save, |answer| assert_eq!(*answer, Answer::Saved { step: 11 }));
         restarted.done(Command::Rollback);

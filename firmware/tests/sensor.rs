@@ -9,7 +9,7 @@ use embedded_hal_mock::eh1::digital::{Mock as Pin, State, Transaction as Level};
 use embedded_hal_mock::eh1::i2c::{Mock as Bus, Transaction};
 use std::io::ErrorKind;
 
-/// What the program says and hears when it sets 4 Hz.
+/// Bus transactions of the program when it sets 4 Hz.
 fn start() -> Vec<Transaction> {
     vec![
         Transaction::write_read(ADDRESS, vec![0x80, 0x0D], vec![0x19, 0x01]),

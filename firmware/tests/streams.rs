@@ -1,5 +1,5 @@
-//! Long streams of pictures: a device says that a layer has collapsed where one has, and at no other time; and what becomes
-//! of its saves meanwhile.
+//! Long streams of pictures: a device reports a collapse if a layer has collapsed, and at no other time. Also tests its
+//! saves during a collapse.
 #![allow(clippy::unwrap_used, reason = "a failure is the end of a test")]
 
 mod queues;
@@ -81,7 +81,7 @@ fn view(picture: &[u8], rng: &mut Rng) -> Vec<u8> {
     (0..PIXELS).map(from).collect()
 }
 
-/// A device, and what it is shown.
+/// A device and its stream.
 struct Stream {
     machine: Machine<'static>,
     rng: Rng,
@@ -139,7 +139,7 @@ impl Stream {
         self.machine.set_modulator(if muted { 0.0 } else { 1.0 }).unwrap();
     }
 
-    /// What was found of a layer, other than that the frames are still.
+    /// Returns the verdicts on layers, without those about still frames.
     fn collapses(&self) -> Vec<(u64, Verdict)> {
         self.found.iter().copied().filter(|(_, verdict)| verdict.condition != Condition::Still).collect()
     }
@@ -285,12 +285,12 @@ impl Host {
     }
 }
 
-/// While a layer has collapsed, what was saved before stays; a save that is due is made as soon as the verdict ends; and a
-/// host can save at any time.
+/// While a layer has collapsed, the earlier save stays. A due save happens when the verdict ends. A host can save at
+/// any time.
 #[test]
 fn a_collapse_holds_saves_back_for_as_long_as_it_lasts() {
     let (mut host, mut rng) = (Host::new(), stream(8, 0));
-    // Pictures that are hardly there, and a rate that is next to none: then the light goes on.
+    // Pictures of almost no contrast and a learning rate near zero; then normal light again.
     host.ask(Command::Optimizer(Optimizer::sgd(1e-7)), |answer| assert_eq!(*answer, Answer::Done));
     host.show(&mut rng, 140, 0.2);
     assert_eq!((host.status().saved_step, host.status().waiting), (Some(100), false));

@@ -1,4 +1,4 @@
-//! Tests that span the crates of the workspace; the tests themselves lie in `tests/`, here is what they share.
+//! Shared code of the tests that span the crates of the workspace. The tests themselves are in `tests/`.
 
 pub mod qemu;
 

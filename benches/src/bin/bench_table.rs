@@ -1,11 +1,11 @@
-//! Prints what the last `cargo bench -p clapp-benches` measured as a table in Markdown:
+//! Prints the results of the last `cargo bench -p clapp-benches` as a Markdown table:
 //!
 //! ```text
 //! cargo bench -p clapp-benches
 //! cargo run -p clapp-benches --bin bench_table -- 2026-01-31 > benches/results/2026-01-31.md
 //! ```
 //!
-//! Arguments: the date, then, where it is not `target/criterion` (or that of `CARGO_TARGET_DIR`), criterion's folder.
+//! Arguments: the date, then criterion's folder if it is not `target/criterion` (or the one of `CARGO_TARGET_DIR`).
 
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -103,7 +103,7 @@ fn processor() -> String {
     format!("{}, {count} threads", model.map_or("unknown processor", |(_, name)| name))
 }
 
-/// The commit that lies in the working folder, and whether something has been changed since.
+/// Returns the commit of the working folder, and marks uncommitted changes.
 fn commit() -> String {
     let git = |arguments: &[&str]| {
         let output = Command::new("git").args(arguments).output().ok().filter(|output| output.status.success());

@@ -1,7 +1,7 @@
-//! How speed and memory change with depth and batch, local learning against back-propagation: `cargo xtask cost`.
+//! Measures speed and memory over depth and batch, for local learning and back-propagation: `cargo xtask cost`.
 //!
-//! The network is a plain stack of 64 channels on 16x16 maps, so that each layer adds the same work. Every point is a
-//! process of its own.
+//! The network is a plain stack of 64 channels on 16x16 maps, so that each layer adds the same work. Every point runs
+//! in a separate process.
 
 use clap::Parser;
 use clapp_benches::measured::{Measured, json, sibling};
@@ -25,7 +25,7 @@ struct Arguments {
 const DEPTHS: [usize; 4] = [3, 6, 9, 12];
 const BATCHES: [usize; 5] = [8, 16, 32, 64, 128];
 const RULES: [&str; 3] = ["clapp++", "clapp++dfb", "bp-clapp++"];
-/// The batch where depth varies, and the depth where the batch does.
+/// The batch for the panels over depth, and the depth for the panels over batch.
 const BATCH: usize = 32;
 const DEPTH: usize = 6;
 
@@ -41,7 +41,7 @@ struct Point {
 }
 
 impl Point {
-    /// What the process needs beside its parameters and their moments: maps, scratch, the program itself.
+    /// Memory of the process without parameters and moments: maps, scratch, the program itself.
     fn rest_mib(&self) -> f64 {
         self.peak_mib - self.parameters_mib
     }

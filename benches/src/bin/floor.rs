@@ -1,5 +1,5 @@
-//! What this machine can do at most: the rate of the matrix library, and the bandwidth of memory under the access of
-//! an optimiser step (three arrays read and written). `cargo xtask peers` sets the training step beside them.
+//! Upper limits of this machine: the rate of the matrix library, and the memory bandwidth with the access pattern of an
+//! optimiser step (three arrays read and written). `cargo xtask peers` compares the training step with them.
 
 use clap::Parser;
 use clapp_engine::matmul::{Matrix, matmul};

@@ -1,4 +1,5 @@
-//! How fast pairs of views are made from images in memory, by the presets' own augmentation: images a second.
+//! Measures the rate of making pairs of views from images in memory, with the presets' augmentation, in images per
+//! second.
 
 use clap::Parser;
 use clapp_benches::numbers;

@@ -34,7 +34,7 @@ struct Arguments {
     warm_up: usize,
     #[arg(long, default_value_t = 2)]
     threads: usize,
-    /// A plain stack of so many layers of 64 channels on 16x16 maps in place of VGG-6.
+    /// Use a plain stack of this many layers of 64 channels on 16x16 maps instead of VGG-6.
     #[arg(long)]
     depth: Option<usize>,
     /// Write network, first values and batch here for the reference, and do nothing else.

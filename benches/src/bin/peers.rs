@@ -1,8 +1,8 @@
 //! One CLAPP++ step of the CPU backend beside PyTorch's, in one run: `cargo xtask peers`.
 //!
-//! The two take turns, each in a process of its own, on the same network, first values and batch, and their losses
-//! must agree. A floor is stated with them: what the step would take at the rate of the matrix library and the
-//! bandwidth of memory, both measured in the same run.
+//! The two take turns, each in a separate process, on the same network, initial values and batch, and their losses must
+//! agree. The output also states a floor: the time of the step at the rate of the matrix library and at the memory
+//! bandwidth, both measured in the same run.
 
 use clap::Parser;
 use clapp_benches::measured::{Measured, json, sibling};
@@ -13,7 +13,7 @@ use std::error::Error;
 use std::path::PathBuf;
 use std::process::Command;
 
-/// Ours beside PyTorch.
+/// Compares this program with PyTorch.
 #[derive(Parser)]
 struct Arguments {
     /// Python with torch and safetensors.
@@ -53,12 +53,12 @@ struct Loader {
 /// Images in a batch.
 const IMAGES: usize = 32;
 
-/// Most that the losses of the two programs may differ by over three steps.
+/// Largest allowed difference between the losses of the two programs over three steps.
 const AGREE: f64 = 1e-4;
 
-/// What a step must do.
+/// Work of a step.
 struct Work {
-    /// Of the encoder, forward and weight gradient, as defined: two multiply-adds a weight, output and row.
+    /// Work of the encoder's forward pass and weight gradient: two multiply-adds per weight, output and row.
     encoder_gflop: f64,
     /// The same with the products that tiles of 2x2 outputs leave (first layer apart).
     tiled_gflop: f64,

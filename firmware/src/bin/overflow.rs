@@ -1,4 +1,5 @@
-//! Overflows its stack, to show what happens then; with the argument `undefined` it meets an undefined instruction instead.
+//! Overflows its stack, to test the fault handler. With the argument `undefined` it executes an undefined instruction
+//! instead.
 #![no_std]
 #![no_main]
 
@@ -9,7 +10,7 @@ use cortex_m_rt::entry;
 use defmt_semihosting as _;
 use semihosting::{eprintln, process};
 
-/// Most of the RAM above the stack, in words.
+/// Size of an array that fills most of the RAM above the stack, in words.
 const WORDS: usize = 50 * 1024;
 static STATICS: [AtomicU32; WORDS] = [const { AtomicU32::new(0) }; WORDS];
 

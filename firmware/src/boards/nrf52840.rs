@@ -7,7 +7,8 @@
 //! | saccade, label of class 1 (high) | P0.03, P0.04 |
 //! | predicted class 0 to 3 (high) | P0.28 to P0.31 |
 //!
-//! Flash for the weights is the end of the chip's own (`boards/nrf52840.x`). To flash and to see the log:
+//! The flash for the weights is the end of the chip's flash (`boards/nrf52840.x`). To flash the program and to read the
+//! log:
 //!
 //! ```text
 //! probe-rs run --chip nRF52840_xxAA target/thumbv7em-none-eabihf/firmware/clapp-firmware
@@ -156,7 +157,7 @@ impl Board for Nrf52840 {
     }
 }
 
-/// Stops for ever, where a debugger finds it.
+/// Stops for ever, for a debugger.
 pub fn stop() -> ! {
     cortex_m::interrupt::disable();
     loop {

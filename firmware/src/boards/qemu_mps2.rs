@@ -50,7 +50,7 @@ fn write(register: usize, value: u32) {
 #[allow(unsafe_code)]
 unsafe fn DefaultHandler(line: i16) {
     if line != RECEIVE_LINE {
-        // Nothing else is enabled; one that comes all the same would come for ever.
+        // No other interrupt is enabled. An unexpected one would repeat for ever.
         defmt::panic!("interrupt {}", line);
     }
     write(INTERRUPT, RECEIVE_INTERRUPT);

@@ -11,7 +11,7 @@ const WAITING: usize = 1024;
 
 static RECEIVED: Mutex<RefCell<Deque<u8, WAITING>>> = Mutex::new(RefCell::new(Deque::new()));
 
-/// Takes all bytes that `next` has. One too many is lost, and its packet with it.
+/// Takes all bytes that `next` has. If the buffer is full, a byte and its packet are lost.
 pub fn fill(mut next: impl FnMut() -> Option<u8>) {
     free(|token| {
         let mut received = RECEIVED.borrow(token).borrow_mut();
@@ -26,7 +26,7 @@ pub fn take() -> Option<u8> {
     free(|token| RECEIVED.borrow(token).borrow_mut().pop_front())
 }
 
-/// Returns `true` if none waits: where the board sleeps until one does.
+/// Returns `true` if no byte waits. The board can then sleep until the next one.
 #[cfg(feature = "qemu")]
 pub fn is_empty() -> bool {
     free(|token| RECEIVED.borrow(token).borrow().is_empty())

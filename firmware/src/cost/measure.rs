@@ -1,4 +1,4 @@
-//! How many instructions and how much of the stack a piece of the program takes, in QEMU.
+//! Measures instructions and stack of a piece of the program, in QEMU.
 //!
 //! Under `-icount shift=0` every instruction takes a nanosecond of the emulated time, and so always the same. SysTick
 //! counts that time at the 25 MHz of the board. The cycle counter of the debug unit does not exist in QEMU.

@@ -1,4 +1,4 @@
-//! What a network costs on the device: instructions and stack of inference and learning, printed line by line.
+//! Cost of a network on the device: instructions and stack of inference and learning, printed line by line.
 //!
 //! A line is `name=value` of whole numbers; a number that could not be measured is missing.
 
@@ -55,7 +55,7 @@ pub fn run(network: NetworkView<'_>, optimizer: Optimizer, memory: (&mut [f32], 
     semihosting::process::exit(1)
 }
 
-/// Says why the program stops, and ends QEMU.
+/// Prints the reason for the stop, and ends QEMU.
 pub fn panicked(info: &core::panic::PanicInfo<'_>) -> ! {
     eprintln!("{info}");
     semihosting::process::exit(1)
@@ -98,7 +98,7 @@ fn measure(
             most = most.zip(total).map(|(a, b)| a.max(b));
         }
     }
-    // Before anything is printed, which takes stack of its own.
+    // Measure before printing, because printing uses stack too.
     let (stack_used, stack_size) = stack();
 
     calibrate(counter);

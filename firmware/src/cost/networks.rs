@@ -24,11 +24,11 @@ pub const SMALL: Network<3> = Network::new(Shape::new(1, 32, 32), [pooling(8), p
 pub const COLOUR: Network<4> =
     Network::new(Shape::new(3, 32, 32), [pooling(16), pooling(32), pooling(32), plain(32)], RULE);
 
-/// [`COLOUR`] with its top layer twice, to see what a layer more costs.
+/// [`COLOUR`] with its top layer twice, to measure the cost of one more layer.
 pub const DEEPER: Network<5> =
     Network::new(Shape::new(3, 32, 32), [pooling(16), pooling(32), pooling(32), plain(32), plain(32)], RULE);
 
 const RULE: Rule = Rule::clapp_pp();
 
-/// What they learn with: nothing to remember besides the parameters.
+/// Their optimiser: no state besides the parameters.
 pub const OPTIMIZER: Optimizer = Optimizer::sgd(0.01);

@@ -1,12 +1,11 @@
-//! Standard output and standard error, whose reader may go away at any time. Nothing else in this crate prints: a lint
-//! refuses `println!` and `eprintln!`, which panic where nobody reads.
+//! Standard output and standard error. Their reader can go away at any time. Only this module prints: a lint refuses
+//! `println!` and `eprintln!`, which panic without a reader.
 
 use crate::error::Error;
 use std::fmt::Display;
 use std::io::{ErrorKind, Write};
 
-/// Prints a line (or several) on standard output. Where the reader has gone away, the line is lost and the work goes
-/// on.
+/// Prints one or more lines on standard output. If the reader has gone away, the line is lost and the work continues.
 ///
 /// # Errors
 /// [`Error::Output`]: a full disk behind it.
@@ -26,9 +25,9 @@ pub fn printed(written: std::io::Result<()>) -> Result<(), Error> {
     }
 }
 
-/// Prints a line (or several) on standard error: notes, warnings, errors. Where it cannot be written, the line is lost.
+/// Prints one or more lines on standard error: notes, warnings, errors. A line that cannot be written is lost.
 pub fn note(text: impl Display) {
-    // In one piece: other processes may write to the same place.
+    // Write in one piece, because other processes may write to the same place.
     let _ = std::io::stderr().lock().write_all(format!("{text}\n").as_bytes());
 }
 

@@ -1,17 +1,17 @@
-//! What can go wrong in a command, and its exit code.
+//! Errors of commands, and their exit codes.
 
 use clapp_core::plan::NetworkError;
 use std::path::{Path, PathBuf};
 
-/// Why a command stopped.
+/// Reason why a command stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The error of a module above this one, which converts it with [`Error::input`] or [`Error::failure`].
     #[error("{error}")]
     Other {
-        /// What went wrong.
+        /// The source error.
         error: Box<dyn std::error::Error + Send + Sync>,
-        /// As of [`Error::exit_code`].
+        /// Result of [`Error::exit_code`].
         exit_code: u8,
     },
     /// A configuration file or the options do not make sense.
@@ -19,7 +19,7 @@ pub enum Error {
     Config {
         /// The file, the preset or the option.
         origin: String,
-        /// What is wrong and what was expected.
+        /// The fault and the expected value.
         message: String,
     },
     /// A checkpoint could not be read.
@@ -27,7 +27,7 @@ pub enum Error {
     Checkpoint {
         /// The file.
         path: PathBuf,
-        /// What is wrong and what was expected.
+        /// The fault and the expected value.
         message: String,
     },
     /// A file of a run's folder could not be understood.
@@ -35,7 +35,7 @@ pub enum Error {
     Run {
         /// The file or folder.
         path: PathBuf,
-        /// What is wrong and what was expected.
+        /// The fault and the expected value.
         message: String,
     },
     /// The network does not fit together, or not on the images.
@@ -57,7 +57,7 @@ pub enum Error {
         /// The folder.
         path: PathBuf,
     },
-    /// A run would write over another one.
+    /// A run would overwrite another one.
     #[error(
         "{path}: exists already; continue with --resume, start again with --overwrite, or name another folder with --out"
     )]
@@ -68,7 +68,7 @@ pub enum Error {
     /// Configuration or images are not those of the checkpoint.
     #[error("{origin} and {path} do not agree: {differences}")]
     Differs {
-        /// What the checkpoint is compared with: a file, a preset, the command line or the data set.
+        /// The other side of the comparison: a file, a preset, the command line or the data set.
         origin: String,
         /// The checkpoint.
         path: PathBuf,
@@ -80,13 +80,13 @@ pub enum Error {
     Memory {
         /// `training` or `the probe`.
         what: &'static str,
-        /// How much is needed.
+        /// Memory needed.
         needed: String,
-        /// The largest parts of it.
+        /// Its largest parts.
         most: String,
-        /// How much is there.
+        /// Memory available.
         available: String,
-        /// What makes it smaller.
+        /// Advice to reduce it.
         lower: &'static str,
     },
     /// Standard output could not be written to.
@@ -103,7 +103,7 @@ pub enum Error {
     /// Several processes cannot train together.
     #[error("{0}")]
     Mpi(String),
-    /// Another rank has the error, and says so.
+    /// Another rank has the error, and prints it.
     #[error("another rank has failed")]
     Elsewhere,
     /// A device cannot be reached, or does not fit what it is asked for.
@@ -111,7 +111,7 @@ pub enum Error {
     NoDevice {
         /// The line to it.
         place: String,
-        /// What is wrong and what to look at.
+        /// The fault and advice.
         message: String,
     },
     /// A device has stopped in the middle of the work.
@@ -119,7 +119,7 @@ pub enum Error {
     Device {
         /// The line to it.
         place: String,
-        /// What is wrong and what to look at.
+        /// The fault and advice.
         message: String,
     },
     /// A signal has stopped the work.

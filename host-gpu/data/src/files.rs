@@ -6,7 +6,7 @@ use std::fs::{File, TryLockError};
 use std::io::{BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
-/// How the names of unfinished files begin and end: a run that was killed leaves at most one of them.
+/// First and last part of the names of unfinished files. A killed run leaves at most one such file.
 const TEMPORARY: [&str; 2] = [".clapp-", ".tmp"];
 
 /// Makes a folder and those above it.
@@ -32,7 +32,7 @@ pub fn check_writable(path: &Path) -> Result<(), Error> {
     tempfile::tempfile_in(there).map(drop).map_err(Error::file("write", path))
 }
 
-/// The file that a path means: where it is a link, what it points to. Folders, devices and pipes are not replaced.
+/// Returns the file of a path: for a link, its target. Folders, devices and pipes are not replaced.
 fn target(path: &Path) -> Result<PathBuf, Error> {
     let refused = |kind: ErrorKind| Err(Error::file("write", path)(kind.into()));
     match path.metadata() {
@@ -48,7 +48,7 @@ fn parent(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// Writes a file under a temporary name beside `path` and renames it once it is whole.
+/// Writes a file under a temporary name beside `path`, and renames it when it is complete.
 ///
 /// # Errors
 /// [`Error::File`] if it cannot be written; what was at `path` before is then still there.
@@ -113,8 +113,8 @@ pub fn remove_files(folder: &Path, unwanted: impl Fn(&str) -> bool) -> Result<()
     Ok(())
 }
 
-/// Keeps other runs out of a folder for as long as the value lives; the system lets go of it when the program ends,
-/// however it ends. `None` if the file system knows no locks.
+/// Locks a folder against other runs while the value lives. The system releases the lock when the program ends, in any
+/// way. `None` if the file system has no locks.
 ///
 /// # Errors
 /// [`Error::Busy`] where another run holds the folder.

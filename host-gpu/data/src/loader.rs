@@ -1,8 +1,8 @@
 //! Batches of augmented images, made ahead of time by background threads.
 //!
-//! Batch `k` (counted from the first that is made) is made by thread `k mod T` and taken from that thread's own bounded
-//! queue, so batches come in order, at most [`AHEAD`] of them wait for each thread, and what is in them depends on
-//! `(seed, epoch)` alone: each view has its own stream of random numbers ([`crate::rng::stream`]).
+//! Thread `k mod T` makes batch `k` (counted from the first one made) and puts it into its own bounded queue. So
+//! batches come in order, at most [`AHEAD`] of them wait per thread, and their contents depend only on `(seed, epoch)`:
+//! each view has its own stream of random numbers ([`crate::rng::stream`]).
 
 mod share;
 
@@ -52,7 +52,7 @@ pub struct LabelledBatch {
     pub images: Vec<usize>,
 }
 
-/// Why a loader could not start, or stopped.
+/// Reason why a loader could not start, or stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum LoaderError {
     /// An image could not be read.
@@ -81,7 +81,7 @@ impl From<LoaderError> for Error {
     }
 }
 
-/// What to do about an image that cannot be used.
+/// Returns advice about an image that cannot be used.
 fn advice(error: &DataError) -> &'static str {
     match error {
         DataError::Image { .. } => "; `clapp data check` lists all such images, and --skip-bad skips them",
@@ -99,7 +99,7 @@ pub struct Loader<B> {
     batches: usize,
 }
 
-/// Where in a run a loader begins.
+/// Position in a run where a loader begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Start {
     /// Epoch, from 0.
@@ -110,7 +110,7 @@ pub struct Start {
     pub part: Part,
 }
 
-/// What all threads of a loader share.
+/// State shared by all threads of a loader.
 struct Source {
     split: Arc<Split>,
     augment: ViewAugment,
@@ -121,15 +121,15 @@ struct Source {
     batch: usize,
 }
 
-/// Batches of [`pairs`] in an epoch over so many images.
+/// Returns the number of batches of [`pairs`] in an epoch over `images` images.
 pub fn pair_batches(images: usize, batch: usize) -> usize {
     let batch = batch.max(1);
     (images - usize::from(images % batch == 1)).div_ceil(batch)
 }
 
-/// Two augmented views of each image of `split`, in an order shuffled anew for each `epoch`, in
-/// batches of `batch` images. The last batch holds what is left over, but a left-over of one image is dropped: the
-/// rules compare an image with others in its batch. `threads` of 0 counts as 1; their number changes no bit.
+/// Returns two augmented views of each image of `split`, in batches of `batch` images, shuffled for each `epoch`. The
+/// last batch holds the remaining images. A single remaining image is dropped, because the rules compare an image with
+/// others in its batch. `threads` of 0 counts as 1; the number of threads does not change the result.
 ///
 /// # Errors
 /// [`LoaderError`] if `batch` is below 2, there are fewer than 2 images, or the augmentation does not fit them; and,
@@ -165,8 +165,8 @@ pub fn pairs_from(
     })
 }
 
-/// Same as [`pairs`], but of the first images in the order of the set, `batches` batches of them or fewer, with views
-/// of their own: for what is measured beside training. A left-over of one image is dropped likewise.
+/// Same as [`pairs`], but for the first images in the order of the set: `batches` batches or fewer, with separate
+/// views, for measurements during training. A single remaining image is dropped too.
 ///
 /// # Errors
 /// Same as [`pairs`].
@@ -244,8 +244,8 @@ fn shuffled(images: usize, seed: u64, shuffle: Purpose, epoch: u64) -> Vec<usize
     order
 }
 
-/// One augmented view and the label of each image of `split`, in an order shuffled anew for each
-/// `epoch`, in batches of `batch` images; the last batch holds what is left over. `threads` as for [`pairs`].
+/// Returns one augmented view and the label of each image of `split`, in batches of `batch` images, shuffled for each
+/// `epoch`. The last batch holds the remaining images. `threads` as for [`pairs`].
 ///
 /// # Errors
 /// [`LoaderError`] if `batch` is 0, the images have no labels, or the augmentation does not fit them; and, from the
@@ -296,7 +296,7 @@ impl Source {
         let mut x = vec![0.0; purposes.len() * images.len() * view_len];
         let mut pixels = Vec::new();
         for (row, &image) in images.iter().enumerate() {
-            // Once for all views: decoding can take longer than a view.
+            // Decode once for all views, because decoding can take longer than a view.
             let shape = self.split.read(image, &mut pixels)?;
             for (part, &purpose) in purposes.iter().enumerate() {
                 let mut rng = stream(self.seed, purpose, self.epoch, image as u64);
@@ -327,7 +327,7 @@ impl<B: Send + 'static> Loader<B> {
             let source = Arc::clone(&source);
             let work = move || run(&source, first + number, count, make, &queue);
             let thread = Builder::new().name(format!("loader-{number}")).spawn(work);
-            // Where one fails, dropping the loader stops those that run.
+            // If one thread fails to start, dropping the loader stops the others.
             loader.threads.push(thread.map_err(|error| LoaderError::Thread(error.to_string()))?);
             loader.queues.push(received);
         }

@@ -1,8 +1,8 @@
-//! NumPy's file format for one array, as its documentation has it (version 1.0), written only.
+//! Writer of NumPy's file format for one array (version 1.0 of its documentation).
 
 use std::io::{Result, Write};
 
-/// Where the values begin is a multiple of this.
+/// The position of the first value is a multiple of this number.
 const ALIGNMENT: usize = 64;
 
 /// Magic number, version 1.0, and the length of what follows.
@@ -12,10 +12,10 @@ const BEGIN: usize = 10;
 /// (`i64`); both are little-endian.
 ///
 /// # Errors
-/// What `out` refuses.
+/// Error of `out`.
 pub fn write_header(out: &mut impl Write, values: &str, shape: &[usize]) -> Result<()> {
     let sizes: String = shape.iter().map(|size| format!("{size}, ")).collect();
-    // Of one axis the tuple has a comma, of several none at its end.
+    // The tuple of one axis ends with a comma, that of several axes does not.
     let sizes = if shape.len() == 1 { sizes.trim_end() } else { sizes.trim_end_matches(", ") };
     let mut text = format!("{{'descr': '{values}', 'fortran_order': False, 'shape': ({sizes}), }}");
     let end = (BEGIN + text.len() + 1).next_multiple_of(ALIGNMENT);

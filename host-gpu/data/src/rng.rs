@@ -1,14 +1,13 @@
-//! Random numbers whose values are fixed for ever: one independent stream for each thing that is drawn.
+//! Random numbers with values fixed for ever: one independent stream for each purpose.
 //!
-//! A stream is named by `(seed, purpose, epoch, index)`, so what is drawn for one image does not depend
-//! on how many numbers another image took, nor on the thread that drew them. The generator is PCG-64 MCG
-//! (`rand_pcg`); how its words become floats, indices and permutations is written here, so that an update
-//! of a library cannot change a result.
+//! `(seed, purpose, epoch, index)` names a stream. The draws for one image therefore do not depend on the draws for
+//! another image or on the thread. The generator is PCG-64 MCG (`rand_pcg`). This file itself converts its words to
+//! floats, indices and permutations, so an update of a library cannot change a result.
 
 use rand_core::Rng as _;
 use rand_pcg::Pcg64Mcg;
 
-/// What a stream is for. Two purposes never share numbers, whatever the seed.
+/// Purpose of a stream. Two purposes never share numbers, for any seed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
     /// Initial weights; index: the layer.
@@ -21,7 +20,7 @@ pub enum Purpose {
     FirstView(u8),
     /// The draw of negatives; epoch: the list of negatives, index: the step.
     Negatives,
-    /// Which term of each row counts; index: the step.
+    /// The term of each row that counts; index: the step.
     Either,
     /// The mask of a hybrid image; epoch: the image's place in the batch, index: the step.
     Mask,
@@ -39,13 +38,13 @@ pub enum Purpose {
     HeldBack,
     /// The views that a device sees of an image while it fixates it; index: the image.
     Fixation,
-    /// Which bytes a bad line spoils.
+    /// The bytes that a faulty line damages.
     Faults,
     /// Orders under which a rank correlation is judged.
     Permutation,
-    /// Which images a stream of continual learning shows, and in which order.
+    /// The images of a stream of continual learning, and their order.
     Stream,
-    /// What a learner keeps of a stream to see it again, and what it sees again.
+    /// Samples that a learner keeps for replay, and the order of the replay.
     Replay,
     /// Networks, batches and views of the theory; epoch: what of it, index: which.
     Theory,
@@ -57,7 +56,7 @@ pub enum Purpose {
 }
 
 impl Purpose {
-    /// The number that stands for the purpose in the name of a stream; never reassigned.
+    /// Returns the number of the purpose in the name of a stream. Numbers are never reassigned.
     fn code(self) -> u64 {
         match self {
             Self::Init => 1,

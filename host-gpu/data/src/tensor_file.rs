@@ -1,5 +1,5 @@
-//! Safetensors files of `f32`, written and read one tensor at a time: the parameters of a wide network with the state
-//! of their optimiser are gigabytes, and a copy of them all would not fit beside them.
+//! Safetensors files of `f32`, written and read one tensor at a time. The parameters of a wide network with their
+//! optimiser state take gigabytes, and a second copy would not fit into memory.
 
 use crate::error::Error;
 use crate::files::write_with;
@@ -20,12 +20,12 @@ static CHECKSUM: Crc<u32, Table<16>> = Crc::<u32, Table<16>>::new(&CRC_32_ISO_HD
 pub struct Checksum(Digest<'static, u32, Table<16>>);
 
 impl Checksum {
-    /// Of nothing yet.
+    /// Starts a checksum of no bytes.
     pub fn new() -> Self {
         Self(CHECKSUM.digest())
     }
 
-    /// Of what came.
+    /// Returns the checksum of the bytes so far.
     pub fn text(self) -> String {
         format!("{:08x}", self.0.finalize())
     }
@@ -69,7 +69,7 @@ impl Item {
 /// the names and shapes of all tensors, of `f32`, in the order in which they follow.
 ///
 /// # Errors
-/// What the library or `out` refuses.
+/// Error of the library or of `out`.
 pub fn write_header(
     out: &mut impl Write,
     entry: (&str, String),
@@ -78,10 +78,10 @@ pub fn write_header(
     write_header_of(out, entry, tensors.into_iter().map(|(name, shape)| Item::floats(&name, shape)))
 }
 
-/// Same as [`write_header`], of tensors of any type. Those of longer values come first, so that all are aligned.
+/// Same as [`write_header`], for tensors of any type. Tensors of longer values come first, so that all are aligned.
 ///
 /// # Errors
-/// What the library or `out` refuses.
+/// Error of the library or of `out`.
 pub fn write_header_of(
     out: &mut impl Write,
     entry: (&str, String),
@@ -93,7 +93,7 @@ pub fn write_header_of(
         end += tensor.bytes();
         (tensor.name, TensorInfo { dtype: tensor.values, shape: tensor.shape, data_offsets: (start, end) })
     });
-    // One entry, because the format does not order several: the same run must write the same bytes.
+    // Use one entry, because the format does not order several entries, and the same run must write the same bytes.
     let entry = HashMap::from([(entry.0.to_string(), entry.1)]);
     let metadata = Metadata::new(Some(entry), infos.collect()).map_err(std::io::Error::other)?;
     let mut json = serde_json::to_vec(&metadata)?;
@@ -105,7 +105,7 @@ pub fn write_header_of(
 /// Writes the values of one tensor, little-endian, and adds their bytes to the checksum.
 ///
 /// # Errors
-/// What `out` refuses.
+/// Error of `out`.
 pub fn write_values(out: &mut impl Write, values: &[f32], checksum: &mut Checksum) -> std::io::Result<()> {
     let mut bytes = Vec::with_capacity(PIECE * size_of::<f32>());
     for piece in values.chunks(PIECE) {
@@ -135,7 +135,7 @@ pub fn write_tensors(
             write_header(file, (name, entry(checksum.text())?), tensors.iter().cloned())
         };
         let mut checksum = Checksum::new();
-        // As long as it will be.
+        // A header of the final length.
         header(file, Checksum::new()).map_err(failed)?;
         for at in 0..tensors.len() {
             write_values(file, &values(at)?, &mut checksum).map_err(failed)?;
@@ -150,7 +150,7 @@ pub struct TensorFile {
     path: PathBuf,
     file: BufReader<File>,
     metadata: Metadata,
-    /// Where the tensors begin.
+    /// Position of the first tensor.
     start: u64,
 }
 

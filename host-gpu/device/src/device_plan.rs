@@ -1,8 +1,8 @@
-//! What a network takes of a microcontroller when the firmware carries it: RAM, flash, instructions.
+//! RAM, flash and instructions of the firmware with a network on a microcontroller.
 //!
-//! What depends on the network is `clapp-core`'s plan, exact to the byte. What the program takes besides was measured
-//! (`cargo xtask size`), and is read from the kept results: the firmware's code, its statics beyond its built-in
-//! network, and the painted stack.
+//! The network's part comes from `clapp-core`'s plan, exact to the byte. The rest was measured (`cargo xtask size`) and
+//! is read from the stored results: the firmware's code, its statics without its built-in network, and the painted
+//! stack.
 
 use clapp_core::checkpoint::Lengths;
 use clapp_core::learner::LayerState;
@@ -14,9 +14,9 @@ use clapp_engine::model::NetworkSpec;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
-/// What `cargo xtask size` has kept.
+/// Stored results of `cargo xtask size`.
 const MEASURED: &str = include_str!("../../../benches/results/embedded.json");
-/// The board whose numbers are taken: a Cortex-M4F in QEMU.
+/// The measured board: a Cortex-M4F in QEMU.
 const BOARD: &str = "qemu-mps2-an386";
 /// The whole firmware: learning, read-out, saving, link, telemetry.
 const FIRMWARE: &str = "clapp-firmware";
@@ -38,7 +38,7 @@ struct Program {
     step_mean: Option<u64>,
 }
 
-/// What the firmware takes besides its network, and what a step costs.
+/// Memory of the firmware without its network, and the cost of a step.
 #[derive(Debug, Clone)]
 pub struct Firmware {
     /// Bytes of code and constants.
@@ -51,7 +51,7 @@ pub struct Firmware {
     steps: Vec<(u64, u64)>,
 }
 
-/// What a network takes.
+/// Needs of a network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DevicePlan {
     /// Bytes of RAM of the learner: parameters, contexts, workspace, positions of maxima, state of the layers.
@@ -82,7 +82,7 @@ impl Firmware {
     /// The firmware as it was measured last.
     ///
     /// # Errors
-    /// [`Error::Config`] if the kept results lack what is needed: a fault of this build.
+    /// [`Error::Config`] if a needed value is missing in the stored results: a fault of this build.
     pub fn measured() -> Result<Self, Error> {
         let wrong = |message: String| Error::Config { origin: "embedded.json".into(), message };
         let mut boards: BTreeMap<String, BTreeMap<String, Program>> =
@@ -105,7 +105,7 @@ impl Firmware {
         }
     }
 
-    /// What a network takes, with a read-out of so many classes.
+    /// Returns the needs of a network with a read-out of `classes` classes.
     pub fn plan(&self, spec: &NetworkSpec, classes: usize) -> DevicePlan {
         let view = spec.view();
         let learner = learner_bytes(&view);
@@ -154,7 +154,7 @@ mod tests {
             plan.inference_ram < plan.ram - 4 * preset("device").unwrap().network().unwrap().view().parameter_len()
         );
         assert!(plan.flash > measured.flash && (plan.flash - measured.flash).is_multiple_of(2 * ERASE_SIZE));
-        // What is left for the link, the telemetry and the health of the layers is small.
+        // The rest, for the link, the telemetry and the health of the layers, is small.
         assert!((500..8000).contains(&firmware.statics), "{}", firmware.statics);
     }
 

@@ -1,4 +1,4 @@
-//! Images of a device's flash: what [`clapp_core::storage`] writes there, in memory.
+//! Images of a device's flash in memory, in the format of [`clapp_core::storage`].
 
 use clapp_core::checkpoint::{self, ContentsMut, Lengths, Unit};
 use clapp_core::learner::LayerState;
@@ -44,10 +44,10 @@ impl NorFlash for Memory {
     }
 }
 
-/// What erased flash reads as.
+/// Value of an erased byte.
 pub const ERASED: u8 = 0xff;
 
-/// Why an image cannot be made or read.
+/// Reason why an image cannot be made or read.
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {
     /// It is longer than two slots.
@@ -58,7 +58,7 @@ pub enum ImageError {
         /// Bytes of a slot.
         slot_len: usize,
     },
-    /// It would be longer than the addresses of a device reach.
+    /// It would be longer than a device can address.
     #[error("two slots of {slot_len} bytes are more than 4 GiB")]
     Beyond {
         /// Bytes of a slot.
@@ -108,21 +108,22 @@ pub fn encode(held: &DeviceState, architecture: u64, slot_len: Option<usize>) ->
     Ok(image)
 }
 
-/// An image that was opened: what its newest checkpoint says about itself, before it is read.
+/// An open image, with the header of its newest checkpoint.
 pub struct Image {
     store: Store<Memory>,
     /// The newest checkpoint.
     pub found: Found,
-    /// Bytes in front of the store, which are none of it.
+    /// Bytes before the store that do not belong to it.
     pub front: usize,
 }
 
 impl Image {
     /// Opens an image of both slots, or of one, perhaps with blank flash behind them and with anything in front, such
-    /// as the rest of a chip. How long a slot is need not be said: the second one is searched for, as on the device.
+    /// as the rest of a chip. The slot length is optional: the function searches for the second slot, as the device
+    /// does.
     ///
     /// # Errors
-    /// Those of [`Store::newest`]; [`ImageError::TooLong`] and [`ImageError::Beyond`].
+    /// The errors of [`Store::newest`]; [`ImageError::TooLong`] and [`ImageError::Beyond`].
     pub fn open(mut image: Vec<u8>, architecture: u64, slot_len: Option<u32>) -> Result<Self, ImageError> {
         let front = front_of(&image, slot_len.map(|len| len as usize));
         image.drain(..front);
@@ -146,7 +147,7 @@ impl Image {
     /// Reads the newest checkpoint.
     ///
     /// # Errors
-    /// Those of [`Store::load`].
+    /// The errors of [`Store::load`].
     pub fn read(mut self) -> Result<DeviceState, ImageError> {
         let Lengths { layers, parameters, state, readout, counts } = self.found.header.lengths;
         let mut held = DeviceState {

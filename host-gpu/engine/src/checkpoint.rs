@@ -4,8 +4,8 @@
 //! Tensors are `layer{l}.weight`, `.bias`, `.projection`, `.feedback`, `.mirror` and `head` as far as the rule has
 //! them, and for those that learn the moments that the optimiser keeps, `layer{l}.weight.first`,
 //! `layer{l}.weight.second` and so on; all `f32`, row-major, moments in the layout of their parameter. The metadata has
-//! one entry, `clapp`: JSON with `format`, the epochs done (`epoch`), the steps done (`step`), what the images are
-//! (`data`), the number of ranks where there are several (`ranks`), the backend where it is not the CPU (`backend`),
+//! one entry, `clapp`: JSON with `format`, the epochs done (`epoch`), the steps done (`step`), the identity of the
+//! images (`data`), the number of ranks if there are several (`ranks`), the backend if it is not the CPU (`backend`),
 //! the configuration as TOML (`config`), and the CRC-32 of the bytes of all tensors (`crc32`, eight hexadecimal digits;
 //! files of earlier versions have none). It is checked whenever tensors are read. Random numbers come from streams
 //! named by seed, epoch, step and image ([`clapp_data::rng`]), so the count of steps is their whole state. Nothing in
@@ -319,7 +319,7 @@ fn download<B: Backend>(
     }
 }
 
-/// Reads the state of a run, from which [`crate::trainer::train`] goes on; one tensor at a time is on the host.
+/// Reads the state of a run, from which [`crate::trainer::train`] continues. Only one tensor at a time is on the host.
 ///
 /// # Errors
 /// Same as [`Checkpoint::read`], and [`Error::Checkpoint`] if the file holds no state of the optimiser.

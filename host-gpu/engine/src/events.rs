@@ -85,7 +85,7 @@ pub struct EventFile {
 }
 
 impl EventFile {
-    /// Begins a file in `folder` for a session that goes on after `step`.
+    /// Creates a file in `folder` for a session that continues after `step`.
     ///
     /// # Errors
     /// [`Error::File`] if it cannot be written.

@@ -52,8 +52,8 @@ pub fn matmul(out: &mut [f32], a: Matrix<'_>, b: Matrix<'_>, accumulate: bool) {
     assert_eq!(a.columns, b.rows, "inner dimensions of a product");
     assert_eq!(out.len(), a.rows * b.columns, "elements of a product");
     let beta_of_out = if accumulate { 1.0 } else { 0.0 };
-    // SAFETY: `Matrix::new` and `columns` have checked that each view's last element lies within its slice, `out`
-    // was checked above, and `out` cannot overlap `a` or `b` because it is borrowed mutably.
+    // SAFETY: `Matrix::new` and `columns` have checked that each view's last element is within its slice. `out` was
+    // checked above, and it cannot overlap `a` or `b` because it is borrowed mutably.
     unsafe {
         gemm::gemm(
             a.rows,

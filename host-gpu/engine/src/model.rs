@@ -26,7 +26,7 @@ pub enum Losses {
     /// Every layer.
     #[default]
     EveryLayer,
-    /// The top layer alone.
+    /// Only the top layer.
     Top,
 }
 
@@ -37,7 +37,7 @@ pub enum Losses {
 pub struct Form {
     /// The layers that have a loss.
     pub losses: Losses,
-    /// Layers below the top have a matrix for the error of the top, even without a loss of their own.
+    /// Layers below the top have a matrix for the top layer's error, even without their own loss.
     pub error_matrices: bool,
     /// Only the top layer's projections learn; those below keep their first values.
     pub frozen_below_top: bool,
@@ -183,7 +183,7 @@ impl NetworkSpec {
         list
     }
 
-    /// Returns `true` if the optimiser changes a tensor of a layer. What mirrors the weights has a rule of its own.
+    /// Returns `true` if the optimiser changes a tensor of a layer. Mirror kernels have a separate update.
     pub fn learns(&self, layer: &Layer, role: TensorRole) -> bool {
         match role {
             TensorRole::Weight | TensorRole::Bias | TensorRole::Head => true,

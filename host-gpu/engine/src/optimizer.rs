@@ -151,7 +151,7 @@ impl Optimizer {
         matches!(self, Self::AdamW { .. })
     }
 
-    /// Returns `true` if an element's step depends on its own gradient alone, so that a tensor may be stepped in tiles.
+    /// Returns `true` if an element's step depends only on its own gradient, so that a tensor can be updated in tiles.
     pub fn is_elementwise(&self) -> bool {
         !matches!(self, Self::Lars { .. })
     }

@@ -123,10 +123,10 @@ type TensorOf<T> = <<T as Trainer>::Backend as Backend>::Tensor;
 
 /// A trainer: the device of a run.
 pub trait Trainer {
-    /// What computes.
+    /// The backend.
     type Backend: Backend;
 
-    /// What computes.
+    /// The backend.
     fn backend(&self) -> &Self::Backend;
 
     /// Returns the backend and its precision, as named in checkpoints.
@@ -138,7 +138,7 @@ pub trait Trainer {
     /// Refuses images that cannot be trained on, before anything is written.
     ///
     /// # Errors
-    /// As said.
+    /// The reason for a refusal.
     fn check(&self, run: &Run<'_>) -> Result<(), Error>;
 
     /// Returns two flags: any process must stop, and a checkpoint is due by the time. All processes call it after the
@@ -166,7 +166,7 @@ pub trait Trainer {
     ) -> Result<(), Error>;
 }
 
-/// What hears of each step, as [`train`] says.
+/// Function called after each step, as in [`train`].
 pub type AfterStep<'a, T> = dyn FnMut(&StepMetrics, &mut State<T>, bool) -> Result<ControlFlow<()>, Error> + 'a;
 
 /// Trains on the CPU, together with the other processes, if any.
@@ -212,7 +212,7 @@ impl Trainer for OnCpu {
 }
 
 impl Run<'_> {
-    /// Trains on the CPU; `progress` hears of each step, on all ranks.
+    /// Trains on the CPU. Calls `progress` after each step, on all ranks.
     ///
     /// # Errors
     /// Same as [`Run::train_on`].
@@ -220,7 +220,7 @@ impl Run<'_> {
         self.train_on(&OnCpu, progress)
     }
 
-    /// Trains; `progress` hears of each step, on all ranks.
+    /// Trains. Calls `progress` after each step, on all ranks.
     ///
     /// # Errors
     /// If an output cannot be written, batches cannot be made, training diverges, or the checkpoint to continue from is
@@ -437,8 +437,8 @@ impl Run<'_> {
     }
 }
 
-/// A run continues only with the configuration of its checkpoint, which lies at `path`; `origin` names what `config` is
-/// from. The number of epochs may grow: no step depends on it.
+/// A run continues only with the configuration of its checkpoint at `path`; `origin` names the source of `config`. The
+/// number of epochs may grow, because no step depends on it.
 ///
 /// # Errors
 /// [`Error::Differs`] with the fields that differ.

@@ -47,7 +47,7 @@ struct CheckArguments {
     cache: CacheArguments,
 }
 
-/// How a data set is opened.
+/// Options for opening a data set.
 #[derive(Debug, Clone, Default, Args)]
 pub struct CacheArguments {
     /// Folder for the unpacked copy of an archive that does not allow random access (STL-10's tar.gz) [default: beside

@@ -1,3 +1,3 @@
-//! What commands print.
+//! Output of commands.
 
 pub(crate) use clapp_data::console::{note, say};

@@ -263,7 +263,7 @@ impl OutputFile {
     /// Checks the file with [`Guard::check`] and returns its path.
     ///
     /// # Errors
-    /// As there.
+    /// The errors of that check.
     pub fn check(&self, option: &str, mark: Mark, guard: &Guard) -> Result<&Path, Error> {
         guard.check(option, &self.0, mark).map(|()| self.0.as_path())
     }
@@ -271,7 +271,7 @@ impl OutputFile {
     /// Checks the file with [`Guard::check_new`] and returns its path.
     ///
     /// # Errors
-    /// As there.
+    /// The errors of that check.
     pub fn check_new(&self, option: &str, mark: Mark, guard: &Guard, overwrite: bool) -> Result<&Path, Error> {
         guard.check_new(option, &self.0, mark, overwrite).map(|()| self.0.as_path())
     }
@@ -280,7 +280,7 @@ impl OutputFile {
     /// result, else with [`Guard::check`].
     ///
     /// # Errors
-    /// As there.
+    /// The errors of that check.
     pub fn check_result(&self, option: &str, mark: Mark, guard: &Guard, own: &Path) -> Result<&Path, Error> {
         if same(&self.0, own) {
             guard.check_result(option, &self.0, mark).map(|()| self.0.as_path())
@@ -327,7 +327,7 @@ impl OutputFolder {
     /// Checks the folder with [`Guard::check_folder`] and returns its path.
     ///
     /// # Errors
-    /// As there.
+    /// The errors of that check.
     pub fn check(&self, option: &str, guard: &Guard) -> Result<&Path, Error> {
         guard.check_folder(option, &self.0).map(|()| self.0.as_path())
     }

@@ -225,7 +225,7 @@ fn measuring_while_training_changes_no_bit_and_goes_on_with_the_run() {
     let steps: Vec<&str> = rows.lines().map(|line| line.split(',').next().expect("a field")).collect();
     assert_eq!(steps, ["step", "0", "3", "6", "9"]);
     assert!(rows.lines().skip(1).all(|line| line.ends_with(",5,5")), "{rows}");
-    // What `clapp align` finds before the first step is the first row.
+    // The first row equals the result of `clapp align` before the first step.
     train(place, &["--rule", "clapp++dfb", "--epochs", "0", "--out", "first"]);
     succeeds(place, &["align", "first", "--data", "data", "--json", "first.json"]);
     let mean = json(place, "first.json")["layers"][0]["mean"].as_f64().expect("a mean");
@@ -239,8 +239,7 @@ fn measuring_while_training_changes_no_bit_and_goes_on_with_the_run() {
     train(place, &[&parts[..], &["--resume"]].concat());
     assert_eq!(text(place, "parts/alignment.csv"), rows);
     assert!(bytes(place, "parts/checkpoint.safetensors") == bytes(place, CHECKPOINT));
-    // A run that is gone on with measures as it was begun, or as it is told to from then on; one that starts again does
-    // not.
+    // A resumed run keeps its interval, or takes a new one from the option; a new run does not.
     let steps = |place: &Path| {
         let rows = text(place, "parts/alignment.csv");
         rows.lines().skip(1).map(|line| line.split(',').next().expect("a field").to_owned()).collect::<Vec<_>>()
@@ -272,7 +271,7 @@ fn measuring_while_training_is_refused_where_there_is_nothing_to_measure() {
         &["--align-every", "one process on the CPU"],
     );
     refuses(place, &with(&["--align-every", "2", "--rule", "bp-clapp++"]), &["--align-every", "1 by definition"]);
-    // Another file of that name is not written over, and a damaged one is not gone on with.
+    // The program does not overwrite another file of that name, and does not continue a damaged one.
     fs::create_dir(place.join("run")).expect("a folder");
     fs::write(place.join("run/alignment.csv"), "mine").expect("a file");
     refuses(place, &with(&["--align-every", "2"]), &["alignment.csv", "exists already"]);

@@ -62,7 +62,7 @@ fn apply(bytes: &mut Vec<u8>, changes: &[Change]) {
     }
 }
 
-/// Reads a configuration; what is taken must be one that networks can be made of, and that can be written again.
+/// Reads a configuration. An accepted configuration must make a network, and must survive writing and reading.
 fn try_config(bytes: &[u8]) -> Result<bool, TestCaseError> {
     let text = String::from_utf8_lossy(bytes);
     match Config::parse(&text, "some.toml") {

@@ -255,7 +255,7 @@ fn a_check_shows_a_table_and_says_ok_only_of_a_whole_set() {
     parts[..3].iter().for_each(|part| assert!(errors.contains(part), "no `{part}` in: {errors}"));
 }
 
-/// Of an archive of one's own nobody else has a copy.
+/// A user's own archive has no official copy.
 #[test]
 fn a_cut_archive_names_the_official_one_only_by_its_name() {
     let place = tempfile::tempdir().unwrap();
@@ -428,14 +428,14 @@ fn stl_10_trains_on_its_unlabelled_images_and_is_probed_on_the_others() {
     let said = succeeds(place.path(), &[&eval[..], &["1"]].concat());
     assert!(said.contains("2 epochs on 3 images"), "{said}");
     refuses(place.path(), &[&eval[..], &["2"]].concat(), &["--fold", "is 2", "stl10 has 2 folds"]);
-    // As they are, they do not fit, and are made to.
+    // The images do not fit as they are, and are resized and cropped.
     fs::write(place.path().join("plain.toml"), CONFIG).unwrap();
     succeeds(
         place.path(),
         &["train", "--config", "plain.toml", "--data", "set", "--cache", "copies", "--out", "plain"],
     );
     let said = succeeds(place.path(), &["eval", "plain/checkpoint.safetensors", "--data", "set", "--cache", "copies"]);
-    assert!(said.contains("4 test images resized to 32, the middle 32 cut out"), "{said}");
+    assert!(said.contains("4 test images resized to 32, centre crop 32"), "{said}");
 }
 
 #[test]
@@ -448,7 +448,7 @@ fn tiny_imagenet_and_photos_are_trained_on_and_probed() {
     write_files(&place.path().join("photos"), &folder_files());
     let said = train_and_eval(place.path(), &config, &["--data", "photos"]);
     assert!(said.contains("10 training and 4 validation images") && said.contains("dog"), "{said}");
-    // Without a transform of their own they are made to fit.
+    // Without a configured transform, the images are resized and cropped.
     fs::write(place.path().join("plain.toml"), CONFIG).unwrap();
     succeeds(place.path(), &["train", "--config", "plain.toml", "--data", "photos", "--out", "plain"]);
     succeeds(place.path(), &["eval", "plain/checkpoint.safetensors", "--data", "photos"]);

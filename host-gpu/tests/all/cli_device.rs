@@ -30,7 +30,7 @@ struct Line {
 }
 
 impl Line {
-    /// A device that falls silent after so many steps.
+    /// A device that stops replying after `most` steps.
     fn silent_after(most: u64) -> Self {
         let (mut master, mut slave) = TTYPort::pair().unwrap();
         slave.set_exclusive(false).unwrap();
@@ -95,7 +95,7 @@ fn a_device_is_taught_saved_fetched_and_taken_on() {
     assert_eq!(output.status.code(), Some(0), "{log}");
     says(&text, &["queues, firmware 0.1.0: 1 x 32 x 32 -> 8 -> 16 -> 16 channels, 6896 parameters"]);
     says(&text, &["CLAPP++DFB, hinge, SGD, learning rate 0.01\nstep 0, weights drawn from seed 1\n"]);
-    says(&text, &["before learning: ", "after learning: ", " % of 10 held-back images, from 2 labels a class"]);
+    says(&text, &["before learning: ", "after learning: ", " % of 10 test images, from 2 labels a class"]);
     says(&text, &["learnt without labels from 40 frames in ", "saved in the device's flash at step 40"]);
     says(&text, &["sent again; packets that could not be read: 0 by the device, 0 by the host; "]);
     says(&text, &["replay on the host: the same to the last bit (100 frames, 6896 parameters, read-out)"]);
@@ -103,7 +103,7 @@ fn a_device_is_taught_saved_fetched_and_taken_on() {
     // Without a terminal, lines for a log.
     says(&log, &["learning: 20 of 40 frames, loss ", "labels: 20 of 20 frames\n", "testing: 10 of 10 frames, "]);
 
-    // What came home is a checkpoint like any other.
+    // The fetched file is a normal checkpoint.
     succeeds(folder, &["export", "home/held.safetensors", "-o", "image.bin"]);
     let network = ["--network", "home/held.safetensors", "-o", "back.safetensors"];
     let text = succeeds(folder, &[&["import", "image.bin"][..], &network].concat());
@@ -121,10 +121,10 @@ fn a_device_is_taught_saved_fetched_and_taken_on() {
         &text,
         &["step 40, weights drawn from seed 1\n", "generated shapes, seed 1: 4000 training and 1000 test images"],
     );
-    says(&text, &[" % of 20 held-back images, with the read-out that it has", "the same to the last bit (49 frames"]);
+    says(&text, &[" % of 20 test images, with the read-out that it has", "the same to the last bit (49 frames"]);
     assert_eq!(line.step(), 49);
 
-    // Begun anew, on digits, without a replay, and asked for nothing but labels.
+    // A new start, on digits, without a replay, with labels only.
     write_idx(&folder.join("digits"), 8);
     let more = ["--data", "digits", "--reset", "7", "--frames", "0", "--labels", "1", "--test", "4", "--no-replay"];
     let text = succeeds(folder, &device(&line.port, &more));
@@ -156,7 +156,7 @@ fn what_cannot_be_is_said_in_one_line_and_nothing_is_written() {
     let refused = |arguments: &[&str], parts: &[&str]| refuses(folder, &[&["device"], arguments].concat(), parts);
     refused(&["--port", "nothing"], &["error: nothing: cannot be opened: "]);
     refused(&["--qemu", "--firmware", "nothing"], &["QEMU mps2-an386: firmware nothing does not exist; build it with"]);
-    refused(&["--qemu", "--machine", "mps2-an500"], &["target/firmware/qemu-mps2-an500/clapp-firmware is not there"]);
+    refused(&["--qemu", "--machine", "mps2-an500"], &["target/firmware/qemu-mps2-an500/clapp-firmware does not exist"]);
     refused(&["--port", "nothing", "--timeout", "0"], &["--timeout: is 0, expected 0.1 to 3600 seconds"]);
     refused(&["--port", "nothing", "--faults", "0.5"], &["--faults: is 0.5, expected 0 to 0.1"]);
     refused(&["--port", "nothing", "--fetch", "."], &["cannot write ."]);

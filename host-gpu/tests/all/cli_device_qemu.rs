@@ -1,5 +1,5 @@
-//! `clapp device` through the program, with the firmware in QEMU: a whole lesson helps, and what is learnt is the same
-//! on the device and on the host. Run by `cargo test -p clapp-host-gpu --features qemu`.
+//! `clapp device` through the program, with the firmware in QEMU: a complete lesson raises the accuracy, and device and
+//! host learn the same. Run with `cargo test -p clapp-host-gpu --features qemu`.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a failure is the end of a test")]
 
@@ -43,14 +43,14 @@ fn percent(text: &str, begin: &str) -> f64 {
     line.trim().split(' ').next().unwrap().parse().unwrap()
 }
 
-/// CIFAR-10 beside the repository, where it lies there.
+/// Returns the CIFAR-10 archive beside the repository, if it exists.
 fn real_images() -> Option<String> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/cifar-10-binary.tar.gz");
     path.is_file().then(|| path.canonicalize().unwrap().to_str().unwrap().to_string())
 }
 
-/// All frames are drawn from the seed and both sides compute the same bits, so that the shares are the same wherever
-/// this runs: what is asked of them is no matter of luck.
+/// All frames depend on the seed and both sides compute the same bits, so the accuracies are the same on every machine,
+/// and these bounds do not depend on chance.
 #[test]
 #[cfg_attr(not(feature = "qemu"), ignore = "needs QEMU: cargo test -p clapp-host-gpu --features qemu")]
 fn qemu_two_thousand_frames_help() {
@@ -237,7 +237,7 @@ fn qemu_what_is_no_firmware_is_refused() {
         clapp(place.path(), &[&board[..], &["--frames", "0", "--labels", "0", "--test", "0", "--save"]].concat());
     assert_eq!(output.status.code(), Some(2));
     says(&String::from_utf8(output.stderr).unwrap(), &["an emulated board has no flash; add --flash FILE"]);
-    // What is no flash does not become one.
+    // A file that is not a flash image is not overwritten.
     let notes = "notes ".repeat(1000);
     std::fs::write(place.path().join("notes.md"), &notes).unwrap();
     let output = clapp(place.path(), &[&board[..], &["--flash", "notes.md", "--frames", "0"]].concat());

@@ -57,14 +57,14 @@ fn a_file_that_may_not_grow_leaves_the_checkpoint_before_it() {
     assert!(fs::read(place.path().join(CHECKPOINT)).expect("a checkpoint") == before);
     // The events of the session that failed are the only new file.
     assert_eq!(names(&place.path().join("run")).len(), files + 1);
-    // With room again, it goes on as if nothing had been.
+    // With space on the disk again, the run continues as if undisturbed.
     succeeds(place.path(), &format!("{TRAIN} --resume --epochs 4").split(' ').collect::<Vec<_>>());
     succeeds(place.path(), &TRAIN.replace("run", "whole --epochs 4").split(' ').collect::<Vec<_>>());
     let whole = fs::read(place.path().join("whole/checkpoint.safetensors")).expect("a checkpoint");
     assert!(fs::read(place.path().join(CHECKPOINT)).expect("a checkpoint") == whole);
 }
 
-/// A shell with mounts of its own, where the system lets this user have them.
+/// A shell with private mounts, if the system allows them for this user.
 fn own_mounts(place: &Path) -> Option<[&'static str; 2]> {
     let unshare = ["unshare", "-rm"];
     let may = Command::new("unshare").args(["-rm", "mount", "-t", "tmpfs", "tmpfs", "."]).current_dir(place).output();

@@ -69,7 +69,7 @@ fn there_and_back_is_the_same_to_the_bit() {
     refuses(folder.path(), &small, &["home.safetensors", "do not fit into a store of 1000"]);
     assert_eq!(tensors(&at("again.safetensors")), before);
 
-    // What came home can be evaluated like any other checkpoint.
+    // The imported checkpoint can be evaluated like any other.
     let eval = |checkpoint| {
         succeeds(folder.path(), &["eval", checkpoint, "--data", "set", "--cached", "--json", "probe.json"])
     };
@@ -271,13 +271,13 @@ fn the_newest_checkpoint_of_a_whole_chip_is_found() {
             let found = Image::open(image.clone(), 9, slot_length).and_then(Image::read).expect("a checkpoint");
             assert_eq!(found, held(step), "{slot_length:?}");
         }
-        // What is behind the store is of no interest, but it must not be more of it.
+        // The bytes after the store do not matter, but they must not be more of the store.
         let wrong = Image::open(image, 9, Some(1000)).err().map(|error| error.to_string());
         assert!(wrong.is_some_and(|error| step == 1 || error.contains("more than two slots")));
     }
 }
 
-/// Where one of two headers is damaged nothing says how long a slot is, but for the usual size of an erase unit.
+/// If one of two headers is damaged, only the usual size of an erase unit gives the slot length.
 #[test]
 fn a_damaged_header_in_a_whole_chip_is_seen() {
     let held = |step| clapp_engine::checkpoint::device::DeviceState {
@@ -357,7 +357,7 @@ fn the_newest_checkpoint_of_several_firmwares_is_found() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// Any bytes are an error or what was saved.
+    /// Changed bytes give an error or the saved state, nothing else.
     #[test]
     fn changed_images_are_refused(
         changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),

@@ -1,4 +1,4 @@
-//! Training, evaluation and checks on a GPU, through the program, on its emulation; and what is said if there is none.
+//! Training, evaluation and checks on an emulated GPU, through the program; also the messages without a GPU.
 
 use crate::cli_common;
 
@@ -74,7 +74,7 @@ fn without_a_driver_the_program_says_so() {
         &["parity", "--backends", "cpu,cuda"][..],
         &["speed", "--backend", "cuda"][..],
     ] {
-        // Where there is a driver, another test is needed.
+        // A machine with a driver needs another test.
         if clapp(place.path(), &["doctor", "--require-gpu"]).status.success() {
             println!("NOT RUN: there is a GPU");
             return;

@@ -1,5 +1,5 @@
-//! The program is killed, at any moment and in the midst of writing a checkpoint; what it leaves behind is the
-//! beginning of a run that ends in the same bytes.
+//! The tests kill the program at any moment, also while it writes a checkpoint. The run must then continue and end with
+//! the same bytes.
 #![cfg(unix)]
 
 use crate::cli_common;
@@ -12,7 +12,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
-/// How many times each run is killed, and how many of these at least leave an unfinished file.
+/// Number of kills of each run, and smallest number of kills that must leave an unfinished file.
 const KILLS: usize = 10;
 const TORN: usize = 3;
 
@@ -31,7 +31,7 @@ fn place(changes: &[(&str, &str)]) -> tempfile::TempDir {
     place
 }
 
-/// `clapp train` into `out`; a checkpoint after each step, so that most moments lie inside one.
+/// Arguments of `clapp train` into `out`, with a checkpoint after each step, so that most kills hit a checkpoint.
 fn arguments(out: &str) -> Vec<&str> {
     vec!["train", "--config", "tiny.toml", "--data", "data", "--resume", "--checkpoint-every", "1", "--out", out]
 }
@@ -49,7 +49,7 @@ fn unfinished(folder: &Path) -> Vec<String> {
     names.filter(|name| name.ends_with(".tmp")).collect()
 }
 
-/// Waits for `time`, or until so many files have been seen while they were written; `false` if the program ended
+/// Waits for `time`, or until the given number of unfinished files was seen. Returns `false` if the program ended
 /// before.
 fn wait(child: &mut Child, folder: &Path, time: Duration, files: Option<usize>) -> bool {
     let begin = Instant::now();
@@ -66,8 +66,8 @@ fn wait(child: &mut Child, folder: &Path, time: Duration, files: Option<usize>) 
     false
 }
 
-/// Kills a run [`KILLS`] times at random moments and lets it go on each time; at the end its bytes are those of a run
-/// that was left alone.
+/// Kills a run [`KILLS`] times at random moments and continues it each time. At the end its bytes equal those of an
+/// undisturbed run.
 fn survives(changes: &[(&str, &str)]) {
     let place = place(changes);
     let begin = Instant::now();
@@ -103,8 +103,8 @@ fn survives(changes: &[(&str, &str)]) {
     assert!(text.contains("finished already"), "{text}");
 }
 
-/// A finished run is as one that was left alone: its checkpoint to the last byte, its metrics but for the speed; and
-/// nothing unfinished lies beside them.
+/// Checks that a finished run equals an undisturbed one: the same checkpoint to the last byte, the same metrics except
+/// the speed, and no unfinished files.
 fn check(place: &Path) {
     let read = |file: &str| fs::read(place.join(file)).expect(file);
     assert!(read("killed/checkpoint.safetensors") == read("whole/checkpoint.safetensors"), "checkpoints differ");
@@ -165,7 +165,7 @@ fn a_signal_ends_the_step_and_writes_a_checkpoint_to_go_on_from() {
         let output = child.wait_with_output().expect("its end");
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         assert_eq!(output.status.code(), Some(130), "{text}");
-        // What it says is what one types.
+        // The printed command works as typed.
         let (_, command) = text.trim_end().split_once("clapp train ").expect("a command");
         assert!(command.contains("--resume"), "{text}");
         let arguments: Vec<&str> = ["train"].into_iter().chain(command.split(' ')).collect();

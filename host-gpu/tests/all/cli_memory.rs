@@ -16,7 +16,7 @@ fn place() -> tempfile::TempDir {
     place
 }
 
-/// Runs the program with so many MiB of address space.
+/// Runs the program with `mib` MiB of address space.
 fn within(folder: &Path, mib: u64, arguments: &[&str]) -> Output {
     let mut bash = Command::new("bash");
     bash.args(["-c", &format!("ulimit -v {} && exec \"$0\" \"$@\"", mib << 10), env!("CARGO_BIN_EXE_clapp")]);
@@ -42,7 +42,7 @@ fn training_that_cannot_fit_is_refused_and_what_fits_is_not() {
     let narrow = [&wide[..9], &["--width", "16"]].concat();
     let output = within(place.path(), 500, &narrow);
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
-    // Of a run that is gone on with, nothing changes.
+    // The files of a resumed run do not change.
     let config = fs::read(place.path().join("run/config.toml")).expect("a file");
     let more = ["train", "--resume", "--out", "run", "--data", "data", "--epochs", "2"];
     is_refused(&within(place.path(), 200, &more), &["training needs about"]);

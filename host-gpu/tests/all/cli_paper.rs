@@ -1,5 +1,4 @@
-//! `clapp paper` through the real program: what is wrong is refused before anything is written, and what has been found
-//! is kept.
+//! `clapp paper` through the real program: wrong input is refused before anything is written, and results are kept.
 
 use crate::cli_common;
 
@@ -54,7 +53,7 @@ fn an_experiment_writes_its_numbers_once_and_keeps_them() {
         .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
         .collect();
     assert!(names.iter().any(|name| name.ends_with(".csv")), "{names:?}");
-    // What is lost of it is made again.
+    // Lost files are made again.
     let lost: Vec<_> = names.iter().filter(|name| *name != "finding.json").map(|name| folder.join(name)).collect();
     let before: Vec<_> = lost.iter().map(|path| fs::read(path).expect("a file")).collect();
     for path in &lost {
@@ -64,7 +63,7 @@ fn an_experiment_writes_its_numbers_once_and_keeps_them() {
     assert!(said.contains("theorem: kept from ") && !said.contains("wrote"), "{said}");
     assert_eq!(lost.iter().map(|path| fs::read(path).expect("a file")).collect::<Vec<_>>(), before);
     assert_eq!(fs::read_to_string(&file).expect("a file"), first);
-    // The page of what there is, without running the rest.
+    // The page of the existing results, without running the rest.
     let said = succeeds(place.path(), &["paper", "all", "--found", "--out", "found", "--page", "page.md"]);
     assert!(said.contains("fig2: no result yet"), "{said}");
     let page = fs::read_to_string(place.path().join("page.md")).expect("a page");
@@ -84,12 +83,12 @@ fn an_experiment_writes_its_numbers_once_and_keeps_them() {
         &["--page", "theorem.md"],
     );
     assert_eq!(fs::read_to_string(place.path().join("page/theorem.md")).expect("a page"), "# Mine\n");
-    // A file that is damaged is made anew, with the same numbers.
+    // A damaged file is made again, with the same numbers.
     fs::write(&file, &first[..first.len() / 3]).expect("a file");
     succeeds(place.path(), &["paper", "theorem", "--out", "found"]);
     let number = |text: &str| text.split("\"finding\"").nth(1).expect("a finding").to_owned();
     assert_eq!(number(&fs::read_to_string(&file).expect("a file")), number(&first));
-    // What was found from other inputs stays, unless it is to go.
+    // Results from other inputs stay, unless the user replaces them.
     let other = ["paper", "theorem", "--out", "found", "--seed", "3"];
     refuses(place.path(), &other, &["found/theorem/finding.json", "of seed 2", "another --out", "--again"]);
     let output = clapp(place.path(), &[&other[..], &["--again"]].concat());

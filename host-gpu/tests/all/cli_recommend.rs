@@ -1,4 +1,5 @@
-//! `clapp recommend`: what it picks fits, less room never means more network, and what it prints is of use.
+//! `clapp recommend`: the networks fit, less memory never gives a larger network, and the printed code and
+//! configuration work.
 
 use crate::cli_common;
 
@@ -14,7 +15,7 @@ fn arguments<'a>(ram: &'a str, flash: &'a str, classes: &'a str, input: &'a str)
     vec!["recommend", "--ram", ram, "--flash", flash, "--classes", classes, "--input", input]
 }
 
-/// What stands between fences of a kind.
+/// Returns the text between code fences of a kind.
 fn fenced<'a>(text: &'a str, kind: &str) -> &'a str {
     let (_, rest) = text.split_once(&format!("```{kind}\n")).unwrap_or_else(|| panic!("no {kind} in:\n{text}"));
     rest.split_once("```").unwrap_or_else(|| panic!("no end of {kind} in:\n{text}")).0
@@ -58,7 +59,7 @@ fn what_is_recommended_fits_by_the_plan() {
             let code = fenced(&text, "rust");
             assert!(code.contains(&format!("Network<{}>", view.layer_count())), "{code}");
             assert_eq!(code.matches("Block::conv(").count(), view.layer_count());
-            // What was measured: a stream by SGD, or batches of 32 by AdamW; the other is not printed.
+            // Only the measured configuration is printed: a stream with SGD, or batches of 32 with AdamW.
             let batch = if learns == "device" { 1 } else { 32 };
             let measured = rows(MEASURED).expect("the kept table");
             let same = measured.iter().find(|row| row.batch == batch).expect("a row");
@@ -75,7 +76,7 @@ fn what_is_recommended_fits_by_the_plan() {
                 assert!(matches!(config.optimizer, Optimizer::AdamW { .. }), "{:?}", config.optimizer);
                 assert_eq!((config.batch, config.epochs), (32, same.epochs));
             }
-            // Seeds, test images and both sizes of RAM stand in each line.
+            // Each line has the seeds, the test images and both RAM sizes.
             for part in ["seeds", "test images", "RAM learning", "RAM inference", "gain"] {
                 assert!(text.contains(part), "no {part} in:\n{text}");
             }
@@ -110,7 +111,7 @@ fn less_ram_never_recommends_a_larger_network() {
         before = bytes;
         sizes.push(bytes);
     }
-    // Nothing fits into the last, and something into the first.
+    // No network fits into the last size, and at least one into the first.
     assert!((1..9).contains(&sizes.len()), "{sizes:?}");
 }
 
@@ -134,7 +135,7 @@ fn the_configuration_trains() {
         };
         let said = of(&train);
         assert!(place.path().join(out).join("checkpoint.safetensors").exists());
-        // Nobody takes an encoder that has not learnt for one that has.
+        // The output marks an untrained encoder.
         assert_eq!(said.contains("epochs is 0: the run writes the untrained encoder"), learns == "device", "{said}");
         let said = of(&["eval", out, "--data", "data", "--cached", "--epochs", "1"]);
         assert_eq!(said.contains("the encoder has not learnt"), learns == "device", "{said}");

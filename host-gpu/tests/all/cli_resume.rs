@@ -1,4 +1,4 @@
-//! What `clapp train --resume` takes and what it refuses, and that no run writes over another.
+//! Inputs that `clapp train --resume` accepts and refuses. No run overwrites another.
 
 use crate::cli_common;
 use crate::sets;
@@ -40,7 +40,7 @@ fn a_run_is_not_written_over_unless_one_says_so() {
     succeeds(place.path(), &with(&TRAIN, &["--overwrite", "--seed", "5"]));
     assert!(bytes(place.path()) != first);
     refuses(place.path(), &with(&TRAIN, &["--overwrite", "--resume"]), &["--overwrite", "--resume"]);
-    // What was beside the old checkpoint belongs to the old run.
+    // The files beside the old checkpoint belong to the old run.
     succeeds(place.path(), &["eval", CHECKPOINT, "--data", "data", "--cached", "--epochs", "1"]);
     assert!(place.path().join("run/probe-cached.json").exists());
     succeeds(place.path(), &with(&TRAIN, &["--overwrite"]));
@@ -199,7 +199,7 @@ fn files_of_the_user_are_not_written_over_where_no_checkpoint_lies() {
         succeeds(place.path(), &with(&train, &["--overwrite", "--force"]));
         fs::remove_dir_all(&folder).expect("removed");
     }
-    // What a run leaves that was killed before its first checkpoint is in nobody's way.
+    // The files of a run killed before its first checkpoint do not block a new run.
     let folder = place.path().join("begun");
     fs::create_dir(&folder).expect("a folder");
     fs::write(folder.join("metrics.csv"), "epoch,step,images_per_second,learning_rate\n").expect("a file");

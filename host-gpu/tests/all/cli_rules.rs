@@ -1,5 +1,5 @@
-//! Every rule by its name, from end to end: trained, gone on with, evaluated, described; and combinations that make no
-//! sense, refused by field.
+//! Every rule by its name, from end to end: trained, resumed, evaluated, described. Also invalid combinations, refused
+//! by field.
 
 use crate::cli_common;
 
@@ -11,7 +11,7 @@ use cli_common::{CONFIG, refuses, spoilt, succeeds, write_cifar};
 use std::fs;
 use std::path::Path;
 
-/// [`CONFIG`] without what is the rule's own, and with `lines` more.
+/// [`CONFIG`] without the keys of its rule, and with additional `lines`.
 fn config(lines: &str) -> String {
     spoilt("contrast = \"hinge\"\n", &format!("{lines}\n"))
 }

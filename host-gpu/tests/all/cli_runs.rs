@@ -183,7 +183,7 @@ fn golden_passes_on_results_that_agree_and_fails_on_others() {
         file.doubles(&format!("expect.{name}"), &[values.len()], &values);
     }
     fs::write(&path, file.bytes()).expect("a file");
-    // What one backend has computed is what the other is compared with.
+    // The results of one backend are the expected values for the other.
     for backend in ["core", "cpu"] {
         let text = succeeds(place.path(), &["golden", "case.safetensors", "--backend", backend]);
         assert!(text.contains("1 of 1 cases within limits"), "{text}");

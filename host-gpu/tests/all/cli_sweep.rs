@@ -1,4 +1,4 @@
-//! `clapp sweep`: all runs, only what is not done, after failures and interruptions, and as a SLURM array.
+//! `clapp sweep`: all runs, only unfinished runs, after failures and interruptions, and as a SLURM array.
 
 use crate::cli_common;
 
@@ -69,7 +69,7 @@ fn every_rule_is_trained_with_every_seed_and_probed_and_reported() {
     assert_eq!(again.matches("finished already").count(), 4, "{again}");
     assert!(!again.contains("linear probe, 2 epochs"), "no probe was made again: {again}");
     assert_eq!(fs::read_to_string(place.path().join("all/report.html")).expect("a page"), page);
-    // More epochs continue from what is there; the probes are then made anew.
+    // More epochs continue from the existing checkpoints. The probes are then made again.
     succeeds(place.path(), &arguments(&["--epochs", "3"]));
     let read = |name: &str| Checkpoint::read(&place.path().join("all").join(name).join("checkpoint.safetensors"));
     assert!(NAMES.iter().all(|name| read(name).expect("a checkpoint").epoch == 3));
@@ -81,7 +81,7 @@ fn every_rule_is_trained_with_every_seed_and_probed_and_reported() {
 fn a_run_that_fails_is_named_and_stops_no_other() {
     let place = place();
     fs::create_dir(place.path().join("all")).expect("a folder");
-    // Where its folder should be is a file.
+    // A file has the name of its folder.
     fs::write(place.path().join("all").join(NAMES[1]), "in the way").expect("a file");
     let output = clapp(place.path(), &arguments(&[]));
     let said = text(&output);
@@ -91,7 +91,7 @@ fn a_run_that_fails_is_named_and_stops_no_other() {
     for name in [NAMES[0], NAMES[2], NAMES[3]] {
         assert!(place.path().join("all").join(name).join("probe-cached.json").is_file(), "{name}");
     }
-    // Once the cause is gone, the same command does what is left.
+    // Without the cause of the failure, the same command does the remaining runs.
     fs::remove_file(place.path().join("all").join(NAMES[1])).expect("removed");
     let said = succeeds(place.path(), &arguments(&[]));
     assert_eq!(said.matches("finished already").count(), 3, "{said}");

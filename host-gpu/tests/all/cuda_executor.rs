@@ -1,6 +1,6 @@
-//! The CUDA executor on libraries that stand in for NVIDIA's (`cuda_stand_in/`): that every call has the right
-//! operands in the right order, that sizes are those that were announced, that graphs repeat what was recorded, that
-//! faults are told. What a GPU computes, and how fast, this cannot say.
+//! The CUDA executor on libraries that replace NVIDIA's (`cuda_stand_in/`). The tests check that every call has the
+//! right operands in the right order, that sizes match the announced ones, that graphs repeat the recording, and that
+//! faults are reported. They cannot check the results or the speed of a GPU.
 
 #![cfg(unix)]
 
@@ -12,7 +12,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::OnceLock;
 
-/// Makes one library that stands in for all.
+/// Builds one library that replaces all of them.
 fn build(library: &Path, more: &[&str]) {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cuda_stand_in/libraries.cpp");
     let flags = ["-std=c++17", "-O1", "-shared", "-fPIC", "-fvisibility=hidden"];
@@ -46,7 +46,7 @@ fn command(program: &Path, folder: &Path, settings: &[(&str, &str)]) -> Command 
     command
 }
 
-/// Runs an ignored test of this file in a process of its own, with the libraries.
+/// Runs an ignored test of this file in a separate process, with the libraries.
 fn in_own_process(folder: &Path, name: &str, settings: &[(&str, &str)]) {
     let this = std::env::current_exe().expect("this test");
     let test = format!("cuda_executor::{name}");
@@ -327,7 +327,7 @@ fn the_executor_computes_what_it_is_asked_for() {
     run("a_device_that_is_not_there", &[]);
 }
 
-/// What `clapp doctor --deep` says and writes: its exit code, its lines, its report.
+/// Runs `clapp doctor --deep`. Returns its exit code, its lines and its report.
 fn deep(folder: &Path, settings: &[(&str, &str)], more: &[&str]) -> (Option<i32>, String, serde_json::Value) {
     let report = folder.join("deep.json");
     let _ = std::fs::remove_file(&report);
@@ -448,7 +448,7 @@ fn folders_that_the_user_lists_are_searched_first() {
     assert!(found.contains("libnvrtc.so.12.4.127)"), "{found}");
 }
 
-/// What the doctor says of libraries that the system finds in `system` and the user lists in `listed`.
+/// Returns the doctor's report on libraries that the system finds in `system` and the user lists in `listed`.
 fn with_decoys(place: &Path, system: &Path, settings: &[(&str, &str)]) -> String {
     let program = Path::new(env!("CARGO_BIN_EXE_clapp"));
     let output = command(program, system, settings).arg("doctor").env("CLAPP_CUDA_LIBRARIES", place).output();
@@ -465,7 +465,7 @@ fn decoys_on_the_system_s_path_hide_nothing() {
     }
     stand_in(&good);
     let names = [("libnvrtc.so", "NVRTC"), ("libcublasLt.so", "cuBLASLt"), ("libcudnn.so", "cuDNN")];
-    // What stands in the way, and how it is made.
+    // Decoy libraries, and how they are built.
     let decoys: [(&str, &[&str]); 4] = [
         ("of another version", &["-DDECOY_OLD"]),
         ("without the functions", &["-DDECOY_EMPTY"]),
@@ -598,11 +598,11 @@ fn images_that_are_not_whole_are_not_kept() {
     in_own_process(place.path(), "a_device_starts", &[]);
     let [file] = &kept()[..] else { panic!("one file, not {:?}", kept()) };
     let good = std::fs::read(file).expect("a file");
-    // One that is damaged is made anew.
+    // A damaged file is made again.
     std::fs::write(file, &good[..good.len() - 1]).expect("cut off");
     in_own_process(place.path(), "a_device_starts", &[]);
     assert!(std::fs::read(file).expect("a file") == good);
-    // What is kept needs no compiler.
+    // Stored kernels need no compiler.
     std::fs::remove_file(place.path().join("libnvrtc.so.12")).expect("removed");
     in_own_process(place.path(), "a_device_starts", &[]);
 }

@@ -1,5 +1,5 @@
-//! The host's side of the line against the firmware's program: whole lessons over good and bad lines, and what becomes of
-//! a device that falls silent.
+//! The host's side of the line with the firmware's program: complete lessons over good and faulty lines, and a device
+//! that stops replying.
 #![allow(clippy::unwrap_used, reason = "a failure is the end of a test")]
 
 use crate::device_common;
@@ -234,7 +234,7 @@ fn images_that_do_not_suffice_are_refused() {
 fn an_unruly_line_costs_packets_and_nothing_else() {
     let good = whole(memory(Fate::Works).0);
     let carried = Rc::new(RefCell::new(Vec::new()));
-    // What a program before has said to a device before.
+    // Packets of an earlier program to an earlier device.
     let mut replies = vec![0; REPLY_LEN];
     let before = Unruly::to(Rc::new(RefCell::new(Device::new(true))), carried.clone(), 9);
     let mut client = Client::new(Box::new(before), &mut replies, TIMEOUT, Arc::default());
@@ -289,7 +289,7 @@ fn a_client_that_has_given_up_is_heard_again() {
     }
 }
 
-/// What the device has no room for is an error here: it could not say so.
+/// The host must refuse a packet that the device cannot hold, because the device could not report it.
 #[test]
 fn a_packet_that_is_too_long_for_the_device_is_an_error_at_once() {
     let mut replies = vec![0; REPLY_LEN];

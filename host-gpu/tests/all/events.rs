@@ -66,7 +66,7 @@ fn every_row_of_the_metrics_is_an_event_and_each_session_has_a_file() {
     let events: Vec<&Event> = sessions.iter().flat_map(|session| &session[2..]).collect();
     assert_eq!((rows.len(), events.len()), (9, 9), "{metrics}");
     for (row, event) in rows.into_iter().zip(events) {
-        // What a layer does not have is an empty field, and no scalar.
+        // A value that a layer does not have is an empty field, and no scalar.
         let fields = columns.iter().copied().zip(row.split(',')).filter(|(_, value)| !value.is_empty());
         let row: BTreeMap<&str, f32> = fields.map(|(name, value)| (name, value.parse().expect("a number"))).collect();
         assert_eq!(event.step, row["step"] as i64);

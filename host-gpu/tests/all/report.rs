@@ -1,4 +1,4 @@
-//! `clapp report`: what the page holds, what it says of missing pieces, and what it refuses.
+//! `clapp report`: contents of the page, missing data, and refused inputs.
 
 use crate::cli_common;
 use crate::report_runs;
@@ -92,7 +92,7 @@ fn runs_on_different_data_are_told_apart_and_not_ranked() {
     // The best of each set, and a chart of each.
     let (two, nine) = (percent(accuracy(2, 0).0), percent(accuracy(9, 0).0));
     assert!(page.contains(&format!("<b>{two}</b>highest final accuracy on cifar10, run ")), "{page}");
-    // Where there is but one run there is nothing to be the highest of.
+    // With a single run, no accuracy is marked as the highest.
     assert!(page.contains(&format!("<b>{nine}</b>final accuracy on stl10, run ")));
     let bars =
         |chart: &str| between(&page, &format!("data-chart=\"{chart}\""), "</figure>")[0].matches("<rect").count();
@@ -135,7 +135,7 @@ fn unlike_probes_are_shown_with_their_protocols_and_never_ranked_together() {
     }
     assert!(page.contains("data-chart=\"accuracy-1\"") && page.contains("data-chart=\"accuracy-2\""));
     assert!(page.contains("not comparable"));
-    // Equal ones are ranked; the others and those without a probe stand apart.
+    // Runs of equal protocol are ranked. Other runs, and runs without a probe, are listed separately.
     let page = place.page(&["a", "b", "c", "d"]);
     let highest = percent(accuracy(3, 0).0);
     assert_eq!(page.matches("highest final accuracy").count(), 1);

@@ -141,7 +141,7 @@ fn chromium_shows_every_run_plot_and_number() {
     }
 }
 
-/// What a page has asked the network for, whatever its policy forbids.
+/// Returns the network requests of a page, without regard to its policy.
 fn requests(place: &Path, page: &str) -> Vec<String> {
     let (file, log) = (place.join("free.html"), place.join("net.json"));
     fs::write(&file, without_policy(page)).expect("a file");
@@ -175,7 +175,7 @@ fn chromium_is_asked_to_load_nothing() {
     assert_eq!(requests(place.path(), &spoilt), ["http://images.test/x.png"]);
 }
 
-/// By how many pixels the page is wider than a window of `width`, and which elements stick out.
+/// Returns the pixels by which the page is wider than a window of `width`, and the elements that stick out.
 fn overflow(place: &Path, page: &str, width: u32) -> (i64, String) {
     let inner = without_policy(page).replace('&', "&amp;").replace('"', "&quot;");
     // Reads the page through a frame, so that the window's own least width does not matter.

@@ -1,4 +1,4 @@
-//! Runs that are stopped after any step, in this process, and go on to the same bits as those that never stopped.
+//! Runs that stop after any step, in this process, and continue to the same bits as undisturbed runs.
 
 use crate::cli_common;
 
@@ -22,8 +22,8 @@ fn images() -> Arc<Split> {
     Arc::new(generated::shapes(1, 18, 0).pretrain)
 }
 
-/// Runs in `folder`; the run is asked to stop while step `stop_at` is under way. `hear` hears of each step done, before
-/// a checkpoint is written after it.
+/// Runs in `folder`, and asks the run to stop during step `stop_at`. Calls `hear` after each step, before the
+/// checkpoint after it.
 fn run_heard(
     config: &Config,
     folder: &Path,
@@ -57,7 +57,7 @@ fn run_heard(
     .expect("training")
 }
 
-/// Same as [`run_heard`], where nobody hears of the steps.
+/// Same as [`run_heard`], without a listener.
 fn run(config: &Config, folder: &Path, begin: Begin, interval: Interval, stop_at: Option<u64>) -> Outcome<Vec<f32>> {
     run_heard(config, folder, begin, interval, stop_at, |_| {})
 }

@@ -46,7 +46,7 @@ fn on_ranks(ranks: usize, test: &str) {
     let text = String::from_utf8_lossy(&output.stdout);
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{text}\n{errors}");
-    // What the ranks print gets mixed, so that a count of their results would not be sure.
+    // The outputs of the ranks get mixed, so a count of printed results would not be reliable.
     let done = std::fs::read_dir(place.path()).expect("a folder").count();
     assert_eq!(done, ranks, "not all ranks have come to the end: {text}\n{errors}");
 }
@@ -164,7 +164,7 @@ fn gradients(
     download_gradients(backend, &model.spec, &gradients)
 }
 
-/// How many images each rank has: as many each, unlike numbers, and one rank that counts for nothing.
+/// Numbers of images of the ranks: equal, unequal, and one rank with none.
 fn all_counts(ranks: usize) -> [Vec<usize>; 3] {
     let unlike = (0..ranks).map(|rank| 5 - rank).collect();
     let idle = (0..ranks).map(|rank| if rank + 1 == ranks { 0 } else { 4 }).collect();

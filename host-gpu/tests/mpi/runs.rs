@@ -1,4 +1,4 @@
-//! `clapp train` on several processes (feature `mpi`): what it writes, how it goes on, and how it fails.
+//! `clapp train` on several processes (feature `mpi`): outputs, resuming and failures.
 
 use crate::cli_common;
 use crate::common as mpi_common;

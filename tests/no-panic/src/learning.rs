@@ -36,7 +36,7 @@ pub fn all(network: &NetworkView<'_>) {
     }
 }
 
-/// Looks at all there is to see.
+/// Reads all values that an observer can see.
 struct Curious;
 
 impl Observer for Curious {

@@ -1,10 +1,10 @@
 //! Proves that `clapp-core`, built for release, cannot panic: its panic handler calls a function that does
 //! not exist, so this program links only if the optimiser and the linker find no way to the handler.
 //!
-//! It calls every public operation, with values that the optimiser cannot see through ([`opaque`]). Only the
-//! `Display` texts of errors are left out: they format through `core::fmt`, which is the caller's choice.
+//! It calls every public operation, with values that the optimiser cannot predict ([`opaque`]). Only the `Display`
+//! texts of errors are left out: they format through `core::fmt`, which is the caller's choice.
 //!
-//! What fails looks like this:
+//! A failure looks like this:
 //!
 //! ```text
 //! rust-lld: error: undefined symbol: clapp_core_has_a_panicking_path

@@ -2,7 +2,7 @@
 
 use core::hint::black_box;
 
-/// Elements of a buffer. The program never runs, so what matters is that no length is known.
+/// Elements of a buffer. The program never runs; it only matters that the compiler knows no length.
 const SPACE: usize = 64;
 
 /// `value`, which the optimiser must take for any value of its type.

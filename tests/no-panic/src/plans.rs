@@ -1,4 +1,4 @@
-//! Descriptions of networks and the sizes that hang on them.
+//! Descriptions of networks, and the sizes that depend on them.
 
 use crate::opaque::{unknown, use_up};
 use clapp_core::network::{Activation, Block, Context, Contrast, LossPool, Network, NetworkView, Projection, Rule};

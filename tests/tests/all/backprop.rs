@@ -120,7 +120,7 @@ fn draw(case: &Case) -> (Vec<LayerValues>, Vec<f32>) {
     (values, frames)
 }
 
-/// What the backend says.
+/// Gradients of the backend.
 fn recorded(case: &Case, values: &[LayerValues], frames: &[f32]) -> Vec<LayerValues> {
     let mut model = Model::upload(&Cpu, case.spec.clone(), values);
     let mut gradients = Vec::new();
@@ -130,8 +130,8 @@ fn recorded(case: &Case, values: &[LayerValues], frames: &[f32]) -> Vec<LayerVal
     download_gradients(&Cpu, &model.spec, &gradients)
 }
 
-/// The loss that a layer's parameters are to lower, as a function of that layer's values, with everything that is
-/// detached held where `contexts` has it.
+/// The loss that a layer's parameters lower, as a function of that layer's values. Detached values are fixed to those
+/// in `contexts`.
 fn loss(case: &Case, values: &[Values], from: usize, input: &Rows, contexts: &[Rows]) -> f64 {
     let layers = case.spec.layers();
     let mut x = input.clone();
@@ -167,11 +167,11 @@ struct Slope {
 }
 
 impl Slope {
-    /// Of a loss as a function of the change of one element.
+    /// Computes the slope of a loss as a function of the change of one element.
     ///
-    /// Between the slopes on the left and on the right, curvature makes a difference in proportion to the step, and a
-    /// kink one that is not. Two halvings are compared, as there is one distance from 0 at which a kink's difference
-    /// falls by half in one of them.
+    /// The left and the right slope differ in proportion to the step under curvature, but not at a kink. The test
+    /// compares two halvings of the step, because at one distance from 0 the difference at a kink also halves in one of
+    /// them.
     fn of(loss: &mut impl FnMut(f64) -> f64) -> Slope {
         let here = loss(0.0);
         let [(middle, whole), (_, half), (_, quarter)] = [H, H / 2.0, H / 4.0].map(|step| {
@@ -214,8 +214,8 @@ fn compare(case: &Case) -> Result<[usize; 3], TestCaseError> {
                 };
                 slopes.push((element, Slope::of(&mut with)));
             }
-            // A bias sums the errors that weights sum in other proportions: it may cancel where they do not, and the
-            // rounding of its terms stays.
+            // A bias sums the errors in other proportions than the weights. Its sum can cancel when theirs do not, and
+            // the rounding of its terms stays.
             let least = if role == TensorRole::Bias { of_weights } else { smallest };
             let size = slopes.iter().fold(least, |most, (_, slope)| most.max(slope.middle.abs()));
             if role == TensorRole::Weight {
@@ -286,7 +286,7 @@ fn gradients_that_are_compared_are_mostly_not_zero() {
         let case = Case { spec, seed: 4, pairs: 3, negatives: vec![1, 2, 3, 4, 5, 0], keep: None };
         let [compared, _, not_zero] = compare(&case).expect("gradients agree");
         assert!(compared > 60 && not_zero * 10 > 7 * compared, "{learning:?}: {not_zero} of {compared}");
-        // What lies below the top is reached by back-propagation alone, through the gradients of inputs.
+        // Layers below the top get only back-propagated errors, through the gradients of inputs.
         let (values, frames) = draw(&case);
         let below = recorded(&case, &values, &frames)[0].get(TensorRole::Weight).clone();
         assert!(below.iter().filter(|gradient| **gradient != 0.0).count() * 2 > below.len());

@@ -1,4 +1,4 @@
-//! What `clapp export` makes of a run with the preset `device` is what the firmware of this repository boots from.
+//! The firmware of this repository boots from the image that `clapp export` makes of a run with the preset `device`.
 
 #![allow(clippy::expect_used, clippy::panic, reason = "a test that fails here has found something")]
 
@@ -45,7 +45,7 @@ fn the_firmware_boots_from_an_image_of_the_preset() {
     assert_eq!(step, Ok(held.step));
     assert_eq!(machine.contents(), held.contents());
 
-    // What the firmware saves is what comes home.
+    // `clapp import` restores the state that the firmware saved.
     store.save(&machine.contents()).expect("a save");
     let home = Image::open(cells.bytes(), network, None).expect("an image");
     assert_eq!((home.found.slot, home.found.header.sequence), (1, 2));

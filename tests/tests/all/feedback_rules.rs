@@ -1,6 +1,6 @@
-//! Other ways down than back-propagation: direct feedback alignment, the weight mirror, predictive coding and its hybrid
-//! with direct feedback, against finite differences of a second implementation in double precision, and against
-//! back-propagation where they must come to it.
+//! Feedback rules other than back-propagation: direct feedback alignment, the weight mirror, predictive coding and its
+//! hybrid with direct feedback. The tests compare them with finite differences of a second implementation in double
+//! precision, and with back-propagation where both must agree.
 
 use crate::plain;
 
@@ -257,7 +257,7 @@ fn mirrors_turn_to_the_weights_and_to_their_length() {
     }
 }
 
-/// The network after its inference with its context, and what became of the energy.
+/// The network after its inference with its context, and the energy over the iterations.
 fn inferred<'a>(
     spec: &'a NetworkSpec,
     model: &Model<Vec<f32>>,
@@ -422,7 +422,7 @@ fn the_hybrid_relaxes_the_top_alone_and_teaches_all_others_with_it() {
             task.loss(values, &own, context, context)
         });
     }
-    // Where the loss weighs next to nothing the top stays where it is, and what is left is direct feedback.
+    // With a weight of the loss near zero, the top layer does not move, and the rule equals direct feedback.
     let still = recorded(
         &hybrid(Relaxation { iterations: 60, rate: 0.5, weight: 1e-3, ..Relaxation::default() }),
         &values,

@@ -1,5 +1,5 @@
-//! Rules of goodness (Forward-Forward, SCFF) and PhyLL in training: their gradients against finite differences in double
-//! precision on the inputs that training makes of a batch, the activity that goes from layer to layer, and what is drawn.
+//! Goodness rules (Forward-Forward, SCFF) and PhyLL in training: their gradients against finite differences in double
+//! precision on the training inputs of a batch, the activity between layers, and the random draws.
 
 use crate::plain;
 
@@ -124,7 +124,7 @@ fn check(spec: &NetworkSpec, config: &Config, theta: f64, loss: impl Fn(usize, &
         let output = plain::forward(layer, &wide[at], &input);
         input = if spec.form().normalise { unit(&output) } else { output };
         if config.rule == RuleName::Scff {
-            // Pairs are made anew of what became of each image.
+            // Each layer makes new pairs from the activity of each image.
             for image in 0..IMAGES {
                 let other = input[(image + 1) % IMAGES].clone();
                 input[IMAGES + image] = input[image].iter().zip(other).map(|(a, b)| 0.5 * (a + b)).collect();

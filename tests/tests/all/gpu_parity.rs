@@ -1,8 +1,8 @@
 //! The GPU's programs, on its emulation, against the CPU backend: the same training, step by step, for every rule,
 //! optimiser and option; and single steps whose gradients are looked at.
 //!
-//! The emulation checks memory strictly: what is read before it is written is NaN, what an operation writes and does not
-//! name is an error.
+//! The emulation checks memory strictly: memory read before it is written is NaN, and an undeclared write of an
+//! operation is an error.
 
 use clap::ValueEnum;
 use clapp_core::network::{Activation, Block, Context, Contrast, LossPool, Projection, Rule};
@@ -166,8 +166,8 @@ fn gradients_are_the_same_on_odd_shapes_for_every_contrast() {
             let negatives = draw_negatives(Negatives::Uniform(2), rows, 1, 1);
             let pairing = Pairing::views(&negatives, None);
             let (report, gradients) = recorded(&Cpu, &spec, &values, &frames, pairing);
-            // Where attraction and repulsion weigh the same, a gradient is what is left of their difference, and in few
-            // bits nothing is.
+            // If attraction and repulsion have the same weight, a gradient is a small difference, and formats of few
+            // bits lose it.
             let cancels = matches!(contrast, Contrast::Linear | Contrast::Phyll { .. } | Contrast::Hinge);
             for (device, bound) in [(&gpu, 3e-5), (&narrow, 0.2)] {
                 if cancels && bound > 0.1 {

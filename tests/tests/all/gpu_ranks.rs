@@ -1,5 +1,5 @@
-//! Two GPUs that train together, on their emulation: two devices, each in a thread of its own, whose collectives are
-//! over both. They go through the same states, and those of one process on the CPU with the batch of both.
+//! Two emulated GPUs that train together: two devices, each in a separate thread, with collectives over both. Both have
+//! the same states, equal to those of one CPU process with the joint batch.
 
 use clapp_core::shape::Shape;
 use clapp_data::data::Split;
@@ -130,7 +130,7 @@ impl Executor for OneOfTwo {
     }
 }
 
-/// `work` on two devices at once; what it gives, by rank.
+/// Runs `work` on two devices at once. Returns the results by rank.
 fn on_two<T: Send>(memory: Option<usize>, work: impl Fn(Gpu<OneOfTwo>) -> T + Sync) -> [T; RANKS] {
     let ((to_1, from_0), (to_0, from_1)) = (channel(), channel());
     let work = &work;
@@ -147,7 +147,7 @@ fn on_two<T: Send>(memory: Option<usize>, work: impl Fn(Gpu<OneOfTwo>) -> T + Sy
     })
 }
 
-/// Parameters of both, and what was heard of each step.
+/// Parameters of both devices, and the report of each step.
 type Trained = (Vec<LayerValues>, Vec<StepMetrics>);
 
 fn trained_on_two(config: &Config, images: &Arc<Split>, memory: Option<usize>) -> [Trained; RANKS] {

@@ -1,6 +1,6 @@
 //! The linear contrast's loss is a small difference of large scores, with no constant in it: on random networks and
-//! batches, both implementations against double precision. Its error is a share of the size of the scores, not of its
-//! own: activity is kept in single precision, whatever scores are summed up in.
+//! batches, both implementations against double precision. Its error is relative to the size of the scores, not to its
+//! own size, because activity is in single precision, whatever the precision of the sums of scores.
 
 use crate::plain;
 

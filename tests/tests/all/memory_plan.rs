@@ -1,4 +1,4 @@
-//! What the plan of the core promises a device: no buffer of learning grows with depth but the contexts.
+//! A promise of the core's plan: only the contexts grow with depth, no other learning buffer.
 
 use clapp_core::guard::Guard;
 use clapp_core::learner::{Batch, Buffers, LayerState, Learner, ring_negatives};

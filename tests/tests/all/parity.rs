@@ -24,14 +24,14 @@ const STEPS: u64 = 3;
 
 /// Largest difference allowed, relative to a tensor's largest value.
 ///
-/// Both sides compute in single precision (2^-24 a rounding). A gradient is a sum of up to about a thousand terms
-/// that partly cancel, so it may be off by some 1e-6 of its size, and a step of SGD moves a tensor by less than its
-/// size. What is seen is below 1e-6; one wrong negative of twelve gives a hundred times the bound, see below.
+/// Both sides compute in single precision (2^-24 a rounding). A gradient is a sum of up to about a thousand terms that
+/// partly cancel, so it may be off by some 1e-6 of its size, and a step of SGD moves a tensor by less than its size.
+/// Measured differences are below 1e-6. One wrong negative of twelve gives a hundred times the bound, see below.
 const BOUND: f64 = 5e-6;
 
-/// AdamW divides a gradient by its own size: where an element's gradient is what is left of terms that cancel, its
-/// step is mostly rounding, and two elements can part by two learning rates a step. Every tensor has values of at
-/// least 0.1, to which this is relative.
+/// AdamW divides a gradient by its own size. If the terms of an element's gradient nearly cancel, its step is mostly
+/// rounding, and two elements can differ by two learning rates per step. The bound is relative to values of at least
+/// 0.1, which every tensor has.
 fn adamw_bound(lr: f64) -> f64 {
     2.0 * lr * STEPS as f64 / 0.1
 }
@@ -132,7 +132,7 @@ fn what_the_core_does_not_have_is_refused_in_one_line() {
         (RuleName::BpClappPp, "back-propagation"),
         (RuleName::BpInfoNce, "back-propagation"),
         (RuleName::WeightMirror, "back-propagation"),
-        (RuleName::Dfa, "error of the top"),
+        (RuleName::Dfa, "layer's error to all layers"),
         (RuleName::PredictiveCoding, "relax"),
         (RuleName::ClappPpDfbPc, "relax"),
         (RuleName::ForwardForward, "mixtures of images"),
@@ -148,7 +148,7 @@ fn what_the_core_does_not_have_is_refused_in_one_line() {
     refused(&fresh, ["negatives-shared", "one list"]);
 }
 
-/// What the core is told wrongly.
+/// An error injected into the core's inputs.
 #[derive(Debug, Clone, Copy)]
 enum Fault {
     Nothing,

@@ -65,7 +65,7 @@ fn start<'b>(flash: &Path, replies: &'b mut [u8]) -> (Client<'b>, Rc<Cell<Option
     (Client::new(Box::new(mortal), replies, Duration::from_secs(30), never), fuse)
 }
 
-/// What the device is, and all that it holds.
+/// Returns the description and the complete state of the device.
 fn look(client: &mut Client<'_>) -> (Description, DeviceState) {
     let device = Description::ask(client).expect("a device");
     let state = held::read(client, &device).expect("its memory");
@@ -78,7 +78,7 @@ fn qemu_killed_while_it_saves_starts_with_old_or_new_weights() {
     let folder = tempfile::tempdir().expect("a folder");
     let flash = folder.path().join("flash.bin");
     let mut rng = numbers(11);
-    // What was saved last, and what a save that was cut short would have saved.
+    // The last saved state, and the state of an interrupted save.
     let (mut old, mut new): (Option<DeviceState>, Option<DeviceState>) = (None, None);
     let mut long = Duration::from_millis(200);
     let [mut kept, mut replaced] = [0_u32; 2];

@@ -1,4 +1,4 @@
-//! What the emulated device logs through `defmt`: the health of its layers, and a collapse when it happens.
+//! The `defmt` log of the emulated device: the health of its layers, and a collapse when it happens.
 
 use clapp_core::contrast::Phase;
 use clapp_core::link::{Answer, Command, Observed};

@@ -14,7 +14,7 @@ use std::sync::Arc;
 /// For names, the header, and the pieces in which bytes are handed on.
 const ROOM: usize = 1 << 19;
 
-/// Bytes held beyond what was held before `work`, at most, and what it gives.
+/// Returns the peak of bytes allocated during `work`, and the result of `work`.
 fn peak<T>(work: impl FnOnce() -> T) -> (usize, T) {
     let before = ALLOCATOR.current_usage();
     ALLOCATOR.reset_peak_usage();

@@ -1,4 +1,4 @@
-//! Tests that count every allocation of their process: one at a time, in a program of their own.
+//! Tests that count every allocation of their process. They run one at a time, in a separate program.
 
 mod checkpoints;
 mod steps;
@@ -9,5 +9,5 @@ use std::sync::Mutex;
 #[global_allocator]
 static ALLOCATOR: PeakAlloc = PeakAlloc;
 
-/// Held by the test that measures.
+/// The measuring test holds this lock.
 static ALONE: Mutex<()> = Mutex::new(());

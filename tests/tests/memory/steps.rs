@@ -28,7 +28,7 @@ fn network(depth: usize, rule: Rule, by: AnyRule) -> NetworkSpec {
     by.network(MAP, vec![block; depth], rule).expect("a network")
 }
 
-/// Bytes that a step holds beyond what was held before it, at most.
+/// Returns the peak of bytes allocated during a step.
 fn peak_of_a_step(spec: &NetworkSpec) -> f64 {
     let mut flat = vec![0.0; spec.view().parameter_len()];
     clapp_core::init::uniform(&spec.view(), 1, &mut flat).expect("parameters of this length");
@@ -56,7 +56,7 @@ fn peak_of_a_step(spec: &NetworkSpec) -> f64 {
     peak as f64
 }
 
-/// By how many maps the peak grows with each layer, between neighbouring depths.
+/// Returns the growth of the peak per layer, in maps, between neighbouring depths.
 fn maps_per_layer(pool: &rayon::ThreadPool, rule: Rule, by: AnyRule) -> Vec<f64> {
     let peaks = DEPTHS.map(|depth| pool.install(|| peak_of_a_step(&network(depth, rule, by))));
     println!("{:?} {by:?}: {peaks:?} bytes at depths {DEPTHS:?}, one map has {MAP_BYTES}", rule.context);
@@ -67,8 +67,8 @@ fn maps_per_layer(pool: &rayon::ThreadPool, rule: Rule, by: AnyRule) -> Vec<f64>
 #[test]
 fn activation_memory_does_not_grow_with_depth_for_local_rules_and_does_for_back_propagation() {
     let _alone = ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    // One thread: with several, how many of them hold a scratch buffer at once is a matter of chance. And one pool: what
-    // the threads of a pool keep is freed some time after the pool is dropped, perhaps while the next one is measured.
+    // Use one thread: with several, the number of scratch buffers in use at once is random. Use one pool: the memory of
+    // a pool's threads is freed some time after the pool is dropped, possibly during the next measurement.
     let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a pool");
     for rule in [Rule::clapp_pp(), Rule::clapp_pp_dfb(), Rule::clapp_pp_both()] {
         for maps in maps_per_layer(&pool, rule, clapp_pp_dfb::Rule { feedback: Feedback::Trained }.into()) {

@@ -8,12 +8,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
-/// What the kernels are compiled for.
+/// Target of the kernels.
 #[derive(Debug, Clone, Copy)]
 pub struct Variant {
     /// Compute capability.
     pub capability: u32,
-    /// What maps are made of.
+    /// Element type of the maps.
     pub maps: MapType,
     /// `true` if no product is contracted with a sum.
     pub deterministic: bool,
@@ -26,8 +26,8 @@ impl Variant {
         format!("sm_{}-{maps}-{}", self.capability, if self.deterministic { "deterministic" } else { "fast" })
     }
 
-    /// Compiles and assembles a source, leaves `NAME.ptx` and `NAME.cubin` in `folder`, and says what each kernel
-    /// takes.
+    /// Compiles and assembles a source, writes `NAME.ptx` and `NAME.cubin` into `folder`, and returns the resources of
+    /// each kernel.
     ///
     /// # Errors
     /// The compiler's log, which names file and line; what the assembler says; a kernel with an instruction that makes
@@ -57,8 +57,7 @@ impl Variant {
     }
 }
 
-/// Fails where a kernel adds atomically or exchanges registers between threads: the contract of the kernels has
-/// neither.
+/// Fails if a kernel adds atomically or exchanges registers between threads. The kernels' contract forbids both.
 fn unordered(ptx: &str) -> Result<(), String> {
     let mut kernel = "";
     for line in ptx.lines() {

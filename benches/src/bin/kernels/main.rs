@@ -1,5 +1,5 @@
-//! Compiles all own kernels as they are compiled at run time, without a GPU, and says what each takes: `cargo xtask
-//! kernels`, which brings the compiler.
+//! Compiles all kernels of this project as at run time, without a GPU, and prints the resources of each: `cargo xtask
+//! kernels`, which installs the compiler.
 
 mod compile;
 mod usage;
@@ -22,7 +22,7 @@ struct Arguments {
     /// The assembler.
     #[arg(long, required_unless_present = "cubins")]
     ptxas: Option<PathBuf>,
-    /// Folder for what is made.
+    /// Folder for the outputs.
     #[arg(long, required_unless_present = "cubins")]
     folder: Option<PathBuf>,
     /// Only compiles all kernels for Hopper GPUs into this folder, as the program keeps them in CLAPP_CACHE.
@@ -69,7 +69,7 @@ const BROKEN: &str = r#"
 extern "C" __global__ void broken(float* x) { x[0] = unknown; }
 "#;
 
-/// What a variant's kernels take, by name.
+/// Resources of a variant's kernels, by name.
 type Built = (Variant, BTreeMap<String, Usage>);
 
 fn main() -> ExitCode {
@@ -113,7 +113,7 @@ fn check(ptxas: &Path, folder: &Path) -> Result<(), String> {
     if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n")) }
 }
 
-/// A check that cannot fail proves nothing: what is deliberately wrong must be refused, for the right reason.
+/// Tests the checks themselves: they must refuse deliberate errors, for the right reason.
 fn proves_something(ptxas: &Path, folder: &Path) -> Result<(), String> {
     let folder = folder.join("deliberate");
     std::fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;

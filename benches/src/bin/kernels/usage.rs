@@ -1,4 +1,4 @@
-//! What a kernel takes of a multiprocessor, as the assembler says.
+//! Resources of a kernel on a multiprocessor, as reported by the assembler.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 pub struct Usage {
     /// Registers of a thread.
     pub registers: u64,
-    /// Frame on the thread's stack, which lies in device memory; of the kernel and of all that it calls.
+    /// Stack frame of a thread, in device memory: of the kernel and of all functions that it calls.
     pub stack: u64,
     /// Registers written to that memory.
     pub spill_stores: u64,

@@ -25,12 +25,12 @@ impl Default for BlurRange {
 }
 
 impl BlurRange {
-    /// The kernel that the paper's code takes for views of `size`: a tenth of it, made odd.
+    /// Kernel size in the paper's code for views of `size`: a tenth of it, made odd.
     pub fn kernel_for(size: usize) -> usize {
         (size / 10) | 1
     }
 
-    /// Says what is wrong with the range for views of `size`, if anything.
+    /// Checks the range for views of `size`.
     pub(super) fn check(&self, size: usize) -> Result<(), String> {
         let [low, high] = self.sigma;
         if !(low > 0.0 && low <= high && high.is_finite()) {
@@ -108,8 +108,8 @@ fn kernel(taps: usize, sigma: f32) -> Vec<f32> {
     values.into_iter().map(|value| value / sum).collect()
 }
 
-/// The sample that stands at `place` of an axis with `half` mirrored samples before and after its `size`; the border
-/// sample itself is not repeated. `half` < `size`.
+/// Returns the index of the sample at `place` of an axis with `half` mirrored samples before and after its `size`
+/// samples. The border sample itself is not repeated. `half` < `size`.
 fn mirror(place: usize, half: usize, size: usize) -> usize {
     let back = place.abs_diff(half);
     if back < size { back } else { 2 * (size - 1) - back }

@@ -7,7 +7,7 @@ use super::AugmentError;
 use super::resample::resample;
 use crate::rng::Rng;
 
-/// How often a crop is drawn before the centre is taken.
+/// Number of tries before the centre crop is used.
 const ATTEMPTS: usize = 10;
 
 /// A rectangle of an image, in pixels.
@@ -41,7 +41,7 @@ impl Default for CropRange {
 }
 
 impl CropRange {
-    /// Says what is wrong with the range, if anything.
+    /// Checks the range.
     pub(super) fn check(&self) -> Result<(), String> {
         for (name, [low, high]) in [("area", self.area), ("aspect", self.aspect)] {
             if !(low > 0.0 && low <= high && high.is_finite()) {

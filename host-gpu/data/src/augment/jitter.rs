@@ -9,7 +9,7 @@ use crate::rng::Rng;
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct JitterRange {
-    /// Probability that there is a jitter at all.
+    /// Probability of a jitter.
     pub probability: f32,
     /// The factor of brightness lies in `1 ± brightness` (not below 0).
     pub brightness: f32,
@@ -37,7 +37,7 @@ pub enum JitterOp {
 /// A drawn jitter; `None` leaves an operation out.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Jitter {
-    /// In which order the operations act.
+    /// Order of the operations.
     pub order: [JitterOp; 4],
     /// Factor of brightness.
     pub brightness: Option<f32>,
@@ -50,7 +50,7 @@ pub struct Jitter {
 }
 
 impl JitterRange {
-    /// Says what is wrong with the strengths, if anything.
+    /// Checks the strengths.
     pub(super) fn check(&self) -> Result<(), String> {
         for (name, strength, most) in [
             ("brightness", self.brightness, f32::MAX),

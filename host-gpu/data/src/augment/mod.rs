@@ -1,10 +1,10 @@
 //! The random views of an image, as torchvision makes them of 8-bit PIL images.
 //!
-//! In this order: random resized crop, horizontal flip, colour jitter, grey-scale, Gaussian blur, scaling to
-//! `[0, 1]` and normalisation (CLAPP++, released code). Each operation is a plain function of its own over planes
-//! `[C, H, W]` of bytes; what is drawn at random ([`ViewAugment::draw`]) is apart from what is done with it
-//! ([`ViewAugment::apply`]), so any operation can be tried with chosen parameters. Between operations an image is
-//! made of bytes again, as there: the roundings are part of the protocol.
+//! In this order: random resized crop, horizontal flip, colour jitter, grey-scale, Gaussian blur, scaling to `[0, 1]`
+//! and normalisation (CLAPP++, released code). Each operation is a plain function over planes `[C, H, W]` of bytes.
+//! [`ViewAugment::draw`] draws the random parameters and [`ViewAugment::apply`] applies them, so a test can choose the
+//! parameters. Between operations an image consists of bytes again, as in the released code: the roundings are part of
+//! the protocol.
 
 use clapp_core::shape::Shape;
 use serde::{Deserialize, Serialize};
@@ -31,14 +31,14 @@ pub use jitter::{Jitter, JitterOp, JitterRange};
 pub use normalise::normalise;
 pub use testing::{Sizes, TestTransform};
 
-/// How views are drawn: ranges and probabilities of every operation. Constructors for the known sets are in
-/// `data/views.rs`; every field can be read from and written to a configuration file.
+/// Augmentation of views: ranges and probabilities of every operation. Constructors for the known sets are in
+/// `data/views.rs`. A configuration file can hold every field.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ViewAugment {
     /// Height and width of a view in pixels.
     pub size: usize,
-    /// Which part of the image is cut out.
+    /// Crop of the image.
     pub crop: CropRange,
     /// Probability of a horizontal flip.
     pub flip: f32,
@@ -54,7 +54,7 @@ pub struct ViewAugment {
     pub std: Vec<f32>,
 }
 
-/// What was drawn for one view.
+/// Random parameters of one view.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Draw {
     /// The part to cut out.
@@ -69,13 +69,13 @@ pub struct Draw {
     pub blur: Option<f32>,
 }
 
-/// Why an image could not be augmented.
+/// Reason why an image could not be augmented.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum AugmentError {
     /// A slice is not as long as its shape says.
     #[error("{what} has {found} values, expected {expected}")]
     Length {
-        /// Which slice.
+        /// Name of the slice.
         what: &'static str,
         /// Its length.
         found: usize,

@@ -1,10 +1,9 @@
 //! Bilinear resizing with antialiasing in fixed-point numbers, to the bit as Pillow resizes 8-bit images (up to version
 //! 12.2; version 13.0 takes columns first where an image gets lower and wider, and differs by 1 there).
 //!
-//! Each output pixel is a weighted sum of the input pixels under a triangle around its centre; the triangle is as
-//! wide as the step between outputs, but at least one input pixel to each side. Weights are rounded to 22 bits
-//! after the point. Rows are resized first and rounded to bytes, then columns. An axis that keeps its size is left
-//! alone.
+//! Each output pixel is a weighted sum of the input pixels under a triangle around its centre; the triangle is as wide
+//! as the step between outputs, but at least one input pixel to each side. Weights are rounded to 22 bits after the
+//! point. Rows are resized first and rounded to bytes, then columns. An axis that keeps its size does not change.
 
 /// Bits after the point of a weight: sums of bytes then fit in 32 bits.
 const FRACTION: u32 = 32 - 8 - 2;

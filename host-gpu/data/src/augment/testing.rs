@@ -1,4 +1,4 @@
-//! What is done to an image before it is tested: nothing, or torchvision's `Resize` and `CenterCrop`.
+//! Preparation of test images: none, or torchvision's `Resize` and `CenterCrop`.
 
 use clapp_core::shape::Shape;
 use serde::{Deserialize, Serialize};
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::resample::resample;
 use super::{AugmentError, Crop, resized_crop};
 
-/// Most pixels of a resized image, so that one that is long and thin cannot fill the memory.
+/// Largest number of pixels of a resized image, so that a long and thin image cannot fill the memory.
 const MOST_PIXELS: usize = 1 << 26;
 
 /// Preparation of test images (docs/paper.md 5.3). In a configuration file `"as-is"`, or
@@ -78,9 +78,9 @@ impl From<TestTransform> for Written {
 }
 
 impl TestTransform {
-    /// What is done to images for a network that reads `input`. `found` is their shape, where all have the same one and
-    /// it is known. Images that are taken as they are, but do not have the input's size, are resized and cut to it; one
-    /// that has it is not changed by that.
+    /// Returns the preparation of images for a network with input `input`. `found` is their shape, if all have the same
+    /// known shape. `AsIs` images of another size than the input are resized and cropped to it; an image of the input's
+    /// size does not change.
     pub fn fitted(self, found: Option<Shape>, input: Shape) -> Self {
         let fits = found.is_some_and(|found| (found.height, found.width) == (input.height, input.width));
         match self {
@@ -89,7 +89,7 @@ impl TestTransform {
         }
     }
 
-    /// Its numbers; none for the image as it is.
+    /// Returns the sizes; `None` for `AsIs`.
     pub fn sizes(self) -> Option<Sizes> {
         match self {
             Self::AsIs => None,
@@ -97,7 +97,7 @@ impl TestTransform {
         }
     }
 
-    /// Says what is wrong with the sizes for a network that reads `input`, if anything.
+    /// Checks the sizes for a network with input `input`.
     ///
     /// # Errors
     /// [`AugmentError::Settings`] if the crop is not the input's size, or larger than the resized image.

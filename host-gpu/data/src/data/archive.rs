@@ -1,4 +1,4 @@
-//! The names in a tar or zip as folders with files, links and all. Nothing here touches a file on the disk.
+//! The names in a tar or zip as a tree of folders, files and links. This code touches no file on the disk.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
@@ -15,10 +15,10 @@ use super::tree::{Item, Tree, What};
 
 /// Links that are followed from one to the next.
 const HOPS: usize = 40;
-/// Most bytes of a path that a link in a zip holds.
+/// Largest length of a link's path in a zip, in bytes.
 const MOST_LINK: u64 = 4096;
 
-/// What an archive has under a name.
+/// An entry of an archive.
 #[derive(Debug, Clone)]
 enum Node {
     /// Its place (in a zip its number) and its length.
@@ -31,7 +31,7 @@ enum Node {
     Link(String),
     /// A hard link, with the name of a file of the archive.
     SameAs(String),
-    /// Neither: why it is not read, and whether it may have been an image.
+    /// Any other entry: the reason why it is not read, and `true` if it may have been an image.
     Odd(&'static str, bool),
 }
 
@@ -40,9 +40,9 @@ enum Node {
 pub(super) struct Archive {
     path: PathBuf,
     hint: &'static str,
-    /// Of each folder (the root is empty, others end in no `/`) what lies in it.
+    /// Entries of each folder. The name of the root is empty; other names do not end in `/`.
     folders: HashMap<String, BTreeMap<String, Node>>,
-    /// Names that stand in it more than once.
+    /// Duplicate names.
     pub left_out: LeftOuts,
 }
 
@@ -142,7 +142,7 @@ impl Archive {
         Ok(archive)
     }
 
-    /// Adds a name with what it stands for.
+    /// Adds a name and its entry.
     fn add(&mut self, name: &str, node: Node) -> Result<(), DataError> {
         let parts = parts_of(name).ok_or_else(|| unsafe_name(&self.path, name, self.hint))?;
         let Some((last, folders)) = parts.split_last() else { return Ok(()) };
@@ -155,7 +155,7 @@ impl Archive {
         Ok(())
     }
 
-    /// Puts `node` into a folder, in place of what had the name.
+    /// Puts `node` into a folder, and replaces an entry of the same name.
     fn put(&mut self, folder: &str, name: &str, node: Node) {
         let path = join(folder, name);
         let is_folder = matches!(node, Node::Folder);
@@ -175,7 +175,7 @@ impl Archive {
         }
     }
 
-    /// What the path `target`, seen from `folder`, leads to, with the path of the folder where it is one.
+    /// Resolves the path `target`, relative to `folder`. Returns the entry, and for a folder its path.
     fn follow(&self, folder: &str, target: &str, hops: usize) -> Result<(Node, String), Node> {
         let Some(hops) = hops.checked_sub(1) else { return Err(ENDLESS) };
         if target.starts_with('/') {

@@ -1,9 +1,9 @@
 //! Unpacked copies of archives that cannot be read by position.
 //!
-//! A `tar.gz` has to be read from its start. It is decompressed once into a plain tar, whose files are then read where
-//! they lie; nothing in the archive names a file on the disk. The copy appears whole or not at all: it is written
-//! under a temporary name, checked by the gzip stream's own checksums, and renamed. Its name holds the archive's
-//! length and time of change, so that a changed archive is unpacked anew.
+//! A `tar.gz` must be read from its start. It is decompressed once into a plain tar, and files are read at their
+//! position in that tar. No name in the archive becomes a file on the disk. The copy appears complete or not at all: it
+//! is written under a temporary name, checked with the checksums of the gzip stream, and renamed. Its name holds the
+//! length and the modification time of the archive, so a changed archive is unpacked again.
 
 use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Write};
@@ -16,27 +16,27 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::DataError;
 use super::files::io_error;
 
-/// What becomes of an unpacked copy.
+/// Lifetime of an unpacked copy.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Keep<'a> {
     /// It stays in the folder; without one, beside the archive where that folder may be written to, and else in the
     /// user's folder for such files.
     In(Option<&'a Path>),
-    /// It goes again, unless it was there before.
+    /// The copy is removed again, unless it existed before.
     Nothing,
 }
 
 /// An unpacked copy.
 #[derive(Debug)]
 pub(super) enum Copy {
-    /// That stays.
+    /// A copy that stays.
     Kept(PathBuf),
-    /// That is removed with this value; who has opened it can read on.
+    /// A copy that is removed with this value. Open files stay readable.
     Fleeting(tempfile::TempPath),
 }
 
 impl Copy {
-    /// Where it lies.
+    /// Returns its path.
     pub(super) fn path(&self) -> &Path {
         match self {
             Self::Kept(path) => path,
@@ -117,7 +117,7 @@ fn unpack(
     Ok(Copy::Kept(copy))
 }
 
-/// Which side of a copy failed.
+/// Side of a copy that failed.
 enum Side {
     Read(io::Error),
     Write(io::Error),

@@ -10,14 +10,14 @@ use super::left_out::NAMED;
 use super::{DataError, Dataset, Split};
 use crate::words::counted;
 
-/// What decoding all images has shown.
+/// Result of decoding all images.
 #[derive(Debug, Default)]
 pub struct Checked {
     /// Images that were decoded, good or bad.
     pub all: usize,
     /// Least and most height and width of the good ones.
     pub sizes: Option<[[usize; 2]; 2]>,
-    /// How many there are of each format, by its name.
+    /// Number of images of each format, by its name.
     pub formats: BTreeMap<&'static str, usize>,
     /// The images that cannot be used: those to learn from first.
     pub bad: Vec<Bad>,
@@ -32,12 +32,13 @@ pub struct Bad {
     pub image: usize,
     /// Name of its file below the root of the set.
     pub name: String,
-    /// Why; the message names the file.
+    /// The reason; the message names the file.
     pub error: DataError,
 }
 
 impl Dataset {
-    /// Decodes every image, on all threads; `progress` hears of each. What is found does not depend on the threads.
+    /// Decodes every image, on all threads, and calls `progress` after each. The result does not depend on the number
+    /// of threads.
     pub fn check_images(&self, progress: impl Fn() + Sync) -> Checked {
         let mut checked = Checked::default();
         for (test, split) in [(false, &self.train), (true, &self.test)] {
@@ -104,7 +105,7 @@ impl Checked {
         *self.formats.entry(seen.format).or_default() += 1;
     }
 
-    /// The error of the images that cannot be used; `skippable` where going on without them is possible.
+    /// Returns the error for the images that cannot be used. `skippable`: the work can continue without them.
     pub fn refusal(self, skippable: bool) -> DataError {
         let (bad, all) = (self.bad.len(), self.all);
         let first = self.bad.into_iter().take(NAMED).map(|bad| bad.error.to_string()).collect();

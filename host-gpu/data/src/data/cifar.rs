@@ -21,7 +21,7 @@ use super::store::Store;
 use super::{DataError, Dataset, Split};
 use crate::words::counted;
 
-/// What tells the two sets apart.
+/// Differences between the two sets.
 #[derive(Debug)]
 pub struct Layout {
     /// Short name of the set.
@@ -34,15 +34,15 @@ pub struct Layout {
     pub archive: &'static str,
     /// The files: those to train on, and last the one to test on.
     pub files: &'static [&'static str],
-    /// How many different labels each label byte of a record may hold; the last byte is the class.
+    /// Number of labels for each label byte of a record; the last byte is the class.
     labels: &'static [u8],
     /// File with the names of the classes.
     names: &'static str,
-    /// Their names where that file is not there; numbers where they are too many.
+    /// Names of the classes if the file is missing; numbers if there are too many classes.
     classes: &'static [&'static str],
     /// Records of the official training files together.
     official: usize,
-    /// Where the official archive is.
+    /// Address of the official archive.
     pub hint: &'static str,
     /// Mean of each channel, of values in `[0, 1]`.
     pub mean: [f32; 3],
@@ -63,7 +63,7 @@ pub const FILES: [&str; 6] = [
     "data_batch_5.bin",
     "test_batch.bin",
 ];
-/// Where the official archive of CIFAR-10 is.
+/// Address of the official archive of CIFAR-10.
 pub const WHERE: &str = CIFAR10.hint;
 
 /// CIFAR-10, with the mean and deviation of the paper's code (docs/paper.md 5.2).
@@ -82,7 +82,7 @@ pub const CIFAR10: Layout = Layout {
     std: [63.0 / 255.0, 62.1 / 255.0, 66.7 / 255.0],
 };
 
-/// CIFAR-100 by its 100 classes, with mean and deviation of its own training images; the paper does not use it.
+/// CIFAR-100 with its 100 classes, and the mean and deviation of its training images. The paper does not use it.
 pub const CIFAR100: Layout = Layout {
     name: "cifar100",
     title: "CIFAR-100",
@@ -100,12 +100,12 @@ pub const CIFAR100: Layout = Layout {
 
 const SHAPE: Shape = Shape::new(3, 32, 32);
 const IMAGE: usize = SHAPE.len();
-/// Most records of a file that are read, ten times the official 10,000 or 50,000. A larger file is refused, so that a
-/// wrong or hostile archive cannot fill the memory.
+/// Largest number of records of a file, as a multiple of the official 10,000 or 50,000. A larger file is refused, so
+/// that a wrong or hostile archive cannot fill the memory.
 const TIMES: usize = 10;
-/// Most bytes that may follow the last file in an archive (the official one ends within a few KiB).
+/// Largest number of bytes after the last file in an archive (the official one ends within a few KiB).
 const MOST_AFTER: u64 = 64 << 20;
-/// Most bytes of the file with the names.
+/// Largest size of the file with the names, in bytes.
 const MOST_NAMES: u64 = 4096;
 
 impl Layout {
@@ -124,7 +124,7 @@ impl Layout {
         self.official / (self.files.len() - 1)
     }
 
-    /// Most bytes of a file that are read.
+    /// Returns the largest accepted size of a file, in bytes.
     fn most(&self) -> u64 {
         (TIMES * self.official_records() * self.record()) as u64
     }
@@ -277,7 +277,7 @@ pub fn read_archive(layout: &Layout, archive: &Path, want: Want) -> Result<Datas
     parts.assemble(archive)
 }
 
-/// How much of the set must be there.
+/// Required parts of the set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Want {
     /// Every file.
@@ -295,7 +295,7 @@ struct Records {
     labels: Vec<u16>,
 }
 
-/// What has been read so far.
+/// The parts read so far.
 struct Parts<'a> {
     layout: &'a Layout,
     want: Want,
@@ -440,8 +440,8 @@ impl Layout {
     }
 }
 
-/// Makes room for so many more bytes, or says that there is none: a set is most of what a run with a small network
-/// keeps in memory.
+/// Reserves memory for `more` bytes, or returns an error: the data set is the largest part of the memory of a run with
+/// a small network.
 fn make_room(bytes: &mut Vec<u8>, more: usize) -> io::Result<()> {
     bytes.try_reserve_exact(more).map_err(|_| io::ErrorKind::OutOfMemory.into())
 }

@@ -20,7 +20,7 @@ use super::text::in_turn;
 use super::{DataError, Dataset, Holdout, Split};
 use crate::words::counted;
 
-/// Where a whole copy is: of images of the user's own nobody knows.
+/// Address of a complete copy: unknown for a user's own images.
 pub const WHERE: &str = "";
 /// The files that a class holds, for messages.
 const FILES: &str = "*.jpg|jpeg|png|webp|bmp|gif|tiff|ppm";
@@ -30,10 +30,10 @@ pub const MEAN: [f32; 3] = [0.485, 0.456, 0.406];
 /// See [`MEAN`].
 pub const STD: [f32; 3] = [0.229, 0.224, 0.225];
 
-/// Of each class its images.
+/// Images of each class.
 type Classes = BTreeMap<String, Vec<u32>>;
 
-/// Opens the set that lies in a store as `layout` says.
+/// Opens the set in a store with the given layout.
 pub(super) fn read(
     mut store: Store,
     layout: Layout,
@@ -132,7 +132,7 @@ fn dataset(store: Store, train: Classes, mut val: Classes, place: &Path, how: &s
     })
 }
 
-/// Returns `true` if file `i` is an image that is read; what is not is put down as left out.
+/// Returns `true` if file `i` is a supported image. Records other files as left out.
 pub(super) fn keep(store: &mut Store, i: usize) -> bool {
     let kind = by_name(store.name(i)).map_or_else(|| store.head(i, HEAD).map(|head| by_content(&head)), Ok);
     let (why, lost) = match kind {
@@ -146,8 +146,8 @@ pub(super) fn keep(store: &mut Store, i: usize) -> bool {
     false
 }
 
-/// The images below each class folder of `part` (a folder's name with `/`), in the order of names. An image that lies
-/// beside the class folders is refused in a part of its own, and else left out.
+/// The images below each class folder of `part` (a folder's name with `/`), in the order of names. An image beside the
+/// class folders is refused in a part (`strict`), and otherwise left out.
 fn groups(store: &mut Store, part: &str, strict: bool) -> Result<Classes, DataError> {
     let mut groups: Classes = BTreeMap::new();
     for folder in store.folders().iter().filter_map(|folder| folder.strip_prefix(part)) {
@@ -208,7 +208,7 @@ fn agree(
     Ok((learnt, tested))
 }
 
-/// Divides each class. Names are those below the folder of the classes: where that lies changes nothing.
+/// Splits each class by the file names below the folder of the classes. The position of that folder does not matter.
 fn divided(classes: Classes, store: &Store, prefix: &str, holdout: Holdout) -> (Classes, Classes) {
     let (mut train, mut test) = (BTreeMap::new(), BTreeMap::new());
     for (class, files) in classes {
@@ -221,7 +221,7 @@ fn divided(classes: Classes, store: &Store, prefix: &str, holdout: Holdout) -> (
     (train, test)
 }
 
-/// Puts down what lies outside of the folders that are used.
+/// Records the files outside the used folders as left out.
 fn outside(store: &mut Store, used: &[String]) {
     for file in 0..store.len() {
         let name = store.name(file).to_string();
@@ -229,7 +229,7 @@ fn outside(store: &mut Store, used: &[String]) {
             continue;
         }
         let part = part_of(&name);
-        // `test` beside `val` is meant to be left alone; `Train` beside `train` is not.
+        // `test` beside `val` is ignored on purpose; `Train` beside `train` is not.
         let same = |folder: &String| {
             folder.trim_end_matches('/').rsplit('/').next().is_some_and(|own| own.eq_ignore_ascii_case(part))
         };

@@ -12,7 +12,7 @@ use super::store::Store;
 
 /// Longest side of an image.
 const MOST_SIDE: u32 = 1 << 14;
-/// Most pixels of an image: 200 MB as red, green and blue bytes.
+/// Largest number of pixels of an image: 200 MB as red, green and blue bytes.
 const MOST_PIXELS: u64 = 1 << 26;
 
 /// Some of the files of a store, each an image.
@@ -22,7 +22,7 @@ pub(super) struct Encoded {
     files: Vec<u32>,
 }
 
-/// What an image is found to be when it is decoded.
+/// Properties of a decoded image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Seen {
     /// Its shape, `[3, H, W]`.
@@ -59,10 +59,10 @@ impl Encoded {
     /// Same as [`Encoded::read`], with the format.
     ///
     /// # Errors
-    /// As there.
+    /// As for [`Encoded::read`].
     ///
     /// # Panics
-    /// As there.
+    /// As for [`Encoded::read`].
     pub(super) fn inspect(&self, i: usize, out: &mut Vec<u8>) -> Result<Seen, DataError> {
         let file = self.files[i] as usize;
         let mut bytes = Vec::new();
@@ -89,7 +89,7 @@ impl Encoded {
         Some(Shape::new(3, height as usize, width as usize))
     }
 
-    /// The error of image `i` where it is not of the shape that it had when it was measured.
+    /// Returns the error for image `i` if its shape differs from the measured one.
     pub(super) fn changed(&self, i: usize, found: Shape, expected: Shape) -> DataError {
         let text = |shape: Shape| format!("{}x{}", shape.width, shape.height);
         let why = format!("its size is {} now, but was {} when the run began", text(found), text(expected));
@@ -151,8 +151,8 @@ pub(super) fn decode(bytes: &[u8], out: &mut Vec<u8>) -> Result<Seen, String> {
     Ok(Seen { shape: Shape::new(3, height as usize, width as usize), format })
 }
 
-/// Returns `true` if a JPEG's last scan is followed by the mark of its end. The decoder fills what is missing with
-/// grey, and nobody would know.
+/// Returns `true` if an end mark follows the last scan of a JPEG. The decoder would silently fill missing data with
+/// grey.
 fn ends(jpeg: &[u8]) -> bool {
     let last = |mark: u8| jpeg.windows(2).rposition(|pair| pair == [0xff, mark]);
     last(0xd9).is_some_and(|end| last(0xda).is_some_and(|scan| scan < end))

@@ -1,10 +1,10 @@
-//! What can be wrong with a data set.
+//! Errors of data sets.
 
 use crate::error::Error;
 use std::io;
 use std::path::PathBuf;
 
-/// Why a data set could not be read. The message names the file, what was found and what was expected.
+/// Reason why a data set could not be read. The message names the file, the value found and the value expected.
 #[derive(Debug, thiserror::Error)]
 pub enum DataError {
     /// The file or folder could not be opened or read: missing, no permission, truncated gzip or tar stream.
@@ -12,9 +12,9 @@ pub enum DataError {
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// What the system or the decoder said.
+        /// Error of the system or of the decoder.
         source: io::Error,
-        /// Where to get a whole copy; empty if nobody has one but the user.
+        /// Address of a complete copy; empty for a user's own data.
         hint: String,
     },
     /// A file of the set, perhaps in an archive, could not be read.
@@ -22,9 +22,9 @@ pub enum DataError {
     File {
         /// The file; a file in an archive is named `archive: name`.
         file: String,
-        /// What the system or the decoder said.
+        /// Error of the system or of the decoder.
         source: io::Error,
-        /// Where to get a whole copy; empty if nobody has one but the user.
+        /// Address of a complete copy; empty for a user's own data.
         hint: String,
     },
     /// The unpacked copy of an archive could not be written.
@@ -32,7 +32,7 @@ pub enum DataError {
     Cache {
         /// The folder or file.
         path: PathBuf,
-        /// What the system said.
+        /// Error of the system.
         source: io::Error,
     },
     /// An image could not be decoded.
@@ -40,17 +40,17 @@ pub enum DataError {
     Image {
         /// The file; a file in an archive is named `archive: name`.
         file: String,
-        /// What the decoder said.
+        /// Error of the decoder.
         why: String,
     },
     /// Images could not be used.
     #[error("{bad} of {all} images cannot be used{}:{}", skip(*skippable), lines(first, *bad))]
     Images {
-        /// How many.
+        /// Number.
         bad: usize,
-        /// Of how many.
+        /// Total number.
         all: usize,
-        /// Why the first ten of them could not be used; each message names its file.
+        /// Reasons for the first ten; each message names its file.
         first: Vec<String>,
         /// `true` if the others make a set.
         skippable: bool,
@@ -64,7 +64,7 @@ pub enum DataError {
     Unrecognised {
         /// The file or folder.
         path: PathBuf,
-        /// What lies there.
+        /// Content of the path.
         found: String,
     },
     /// A file of the set is not there.
@@ -74,7 +74,7 @@ pub enum DataError {
         place: PathBuf,
         /// Names of the missing files.
         missing: String,
-        /// Where to get a whole copy; empty if nobody has one but the user.
+        /// Address of a complete copy; empty for a user's own data.
         hint: String,
     },
     /// A file does not have the layout of its format.
@@ -82,11 +82,11 @@ pub enum DataError {
     Malformed {
         /// The file; a file in an archive is named `archive: name`.
         file: String,
-        /// What the file says or has.
+        /// Value found in the file.
         found: String,
-        /// What the format asks for.
+        /// Value expected by the format.
         expected: String,
-        /// Where to get a whole copy; empty if nobody has one but the user.
+        /// Address of a complete copy; empty for a user's own data.
         hint: String,
     },
     /// Two files of the set contradict each other.
@@ -98,7 +98,7 @@ pub enum DataError {
         second: PathBuf,
         /// The contradiction.
         why: String,
-        /// Where to get a whole copy; empty if nobody has one but the user.
+        /// Address of a complete copy; empty for a user's own data.
         hint: String,
     },
 }
@@ -109,7 +109,7 @@ impl From<DataError> for Error {
     }
 }
 
-/// What to do about images that cannot be used.
+/// Returns advice about images that cannot be used.
 fn skip(skippable: bool) -> &'static str {
     if skippable { "; --skip-bad skips them" } else { ", and too few others are left" }
 }
@@ -123,12 +123,12 @@ fn lines(first: &[String], all: usize) -> String {
     text
 }
 
-/// Where a whole copy is, for the end of a message.
+/// Returns the address of a complete copy, for the end of a message.
 fn copy(hint: &str) -> String {
     if hint.is_empty() { String::new() } else { format!("; a whole copy: {hint}") }
 }
 
-/// A sentence of its own, for the end of a message.
+/// Returns a separate sentence, for the end of a message.
 fn sentence(hint: &str) -> String {
     if hint.is_empty() { String::new() } else { format!(". {hint}") }
 }

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use super::kinds::is_image;
 use super::{DataError, cifar};
 
-/// Reads some bytes of `file` from `position` on; the file has no position of its own that threads could dispute.
+/// Reads bytes of `file` from `position` on. It does not use the file's own position, so threads do not disturb each
+/// other.
 pub fn read_at(file: &File, out: &mut [u8], position: u64) -> io::Result<usize> {
     #[cfg(unix)]
     return std::os::unix::fs::FileExt::read_at(file, out, position);
@@ -30,7 +31,7 @@ pub fn read_exact_at(file: &File, out: &mut [u8], position: u64) -> io::Result<(
     Ok(())
 }
 
-/// A file that many read at once, each from a position of its own.
+/// A file with several readers at once, each at its own position.
 #[derive(Debug, Clone)]
 pub struct Positioned {
     file: Arc<File>,
@@ -81,7 +82,7 @@ pub fn is_folder(path: &Path) -> Result<bool, DataError> {
     })
 }
 
-/// Returns `true` if something lies at `path`; an error only where that cannot be told.
+/// Returns `true` if `path` exists; an error only if the system cannot tell.
 pub fn exists(path: &Path) -> Result<bool, DataError> {
     path.try_exists().map_err(|source| DataError::Io {
         path: path.into(),
@@ -114,7 +115,7 @@ pub fn names_in(folder: &Path, wanted: impl Fn(&str) -> bool) -> Result<Option<V
     Ok((!names.is_empty()).then_some(names))
 }
 
-/// What a file is packed as, by its first bytes.
+/// Packing of a file, by its first bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Packing {
     /// gzip.
@@ -127,7 +128,7 @@ pub enum Packing {
     None,
 }
 
-/// What the file at `path` is packed as.
+/// Returns the packing of the file at `path`.
 pub fn packing(path: &Path) -> Result<Packing, DataError> {
     let mut start = Vec::new();
     File::open(path)

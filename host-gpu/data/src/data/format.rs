@@ -17,7 +17,7 @@ type Read<T> = fn(&Path, Opening<'_>) -> Result<T, DataError>;
 pub(super) struct Format {
     /// Name of the official archive, if any.
     pub archive: Option<&'static str>,
-    /// Where the official files are.
+    /// Address of the official files.
     pub hint: &'static str,
     /// The part of a file's name before the set's own, if the name is one of this set's.
     pub claims: fn(&str) -> Option<&str>,
@@ -42,16 +42,16 @@ pub(super) fn folder_of(name: &str, is: impl Fn(&str) -> bool) -> Option<&str> {
     is(file).then_some(folder)
 }
 
-/// How a data set is opened.
+/// Options for opening a data set.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Opening<'a> {
-    /// Folder for the unpacked copy of an archive that cannot be read by position; without one, beside the archive where
-    /// that folder may be written to, and else in the user's folder for such files.
+    /// Folder for the unpacked copy of an archive without random access. Without one, the copy goes beside the archive
+    /// if that folder is writable, else into the user's cache folder.
     pub cache: Option<&'a Path>,
-    /// Where such an archive has to be unpacked, and no copy is there yet, none is left behind.
+    /// Remove the unpacked copy again, unless it existed before.
     pub once: bool,
-    /// How much of CIFAR-10 must be there.
+    /// Required parts of CIFAR-10.
     pub want: Want,
-    /// How class folders without a part to test on are divided; without it they are refused.
+    /// Split of class folders without a test part. Without it, such folders are refused.
     pub holdout: Option<Holdout>,
 }

@@ -2,15 +2,14 @@
 
 use md5::{Digest, Md5};
 
-/// Divides a class: so many of `names` (their places) to learn from, the others to test on, each in the order of the
-/// names.
+/// Splits a class into indices of `names` for training and for testing, each in the order of the names.
 ///
-/// What goes where depends on the names and the seed alone, on every machine: names are in the order of a checksum of
-/// seed and name, and the first `share` of them, rounded, are to learn from; at least one on either side where there are
-/// two. A single one is to learn from.
+/// The split depends only on the names and the seed, and is the same on every machine: names are sorted by a checksum
+/// of seed and name, and the first `share` of them, rounded, are for training. Each side gets at least one of two or
+/// more names. A single name is for training.
 pub(super) fn divide(names: &[&str], share: f64, seed: u64) -> (Vec<usize>, Vec<usize>) {
     let mut order: Vec<([u8; 16], usize)> = names.iter().enumerate().map(|(at, name)| (rank(name, seed), at)).collect();
-    // Equal names are told apart by nothing, and there are none.
+    // Names are unique.
     order.sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| names[a.1].cmp(names[b.1])));
     let most = names.len().saturating_sub(1).max(1);
     let train = ((names.len() as f64 * share).round() as usize).clamp(1, most).min(names.len());

@@ -20,10 +20,10 @@ use super::store::Store;
 use super::{DataError, Dataset, Split};
 use crate::words::counted;
 
-/// Where the official files are, and a mirror.
+/// Addresses of the official files and of a mirror.
 pub const WHERE: &str = "http://yann.lecun.com/exdb/mnist/ or https://ossci-datasets.s3.amazonaws.com/mnist/";
-/// The four files: training images and labels, test images and labels. Each may end in `.gz`; in many copies a dot
-/// stands in place of the dash before `idx`.
+/// The four files: training images and labels, test images and labels. Each may end in `.gz`. Many copies have a dot
+/// instead of the dash before `idx`.
 pub const FILES: [&str; 4] =
     ["train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"];
 /// Sets that look alike but for their labels.
@@ -61,19 +61,20 @@ struct Known {
     classes: &'static [&'static str],
 }
 
-/// Most values of a file that are read (MNIST has 47 million).
+/// Largest number of values of a file (MNIST has 47 million).
 const MOST: u64 = 1 << 30;
-/// Most bytes before them.
+/// Largest size of the header, in bytes.
 const MOST_HEAD: u64 = 16;
 
-/// Which of the four files a file of that name is, by its place in [`FILES`].
+/// Returns the index in [`FILES`] of a file of that name.
 pub(super) fn file_of(name: &str) -> Option<usize> {
     let plain = name.strip_suffix(".gz").unwrap_or(name).replace(".idx", "-idx");
     FILES.iter().position(|known| plain == *known)
 }
 
-/// The folder of a store that holds most of the four files, the least deep of several; `None` if there is none. Some
-/// archives have each file in a folder of its own name: then it is the folder that holds these.
+/// Returns the folder of a store that holds the most of the four files, the least deep of several; `None` if there is
+/// none. Some archives have each file in a folder of the same name. Then it returns the folder that holds these
+/// folders.
 pub(super) fn prefix(store: &Store) -> Option<String> {
     let mut found: BTreeMap<&str, [bool; 4]> = BTreeMap::new();
     for file in 0..store.len() {
@@ -200,7 +201,7 @@ fn read_values<const D: usize>(store: &Store, file: usize) -> Result<([usize; D]
     let mut reader = BufReader::with_capacity(1 << 16, reader);
     let start = reader.fill_buf().map_err(|error| failed(&shown, error))?;
     if start.starts_with(&[0x1f, 0x8b]) {
-        // A gzip stream does not say how long it is; what it says of itself is checked while it is read.
+        // A gzip stream does not tell its length. Its checksum is verified while it is read.
         parse(MultiGzDecoder::new(reader), &shown, None)
     } else {
         parse(reader, &shown, Some(stored))
@@ -243,7 +244,8 @@ fn parse<const D: usize>(
         return Err(longer(format!("{} values", stored.saturating_sub(header_len))));
     }
     let mut values = Vec::new();
-    // One more than expected: shows a file that goes on, and makes the gzip reader check its checksum.
+    // Read one byte more than expected: this detects a file that is too long, and makes the gzip reader verify its
+    // checksum.
     source.take(total + 1).read_to_end(&mut values).map_err(|error| failed(file, error))?;
     match values.len() as u64 {
         found if found > total => Err(longer("more values".into())),

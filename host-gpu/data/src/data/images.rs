@@ -1,4 +1,4 @@
-//! Where the pixels of a set are, and reading one image of them.
+//! Storage of a set's pixels, and reading of one image.
 
 use clapp_core::shape::Shape;
 
@@ -73,7 +73,7 @@ impl Images {
         }
     }
 
-    /// Name of the file of image `i` below the root of the set, where it has a file of its own.
+    /// Returns the file name of image `i` below the root of the set, if it has its own file.
     pub(super) fn name(&self, i: usize) -> Option<&str> {
         match self {
             Self::Encoded(encoded) => Some(encoded.name(i)),
@@ -92,7 +92,7 @@ impl Images {
     /// Same as [`Images::read`], of images that have all been found to be of one shape.
     ///
     /// # Errors
-    /// As there, and if the image is of another shape now.
+    /// The errors of [`Images::read`], and an error if the image has another shape now.
     pub(super) fn read_measured(&self, i: usize, expected: Shape, out: &mut Vec<u8>) -> Result<Shape, DataError> {
         match (self, self.read(i, out)?) {
             (Self::Encoded(encoded), found) if found != expected => Err(encoded.changed(i, found, expected)),

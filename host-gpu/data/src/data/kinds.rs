@@ -1,4 +1,4 @@
-//! What a file is: an image that is read, an image in another format, or no image.
+//! Kind of a file: supported image, image in another format, or no image.
 
 use image::ImageFormat;
 
@@ -8,12 +8,12 @@ pub(super) const READ: &str = "JPEG, PNG, WebP, BMP, GIF, TIFF, PNM";
 /// First bytes that tell a format.
 pub(super) const HEAD: u64 = 64;
 
-/// What a file of a set is.
+/// Kind of a file of a set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// In a format that is read, as far as its name or its first bytes tell.
+    /// A supported format, by its name or its first bytes.
     Image,
-    /// In a format that is not read.
+    /// An unsupported format.
     Foreign,
     /// Something else.
     Other,
@@ -41,17 +41,17 @@ fn is_one_of(name: &str, endings: &[&str]) -> bool {
     endings.iter().any(|known| ending.eq_ignore_ascii_case(known))
 }
 
-/// Returns `true` if a file of that name is taken for an image that is read.
+/// Returns `true` if a file name is that of a supported image.
 pub(super) fn is_image(name: &str) -> bool {
     is_one_of(name, &IMAGES)
 }
 
-/// What the name of a file tells; nothing of most names.
+/// Returns the kind by the name of a file; `None` for most names.
 pub(super) fn by_name(name: &str) -> Option<Kind> {
     if is_image(name) { Some(Kind::Image) } else { is_one_of(name, &FOREIGN).then_some(Kind::Foreign) }
 }
 
-/// What the first bytes of a file tell.
+/// Returns the kind by the first bytes of a file.
 pub(super) fn by_content(head: &[u8]) -> Kind {
     match (format(head), foreign(head)) {
         (Some(_), _) => Kind::Image,
@@ -63,7 +63,7 @@ pub(super) fn by_content(head: &[u8]) -> Kind {
 /// The format that the first bytes of a file tell, of those that are read.
 pub(super) fn format(head: &[u8]) -> Option<ImageFormat> {
     let is_bmp = || {
-        // "BM" alone begins many a text: of a BMP four bytes are zero, and the next header has one of few lengths.
+        // Many texts begin with "BM". In a BMP file, four bytes are zero and the next header has one of a few lengths.
         let length = head.get(14..18).map(|bytes| u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]));
         head.starts_with(b"BM")
             && head.get(6..10) == Some(&[0; 4])

@@ -1,4 +1,4 @@
-//! Where in a folder or archive the class folders lie: `train/CLASS` and `val/CLASS`, or `CLASS` alone, below any
+//! Position of the class folders in a folder or archive: `train/CLASS` and `val/CLASS`, or `CLASS` alone, below any
 //! number of folders that hold nothing else.
 
 use std::collections::BTreeSet;
@@ -9,10 +9,10 @@ use super::store::Store;
 /// Names of the part to learn from, and of that to test on, in the order in which they are looked for, in any case.
 const TRAIN: [&str; 2] = ["train", "training"];
 const TEST: [&str; 6] = ["val", "valid", "validation", "test", "testing", "eval"];
-/// Files whose first bytes are read where no name tells an image.
+/// Largest number of files whose first bytes are read if no name is that of an image.
 const MOST_HEADS: usize = 4096;
 
-/// Where the class folders lie. Prefixes are empty or end in `/`; parts are names of folders.
+/// Position of the class folders. Prefixes are empty or end in `/`; parts are names of folders.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Layout {
     /// `PREFIX TRAIN/CLASS` and `PREFIX TEST/CLASS`.
@@ -93,10 +93,10 @@ fn folder_of(name: &str) -> &str {
     name.rfind('/').map_or("", |at| &name[..=at])
 }
 
-/// Where the class folders of a store lie; `None` if there are no images in folders.
+/// Finds the class folders of a store; `None` if there are no images in folders.
 pub(super) fn find(store: &Store) -> Option<Layout> {
     let pictured = Pictured::of(store);
-    // The sets with both parts that lie least deep.
+    // The least deep sets with both parts.
     let mut whole: Vec<(usize, String)> = Vec::new();
     for prefix in pictured.below.iter() {
         let (train, test) = parts(&pictured, prefix);

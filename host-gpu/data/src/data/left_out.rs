@@ -1,4 +1,4 @@
-//! What lies in a set and is not read: counted, and the first of each kind named.
+//! Files of a set that are not read: counts, and the first names of each kind.
 
 use std::fmt::Write;
 
@@ -8,23 +8,23 @@ pub const NAMED: usize = 10;
 /// Files and folders that are not read for one reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LeftOut {
-    /// What they are, and so why they are not read.
+    /// Kind of the files, which is the reason why they are not read.
     pub why: &'static str,
     /// `true` if images may be lost with them: a set that loses some is not whole.
     pub lost: bool,
-    /// How many.
+    /// Number.
     pub count: usize,
     /// Its first ten names.
     pub names: Vec<String>,
 }
 
-/// All that is not read, one entry a reason.
+/// All files that are not read, one entry per reason.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LeftOuts(Vec<LeftOut>);
 
 /// Side files of systems and programs, and hidden files. Nobody misses them.
 pub(super) const SYSTEM: &str = "hidden files and system files";
-/// Text, tables and whatever else is no image.
+/// Text, tables and all other files that are not images.
 pub(super) const NO_IMAGE: &str = "files that are not images";
 /// Pictures in formats that are not read.
 pub(super) const FOREIGN: &str = "images in unsupported formats";

@@ -2,8 +2,8 @@
 //!
 //! A [`Split`] gives any of its images to any thread, from memory or from files of any size.
 //!
-//! [`open()`] recognises what lies at a path; each format is one file of this module. A new format is a new file and one
-//! line in `format.rs`.
+//! [`open()`] recognises the data set at a path. Each format is one file of this module. A new format is a new file and
+//! one line in `format.rs`.
 
 use clapp_core::shape::Shape;
 
@@ -53,7 +53,7 @@ pub struct Dataset {
     /// Short name of the set, such as `cifar10`, `idx` or `shapes`; of a part, with the part, such as
     /// `cifar10 batches 1,3`.
     pub name: String,
-    /// What was read, from where, and how many images of each part, in one line for logs.
+    /// Name and path of the set, and the number of images of each part, in one line for logs.
     pub source: String,
     /// Name of each class; labels index it.
     pub classes: Vec<String>,
@@ -69,18 +69,18 @@ pub struct Dataset {
     pub test: Split,
     /// Indices of `train` that belong together, if the set has such a division (STL-10: ten folds of 1000).
     pub folds: Vec<Vec<usize>>,
-    /// What lies in the set's folder or archive and is not read.
+    /// Files of the set's folder or archive that are not read.
     pub left_out: LeftOuts,
-    /// Names of the files of images that cannot be used and are gone on without, below the root of the set.
+    /// File names of the skipped images that cannot be used, below the root of the set.
     pub skipped: Vec<String>,
 }
 
-/// How class folders without a part to test on are divided.
+/// Split of class folders without a test part.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Holdout {
     /// Share of each class to learn from, above 0 and below 1.
     pub share: f64,
-    /// With the names of the files, it decides which.
+    /// Seed of the split, which also depends on the file names.
     pub seed: u64,
     /// `true` if a run's configuration asks for it, and not the command line.
     pub of_run: bool,

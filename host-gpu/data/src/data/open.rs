@@ -1,4 +1,4 @@
-//! Which data set lies at a path.
+//! Recognises the data set at a path.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -31,13 +31,13 @@ pub fn open(path: &Path) -> Result<Dataset, DataError> {
 
 /// Opens the data set at `path`, whatever its format.
 ///
-/// Recognised are CIFAR-10, CIFAR-100, STL-10 and Tiny ImageNet, MNIST and its kin (four IDX files, plain or gzipped),
-/// and images in `train/CLASS` and `val/CLASS`: as a folder, as a zip, tar or tar.gz, or as a folder that holds one of
-/// these. An archive that cannot be read by position is unpacked once, into `cache` where that is given; the set's
-/// [`Dataset::source`] says where. [`Dataset::left_out`] has what is not read.
+/// It recognises CIFAR-10, CIFAR-100, STL-10, Tiny ImageNet, MNIST and sets of the same format (four IDX files, plain
+/// or gzipped), and images in `train/CLASS` and `val/CLASS`: as a folder, as a zip, tar or tar.gz, or as a folder that
+/// holds one of these. An archive without random access is unpacked once, into `cache` if given; [`Dataset::source`]
+/// names the place. [`Dataset::left_out`] lists the files that are not read.
 ///
 /// # Errors
-/// [`DataError`]; the message says what was found, what was expected, and if the official files are.
+/// [`DataError`]; the message names the value found, the value expected, and the address of the official files.
 pub fn open_with(path: &Path, cache: Option<&Path>) -> Result<Dataset, DataError> {
     open_as(path, Opening { cache, ..Opening::default() })
 }
@@ -72,7 +72,7 @@ fn open_any(path: &Path, opening: Opening<'_>) -> Result<Dataset, DataError> {
             None => break,
         }
     }
-    // Images in folders, wherever they lie.
+    // Images in folders, at any depth.
     let store = Store::folder(path, None, class_folders::WHERE)?;
     match layout::find(&store) {
         Some(found) => class_folders::read(store, found, opening.holdout, path),
@@ -80,7 +80,7 @@ fn open_any(path: &Path, opening: Opening<'_>) -> Result<Dataset, DataError> {
     }
 }
 
-/// The folder in `path`, where nothing else lies there but files that are no images.
+/// Returns the only folder in `path`, if all other entries are files that are not images.
 fn only_folder(path: &Path) -> Result<Option<PathBuf>, DataError> {
     let failed = |error| io_error(path, error, "");
     let mut only = None;
@@ -102,7 +102,7 @@ fn only_folder(path: &Path) -> Result<Option<PathBuf>, DataError> {
     Ok(only)
 }
 
-/// The set that lies directly in a folder; of class folders only those with parts.
+/// Opens the set directly in a folder; class folders only with parts.
 fn open_folder(path: &Path, opening: Opening<'_>) -> Result<Option<Dataset>, DataError> {
     for format in FORMATS {
         if let Some(set) = (format.in_folder)(path, opening)? {
@@ -157,7 +157,7 @@ fn open_archive(path: &Path, opening: Opening<'_>) -> Result<Dataset, DataError>
             let keep = opening.cache.map_or(keep, |folder| Keep::In(Some(folder)));
             let copy = cache::unpacked(path, keep, hint)?;
             let mut data = open_store(Store::tar(copy.path(), hint)?, path, opening)?;
-            // What is not kept goes now: the store has it open.
+            // Remove a temporary copy now: the store has it open.
             if let Copy::Kept(copy) = copy {
                 data.source += &format!("; unpacked to {} (remove the copy when no run needs it)", copy.display());
             }
@@ -186,7 +186,7 @@ fn open_store(store: Store, path: &Path, opening: Opening<'_>) -> Result<Dataset
 /// Names of the first files in a gzipped tar, up to the first that tells the set.
 fn first_names(path: &Path) -> Result<Vec<String>, DataError> {
     let mut names = Vec::new();
-    // Of an archive that is cut short or damaged, its own name tells the set; of one's own nobody else has a copy.
+    // The name of a truncated or damaged archive tells the set. Only published archives have an official copy.
     let copy = published_as(path).map_or_else(String::new, |place| format!(". A whole copy: {place}"));
     let hint = format!("The archive is cut short or damaged{copy}");
     let damaged = |source| DataError::Io { path: path.into(), source, hint: hint.clone() };
@@ -205,7 +205,7 @@ fn first_names(path: &Path) -> Result<Vec<String>, DataError> {
     Ok(names)
 }
 
-/// Where the official archive is whose name a file has.
+/// Returns the address of the official archive with the name of a file.
 fn published_as(path: &Path) -> Option<&'static str> {
     let name = path.file_name()?.to_str()?;
     FORMATS.iter().find(|format| format.archive == Some(name)).map(|format| format.hint)

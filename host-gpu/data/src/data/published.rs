@@ -41,7 +41,7 @@ const FILES: [Published; 17] = [
     of("fashion-mnist", "t10k-labels-idx1-ubyte.gz", "bb300cfdad3c16e7a12a480ee83cd310"),
 ];
 
-/// Folders below the one given in which a set's files may lie.
+/// Subfolders that may hold a set's files.
 const FOLDERS: [&str; 6] =
     ["", cifar::CIFAR10.folder, cifar::CIFAR100.folder, stl10::FOLDER, "MNIST/raw", "FashionMNIST/raw"];
 
@@ -59,7 +59,7 @@ pub fn files(path: &Path, set: &str) -> Vec<(PathBuf, Option<&'static str>)> {
     places.filter(|(place, _)| place.is_file()).map(|(place, file)| (place, Some(file.md5))).collect()
 }
 
-/// MD5 of a file in hexadecimal digits; `progress` hears of bytes read.
+/// Returns the MD5 of a file in hexadecimal digits. Calls `progress` with the number of bytes read.
 ///
 /// # Errors
 /// If the file cannot be read.

@@ -23,7 +23,7 @@ pub(super) struct Records {
     pub shape: Shape,
     /// `true` if each plane is stored column after column, as STL-10 does.
     pub by_columns: bool,
-    /// Where to get a whole copy.
+    /// Address of a complete copy.
     pub hint: &'static str,
 }
 

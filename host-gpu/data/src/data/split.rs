@@ -17,14 +17,14 @@ use crate::augment::grey_scale;
 #[derive(Debug, Clone)]
 pub struct Split {
     images: Arc<Images>,
-    /// Which of `images` these are, in order; without it the first `len` of them.
+    /// Indices into `images`, in order; without them, the first `len` images.
     chosen: Option<Arc<[u32]>>,
     len: usize,
     /// At least `len` labels, or none.
     labels: Arc<[u16]>,
     /// Colour images are read as their grey.
     grey: bool,
-    /// The shape of all images as they are stored, where they have been measured and have one.
+    /// Shape of all stored images, if it is measured and the same for all.
     measured: Option<Shape>,
 }
 
@@ -36,7 +36,7 @@ impl Split {
         agrees.then(|| Self::of(Images::Memory { shape, pixels }, labels))
     }
 
-    /// As many images as there are of both `images` and `labels`; all images where there are no labels at all.
+    /// Makes a part of `images` and `labels`, cut to the shorter of both. Without labels, keeps all images.
     pub(super) fn of(images: Images, labels: Vec<u16>) -> Self {
         let len = if labels.is_empty() { images.len() } else { images.len().min(labels.len()) };
         Self { images: Arc::new(images), chosen: None, len, labels: labels.into(), grey: false, measured: None }
@@ -110,7 +110,7 @@ impl Split {
         self.images.inspect(self.at(i), out)
     }
 
-    /// Name of the file of image `i` below the root of the set, where each image has a file of its own.
+    /// Returns the file name of image `i` below the root of the set, if each image has its own file.
     ///
     /// # Panics
     /// Like a slice, if `i >= len()`.
@@ -118,7 +118,7 @@ impl Split {
         self.images.name(self.at(i))
     }
 
-    /// Returns `true` if each image has a file of its own, that has to be decoded.
+    /// Returns `true` if each image has its own file, which must be decoded.
     pub fn is_encoded(&self) -> bool {
         matches!(*self.images, Images::Encoded(_))
     }
@@ -128,7 +128,7 @@ impl Split {
         Arc::ptr_eq(&self.images, &other.images) && self.len == other.len && self.chosen == other.chosen
     }
 
-    /// Image `i`, planes `[C, H, W]`, in memory of its own.
+    /// Returns a copy of image `i` as planes `[C, H, W]`.
     ///
     /// # Errors
     /// Same as [`Split::read`].
@@ -165,7 +165,7 @@ impl Split {
         &self.labels[..self.len.min(self.labels.len())]
     }
 
-    /// The first `n` images, or all where there are fewer.
+    /// Returns the first `n` images, or all if there are fewer.
     pub fn take(&self, n: usize) -> Self {
         Self { len: n.min(self.len), ..self.clone() }
     }

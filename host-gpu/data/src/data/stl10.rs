@@ -2,8 +2,8 @@
 //! labels.
 //!
 //! `*_X.bin` hold 27,648 bytes an image: red, green and blue plane, each column after column. `*_y.bin` hold a label
-//! from 1 to 10 for each. Nothing but labels is kept in memory: images are read by position when they are asked for,
-//! from the folder or from the tar; `stl10_binary.tar.gz` is unpacked once for that.
+//! from 1 to 10 for each. Only labels stay in memory. Images are read by position on demand, from the folder or from
+//! the tar. `stl10_binary.tar.gz` is unpacked once for that.
 
 use std::path::Path;
 
@@ -25,7 +25,7 @@ pub const FOLDER: &str = "stl10_binary";
 pub const ARCHIVE: &str = "stl10_binary.tar.gz";
 /// Images to pre-train on, to train the probe on, and to test on, and the labels of the last two.
 pub const FILES: [&str; 5] = ["unlabeled_X.bin", "train_X.bin", "train_y.bin", "test_X.bin", "test_y.bin"];
-/// Where the official archive is.
+/// Address of the official archive.
 pub const WHERE: &str = "http://ai.stanford.edu/~acoates/stl10/stl10_binary.tar.gz";
 /// Names of the classes, one a line.
 pub const NAMES: &str = "class_names.txt";

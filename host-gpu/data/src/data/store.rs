@@ -12,7 +12,7 @@ use super::files::{Positioned, io_error, read_at, read_exact_at};
 use super::left_out::LeftOuts;
 use super::tree::{Found, Item, Tree, What, walk};
 
-/// Most bytes of a file that is read whole.
+/// Largest file that is read into memory, in bytes.
 const MOST_BYTES: u64 = 64 << 20;
 
 /// Files by name.
@@ -23,7 +23,7 @@ pub(super) struct Store {
     kind: Kind,
     entries: Vec<Entry>,
     folders: Vec<String>,
-    /// What was passed over: a set adds what it has no use for.
+    /// Files left out. A set adds the files that it does not use.
     pub left_out: LeftOuts,
     hint: &'static str,
 }
@@ -47,8 +47,8 @@ pub(super) struct Entry {
 }
 
 impl Store {
-    /// The files of a folder named in `tops`, and all files below its folders named there; without `tops`, all. What is
-    /// named and not there is left out.
+    /// Lists the files of a folder named in `tops`, and all files below its folders named there; without `tops`, all
+    /// files. Names that do not exist are ignored.
     ///
     /// # Errors
     /// [`DataError`] if a folder cannot be read or a name is not Unicode.
@@ -132,8 +132,8 @@ impl Store {
         }
     }
 
-    /// Where the bytes of file `i` lie as they are: the file, the position of the first, and how many. `None` if they
-    /// are compressed.
+    /// Returns the position of the uncompressed bytes of file `i`: the file, the first byte and the length. `None` if
+    /// they are compressed.
     ///
     /// # Errors
     /// [`DataError::Io`] if the file cannot be opened.
@@ -181,7 +181,7 @@ impl Store {
                 out.resize(entry.len as usize, 0);
                 read_exact_at(file, out, entry.at)
             }
-            // The copy shares the list of files and the open file, and has a position of its own.
+            // The copy shares the list of files and the open file, and has its own position.
             Kind::Zip(archive) => archive
                 .clone()
                 .by_index(entry.at as usize)

@@ -1,8 +1,8 @@
 //! Tiny ImageNet (Stanford CS231n) as its official zip has it: 64x64 JPEGs, 200 classes.
 //!
-//! Training images lie in `train/WNID/images/`, validation images in `val/images/` with their classes in
-//! `val/val_annotations.txt`; the latter are what everybody tests on, since labels of `test/` were never published.
-//! Copies with validation images sorted into `val/WNID/` or `val/WNID/images/` give the same set.
+//! Training images are in `train/WNID/images/`, validation images in `val/images/` with their classes in
+//! `val/val_annotations.txt`. The validation images are the test images, as usual, because the labels of `test/` were
+//! never published. Copies with validation images sorted into `val/WNID/` or `val/WNID/images/` give the same set.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -24,7 +24,7 @@ use crate::words::counted;
 pub const FOLDER: &str = "tiny-imagenet-200";
 /// Name of the official archive.
 pub const ARCHIVE: &str = "tiny-imagenet-200.zip";
-/// Where the official archive is.
+/// Address of the official archive.
 pub const WHERE: &str = "http://cs231n.stanford.edu/tiny-imagenet-200.zip";
 /// Identifiers of the classes, one a line.
 pub const CLASSES: &str = "wnids.txt";
@@ -32,7 +32,7 @@ pub const CLASSES: &str = "wnids.txt";
 pub const WORDS: &str = "words.txt";
 /// Class of each validation image.
 pub const ANNOTATIONS: &str = "val/val_annotations.txt";
-/// What the set is made of.
+/// Files and folders of the set.
 pub(super) const TOPS: [&str; 5] = [CLASSES, WORDS, "train", "val", "test"];
 
 /// Mean and deviation of each channel in the paper's code (docs/paper.md 5.2).
@@ -149,7 +149,7 @@ fn test_images(
     place: &Path,
 ) -> Result<(Vec<u32>, Vec<u16>), DataError> {
     let part = format!("{prefix}val/");
-    // Of each image its class where a folder tells it; `images` is no class.
+    // The class of each image if a folder names it; `images` is no class.
     let mut images: BTreeMap<usize, Option<u16>> = BTreeMap::new();
     for file in 0..store.len() {
         let Some((folder, _)) = store.name(file).strip_prefix(&part).and_then(|rest| rest.split_once('/')) else {

@@ -1,8 +1,8 @@
-//! One walk through folders, on the disk or in an archive, that counts everything once.
+//! Walk through folders, on the disk or in an archive. It counts each file once.
 //!
-//! Links are as good as what they lead to. A link to a folder is followed after all real folders, and only where the
-//! same part of the set (`train`, `val`, or what has no such part) does not have that folder yet: so a link to `.`
-//! leads nowhere, and links that lead to each other end.
+//! A link counts as its target. A link to a folder is followed after all real folders, and only if the same part of the
+//! set (`train`, `val`, or files outside both) does not contain that folder yet. So a link to `.` adds nothing, and
+//! circular links end.
 
 use std::collections::{HashSet, VecDeque};
 use std::path::{Path, PathBuf};
@@ -14,12 +14,12 @@ use super::store::Entry;
 
 /// Folders inside each other that are looked into.
 const DEPTH: usize = 64;
-/// Most files of a set (ImageNet has 1.4 million).
+/// Largest number of files of a set (ImageNet has 1.4 million).
 const MOST_FILES: usize = 20_000_000;
 
 /// Folders with files.
 pub(super) trait Tree {
-    /// What lies in the folder `at`, a path without links, in the order of names.
+    /// Lists the folder `at`, a path without links, in the order of names.
     fn list(&self, at: &Path) -> Result<Vec<Item>, DataError>;
 }
 
@@ -27,44 +27,44 @@ pub(super) trait Tree {
 #[derive(Debug)]
 pub(super) struct Item {
     pub name: String,
-    /// `true` if the name is a link to what it stands for.
+    /// `true` if the name is a link.
     pub linked: bool,
     pub what: What,
 }
 
-/// What a name stands for.
+/// Target of a name.
 #[derive(Debug)]
 pub(super) enum What {
     /// In an archive, the place and length of the file.
     File { at: u64, len: u64 },
     /// The folder's path without links.
     Folder(PathBuf),
-    /// Nothing that can be read: why, and whether it may have been an image.
+    /// Not readable: the reason, and `true` if it may have been an image.
     Nothing { why: &'static str, lost: bool },
 }
 
-/// What a walk has found.
+/// Result of a walk.
 #[derive(Debug, Default)]
 pub(super) struct Found {
     /// All files.
     pub entries: Vec<Entry>,
     /// All folders, by name as files are.
     pub folders: Vec<String>,
-    /// What was passed over.
+    /// Files left out.
     pub left_out: LeftOuts,
 }
 
 /// A folder that waits for its turn.
 struct Folder {
-    /// As the set names it: empty or ending in `/`.
+    /// Name in the set: empty or ending in `/`.
     name: String,
     path: PathBuf,
-    /// The folders, without links, that the links which led here lie in.
+    /// The folders, without links, that contain the links to this folder.
     above: Vec<PathBuf>,
 }
 
 impl Folder {
-    /// Returns `true` if it is, or holds, a folder that it lies in as the set names it.
+    /// Returns `true` if the folder is, or contains, a folder that contains it in the set.
     fn holds_itself(&self) -> bool {
         self.above.iter().any(|above| above.starts_with(&self.path))
     }

@@ -44,8 +44,8 @@ impl ViewAugment {
         Self::pretraining(32, 0.25, &cifar::CIFAR100.mean, &cifar::CIFAR100.std)
     }
 
-    /// Pre-training views of grey images: no mirror images (a mirrored digit is another sign), brightness and
-    /// contrast alone, milder crops.
+    /// Pre-training views of grey images: no flips (a mirrored digit is another symbol), only brightness and contrast,
+    /// milder crops.
     pub fn grey_images(size: usize, mean: &[f32], std: &[f32]) -> Self {
         Self {
             flip: 0.0,

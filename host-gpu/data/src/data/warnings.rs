@@ -1,4 +1,4 @@
-//! What a set cannot show, though it can be read: classes without images, labels that nothing is learnt of.
+//! Limits of a readable set: classes without images, labels that cannot be learnt.
 
 use super::left_out::{NAMED, some_of};
 use super::{Dataset, Split};
@@ -13,7 +13,7 @@ impl Dataset {
         })
     }
 
-    /// What a set cannot show, one sentence each; empty of a sound one.
+    /// Returns the limits of the set, one sentence each; empty if there are none.
     pub fn warnings(&self) -> Vec<String> {
         let [train, test] = self.counts();
         let named = |which: &dyn Fn(usize) -> bool| {

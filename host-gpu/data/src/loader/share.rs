@@ -1,4 +1,4 @@
-//! Which images a rank learns from.
+//! The images of a rank.
 //!
 //! An epoch is one list of batches, the same on any number of ranks (and what a single process works off one by one);
 //! with `R` ranks, `R` consecutive batches are a step: rank `r` has batch `step * R + r`. In the last step of an
@@ -21,7 +21,8 @@ impl Part {
     /// All of it.
     pub const WHOLE: Self = Self { rank: 0, ranks: 1 };
 
-    /// The number of this rank's draws in a step (counted from 1): one of its own, and the step's if there is one rank.
+    /// Returns the number of this rank's draws in a step (counted from 1). Each rank has its own number; with one rank
+    /// it is the step's number.
     pub fn draw(self, step: u64) -> u64 {
         (step - 1) * self.ranks as u64 + self.rank as u64 + 1
     }
@@ -41,7 +42,7 @@ pub fn steps_per_epoch(images: usize, batch: usize, ranks: usize) -> usize {
     pair_batches(images, batch).div_ceil(ranks.max(1))
 }
 
-/// How many images of each rank count in step `step` (from 0) of an epoch over `images` images.
+/// Returns the number of images of each rank that count in step `step` (from 0) of an epoch over `images` images.
 pub fn images_of_ranks(images: usize, batch: usize, step: usize, ranks: usize) -> Vec<usize> {
     // As the loader: a left-over of one image has nothing to be compared with.
     let images = if images % batch == 1 { images - 1 } else { images };

@@ -1,4 +1,4 @@
-//! The host's end of the link: asks, and asks again until there is an answer.
+//! The host's side of the link: sends a request, and repeats it until there is a reply.
 
 use super::transport::Transport;
 use clapp_core::link::{
@@ -18,16 +18,16 @@ pub const REPLY_LEN: usize = 8192;
 const CHUNK: usize = 4096;
 /// Longest time in which a request to stop is not noticed.
 const SLICE: Duration = Duration::from_millis(50);
-/// How long to wait before a request is sent again: at first, and at least and at most.
+/// Time before a request is sent again: initial, smallest and largest value.
 const FIRST_RETRY: Duration = Duration::from_millis(250);
 const LEAST_RETRY: Duration = Duration::from_millis(100);
 const MOST_RETRY: Duration = Duration::from_secs(5);
-/// A request is sent again after so many times the time that answers take.
+/// A request is sent again after this multiple of the usual reply time.
 const PATIENCE: u32 = 4;
-/// Sessions that are asked for in a row, where each that was offered is gone before it is opened.
+/// Number of consecutive requests for a session if each offered session is gone before it is opened.
 const HELLOS: u32 = 5;
 
-/// What went over the line.
+/// Statistics of the line.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Requests that were answered.
@@ -63,7 +63,7 @@ fn drawn() -> u32 {
     RandomState::new().build_hasher().finish() as u32
 }
 
-/// What came of waiting for an answer.
+/// Result of waiting for a reply.
 enum Heard<T> {
     Answer(Result<T, Error>),
     Nothing,
@@ -89,7 +89,7 @@ impl<'b> Client<'b> {
         }
     }
 
-    /// What went over the line so far.
+    /// Returns the statistics of the line.
     pub fn counts(&self) -> Counts {
         self.counts
     }
@@ -109,13 +109,13 @@ impl<'b> Client<'b> {
         self.stop.as_ref().is_some_and(|stop| stop.load(Ordering::Relaxed))
     }
 
-    /// No longer heeds the user's wish to end: what follows is the end.
+    /// Ignores the stop signal from now on, because the last requests follow.
     pub fn keep_on(&mut self) {
         self.stop = None;
     }
 
-    /// Opens a new session: asks for one, and opens it by a request that changes nothing but that the previous frame is
-    /// forgotten. Where other hellos have displaced the offer meanwhile, asks anew, a few times.
+    /// Opens a new session: asks for one, and opens it with a request whose only effect is that the device forgets the
+    /// previous frame. If other hellos have displaced the offer, it asks again, a few times.
     ///
     /// # Errors
     /// [`Error::NoDevice`] where nobody answers, or somebody of another version.
@@ -141,7 +141,7 @@ impl<'b> Client<'b> {
         }
     }
 
-    /// Has the device do something that is answered by no more than that it was done.
+    /// Sends a command whose reply carries no data.
     ///
     /// # Errors
     /// Same as [`Client::ask`].
@@ -149,7 +149,7 @@ impl<'b> Client<'b> {
         self.ask(command, |answer| matches!(answer, Answer::Done).then_some(()))
     }
 
-    /// How the device is.
+    /// Returns the status of the device.
     ///
     /// # Errors
     /// Same as [`Client::ask`].
@@ -171,7 +171,8 @@ impl<'b> Client<'b> {
         self.exchange(command, see)?.map_err(|problem| self.refused(problem))
     }
 
-    /// The error that a device's refusal is. Where another program continues the session, so does this one, behind it.
+    /// Returns the error for a device's refusal. If another program continues the session, this client continues after
+    /// it.
     fn refused(&mut self, problem: Problem) -> Error {
         if let Problem::Stale { last } = problem {
             self.id = last;
@@ -208,8 +209,7 @@ impl<'b> Client<'b> {
             match self.listen(&mut see, retry, &mut waited, begin)? {
                 Heard::Answer(answer) => {
                     self.counts.answered += 1;
-                    // The time of one that was lost on the way says nothing of how long answers take (Karn and
-                    // Partridge 1987).
+                    // A repeated request does not measure the reply time (Karn and Partridge 1987).
                     if self.counts.resent == before {
                         let took = begin.elapsed();
                         self.usual = Some(self.usual.map_or(took, |usual| (usual / 8 * 7).max(took)));
@@ -342,7 +342,7 @@ fn refusal(problem: Problem, place: String, met: bool) -> Error {
     if met { Error::Device { place, message } } else { Error::NoDevice { place, message } }
 }
 
-/// What a person is to know of a layer that is not sound, and what can be done.
+/// Returns the message about an unhealthy layer, with advice.
 pub fn wrong_with(verdict: Verdict) -> String {
     use clapp_core::collapse::Condition;
     let Verdict { layer, condition } = verdict;

@@ -1,8 +1,7 @@
-//! What a device is shown, and in which order: images without labels, a few with labels, and those that it is tested
-//! on.
+//! The order of images for a device: unlabelled images, a few labelled images, and test images.
 //!
-//! While it learns, an image stays for a few frames, each another view of it (fixations), and then gives way to the
-//! next (a saccade). While it is taught the classes and tested, its layers learn nothing.
+//! During learning, an image stays for a few frames, each a new view of it (fixations), and then the next image follows
+//! (a saccade). During training of the read-out and during tests, the layers do not learn.
 
 use super::client::Client;
 use super::description::Description;
@@ -16,7 +15,7 @@ use clapp_data::error::Error;
 use clapp_data::rng::{Purpose, stream};
 use clapp_data::words::counted;
 
-/// How much a device is shown.
+/// Numbers of frames and images of the lesson.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Plan {
     /// Frames without labels.
@@ -31,7 +30,7 @@ pub struct Plan {
     pub seed: u64,
 }
 
-/// What came of the frames without labels.
+/// Result of the unlabelled frames.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Learnt {
     /// Frames learnt from.
@@ -64,7 +63,7 @@ impl std::fmt::Display for Score {
     }
 }
 
-/// A device, and what it is shown.
+/// A device and its lesson.
 #[derive(Debug)]
 pub struct Course<'a, 'b> {
     client: &'a mut Client<'b>,
@@ -134,7 +133,7 @@ impl<'a, 'b> Course<'a, 'b> {
         stream(plan.seed, Purpose::HeldBack, 0, 0).shuffle(&mut held_back);
         held_back.truncate(plan.test);
         let frames = Frames::new(device.spec.input(), data)?;
-        // A device that somebody has left muted is to learn all the same.
+        // Unmute a device that an earlier program left muted.
         let modulator = if device.modulator == 0.0 { 1.0 } else { device.modulator };
         let pixels = Vec::new();
         Ok(Self { client, data, frames, plan, labelled: order, held_back, modulator, replay, pixels })
@@ -184,7 +183,7 @@ impl<'a, 'b> Course<'a, 'b> {
                     }
                 }
             }
-            // The read-out is of the layers as they were: what it predicts meanwhile says nothing of what is learnt.
+            // The read-out fits the earlier layers, so its predictions during learning are not meaningful.
             live.frame(&observed, None);
         }
         live.finish();
@@ -192,8 +191,8 @@ impl<'a, 'b> Course<'a, 'b> {
         Ok(learnt)
     }
 
-    /// Teaches the read-out anew by the labelled images, if there are any, and tests it on those held back. The layers
-    /// learn nothing.
+    /// Trains the read-out again on the labelled images, if there are any, and tests it on the test images. The layers
+    /// do not learn.
     ///
     /// # Errors
     /// Same as [`Course::learn`].
@@ -229,7 +228,7 @@ impl<'a, 'b> Course<'a, 'b> {
             // The device has no more classes than a byte counts.
             let label = u8::try_from(split.label(image)).ok().filter(|_| with_labels);
             let observed = self.show(Phase::Saccade, label, pixels)?;
-            // What it said before it was told is of no interest.
+            // Ignore predictions for labelled frames.
             let right = prediction_is_right(split, image, &observed).filter(|_| !with_labels);
             all_right += usize::from(right == Some(true));
             live.frame(&observed, right);
@@ -276,7 +275,7 @@ impl<'a, 'b> Course<'a, 'b> {
         self.client
     }
 
-    /// Lets the device learn again, whatever has happened before, and gives back the replay.
+    /// Lets the device learn again, also after an error, and returns the replay.
     ///
     /// # Errors
     /// Same as [`Client::ask`].

@@ -1,4 +1,4 @@
-//! What a device says of itself.
+//! Description of a device, from the device itself.
 
 use super::client::Client;
 use clapp_core::guard::Guard;
@@ -28,7 +28,7 @@ pub struct Description {
     pub scale: f32,
     /// See `scale`.
     pub offset: f32,
-    /// Where the weights came from.
+    /// Origin of the weights.
     pub origin: Origin,
     /// Frames learnt from.
     pub step: u64,
@@ -39,7 +39,7 @@ pub struct Description {
 }
 
 impl Description {
-    /// Opens the session and asks the device what it is.
+    /// Opens the session and reads the device's description.
     ///
     /// # Errors
     /// Same as [`Client::ask`]; [`Error::NoDevice`] if the network that it describes does not fit together.
@@ -134,7 +134,7 @@ impl std::fmt::Display for Description {
     }
 }
 
-/// Why weights that were saved are of no use to a device.
+/// Returns the reason why saved weights cannot be used.
 pub fn unusable(problem: Problem) -> &'static str {
     match problem {
         Problem::Corrupt => "its saved state is damaged",

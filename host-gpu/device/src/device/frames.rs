@@ -1,8 +1,8 @@
 //! Frames for a device: images cut to its input, grey where it has one channel, and of one contrast.
 //!
-//! A view is a random part of the image, perhaps mirrored. Its brightness and contrast say little of what it shows, and
-//! a device that tells frames apart by them alone learns nothing else: every frame gets the same mean and, where it has
-//! any contrast, the same deviation.
+//! A view is a random crop of the image, mirrored or not. Brightness and contrast carry little information about the
+//! class, and a device that can separate frames by them alone learns nothing else. Therefore every frame gets the same
+//! mean and, if it has any contrast, the same deviation.
 
 use clapp_core::shape::Shape;
 use clapp_data::augment::{AugmentError, Crop, CropRange, grey_scale, horizontal_flip, resized_crop};
@@ -19,7 +19,7 @@ const LEAST_AREA: f32 = 0.25;
 /// Smallest and largest ratio of a part's proportions to the frame's.
 const ASPECT: [f32; 2] = [3.0 / 4.0, 4.0 / 3.0];
 
-/// How images become frames.
+/// Conversion of images to frames.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Frames {
     input: Shape,
@@ -135,7 +135,7 @@ mod tests {
                 for frame in [view, whole] {
                     assert_eq!(frame.len(), input.len());
                     let [mean, deviation] = statistics(&frame);
-                    // What is cut off at black and white, and rounding, is what is missing.
+                    // Clipping at black and white, and rounding, explain the difference.
                     assert!((mean - 128.0).abs() < 12.0 && (deviation - 50.0).abs() < 12.0, "{mean} {deviation}");
                 }
             }

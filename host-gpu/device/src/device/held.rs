@@ -1,4 +1,4 @@
-//! What a device holds: read word by word over the line, and compared to the bit.
+//! The state of a device: read word by word over the line, and compared bit by bit.
 
 use super::client::{Client, REPLY_LEN};
 use super::description::Description;
@@ -26,7 +26,7 @@ pub fn read(client: &mut Client<'_>, device: &Description) -> Result<DeviceState
     Ok(DeviceState { step, parameters, state, layers, readout, counts })
 }
 
-/// Where two devices do not hold the same to the bit: one line a part.
+/// Returns the differences between two devices' states, one line per part.
 pub fn differences(one: &DeviceState, two: &DeviceState) -> Vec<String> {
     let floats = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
     let layers = |layers: &[LayerState]| {

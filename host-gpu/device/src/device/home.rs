@@ -1,4 +1,4 @@
-//! What a device holds, written as a checkpoint with the configuration that describes its network.
+//! Writes the state of a device as a checkpoint, with the configuration that describes its network.
 
 use super::description::Description;
 use clapp_core::network::{Activation, Block, Context};
@@ -10,7 +10,7 @@ use clapp_engine::config::{BlockConfig, Config, ProbeConfig, RuleName, preset};
 use clapp_engine::optimizer::Optimizer;
 use std::path::Path;
 
-/// Writes what `device` holds, for `clapp export`, `clapp info` and `clapp eval`.
+/// Writes the state of `device`, for `clapp export`, `clapp info` and `clapp eval`.
 ///
 /// # Errors
 /// [`Error::Config`] if no configuration can describe the device; [`Error::File`] if the file cannot be written.
@@ -18,11 +18,11 @@ pub fn write(path: &Path, device: &Description, seed: u64, held: &DeviceState) -
     write_checkpoint(path, &config(device, seed)?, 0, held)
 }
 
-/// A configuration whose network, rule and optimiser are the device's. Its views bring pixels to the device's values;
-/// what else training on the host needs is that of a preset.
+/// Returns a configuration with the device's network, rule and optimiser. Its views scale pixels to the device's
+/// values. All other settings come from a preset.
 ///
 /// # Errors
-/// [`Error::Config`] if a configuration cannot say what the device is, such as frames that are not square.
+/// [`Error::Config`] if a configuration cannot describe the device, for example frames that are not square.
 pub fn config(device: &Description, seed: u64) -> Result<Config, Error> {
     let origin = format!("device {}", device.board);
     let wrong = |message: &str| Error::Config { origin: origin.clone(), message: message.into() };

@@ -7,7 +7,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 /// Frames over which the running means reach, about.
 const WINDOW: f64 = 100.0;
-/// Changes of a verdict that are told in the course of a part.
+/// Largest number of verdict changes that are printed in one part.
 const MOST_TOLD: u32 = 8;
 /// Lines for a log in the course of a part.
 const LINES: u64 = 10;
@@ -49,8 +49,8 @@ impl Live {
         Self { bar, losses: Vec::new(), right: Running::default(), verdict: None, told: 0 }
     }
 
-    /// Shows what the device made of a frame: the loss of each layer that learnt, and the share of right predictions,
-    /// where `right` says whether this one was.
+    /// Shows the device's result for a frame: the loss of each layer that learnt, and the share of correct predictions.
+    /// `right`: this prediction was correct, if known.
     pub fn frame(&mut self, observed: &Observed, right: Option<bool>) {
         self.losses.resize(self.losses.len().max(observed.layers.len()), Running::default());
         for (shown, news) in self.losses.iter_mut().zip(&observed.layers) {

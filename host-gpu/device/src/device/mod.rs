@@ -1,4 +1,4 @@
-//! A device at the other end of a line: what the host does with it.
+//! The host's side of a device at the other end of a line.
 //!
 //! [`client`] asks, again and again until there is an answer, over a [`transport`]: a serial port ([`port`]), QEMU
 //! ([`qemu`], on Unix), and either of them made worse on purpose ([`faults`]). [`description`] is what the device says of itself,

@@ -14,20 +14,20 @@ use std::time::{Duration, Instant};
 
 /// The emulator.
 const PROGRAM: &str = "qemu-system-arm";
-/// How long it may take to start.
+/// Time limit for the start.
 const START: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(10);
 
-/// What to emulate.
+/// The emulated board and its files.
 #[derive(Debug, Clone)]
 pub struct Emulation {
     /// QEMU's name of the board.
     pub machine: String,
     /// The firmware, an ELF file for that board.
     pub firmware: PathBuf,
-    /// File that stands for the board's flash; without it the board has none.
+    /// File that emulates the board's flash; without it the board has none.
     pub flash: Option<PathBuf>,
-    /// File for what the firmware logs with `defmt`, as it is.
+    /// File for the binary `defmt` log of the firmware.
     pub log: Option<PathBuf>,
 }
 
@@ -78,7 +78,7 @@ impl Qemu {
             .args(["-serial", &format!("unix:{}", quoted(&socket))])
             .args(["-semihosting-config", &arguments])
             .stdin(Stdio::null())
-            // Where the firmware's log goes by semihosting.
+            // The firmware's log arrives here by semihosting.
             .stdout(File::create(&log).map_err(Error::file("write", &log))?)
             .stderr(File::create(&errors).map_err(Error::file("write", &errors))?)
             // Ctrl-C is for this program, which ends QEMU once the device has been heard.
@@ -100,7 +100,7 @@ impl Qemu {
     }
 }
 
-/// Opens a file for flash and keeps others from it. What is no flash must not become one.
+/// Opens and locks a file for flash. Refuses a file that is not a flash image.
 fn claim(path: &Path) -> std::result::Result<File, Error> {
     let wrong = |message: &str| Error::Checkpoint { path: path.into(), message: message.into() };
     if path.is_dir() {
@@ -114,7 +114,7 @@ fn claim(path: &Path) -> std::result::Result<File, Error> {
     if is_flash(&held) { Ok(file) } else { Err(wrong("is not an image of a device's flash; name another file")) }
 }
 
-/// Has the emulator end with this program, even where that is killed.
+/// Makes the emulator end with this program, even if the program is killed.
 fn end_with_this(command: &mut Command) {
     #[cfg(target_os = "linux")]
     {

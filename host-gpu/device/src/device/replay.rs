@@ -1,4 +1,4 @@
-//! The same frames learnt from on the host, by the same rule with the same numbers: what the device should hold.
+//! Replay on the host: the same frames, rule and numbers. The result is the expected state of the device.
 
 use super::description::Description;
 use clapp_core::contrast::Phase;
@@ -13,12 +13,12 @@ use std::thread::JoinHandle;
 /// Events that wait for the replay; a device that is faster than that waits.
 const WAITING: usize = 256;
 
-/// What a host did that changes what a device holds.
+/// An action of the host that changes the device's state.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
-    /// A frame, and what the device made of it.
+    /// A frame, and the device's result for it.
     Frame {
-        /// How it followed the one before.
+        /// Relation to the previous frame.
         phase: Phase,
         /// The class that came along.
         label: Option<u8>,
@@ -35,7 +35,7 @@ pub enum Event {
     ForgetLabels,
 }
 
-/// What a device made of a frame, as far as it is compared.
+/// The compared part of a device's result for a frame.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Seen {
     /// Predicted class.
@@ -44,10 +44,10 @@ pub struct Seen {
     pub losses: Vec<f32>,
 }
 
-/// What came of a replay.
+/// Result of a replay.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Replayed {
-    /// What the device should hold.
+    /// Expected state of the device.
     pub held: DeviceState,
     /// Frames that were replayed.
     pub frames: u64,
@@ -55,7 +55,7 @@ pub struct Replayed {
     pub first_difference: Option<u64>,
 }
 
-/// A replay at work beside the device, in a thread of its own.
+/// A replay that runs beside the device, in a separate thread.
 #[derive(Debug)]
 pub struct Replay {
     events: SyncSender<Event>,
@@ -63,7 +63,7 @@ pub struct Replay {
 }
 
 impl Replay {
-    /// Starts from what the device holds at the start of a session.
+    /// Starts from the device's state at the start of a session.
     ///
     /// # Errors
     /// [`Error::File`] if the system has no thread to give.
@@ -78,14 +78,14 @@ impl Replay {
 
     /// Adds an event to the log.
     pub fn log(&self, event: Event) {
-        // A replay that has ended says why in `finish`.
+        // If the replay has ended, `finish` reports the reason.
         let _ = self.events.send(event);
     }
 
     /// Waits for the last event.
     ///
     /// # Errors
-    /// [`Error::Config`] if the replay could not go on.
+    /// [`Error::Config`] if the replay could not continue.
     pub fn finish(self) -> Result<Replayed, Error> {
         drop(self.events);
         let failed = |message: String| Error::Config { origin: "replay".into(), message };

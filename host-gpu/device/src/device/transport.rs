@@ -8,7 +8,7 @@ pub trait Transport: std::fmt::Debug {
     /// The name of the line in errors.
     fn place(&self) -> String;
 
-    /// What to look at where nobody answers.
+    /// Advice for the user if there is no reply.
     fn advice(&self) -> String;
 
     /// Sends all bytes.

@@ -63,7 +63,8 @@ impl LayerAlignment {
     }
 }
 
-/// Why a network has no alignment with back-propagation of its top loss, if it has none.
+/// Returns the reason why a network has no alignment with back-propagation of its top layer's loss; `None` if it has
+/// one.
 pub fn refusal(spec: &NetworkSpec) -> Option<&'static str> {
     let normalised = "normalises activity between layers, and the alignment does not back-propagate through that";
     rules::of(spec).beyond_alignment().or(spec.form().normalise.then_some(normalised))

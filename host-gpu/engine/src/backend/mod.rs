@@ -63,7 +63,7 @@ pub struct Pairing<'a> {
     /// Number of lists of negatives: 1, which all losses share, or two a layer, the first for the loss whose context is
     /// the same layer, the second for the one whose context is the top.
     pub lists: usize,
-    /// Which of the lists these negatives are, where [`Pairing::of`] has chosen one.
+    /// Index of the list of negatives, if [`Pairing::of`] has chosen one.
     pub list: usize,
     /// For each row, whether only its positive (`true`) or only its negative term counts; `None` for both.
     pub keep_positive: Option<&'a [bool]>,
@@ -94,7 +94,7 @@ impl<'a> Pairing<'a> {
     }
 }
 
-/// What a contrast gives for one layer, one context, and all rows.
+/// Results of a contrast for one layer, one context and all rows.
 #[derive(Debug, Clone)]
 pub struct Factors<T, S> {
     /// Scores, third factors and loss of each row.

@@ -19,7 +19,7 @@ pub struct Scores {
 impl Scores {
     /// Scores of all rows, of which those are kept that count.
     pub fn new(pairing: Pairing<'_>, role: TensorRole, u_pos: Vec<f32>, u_neg: Vec<f32>, loss: f64) -> Self {
-        // Where a row is a positive or a negative by itself, it has one score.
+        // A row that is its own positive or negative has one score.
         let (Partner::Itself, Some(keep)) = (pairing.partner, pairing.keep_positive) else {
             return Self { role, u_pos, u_neg, loss };
         };

@@ -72,7 +72,7 @@ struct LayerEntry {
 pub enum Moments {
     /// None: plain SGD.
     None,
-    /// Those of the configuration's optimiser.
+    /// The moments of the configuration's optimiser.
     Config,
     /// The moments in a device's file; none for other files.
     AsHeld,

@@ -193,8 +193,8 @@ fn demo() -> Config {
     }
 }
 
-/// The network that is built into the firmware, and the values that its pixels become there: to be trained here on
-/// images in grey, and to go on learning on the device. The probe sees the features that the device's read-out sees.
+/// The network in the firmware, with the firmware's scaling of pixels. It can be trained here on grey images and
+/// continue to learn on the device. The probe reads the same features as the device's read-out.
 fn device() -> Config {
     // pixel * 0.03 - 3.84, of pixels from 0 to 255.
     let (mean, std) = ([3.84 / 7.65], [1.0 / 7.65]);

@@ -23,7 +23,7 @@ impl std::fmt::Debug for Link {
 impl Link {
     /// Joins the other processes. Call it once in a process.
     pub fn start() -> Result<Self, Error> {
-        // Loader and matrix products have threads of their own; only this one calls MPI.
+        // Loader and matrix products have separate threads; only this thread calls MPI.
         let Some((universe, threading)) = initialize_with_threading(mpi::Threading::Funneled) else {
             return Err(Error::Mpi("MPI was started twice in this process".into()));
         };

@@ -19,8 +19,8 @@ use clapp_core::shape::Shape;
 use clapp_data::error::Error;
 use std::ops::Range;
 
-/// `backend`, with the gradients of one step averaged over `ranks`. It stands for the step in which rank `r` has
-/// `counts[r]` images; alone it changes nothing.
+/// `backend`, with the gradients of one step averaged over `ranks`. Rank `r` has `counts[r]` images in this step. With
+/// one rank, it changes nothing.
 #[derive(Debug)]
 pub struct Shared<'a, B> {
     /// The backend that computes.

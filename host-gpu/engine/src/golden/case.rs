@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 /// Required `format` in the metadata.
 const FORMAT: &str = "local-ssl-golden/1";
 
-/// Most `f32` elements of memory that a case may ask of a backend for one purpose (1 GiB).
+/// Largest number of `f32` elements that a case may need from a backend for one purpose (1 GiB).
 const MOST_ELEMENTS: usize = 1 << 28;
 
 /// One case.
@@ -25,7 +25,7 @@ pub struct Case {
     pub network: NetworkSpec,
     /// The parameters of each layer, as the network has them.
     pub values: Vec<LayerValues>,
-    /// The frames `[rows, C, H, W]`. Of a batch of N pairs, rows N.. are the second views.
+    /// The frames `[rows, C, H, W]`. In a batch of N pairs, rows N.. are the second views.
     pub frames: Vec<f32>,
     /// Number of frames.
     pub rows: usize,
@@ -45,7 +45,8 @@ pub enum Task {
     Batch {
         /// Index `n_k(j)` into the list of positives, `[K][rows]` flattened (docs/paper.md 1.3).
         negatives: Vec<usize>,
-        /// For each row, whether its positive (`true`) or its negative term counts alone; `None`: both count.
+        /// For each row: `true` if only its positive term counts, `false` if only its negative term counts. `None`:
+        /// both count.
         keep_positive: Option<Vec<bool>>,
         /// Optimisers, each from the same first parameters.
         trials: Vec<Trial>,
@@ -104,7 +105,7 @@ impl Case {
     /// Checks the contents of a golden file; `path` is for errors only.
     ///
     /// # Errors
-    /// Those of [`Case::read`], but for reading.
+    /// The errors of [`Case::read`], without read errors.
     pub fn parse(path: &Path, bytes: &[u8]) -> Result<Self, GoldenError> {
         let (metadata, expected, mut tensors) = Tensors::read(path, bytes)?;
         let text = |key: &str| {

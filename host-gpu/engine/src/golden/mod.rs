@@ -4,11 +4,11 @@
 //! case.safetensors -> Case -> a backend -> Computed -> Comparison -> Report
 //! ```
 //!
-//! A file holds inputs, parameters and expected results of one case, and describes its network and rule in
-//! JSON (`spec`). [`case`] reads and checks it, a backend (such as [`core::compute`]) computes all it can,
-//! [`compare`] holds that against what the file expects, and [`report`] prints the table. What a file expects
-//! is either computed or named by the backend as not its job, with the reason; anything else is a failure,
-//! and so is a file that cannot be read.
+//! A file holds inputs, parameters and expected results of one case, and describes its network and rule in JSON
+//! (`spec`). [`case`] reads and checks it, a backend (such as [`core::compute`]) computes all it can, [`compare`]
+//! compares the results with the expected tensors, and [`report`] prints the table. The backend must compute every
+//! expected tensor, or name it as not computed with a reason. Anything else is a failure, and so is a file that cannot
+//! be read.
 
 pub mod case;
 pub mod compare;
@@ -47,7 +47,7 @@ pub enum GoldenError {
     Format {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// Reason.
         reason: String,
     },
     /// A field of the description, or a tensor, is missing, unknown or wrong.
@@ -57,7 +57,7 @@ pub enum GoldenError {
         path: PathBuf,
         /// The field, such as `spec.layers[1].kernel`, or the tensor, such as `layer0.weight`.
         field: String,
-        /// What is wrong with it.
+        /// Reason.
         reason: String,
     },
     /// The network does not fit together.

@@ -96,7 +96,7 @@ pub(super) fn parse(path: &Path, kind: &str, text: &str) -> Result<Spec, GoldenE
     };
     let unknown = fields.rest();
     if matches!(task, TaskSpec::InfoNce { .. } | TaskSpec::Probe { .. }) {
-        // Their losses lie outside the rule's: the network has no projections.
+        // Their losses are not those of the rule: the network has no projections.
         rule = Rule { projection: Projection::Identity, context: Context::Same, ..rule };
     }
     let learning = learning.unwrap_or(match task {

@@ -65,7 +65,7 @@ struct DeviceFeatures<T> {
 }
 
 impl<T> DeviceFeatures<T> {
-    /// Copies the features of so many images.
+    /// Copies the features of `images` images.
     fn upload<B: Backend<Tensor = T>>(backend: &B, features: &Features, images: usize) -> Self {
         let of = |(dimension, values): &(usize, Vec<f32>)| (backend.upload(values), *dimension);
         Self { layers: features.layers.iter().map(of).collect(), images }

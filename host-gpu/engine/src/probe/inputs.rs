@@ -27,7 +27,7 @@ impl Inputs {
         }
     }
 
-    /// Of a run, for images of any size, with the transform given.
+    /// Makes the inputs of a run, for images of any size, with the given transform.
     pub fn of_run(config: &Config, test: TestTransform) -> Self {
         let inputs = Self::new(&config.probe, None, config.input_shape());
         Self { test: test.fitted(None, inputs.shape), ..inputs }

@@ -109,21 +109,21 @@ pub enum Progress {
     Test {
         /// Images done.
         done: usize,
-        /// Of so many.
+        /// Total number.
         of: usize,
     },
     /// Features of the labelled images are computed, once for all epochs.
     Train {
         /// Images done.
         done: usize,
-        /// Of so many.
+        /// Total number.
         of: usize,
     },
     /// The heads learn.
     Batch {
         /// Batches done, over all epochs.
         done: u64,
-        /// Of so many.
+        /// Total number.
         of: u64,
     },
     /// An epoch is done.

@@ -1,7 +1,7 @@
 //! The heads of a probe as a file, for `clapp predict`.
 //!
-//! Tensors are `all.weight` `[classes, D]` and `all.bias` `[classes]` of the head that reads all layers, whose features
-//! lie one layer after another, and `layer{l}.weight` and `layer{l}.bias` of the head of each layer; all `f32`,
+//! Tensors are `all.weight` `[classes, D]` and `all.bias` `[classes]` of the head that reads all layers, with the
+//! features of the layers in order, and `layer{l}.weight` and `layer{l}.bias` of the head of each layer; all `f32`,
 //! row-major. The metadata has one entry, `clapp-probe`, as JSON.
 
 use super::{Head, Protocol};
@@ -21,7 +21,7 @@ const ENTRY: &str = "clapp-probe";
 struct Entry {
     format: String,
     encoder_epochs: u64,
-    /// Of the encoder's checkpoint, where that has one.
+    /// Checksum of the encoder's checkpoint, if it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     encoder_crc32: Option<String>,
     data: String,

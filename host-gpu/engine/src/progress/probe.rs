@@ -54,7 +54,7 @@ impl ProbeProgress {
             Progress::Epoch { done, accuracy } => {
                 (self.epoch, self.accuracy) = (done, Some(accuracy));
                 self.bar.set_message(self.text());
-                // The first and the last are told however fast they are.
+                // Always print the first and the last epoch.
                 if done == 1 || done == self.epochs || self.told.elapsed() >= PAUSE {
                     self.line(done as f64 / self.epochs as f64);
                 }
@@ -157,8 +157,8 @@ impl Job for ShownProbe<'_> {
     }
 }
 
-/// What the probe under way takes, the paper's protocol, which has so many epochs on so many labelled images, and a quick
-/// one; `all` are the labelled and test images that the set has.
+/// Describes the estimated times of this probe, of the paper's protocol (`paper`: epochs and labelled images), and of a
+/// quick probe. `all`: labelled and test images of the set.
 fn estimates(speed: &Speed, task: &ProbeTask<'_>, paper: (u64, usize), all: [usize; 2]) -> String {
     let about = |seconds: f64| about(Duration::from_secs_f64(seconds.clamp(0.0, 1e9)));
     let classes = task.data.classes.len();

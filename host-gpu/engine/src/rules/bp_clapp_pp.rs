@@ -1,5 +1,5 @@
-//! BP-CLAPP++ (docs/paper.md 1.4, 5.1): the loss of CLAPP++ on the top layer's channel means alone, back-propagated
-//! through the network. The global baseline.
+//! BP-CLAPP++ (docs/paper.md 1.4, 5.1): the loss of CLAPP++ only on the top layer's channel means, back-propagated
+//! through the network. This is the global baseline.
 //!
 //! The context stays detached, as in the released code: the gradient comes down on the side of the activity only.
 //!

@@ -1,10 +1,10 @@
 //! CLAPP++DFB with a relaxed top: this project's own hybrid of direct feedback and predictive coding.
 //!
-//! The top layer's activity alone relaxes on `1/2 ||z^L - f_L(z^{L-1})||^2 + w sum_rows loss(z^L)`, with the layers
-//! below and the context as the forward pass has them. The relaxed activity is then the context that all layers below
-//! learn with, as under CLAPP++DFB, and the target of the top, which learns from its prediction error as under
-//! predictive coding. So the feedback carries where the top should be rather than where it is. Nothing but the top
-//! iterates, and no error goes down through a block. With a small weight `w` it is CLAPP++DFB.
+//! Only the top layer's activity relaxes, on `1/2 ||z^L - f_L(z^{L-1})||^2 + w sum_rows loss(z^L)`. The layers below
+//! and the context stay as in the forward pass. The relaxed activity is then the context of all layers below, as in
+//! CLAPP++DFB. It is also the target of the top layer, which learns from its prediction error, as in predictive coding.
+//! The feedback thus carries the desired activity of the top layer, not its present one. Only the top layer iterates,
+//! and no error goes down through a block. With a small weight `w` the rule equals CLAPP++DFB.
 //!
 //! Source: nobody's; the simplest form that has both parts.
 
@@ -70,9 +70,9 @@ impl LearningRule for Rule {
     }
 }
 
-/// Direct feedback whose top relaxes first: the activity of the top layer alone descends on the energy of predictive
-/// coding, with the layers below as the forward pass has them. Its pooled activity is then the context of all layers
-/// below, which learn as under direct feedback; the top learns from its prediction error, the relaxed activity being its
+/// Direct feedback with a relaxed top layer. Only the top layer's activity descends on the energy of predictive coding;
+/// the layers below stay as in the forward pass. Its pooled activity is then the context of all layers below, which
+/// learn as in direct feedback. The top layer learns from its prediction error, with the relaxed activity as its
 /// target.
 fn relaxed_top_step<B: Backend>(
     backend: &B,

@@ -7,13 +7,13 @@ use crate::step::backprop::Backward;
 /// local rule without a context from the top layer.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Cost {
-    /// A forward pass of its own comes first, for the top layer's activity or its error.
+    /// A separate forward pass comes first, for the top layer's activity or its error.
     pub first_pass: bool,
     /// Back-propagation through the network, if the rule has it.
     pub descent: Option<Descent>,
     /// Iterations of inference through the whole network in a step.
     pub iterations: usize,
-    /// The top layer alone relaxes.
+    /// Only the top layer relaxes.
     pub top_relaxes: bool,
     /// Values kept in addition to maps and gradients, for a network, a number of rows and a number of threads.
     pub beside: Option<fn(&NetworkSpec, usize, usize) -> usize>,

@@ -5,9 +5,9 @@
 //! gradient of its pooled activity, with `F^l` a random matrix `D_l x D_top` that never learns; from there it goes
 //! through the layer's own pooling, max-pool and ReLU to its weights.
 //!
-//! Source: the primary literature; the paper names the rule, but the released code does not contain it
-//! (docs/paper.md 3). Nøkland gives every unit of a map a row of its own in `F`; here the units of a cell share one.
-//! `F` has the distribution of the other projections.
+//! Source: the primary literature; the paper names the rule, but the released code does not contain it (docs/paper.md
+//! 3). In Nøkland's paper every unit of a map has its own row in `F`; here the units of a cell share a row. `F` has the
+//! distribution of the other projections.
 
 use super::clapp_pp;
 use super::{Choices, Cost, LearningRule, Pooling, Settings, Signal};

@@ -35,7 +35,7 @@ pub trait LearningRule: Copy + Debug + PartialEq + Send + Sync + 'static {
     /// The rule with the settings of a configuration.
     fn with(settings: &Settings) -> Self;
 
-    /// Refuses settings for a reason that is this rule's alone.
+    /// Refuses settings for a reason that applies only to this rule.
     ///
     /// # Errors
     /// A message with the field, its value and the expected values.
@@ -53,8 +53,8 @@ pub trait LearningRule: Copy + Debug + PartialEq + Send + Sync + 'static {
         Form { inputs: Self::CHOICES.inputs, normalise: Self::CHOICES.normalise, ..Form::default() }
     }
 
-    /// One training step: forward passes, losses, gradients, and the updates or, with [`crate::step::Mode::Record`], the
-    /// gradients alone.
+    /// One training step: forward passes, losses, gradients and updates. With [`crate::step::Mode::Record`] it keeps
+    /// the gradients and makes no updates.
     fn step<B: Backend>(
         &self,
         backend: &B,

@@ -122,7 +122,7 @@ pub struct Choices {
 pub enum Contrasts {
     /// Any; this one if the configuration names none.
     Any(Contrast),
-    /// This one alone, which makes the rule; its theta may be another.
+    /// Only this one, which defines the rule; theta can be set.
     Own(Contrast),
     /// None: the rule has another loss.
     OtherLoss,
@@ -167,7 +167,7 @@ impl Signal {
         }
     }
 
-    /// Returns `true` if every layer has a loss; otherwise the top alone has one.
+    /// Returns `true` if every layer has a loss; otherwise only the top layer has one.
     pub fn every_layer_has_a_loss(self) -> bool {
         matches!(self, Self::Local | Self::TopRelaxed)
     }

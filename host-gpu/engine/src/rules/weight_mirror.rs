@@ -1,19 +1,19 @@
 //! Weight mirror (Akrout et al. 2019) on the loss of BP-CLAPP++.
 //!
-//! Errors come down as under back-propagation, but through kernels `R^l` of their own: `dz^{l-1} = R^l * (dz^l relu')`
-//! instead of `W^l`. The kernels begin at random and learn in a phase of their own after each step, from noise that each
-//! layer is shown and what its convolution makes of it, with decay, so that they turn to the
-//! weights and follow them; before the first step they have some such phases (`ahead`), as errors that come down at
-//! random do harm. No error sees a forward weight. `mirror` in the configuration has the noise's rows and
-//! amplitude, the rate, the decay and the phases ahead; the defaults have the weights for their fixed point.
+//! Errors come down as in back-propagation, but through separate kernels `R^l`: `dz^{l-1} = R^l * (dz^l relu')` instead
+//! of `W^l`. The kernels start at random. After each step they learn in a separate phase, with decay, from noise at
+//! each layer's input and the layer's response to it, so they turn towards the weights and follow them. Some such
+//! phases (`ahead`) run before the first step, because random errors do harm. No error passes through a forward weight.
+//! `mirror` in the configuration sets the rows and the amplitude of the noise, the rate, the decay and the number of
+//! phases ahead. With the defaults, the fixed point of the kernels is the weights.
 //!
 //! Source: the primary literature; the released code has unused legacy code only (docs/paper.md 3). Akrout et al. use
 //! Gaussian noise, here it is even; they centre activities that their biases keep off the ReLU's kink, here the phase
 //! leaves ReLU and bias out, to the same end. Their whole phases of mirroring between epochs are one small phase a step
 //! here.
 //!
-//! In a phase of its own, each layer is shown white noise `x`, and answers it with `y = W x`, its convolution alone. The
-//! kernels `R` that errors come down through see both ends of their synapses, and learn from the correlation, with decay:
+//! In this phase, each layer gets white noise `x` and responds with `y = W x`, its convolution only. The feedback
+//! kernels `R` see both ends of their synapses, and learn from the correlation, with decay:
 //!
 //! ```text
 //! R <- (1 - decay) R + rate mean(y x^T)        mean(y x^T) -> amplitude^2 W
@@ -181,7 +181,7 @@ pub fn reflect<B: Backend>(mirror: &Mirror, backend: &B, model: &mut ModelOf<B>,
     }
 }
 
-/// The layer's convolution alone.
+/// The layer's convolution only.
 fn convolution(layer: &Layer) -> Layer {
     let mut plain = *layer;
     plain.block.activation = Activation::Identity;

@@ -234,9 +234,10 @@ impl<B: Backend> Backprop<'_, B> {
         gradients
     }
 
-    /// The images go through the network in `parts`, twice: first to the loss, which compares all of them, then, a part's
-    /// maps kept, for its gradients, which are added up (Gao et al. 2021, "Scaling Deep Contrastive Learning Batch Size
-    /// under Memory Limited Setup"). Plain accumulation would compare images with those of their own part only.
+    /// The images go through the network in `parts`, twice. The first pass computes the loss, which compares all
+    /// images. The second pass keeps the maps of one part, computes its gradients and adds them up (Gao et al. 2021,
+    /// "Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup"). Plain accumulation would compare
+    /// images only within their part.
     fn accumulated(
         &self,
         model: &mut Model<B::Tensor>,

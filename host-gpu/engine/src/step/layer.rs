@@ -13,7 +13,7 @@ pub struct Sees<'a, T> {
     pub x: &'a T,
     /// Number of rows.
     pub rows: usize,
-    /// Which rows are compared with which.
+    /// Pairs of rows that are compared.
     pub pairing: Pairing<'a>,
     /// The context from the same layer, `[rows, D]`; its own activity if there is none.
     pub same: Option<&'a T>,
@@ -78,7 +78,7 @@ pub struct Lesson<'a, B: Backend> {
     pub layer: &'a Layer,
     /// Number of rows.
     pub rows: usize,
-    /// Which rows are compared with which.
+    /// Pairs of rows that are compared.
     pub pairing: Pairing<'a>,
     /// Its pooled activity.
     pub p: &'a B::Tensor,

@@ -27,7 +27,7 @@ pub struct StepBatch<'a, T> {
     pub x: T,
     /// Number of frames.
     pub rows: usize,
-    /// Which rows are compared with which.
+    /// Pairs of rows that are compared.
     pub pairing: Pairing<'a>,
 }
 
@@ -50,7 +50,7 @@ pub enum Mode<'a, T> {
         /// The number of this step.
         step: u64,
     },
-    /// Leaves the parameters alone and keeps the gradients, one entry a layer.
+    /// Does not change the parameters, and keeps the gradients, one entry per layer.
     Record(&'a mut Vec<LayerTensors<T>>),
 }
 
@@ -94,7 +94,7 @@ pub type StepReport = Vec<LayerReport>;
 pub struct LayerOutcome<S, D> {
     /// Scores, third factors and losses under each context.
     pub scores: Vec<(TensorRole, S)>,
-    /// How far the layer's error is from the ideal one, if the feedback is matched.
+    /// Distance of the layer's error from the ideal one, for matched feedback.
     pub distance: Option<D>,
 }
 

@@ -1,8 +1,8 @@
 //! Predictive coding: activities that relax on an energy, and the gradients that its prediction errors give.
 //!
-//! Every layer has activities `z^l` of its own beside what its block predicts from those below, `f_l(z^{l-1})`, with
-//! prediction errors `e^l = z^l - f_l(z^{l-1})` and `z^0` the frames (Rao and Ballard 1999; Whittington and Bogacz 2017).
-//! The energy is
+//! Every layer has its own activities `z^l`, and its block predicts them from the layer below: `f_l(z^{l-1})`. The
+//! prediction errors are `e^l = z^l - f_l(z^{l-1})`, and `z^0` are the frames (Rao and Ballard 1999; Whittington and
+//! Bogacz 2017). The energy is
 //!
 //! ```text
 //! F = 1/2 sum_l ||e^l||^2 + w sum_rows loss(z^L)
@@ -256,8 +256,8 @@ impl<'a, B: Backend> Relaxed<'a, B> {
         values
     }
 
-    /// Predicts anew from the activities below, and gives the predictions of before; the first layer's stays, since what
-    /// is below it does.
+    /// Predicts again from the activities below. Returns the previous predictions. The first layer's prediction stays,
+    /// because its input does not change.
     fn predict(&mut self, model: &Model<B::Tensor>) -> Vec<ActivityOf<B>> {
         let mut before = Vec::with_capacity(self.layers.len());
         for (at, layer) in self.layers.iter().enumerate().skip(1) {

@@ -106,7 +106,7 @@ impl Cell {
         let header = Header::read(&checkpoint)?;
         check_config(&header, &self.config, &checkpoint, "the sweep")?;
         let trained = header.epoch == self.config.epochs && header.config.epochs == self.config.epochs;
-        // A probe that is damaged, or another, is made anew.
+        // A damaged probe, or one of another kind, is made again.
         let probe = ProbeRecord::read(&beside(&checkpoint, kind));
         let is_this = |probe: ProbeRecord| {
             let of_config = |protocol: Protocol| protocol == self.protocol(kind, &protocol);

@@ -8,7 +8,7 @@ use std::fmt::Write;
 #[derive(Debug, Clone, Default, PartialEq, Eq, clap::Args)]
 #[group(requires = "slurm")]
 pub struct Resources {
-    /// Time limit of a task, such as 12:00:00; training then goes on when the script is submitted again.
+    /// Time limit of a task, such as 12:00:00. If it ends a task, submit the script again to continue.
     #[arg(long = "slurm-time", value_name = "TIME")]
     pub time: Option<String>,
     /// Processors of a task.
@@ -25,7 +25,7 @@ pub struct Resources {
     pub partition: Option<String>,
 }
 
-/// Seconds before the time limit at which a task is told to stop: it then writes a checkpoint.
+/// Seconds before the time limit at which a task gets the signal to stop. It then writes a checkpoint.
 const NOTICE: u32 = 120;
 
 /// Returns `true` if SLURM reads `text` as a time limit.

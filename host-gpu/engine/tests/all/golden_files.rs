@@ -99,7 +99,7 @@ fn wrong_metadata_is_named() {
     assert_eq!(spoilt(|file| drop(file.metadata.remove("kind"))), "kind: missing in the file's metadata");
     assert_eq!(spoilt(|file| drop(file.metadata.remove("spec"))), "spec: missing in the file's metadata");
     let other = spoilt(|file| drop(file.metadata.insert("format".into(), "other/2".into())));
-    assert!(other.starts_with("format: \"other/2\", but"), "{other}");
+    assert!(other.starts_with("format: \"other/2\", expected"), "{other}");
     let kind = spoilt(|file| drop(file.metadata.insert("kind".into(), "dream".into())));
     assert!(kind.starts_with("kind: unknown kind \"dream\""), "{kind}");
     let text = spoilt(|file| drop(file.metadata.insert("spec".into(), "{\"input\": [1".into())));

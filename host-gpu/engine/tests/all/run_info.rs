@@ -1,4 +1,4 @@
-//! `run.json`: what it holds, that it comes back, and what is refused.
+//! `run.json`: contents, round trip, and refused files.
 
 use clapp_engine::config::preset;
 use clapp_engine::run_info::{DataInfo, RunInfo};

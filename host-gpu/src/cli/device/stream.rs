@@ -13,7 +13,7 @@ use clapp_lab::continual::stream::{Kind, Size, Stream};
 const STAGES: usize = 5;
 const MORE_LABELS: usize = 2;
 
-/// How much of a stream `--frames` and `--test` are.
+/// Returns the size of a stream for `--frames` and `--test`.
 fn size(arguments: &DeviceArguments, kind: Kind, classes: usize) -> Result<Size, Error> {
     let wrong = |origin: &str, message: String| Err(Error::Config { origin: origin.into(), message });
     let whole = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);

@@ -1,4 +1,4 @@
-//! What the tests of the command line share: the program, a tiny configuration, tiny data sets.
+//! Shared code of the command-line tests: the program, a tiny configuration, tiny data sets.
 #![allow(dead_code, reason = "every test file uses its own part")]
 
 pub mod parts;
@@ -84,8 +84,8 @@ pub fn succeeds(folder: &Path, arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).expect("text")
 }
 
-/// Runs the program, which must refuse its input with exit code 2 and name all of `parts`. It may write nothing:
-/// whatever lies in `folder` is the same afterwards.
+/// Runs the program, which must refuse its input with exit code 2 and name all of `parts`. It must write nothing:
+/// `folder` must be unchanged afterwards.
 pub fn refuses(folder: &Path, arguments: &[&str], parts: &[&str]) {
     let before = contents(folder);
     let output = clapp(folder, arguments);

@@ -25,7 +25,7 @@ fn a_class_without_test_images_has_no_accuracy_and_counts_in_no_mean() {
     let [cat, dog] = [report.all.classes[0].unwrap(), report.all.classes[1].unwrap()];
     assert_eq!(report.all.balanced, Some((cat + dog) / 2.0));
     assert!(said.contains(&format!("balanced    {:6.2} %", 100.0 * (cat + dog) / 2.0)), "{said}");
-    // The table of confusion adds up to the test images, and its diagonal to what is right.
+    // The confusion table adds up to the number of test images, and its diagonal to the number of correct predictions.
     assert_eq!(report.confusion.iter().map(|row| row.iter().sum()).collect::<Vec<usize>>(), [4, 2, 0]);
     let right: usize = (0..3).map(|class| report.confusion[class][class]).sum();
     assert_eq!(report.all.last, right as f64 / 6.0);

@@ -58,7 +58,7 @@ fn both_formats_hold_the_same_features_labels_and_indices() {
     succeeds(folder, &["features", "run", "--data", "data", "--layer", "0", "--out", "h.npy"]);
     let first = floats(&npy(&folder.join("h.npy"), "<f4").1);
     assert!(first.chunks(64).zip(all.chunks(88)).all(|(one, all)| *one == all[..64]));
-    // Nothing is replaced unasked, and an input never.
+    // No file is replaced unasked, and an input is never replaced.
     refuses(folder, &["features", "run", "--data", "data", "--out", "f.npy"], &["f.npy", "--overwrite"]);
     succeeds(folder, &["features", "run", "--data", "data", "--out", "f.npy", "--overwrite"]);
     let onto = ["features", "run", "--data", "data", "--overwrite", "--out", "run/checkpoint.safetensors"];
@@ -80,7 +80,7 @@ fn class_folders_and_image_files_have_names() {
     for (name, label) in names.iter().zip(&labels) {
         assert!(name.contains(["val/cat/", "val/dog/"][*label as usize]), "{name} {label}");
     }
-    // What does not belong to other images goes with the old ones.
+    // Files that belong to the old images are removed with them.
     let alone = ["features", "run", "photos/val/cat/00.png", "--out", "f2.npy"];
     for name in ["labels", "indices"] {
         fs::copy(folder.join(format!("f.{name}.npy")), folder.join(format!("f2.{name}.npy"))).unwrap();

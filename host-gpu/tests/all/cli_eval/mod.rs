@@ -26,7 +26,8 @@ fn place() -> tempfile::TempDir {
     place
 }
 
-/// A folder of class folders with so many training and test images of each class, 40 x 48 pixels (width x height 48 x 40).
+/// Makes class folders with the given numbers of training and test images per class, 40 x 48 pixels (width x height 48
+/// x 40).
 fn photos(folder: &Path, classes: &[(&str, usize, usize)]) {
     for (class, (name, train, test)) in classes.iter().enumerate() {
         for (part, count) in [("train", *train), ("val", *test)] {

@@ -18,7 +18,7 @@ fn place(probe: &[&str]) -> tempfile::TempDir {
     place
 }
 
-/// What `predict --json` says.
+/// Output of `predict --json`.
 fn predict(folder: &Path, more: &[&str]) -> Value {
     serde_json::from_str(&succeeds(folder, &[&["predict", "run", "--json"], more].concat())).unwrap()
 }
@@ -62,7 +62,7 @@ fn the_classes_are_those_that_the_evaluation_counted() {
 fn without_weights_it_says_what_to_do() {
     let place = place(&["--quick"]);
     let folder = place.path();
-    // A quick probe will do if there is no better one.
+    // A quick probe is used if there is no better one.
     let json = predict(folder, &["photos/val/cat/00.png"]);
     assert_eq!(json["protocol"]["kind"], "quick");
     fs::remove_file(folder.join("run/probe-quick.safetensors")).unwrap();

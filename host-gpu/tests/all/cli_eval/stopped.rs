@@ -82,7 +82,7 @@ fn a_finished_probe_is_not_replaced_by_a_stopped_one() {
     assert_eq!(status.code(), Some(130));
     assert!(said.contains("run/probe-cached.json holds a finished probe of this encoder and stays"), "{said}");
     assert_eq!(files.each_ref().map(|file| fs::read(file).unwrap()), before);
-    // It goes beside it, whole and marked, for whoever wants it.
+    // The stopped probe goes beside it, complete and marked.
     assert!(said.contains("wrote run/probe-cached.partial.json"), "{said}");
     let beside = record(folder, "run/probe-cached.partial.json").report;
     assert!(beside.is_stopped() && beside.epochs >= 1, "{beside:?}");
@@ -93,19 +93,19 @@ fn a_finished_probe_is_not_replaced_by_a_stopped_one() {
     super::succeeds(folder, &["predict", "run", "image.png", "--probe", probe]);
     assert_eq!(fs::read_dir(folder.join("run")).unwrap().count(), data);
     assert!(ProbeRecord::read(&files[0]).is_ok());
-    // Nor does it stay for the same epochs of another encoder.
+    // A result of another encoder with the same epochs is replaced.
     super::succeeds(folder, &["train", "--config", "tiny.toml", "--data", "data", "--seed", "9", "--out", "other"]);
     for file in &files {
         fs::copy(file, folder.join("other").join(file.file_name().unwrap())).unwrap();
     }
     stop(folder, &["eval", "other", "--data", "data", "--cached", "--epochs", LONG], Signal::INT);
     assert!(record(folder, "other/probe-cached.json").report.is_stopped());
-    // Nor does a longer one that is stopped.
+    // A stopped probe of more epochs does not replace a finished one.
     of_epochs(0);
     let before = files.each_ref().map(|file| fs::read(file).unwrap());
     stop(folder, &["eval", "run", "--data", "data", "--cached", "--epochs", LONG], Signal::INT);
     assert_eq!(files.each_ref().map(|file| fs::read(file).unwrap()), before);
-    // A finished one does, of whatever length, and says so before it begins.
+    // A finished probe of any length replaces it. The command prints a note before it begins.
     of_epochs(400);
     let (_, notes) = super::both(folder, &["eval", "run", "--data", "data", "--cached", "--epochs", "1"]);
     let parts = "run/probe-cached.json holds a finished probe of this encoder, 400 epochs on 20 images; this one, 1 epoch on 20";
@@ -113,7 +113,7 @@ fn a_finished_probe_is_not_replaced_by_a_stopped_one() {
     assert_eq!(record(folder, "run/probe-cached.json").report.epochs, 1);
     let (_, notes) = super::both(folder, &["eval", "run", "--data", "data", "--cached", "--epochs", "1"]);
     assert!(!notes.contains("holds a finished probe"), "{notes}");
-    // A new run takes them away with the others.
+    // A new run removes them too.
     let train = ["train", "--config", "tiny.toml", "--data", "data", "--epochs", "1", "--overwrite", "--out", "run"];
     super::succeeds(folder, &train);
     assert!(!folder.join("run/probe-cached.partial.json").exists());

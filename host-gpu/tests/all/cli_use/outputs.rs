@@ -9,7 +9,7 @@ use std::any::TypeId;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// An output file: its command and option, how to call it (`OUT` stands for the file), and an input of that command.
+/// An output file: its command and option, a call with `OUT` for the file, and an input of that command.
 struct Row {
     command: &'static str,
     option: &'static str,
@@ -189,7 +189,8 @@ fn no_output_takes_the_place_of_an_input_or_of_a_file_of_somebody_else() {
     let folder = place.path();
     for Row { command, option, call: text, input } in &FILES {
         let end = ending(command);
-        // A device's flash is a file that the board writes into: what is no flash is refused when it is opened.
+        // The board writes into the file of a device's flash. A file that is no flash image is refused when it is
+        // opened.
         let is_flash = *option == "flash";
         if !is_flash {
             refused(folder, &call(text, &format!("notes{end}")), option, "replace it with --force");
@@ -219,7 +220,7 @@ fn no_output_takes_the_place_of_an_input_or_of_a_file_of_somebody_else() {
     }
 }
 
-/// How the names of a command's outputs end.
+/// Returns the extension of a command's outputs.
 fn ending(command: &str) -> &'static str {
     if command == "features" { ".safetensors" } else { ".txt" }
 }
@@ -232,7 +233,7 @@ fn no_folder_of_outputs_is_an_input() {
     }
 }
 
-/// There it would be taken for a part of the set the next time.
+/// The next command would read the output as a part of the set.
 #[test]
 fn no_output_goes_into_the_folder_of_a_data_set() {
     let place = place();
@@ -259,7 +260,7 @@ fn no_output_goes_into_the_folder_of_a_data_set() {
             refused(folder, &call(&text, ""), option, "out/tiny lies in the folder of the data set (.)");
         }
     }
-    // A run that lies in one already goes on and is evaluated.
+    // A run that is already in the folder of a data set can continue and be evaluated.
     fs::rename(folder.join("run"), folder.join("data/run")).expect("moved");
     succeeds(folder, &["train", "--resume", "--out", "data/run", "--data", "data", "--epochs", "1"]);
     succeeds(folder, &["eval", "data/run", "--data", "data", "--cached", "--epochs", "1"]);
@@ -291,7 +292,7 @@ fn an_archive_that_begins_with_a_checkpoint_is_no_file_of_clapp() {
     refused(folder, &call(import, "backup.tar"), "output", "replace it with --force");
 }
 
-/// What a command wrote, it writes again; what it did not write, it replaces where that is asked for.
+/// A command overwrites its own files. It replaces other files only with --force.
 #[test]
 fn files_of_ones_own_are_written_again_and_others_with_force() {
     let place = place();
@@ -316,7 +317,7 @@ fn files_of_ones_own_are_written_again_and_others_with_force() {
         fs::write(folder.join(&file), "").expect("a file");
         assert!(run(&[]) == first, "{command}");
         fs::remove_file(folder.join(&file)).expect("removed");
-        // What a command writes beside it.
+        // Files that a command writes beside the output.
         let _ = fs::remove_file(folder.join("out.safetensors"));
     }
 }

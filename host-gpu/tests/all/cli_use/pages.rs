@@ -20,7 +20,7 @@ fn pages() -> Vec<PathBuf> {
     pages
 }
 
-/// Blocks of shell commands of a page: what stands behind the fence's `sh`, and the commands.
+/// Blocks of shell commands of a page: the text after the fence's `sh`, and the commands.
 fn blocks(page: &str) -> Vec<(String, String)> {
     let mut blocks: Vec<(String, String)> = Vec::new();
     let mut is_open = false;
@@ -60,7 +60,7 @@ fn must_succeed(folder: &Path, commands: &str, page: &str) {
     assert!(output.status.success(), "{page}:\n{commands}\n{}: {errors}", output.status);
 }
 
-/// The call of `clapp` in a line, without what stands around it.
+/// Returns the call of `clapp` in a line.
 fn call(line: &str) -> Option<String> {
     let line = line.split(" #").next().unwrap_or_default().trim().trim_end_matches('&');
     let arguments = if let Some((_, arguments)) = line.split_once("cargo run --release -- ") {
@@ -107,7 +107,7 @@ fn the_commands_of_all_pages_have_options_that_exist() {
         for (_, commands) in blocks(&page) {
             for line in commands.replace("\\\n", " ").lines() {
                 if let Some(call) = call(line) {
-                    // --help ends the program when all that stands before it has been read.
+                    // --help ends the program after it has parsed all arguments before it.
                     let call = call.split(" > ").next().unwrap_or_default();
                     must_succeed(place.path(), &format!("{call} --help"), &path.display().to_string());
                     found += 1;

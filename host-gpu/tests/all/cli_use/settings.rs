@@ -1,4 +1,4 @@
-//! Configurations in parts: presets, files over presets, single keys; the list of all keys; what is found out before
+//! Partial configurations: presets, files over presets, single keys. Also the list of all keys, and the checks before
 //! any image is read.
 
 use crate::cli_common::{CONFIG, clapp, refuses, spoilt, succeeds, write_cifar};
@@ -31,7 +31,7 @@ fn the_page_of_all_keys_is_current() {
     assert!(succeeds(place.path(), &["config"]).trim_end() == page().trim_end());
 }
 
-/// What serde reads, from what it says that it expected.
+/// Returns the fields that serde reads, from its error message.
 fn fields(text: &str, table: &str) -> Vec<String> {
     let said = Config::parse(text, "test").expect_err("an unknown key").to_string();
     let (_, list) = said.split_once("; expected").unwrap_or_else(|| panic!("{said}"));
@@ -160,7 +160,7 @@ fn what_is_printed_is_read_back_to_the_same_configuration() {
         for config in rules.map(|rule| base.clone().with_rule(rule)).into_iter().chain([base.clone()]) {
             let text = printed(&config).expect("text");
             assert_eq!(Config::parse(&text, "printed").expect("a configuration"), config);
-            // The defaults that stand there as remarks are in force.
+            // The defaults in the comments are in force.
             let all: Vec<&str> = text.lines().skip(1).map(|line| line.strip_prefix("# ").unwrap_or(line)).collect();
             assert!(all.len() > text.lines().filter(|line| !line.starts_with('#')).count());
             assert_eq!(Config::parse(&all.join("\n"), "remarks").expect("a configuration"), config);
@@ -359,8 +359,8 @@ fn one_key_is_set_or_refused_by_name() {
         ("blocks[9].channels=4", &["no block 9", "6"]),
         ("blocks[0]={}", &["blocks[0].channels"]),
         ("schedule=cosine", &["schedule is \"constant\" or"]),
-        ("epochs=", &["no TOML"]),
-        ("epochs=3\nbatch=4", &["no TOML"]),
+        ("epochs=", &["not TOML"]),
+        ("epochs=3\nbatch=4", &["not TOML"]),
     ] {
         let said = changed(&base, &[setting]).expect_err(setting);
         assert!(said.contains(&format!("--set {setting}: ")), "{said}");

@@ -98,7 +98,7 @@ fn begun(folder: &Path, exec: &str, epochs: u32) -> std::process::Child {
     child
 }
 
-/// How a run ends; one that does not is killed.
+/// Returns the exit code of a run; kills a run that does not end.
 fn end(mut child: std::process::Child) -> Option<i32> {
     let begin = Instant::now();
     while child.try_wait().expect("its state").is_none() {

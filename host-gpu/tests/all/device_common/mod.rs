@@ -41,18 +41,18 @@ impl Device {
     }
 }
 
-/// What happens to the device on the way.
+/// Fault of the device during the test.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Fate {
-    /// Nothing.
+    /// No fault.
     Works,
-    /// It answers nothing after so many pieces that were sent to it.
+    /// It stops replying after this number of received pieces.
     SilentAfter(usize),
     /// It is switched off and on before that piece.
     RestartedBefore(usize),
     /// Nobody is there, but the line is not quiet.
     Noise,
-    /// What is sent from one piece on and before another one never arrives.
+    /// Pieces from the first number up to the second are lost.
     DeafBetween(usize, usize),
 }
 

@@ -18,7 +18,7 @@ pub struct Place {
     base: Config,
 }
 
-/// What tells one run from another.
+/// Differences between runs.
 #[derive(Clone)]
 pub struct Made {
     pub rule: RuleName,

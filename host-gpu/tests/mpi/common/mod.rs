@@ -1,4 +1,4 @@
-//! What the tests of several ranks share: how they are started, and the one batch that theirs together make.
+//! Shared code of the tests of several ranks: their start, and the joint batch of all ranks.
 #![allow(dead_code, reason = "every test file uses its own part")]
 
 use clapp_engine::backend::{Backend, Pairing};
@@ -11,7 +11,7 @@ use std::process::Command;
 /// Largest difference allowed, absolute and relative.
 pub const TOLERANCE: f64 = 1e-6;
 
-/// `mpirun` for so many ranks of a program with its arguments.
+/// `mpirun` for `ranks` ranks of a program with its arguments.
 pub fn mpirun(ranks: usize, program: &[&str]) -> Command {
     let mut command = launcher();
     command.args(["-n", &ranks.to_string()]).args(program);

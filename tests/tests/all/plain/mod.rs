@@ -197,7 +197,7 @@ fn cost(rule: &Rule, positive: f64, negatives: &[f64], keep: Option<bool>) -> f6
     }
 }
 
-/// Which rows are contrasted with which, and how.
+/// Pairs of rows, and the contrast function.
 pub struct Task<'a> {
     pub rule: Rule,
     pub negatives: &'a [usize],

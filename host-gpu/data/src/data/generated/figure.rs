@@ -100,7 +100,7 @@ const PENTAGON: [(f32, f32); 5] = [
     (-0.951_056_5, -0.309_017),
 ];
 
-/// How many of the lines at `distance` from the centre, across `directions`, have `(x, y)` beyond them.
+/// Counts the lines at `distance` from the centre, across `directions`, that have `(x, y)` beyond them.
 fn sides_past(x: f32, y: f32, distance: f32, directions: &[(f32, f32)]) -> usize {
     directions.iter().filter(|(dx, dy)| x * dx + y * dy > distance).count()
 }

@@ -22,10 +22,10 @@ use figure::Form;
 const SIZE: usize = 32;
 const SHAPE: Shape = Shape::new(3, SIZE, SIZE);
 const IMAGE: usize = SHAPE.len();
-/// Most images of one part (3 GB).
+/// Largest number of images of one part (3 GB).
 const MOST: usize = 1_000_000;
 
-/// How strongly images of one class differ. Lengths are in pixels of the 32x32 image.
+/// Variation between images of one class. Lengths are in pixels of the 32x32 image.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Nuisance {
     /// The figure's centre lies up to this far from the image's, along each axis.
@@ -40,7 +40,7 @@ pub struct Nuisance {
     pub contrast: f32,
     /// Amplitude (0 to 1) of the gradient and of the waves of the background.
     pub background: f32,
-    /// Most small figures without meaning behind the figure; half as many at most before it. 100 at most.
+    /// Largest number of small distractors behind the figure, at most 100. At most half as many are in front of it.
     pub clutter: usize,
     /// Probability that a bar covers part of the figure.
     pub occlusion: f32,

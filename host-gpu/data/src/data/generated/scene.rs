@@ -1,4 +1,4 @@
-//! One image of the generated set: background, clutter, the figure, what covers it, light and noise.
+//! One image of the generated set: background, clutter, figure, occlusion, light and noise.
 
 use super::figure::{Figure, Form};
 use super::{IMAGE, Nuisance, SIZE};

@@ -1,4 +1,4 @@
-//! Where class folders may lie, and how a set without a part to test on is divided.
+//! Possible positions of class folders, and the split of a set without a test part.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -137,7 +137,7 @@ pub fn contrast(
                 (0..count).map(|k| dot(row_of(pairing.partner(pairing.negatives[k * rows + row], rows)), s)).collect();
             let keep = pairing.keep_positive.map(|keep| keep[row]);
             let (loss, g_pos, g_neg) = contrast_row(rule, keep, u_pos, &u_neg);
-            // Where activity and context are the same vector, the score changes with both.
+            // If activity and context are the same vector, the score changes with both.
             let live = if own { 2.0 } else { 1.0 };
             (u_pos, u_neg, loss, live * g_pos, g_neg.into_iter().map(|g| live * g).collect::<Vec<f64>>())
         })

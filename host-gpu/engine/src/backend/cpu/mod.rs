@@ -1,8 +1,8 @@
 //! The CPU backend: `f32`, all cores through rayon, matrix products through `gemm`.
 //!
-//! Maps are kept as `[row, y, x, channel]`, so that a window's channels are contiguous, and weights as
-//! `[kh, kw, in, out]`. Work is cut into pieces by shape alone, never by the number of threads, and sums
-//! over pieces are added in a fixed order: the same bits on any number of threads.
+//! Maps are kept as `[row, y, x, channel]`, so that a window's channels are contiguous, and weights as `[kh, kw, in,
+//! out]`. Only the shape decides how work is split, not the number of threads, and partial sums are added in a fixed
+//! order. Results therefore have the same bits on any number of threads.
 
 mod contrast;
 mod conv;

@@ -3,9 +3,9 @@
 //! the weights.
 //!
 //! With `d` the 4x4 inputs of a tile and `w` a kernel, the outputs are `A^T [(G w G^T) * (B^T d B)] A`, where `*` is
-//! elementwise; summed over the input channels it is a matrix product for each of the sixteen elements, which is
-//! where the time goes. The transforms are sums and halves: results differ from the direct sum by rounding alone.
-//! A tile of 2x2 is also a window of the usual max-pool, which is taken before anything is written.
+//! elementwise; summed over the input channels it is a matrix product for each of the sixteen elements. These products
+//! take most of the time. The transforms use only sums and halves, so results differ from the direct sum only by
+//! rounding. A tile of 2x2 is also a window of the usual max-pool, which is applied before the outputs are written.
 
 use super::conv::{rectified, sum_in_order};
 use crate::matmul::{Matrix, matmul, vectorised};
@@ -688,7 +688,7 @@ pub fn weight_gradient(tiling: Tiling, x: &[f32], fill: impl Fn(usize, usize, &m
     gradient
 }
 
-/// How a layer's block finishes its outputs.
+/// Returns the operations of a layer's block on its outputs.
 pub fn finish_of<'a>(layer: &Layer, bias: &'a [f32]) -> Finish<'a> {
     Finish { bias, relu: layer.block.activation == Activation::Relu, max_pool: layer.block.max_pool.is_some() }
 }

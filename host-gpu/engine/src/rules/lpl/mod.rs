@@ -101,11 +101,11 @@ fn covariances_len(network: &NetworkSpec, _rows: usize, _threads: usize) -> usiz
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Lpl {
-    /// Of the squared distance between the two views.
+    /// Weight of the squared distance between the two views.
     pub predictive: f32,
-    /// Of the negative logarithm of the variance.
+    /// Weight of the negative logarithm of the variance.
     pub hebbian: f32,
-    /// Of the squared covariances.
+    /// Weight of the squared covariances.
     pub decorrelation: f32,
     /// Added to the variance.
     pub eps: f32,

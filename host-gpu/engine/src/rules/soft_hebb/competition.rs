@@ -83,8 +83,8 @@ pub(super) fn competition_len(network: &NetworkSpec, rows: usize, threads: usize
     network.layers().iter().map(of_layer).max().unwrap_or(0)
 }
 
-/// What a batch of maps `x` asks of a layer's weights `[kh, kw, in, out]`, as a mean over all positions and with the sign
-/// of a gradient: `-d_k`.
+/// Computes the change of a layer's weights `[kh, kw, in, out]` for a batch of maps `x`, as a mean over all positions
+/// and with the sign of a gradient: `-d_k`.
 fn compete(
     settings: &SoftHebb,
     layer: &Layer,
@@ -223,7 +223,7 @@ fn channel_means(x: &[f32], rows: usize, channels: usize) -> Vec<f32> {
     sum_in_order(sums).into_iter().map(|sum| (sum / count) as f32).collect()
 }
 
-/// What weights `[tap, out]` give for windows in which each channel is at its mean, `[out]`.
+/// Computes the response `[out]` of weights `[tap, out]` to windows in which each channel is at its mean.
 fn means_seen(weight: &[f32], centre: &[f32], channels: usize) -> Vec<f32> {
     let mut sums = vec![0.0_f64; channels];
     for (tap, weight) in weight.chunks_exact(channels).enumerate() {

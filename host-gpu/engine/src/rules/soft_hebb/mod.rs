@@ -10,9 +10,9 @@
 //! w_k += rate ||w_k| - 1|^power d_k / max |d|
 //! ```
 //!
-//! The factor `||w_k| - 1|^power` is their adaptive rate: the rule's weights end on the unit sphere, and learning slows as
-//! they come near. `rate` is the learning rate of the configuration (optimiser `sgd` without momentum or decay: the rule
-//! has an update of its own, and no state).
+//! The factor `||w_k| - 1|^power` is the adaptive rate of the paper: weights end on the unit sphere, and learning slows
+//! near it. `rate` is the learning rate of the configuration (optimiser `sgd` without momentum or decay: the rule has
+//! its own update, and no state).
 //!
 //! First weights are `start` long, outside the sphere: there one channel wins nearly all of a position, and the losers'
 //! wrong sign does no harm. Inside it, what loses everywhere is pushed away from the sphere. Theirs are 25 long; 5 is for
