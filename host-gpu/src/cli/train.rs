@@ -500,7 +500,9 @@ fn check_inputs(arguments: &TrainArguments, out: &Path) -> Result<(), Error> {
 /// Refuses a folder without a checkpoint but with files that a run would overwrite. A run that was killed before its
 /// first checkpoint leaves only the header of its metrics table.
 fn check_empty(out: &Path) -> Result<(), Error> {
-    let has_rows = |path: &Path| std::fs::read_to_string(path).map_or(path.exists(), |text| text.lines().count() > 1);
+    // The head alone is of a run that was stopped before its first row.
+    let is_head = |text: &str| text.lines().count() <= 1 && (text.is_empty() || text.starts_with("epoch,step,"));
+    let has_rows = |path: &Path| std::fs::read_to_string(path).map_or(path.exists(), |text| !is_head(&text));
     let files = [CONFIG, RUN, ALIGNMENT]
         .into_iter()
         .map(String::from)
