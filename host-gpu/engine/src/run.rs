@@ -207,7 +207,7 @@ impl Trainer for OnCpu {
         state: &mut State<Vec<f32>>,
         after_step: &mut AfterStep<'_, Vec<f32>>,
     ) -> Result<(), Error> {
-        train(&Cpu, run.ranks, run.config, run.images, loader_threads(), state, after_step)
+        train(run.ranks, run.config, run.images, loader_threads(), state, after_step)
     }
 }
 

@@ -1,5 +1,6 @@
-//! Training over epochs, on any backend.
+//! Training over epochs: the loop for any backend, and the steps on the CPU.
 
+use crate::backend::cpu::Cpu;
 use crate::backend::{Backend, Scores};
 use crate::config::Config;
 use crate::distributed::{Ranks, Shared};
@@ -173,30 +174,27 @@ pub fn epochs<S: StepSource>(
     Ok(())
 }
 
-/// Same as [`epochs`], step by step on any backend. With several ranks, each has its own batches and all have the same
+/// Same as [`epochs`], step by step on the CPU. With several ranks, each has its own batches and all have the same
 /// states. `after_step` gets means over the ranks, and must break on all ranks or on none.
 ///
 /// # Errors
 /// Same as [`epochs`].
-pub fn train<B: Backend>(
-    backend: &B,
+pub fn train(
     ranks: &Ranks,
     config: &Config,
     images: &Arc<Split>,
     loader_threads: usize,
-    state: &mut State<B::Tensor>,
-    after_step: impl FnMut(&StepMetrics, &mut State<B::Tensor>, bool) -> Result<ControlFlow<()>, Error>,
+    state: &mut State<Vec<f32>>,
+    after_step: impl FnMut(&StepMetrics, &mut State<Vec<f32>>, bool) -> Result<ControlFlow<()>, Error>,
 ) -> Result<(), Error> {
     let steps_per_epoch = steps_per_epoch(images.len(), config.batch, ranks.size()).max(1);
     let optimizer = config.optimizer;
-    let mut steps =
-        OneByOne { backend, ranks, config, images, loader_threads, steps_per_epoch, optimizer, batches: None };
+    let mut steps = OneByOne { ranks, config, images, loader_threads, steps_per_epoch, optimizer, batches: None };
     epochs(&mut steps, config, steps_per_epoch, state, after_step)
 }
 
 /// Steps on batches that the host makes, each awaited.
-struct OneByOne<'a, B> {
-    backend: &'a B,
+struct OneByOne<'a> {
     ranks: &'a Ranks,
     config: &'a Config,
     images: &'a Arc<Split>,
@@ -207,10 +205,10 @@ struct OneByOne<'a, B> {
     batches: Option<Loader<Batch>>,
 }
 
-impl<B: Backend> StepSource for OneByOne<'_, B> {
-    type Tensor = B::Tensor;
+impl StepSource for OneByOne<'_> {
+    type Tensor = Vec<f32>;
 
-    fn begin(&mut self, _: &State<B::Tensor>, epoch: u64, place: usize, rate: f32) -> Result<(), Error> {
+    fn begin(&mut self, _: &State<Vec<f32>>, epoch: u64, place: usize, rate: f32) -> Result<(), Error> {
         let Config { augment, batch, seed, .. } = self.config;
         let start = Start { epoch, batch: place, part: self.ranks.part() };
         self.optimizer = self.config.optimizer.with_learning_rate(rate);
@@ -219,27 +217,26 @@ impl<B: Backend> StepSource for OneByOne<'_, B> {
         Ok(())
     }
 
-    fn take(&mut self, state: &mut State<B::Tensor>) -> Result<Vec<Taken>, Error> {
-        let Self { backend, ranks, config, .. } = *self;
+    fn take(&mut self, state: &mut State<Vec<f32>>) -> Result<Vec<Taken>, Error> {
+        let Self { ranks, config, .. } = *self;
         let Some(batch) = self.batches.as_mut().and_then(Iterator::next) else { return Ok(Vec::new()) };
         let (mut batch, input, count) = (batch?, state.model.spec.input(), state.step + 1);
         let rows = 2 * batch.images.len();
         let draw = ranks.part().draw(count);
         mix(config, input, draw, &mut batch.x);
         let draws = Draws::new(config, rows, draw);
-        let x = backend.upload_frames(input, &batch.x);
+        let x = Cpu.upload_frames(input, &batch.x);
         let mode = Mode::Update { optimizer: &self.optimizer, step: count };
         let place = (state.step % self.steps_per_epoch as u64) as usize;
         let counts = images_of_ranks(self.images.len(), config.batch, place, ranks.size());
         let rule = rules::of(&state.model.spec);
         if count == 1 {
-            rule.before_first_step(backend, &mut state.model, config.seed);
+            rule.before_first_step(&Cpu, &mut state.model, config.seed);
         }
-        let shared = Shared { backend, ranks, counts: &counts };
+        let shared = Shared { ranks, counts: &counts };
         let outcome = step(&shared, &mut state.model, StepBatch { x, rows, pairing: draws.pairing() }, mode);
         let report = read(&shared, draws.pairing(), &outcome);
-        rule.after_step(backend, &mut state.model, config.seed, count);
-        backend.check().map_err(|error| self.shared_error(error))?;
+        rule.after_step(&Cpu, &mut state.model, config.seed, count);
         state.step = count;
         let own = [
             losses(&report),

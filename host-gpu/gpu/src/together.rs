@@ -1,6 +1,6 @@
 //! Training with the processes of other GPUs, one process a GPU: what they do with each other's values.
 //!
-//! As [`clapp_engine::distributed::Shared`] for MPI: gradients of weights, biases and heads are averaged, and of projections'
+//! As [`clapp_engine::distributed::Shared`] for MPI on CPUs: gradients of weights, biases and heads are averaged, and of projections'
 //! gradients `Q^T C` the rows of `Q` and `C` are exchanged. All processes have as many images in every step, so that
 //! each has the same share of it.
 

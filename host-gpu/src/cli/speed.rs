@@ -232,7 +232,7 @@ fn on_cpu(config: &Config, arguments: &SpeedArguments) -> Result<Times, Error> {
     let config = long_enough(config, arguments);
     let heard = timing(&mut seconds, arguments);
     let images = images(&config)?;
-    trainer::train(&Cpu, &Ranks::alone(), &config, &images, loader_threads(), &mut state, heard)?;
+    trainer::train(&Ranks::alone(), &config, &images, loader_threads(), &mut state, heard)?;
     Ok(Times { step, end_to_end: median(seconds, arguments.warm_up), peak })
 }
 

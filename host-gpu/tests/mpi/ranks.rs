@@ -180,7 +180,7 @@ fn rank_compares_gradients() {
     for case in [Negatives::Ring, Negatives::Uniform(3)].into_iter().flat_map(Case::all) {
         for counts in all_counts(ranks.size()) {
             let batches = draw(&case.config, &counts, 0);
-            let shared = Shared { backend: &Cpu, ranks: &ranks, counts: &counts };
+            let shared = Shared { ranks: &ranks, counts: &counts };
             let found = gradients(&shared, &case, &batches.frames[rank], &batches.negatives[rank]);
             let (frames, negatives) = batches.merged();
             let expected = gradients(&Cpu, &case, &frames, &negatives);
@@ -204,7 +204,7 @@ fn rank_compares_info_nce() {
     let case = Case::info_nce();
     for counts in all_counts(ranks.size()) {
         let batches = draw(&case.config, &counts, 0);
-        let shared = Shared { backend: &Cpu, ranks: &ranks, counts: &counts };
+        let shared = Shared { ranks: &ranks, counts: &counts };
         let found = gradients(&shared, &case, &batches.frames[ranks.rank()], &[]);
         let mut expected: Vec<LayerValues> = Vec::new();
         for (frames, count) in batches.frames.iter().zip(&counts) {
@@ -251,7 +251,7 @@ fn rank_compares_steps() {
             for number in 1..=3 {
                 let counts = &all_counts(ranks.size())[number as usize % 3];
                 let batches = draw(config, counts, number);
-                let shared = Shared { backend: &Cpu, ranks: &ranks, counts };
+                let shared = Shared { ranks: &ranks, counts };
                 let rank = ranks.rank();
                 let mode = || Mode::Update { optimizer, step: number };
                 learn(&shared, config, &mut several, &batches.frames[rank], &batches.negatives[rank], mode());

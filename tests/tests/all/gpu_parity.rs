@@ -215,7 +215,7 @@ fn trained_on_cpu(config: &Config, images: &Arc<Split>) -> (Vec<LayerValues>, Ve
         steps.push(step.clone());
         Ok(ControlFlow::Continue(()))
     };
-    trainer::train(&Cpu, &Ranks::alone(), config, images, 1, &mut state, heard).expect("training");
+    trainer::train(&Ranks::alone(), config, images, 1, &mut state, heard).expect("training");
     (state.model.download(&Cpu), steps)
 }
 

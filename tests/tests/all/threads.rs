@@ -31,7 +31,7 @@ fn trained(config: &Config, data: &Dataset, [computing, loading]: [usize; 2]) ->
             losses.extend(step.losses.clone());
             Ok(ControlFlow::Continue(()))
         };
-        train(&Cpu, &Ranks::alone(), config, &images, loading, &mut state, observe).expect("training");
+        train(&Ranks::alone(), config, &images, loading, &mut state, observe).expect("training");
         (state.model.download(&Cpu), losses)
     })
 }

@@ -29,8 +29,7 @@ fn writing_and_reading_a_checkpoint_takes_the_room_of_one_tensor() {
     let config = Config { width: 20.0, ..small_config(RuleName::ClappPpBoth) };
     let images = Arc::new(data.pretrain.clone());
     let mut state = State::first(&Cpu, &config).expect("first values");
-    train(&Cpu, &Ranks::alone(), &config, &images, 1, &mut state, |_, _, _| Ok(ControlFlow::Break(())))
-        .expect("a step");
+    train(&Ranks::alone(), &config, &images, 1, &mut state, |_, _, _| Ok(ControlFlow::Break(()))).expect("a step");
     let spec = config.network().expect("a network");
     let sizes: Vec<usize> = spec
         .layers()

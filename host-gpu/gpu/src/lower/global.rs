@@ -149,7 +149,7 @@ impl<E: Executor + 'static> Gpu<E> {
             ];
             args.extend(contrast_arguments(rule));
             device.launch("match_errors", [rows, 1, 1], args);
-            // Once more than other gradients: see `distributed::Shared`.
+            // Once more than other gradients: see `matching` of the CPU backend.
             self.share(&errors);
             errors
         });

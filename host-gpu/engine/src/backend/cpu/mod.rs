@@ -26,14 +26,39 @@ use clapp_core::network::Rule;
 use clapp_core::plan::Layer;
 use clapp_core::shape::Shape;
 use rayon::prelude::*;
+use std::borrow::Cow;
 use std::ops::Range;
 
 /// Elements of a tensor that one task steps at a time.
 const STEP_CHUNK: usize = 1 << 15;
 
-/// The CPU backend; it has no state of its own.
+/// The CPU backend in a process of its own; it has no state.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Cpu;
+
+/// What processes that train together do with each other's values. All that implement it are the CPU backend; this is all
+/// that they differ in.
+pub trait Processes {
+    /// The mean of a gradient over the processes, weighted by their images.
+    fn average(&self, gradient: Vec<f32>) -> Vec<f32> {
+        gradient
+    }
+
+    /// Rows `errors` and `c` of all processes, and how many: `errors` so weighted that their product is the averaged
+    /// gradient.
+    fn of_all<'a>(&self, errors: &'a [f32], c: &'a [f32], rows: usize) -> (Cow<'a, [f32]>, Cow<'a, [f32]>, usize) {
+        (errors.into(), c.into(), rows)
+    }
+
+    /// Values that are a mean over this process's images, times its share of all images of the step.
+    fn share(&self, _values: &mut [f32]) {}
+}
+
+impl Processes for Cpu {}
+
+fn average_block(processes: &impl Processes, gradient: BlockGradient<Vec<f32>>) -> BlockGradient<Vec<f32>> {
+    BlockGradient { weight: processes.average(gradient.weight), bias: processes.average(gradient.bias) }
+}
 
 /// Scores, third factors and losses of all rows under one context.
 #[derive(Debug, Clone, Default)]
@@ -84,7 +109,7 @@ fn update(parameter: &mut Parameter<Vec<f32>>, gradient: &[f32], optimizer: &Opt
         .for_each(|(value, gradient, first, second)| optimizer::apply(optimizer, step, value, first, second, gradient));
 }
 
-impl Backend for Cpu {
+impl<P: Processes> Backend for P {
     type Tensor = Vec<f32>;
     type PooledGradient = Vec<f64>;
     type Argmax = Vec<u8>;
@@ -178,9 +203,8 @@ impl Backend for Cpu {
     }
 
     fn projection_gradient(&self, errors: &Vec<f32>, c: &Vec<f32>, rows: usize) -> Vec<f32> {
-        let mut gradient = vec![0.0; errors.len() / rows * (c.len() / rows)];
-        projection::gradient(errors, c, rows, &mut gradient);
-        gradient
+        let (errors, c, rows) = self.of_all(errors, c, rows);
+        projection::gradient(&errors, &c, rows)
     }
 
     fn update_projection(
@@ -192,12 +216,12 @@ impl Backend for Cpu {
         optimizer: &Optimizer,
         step: u64,
     ) {
+        let (errors, c, rows) = self.of_all(errors, c, rows);
         if !optimizer.is_elementwise() {
-            let gradient = self.projection_gradient(errors, c, rows);
-            return self.update(&mut [(projection, &gradient)], optimizer, step);
+            return update(projection, &projection::gradient(&errors, &c, rows), optimizer, step);
         }
         ensure_state(projection, optimizer);
-        projection::update(errors, c, rows, projection, optimizer, step);
+        projection::update(&errors, &c, rows, projection, optimizer, step);
     }
 
     fn info_nce(
@@ -207,7 +231,8 @@ impl Backend for Cpu {
         temperature: f32,
         rows: usize,
     ) -> InfoNce<Vec<f32>, Vec<f64>, RowScores> {
-        info_nce::info_nce(p, head, temperature, rows)
+        let own = info_nce::info_nce(p, head, temperature, rows);
+        InfoNce { head: self.average(own.head), ..own }
     }
 
     fn custom(&self, operation: &dyn Custom, inputs: &[&Vec<f32>]) -> Option<CustomOf<Self>> {
@@ -215,6 +240,12 @@ impl Backend for Cpu {
         Some(operation.cpu(&inputs))
     }
 
+    fn over_processes(&self, gradient: Vec<f32>) -> Vec<f32> {
+        self.average(gradient)
+    }
+
+    /// `F` sums squares of errors, and an error is a mean over the batch: in the batch of all processes its own errors are
+    /// smaller by its share, and so is their gradient (once more than by the share that all gradients have).
     fn matching(
         &self,
         rule: &Rule,
@@ -225,7 +256,9 @@ impl Backend for Cpu {
         ideal: &Vec<f32>,
         rows: usize,
     ) -> Matching<Vec<f32>, Mismatch> {
-        matching::matching(rule, layer, p, losses, pooled, ideal, rows)
+        let mut own = matching::matching(rule, layer, p, losses, pooled, ideal, rows);
+        own.errors.iter_mut().for_each(|errors| self.share(errors));
+        own
     }
 
     fn spread(&self, layer: &Layer, pooled: &Vec<f64>, rows: usize) -> Vec<f32> {
@@ -245,7 +278,7 @@ impl Backend for Cpu {
         pooled: &Vec<f64>,
     ) -> BlockGradient<Vec<f32>> {
         let spreader = pool::Spreader::new(layer);
-        conv::gradient(layer, x, activity, conv::Error::Pooled { spreader: &spreader, pooled })
+        average_block(self, conv::gradient(layer, x, activity, conv::Error::Pooled { spreader: &spreader, pooled }))
     }
 
     fn block_gradient(
@@ -255,7 +288,7 @@ impl Backend for Cpu {
         activity: &ActivityOf<Self>,
         dz: &Vec<f32>,
     ) -> BlockGradient<Vec<f32>> {
-        conv::gradient(layer, x, activity, conv::Error::Maps(dz))
+        average_block(self, conv::gradient(layer, x, activity, conv::Error::Maps(dz)))
     }
 
     fn input_gradient(&self, layer: &Layer, weight: &Vec<f32>, activity: &ActivityOf<Self>, dz: &Vec<f32>) -> Vec<f32> {

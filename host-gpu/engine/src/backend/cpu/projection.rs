@@ -53,13 +53,15 @@ fn columns(errors: &[f32], rows: usize, first: usize, count: usize) -> Vec<f32> 
 }
 
 /// `dL/dB = Q^T C`, `[D, D_src]`.
-pub fn gradient(errors: &[f32], c: &[f32], rows: usize, gradient: &mut [f32]) {
+pub fn gradient(errors: &[f32], c: &[f32], rows: usize) -> Vec<f32> {
     let source = c.len() / rows;
+    let mut gradient = vec![0.0; errors.len() / rows * source];
     gradient.par_chunks_mut(TILE[0] * source).enumerate().for_each(|(index, out)| {
         let count = out.len() / source;
         let errors = columns(errors, rows, index * TILE[0], count);
         matmul(out, Matrix::new(&errors, rows, count).transposed(), Matrix::new(c, rows, source), false);
     });
+    gradient
 }
 
 /// The gradient and the optimiser's step, tile by tile.
