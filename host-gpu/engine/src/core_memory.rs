@@ -13,7 +13,8 @@ pub struct CoreMemory {
     /// The optimiser's state; the gradients after a step of [`Optimizer::Record`].
     pub state: Vec<f32>,
     contexts: Vec<f32>,
-    layers: Vec<LayerState>,
+    /// One a layer.
+    pub layers: Vec<LayerState>,
     workspace: Vec<f32>,
     argmax: Vec<u8>,
 }
@@ -30,13 +31,26 @@ impl CoreMemory {
         negatives: usize,
     ) -> Self {
         let view = spec.view();
+        let state = vec![0.0; optimizer.state_len(&view)];
+        let layers = vec![LayerState::NEW; view.layer_count()];
+        let memory = Self::holding(spec, spec.flat_from_values(values), state, layers);
         Self {
-            parameters: spec.flat_from_values(values),
-            state: vec![0.0; optimizer.state_len(&view)],
-            contexts: vec![0.0; view.context_len()],
-            layers: vec![LayerState::NEW; view.layer_count()],
             workspace: vec![0.0; view.batch_len(pairs, negatives).max(view.stream_len())],
             argmax: vec![0; view.batch_argmax_len(pairs).max(view.argmax_len())],
+            ..memory
+        }
+    }
+
+    /// Memory for streams that goes on from what a learner held: parameters, its optimiser's state and its layers' state.
+    pub fn holding(spec: &NetworkSpec, parameters: Vec<f32>, state: Vec<f32>, layers: Vec<LayerState>) -> Self {
+        let view = spec.view();
+        Self {
+            parameters,
+            state,
+            contexts: vec![0.0; view.context_len()],
+            layers,
+            workspace: vec![0.0; view.stream_len()],
+            argmax: vec![0; view.argmax_len()],
         }
     }
 

@@ -6,11 +6,12 @@ use crate::flash;
 use clapp_core::checkpoint::{Contents, ContentsMut, Lengths, architecture};
 use clapp_core::contrast::Phase;
 use clapp_core::guard::Guard;
-use clapp_core::learner::{Buffers, LayerState, Learner};
+use clapp_core::learner::LayerState;
 use clapp_core::optimizer::Optimizer;
 use clapp_core::storage::Store;
 use clapp_device::flash_image::Image;
 use clapp_engine::config::Config;
+use clapp_engine::core_memory::CoreMemory;
 use cli_common::{CONFIG, refuses, spoilt, succeeds, write_cifar};
 use flash::Cells;
 use proptest::prelude::*;
@@ -113,19 +114,11 @@ fn a_device_goes_on_from_a_run_and_the_weights_come_home() {
     assert!(readout.iter().all(|&mean| mean == 0.0) && counts == [0; CLASSES]);
 
     // It learns from a stream, with its lower layer frozen; the read-out has seen some examples.
-    let (mut contexts, mut workspace) = (vec![0.0; view.context_len()], vec![0.0; view.stream_len()]);
-    let mut argmax = vec![0; view.argmax_len()];
     layers[0].frozen = true;
     let exported = parameters.clone();
-    let buffers = Buffers {
-        parameters: &mut parameters,
-        state: &mut [],
-        contexts: &mut contexts,
-        layers: &mut layers,
-        workspace: &mut workspace,
-        argmax: &mut argmax,
-    };
-    let mut learner = Learner::new(view, optimizer, Guard::default(), buffers).expect("a learner");
+    let mut memory = CoreMemory::holding(&spec, parameters, Vec::new(), layers);
+    let mut learner = memory.learner(&spec, optimizer).expect("a learner");
+    learner.set_guard(Guard::default());
     for number in 0..6 {
         let frame: Vec<f32> =
             (0..view.input().len()).map(|at| ((at * 7 + number * 31) % 17) as f32 / 8.0 - 1.0).collect();

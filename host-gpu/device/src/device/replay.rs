@@ -2,11 +2,11 @@
 
 use super::description::Description;
 use clapp_core::contrast::Phase;
-use clapp_core::learner::{Buffers, LayerState, Learner};
 use clapp_core::link::pixels_to_frame;
 use clapp_core::readout::NearestMean;
 use clapp_data::error::Error;
 use clapp_engine::checkpoint::device::DeviceState;
+use clapp_engine::core_memory::CoreMemory;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
@@ -105,23 +105,13 @@ pub fn replay(
     start: DeviceState,
     events: impl IntoIterator<Item = Event>,
 ) -> Result<Replayed, String> {
-    let view = device.spec.view();
-    let DeviceState { mut step, mut parameters, mut state, mut layers, mut readout, mut counts } = start;
-    let mut contexts = vec![0.0; view.context_len()];
-    let mut workspace = vec![0.0; view.stream_len()];
-    let mut argmax = vec![0; view.argmax_len()];
-    let mut frame = vec![0.0; view.input().len()];
+    let DeviceState { mut step, parameters, state, layers, mut readout, mut counts } = start;
+    let mut memory = CoreMemory::holding(&device.spec, parameters, state, layers);
+    let mut frame = vec![0.0; device.spec.input().len()];
     let (mut frames, mut first_difference, mut modulator) = (0, None, device.modulator);
-    let buffers = Buffers {
-        parameters: &mut parameters,
-        state: &mut state,
-        contexts: &mut contexts,
-        layers: &mut layers,
-        workspace: &mut workspace,
-        argmax: &mut argmax,
-    };
     let wrong = |error: &dyn std::fmt::Display| error.to_string();
-    let mut learner = Learner::new(view, device.optimizer, device.guard, buffers).map_err(|error| wrong(&error))?;
+    let mut learner = memory.learner(&device.spec, device.optimizer).map_err(|error| wrong(&error))?;
+    learner.set_guard(device.guard);
     for event in events {
         match event {
             Event::Modulator(value) => modulator = value,
@@ -153,7 +143,7 @@ pub fn replay(
             }
         }
     }
-    let layers: Vec<LayerState> = learner.layers().to_vec();
+    let CoreMemory { parameters, state, layers, .. } = memory;
     Ok(Replayed { held: DeviceState { step, parameters, state, layers, readout, counts }, frames, first_difference })
 }
 
