@@ -5,8 +5,7 @@
 
 use clap::Parser;
 use clapp_benches::measured::{Measured, json, sibling};
-use clapp_lab::paper::draw::svg;
-use clapp_lab::paper::figure::{self, Axis, Figure, Kind, Panel, Series};
+use clapp_lab::draw::{self, Axis, FIGURE, Figure, Kind, Panel, Series, svg};
 use std::error::Error;
 use std::path::PathBuf;
 use std::process::Command;
@@ -68,7 +67,7 @@ fn panel(
     };
     let line = |rule: usize| {
         let of_rule = points.iter().filter(|point| point.rule == rule);
-        Series::new(RULES[rule], of_rule.map(|point| figure::Point::new(x(point) as f64, y(point))).collect())
+        Series::new(RULES[rule], of_rule.map(|point| draw::Point::new(x(point) as f64, y(point))).collect())
     };
     Panel {
         title: title.into(),
@@ -88,7 +87,7 @@ fn draw(by_depth: &[Point], by_batch: &[Point]) -> Result<String, Box<dyn Error>
         panel("speed over the batch", [batch, rate], by_batch, |point| point.batch, |point| point.rate),
         panel("memory over the batch", [batch, memory], by_batch, |point| point.batch, Point::rest_mib),
     ];
-    svg(&Figure::new("cost", "", panels))
+    svg(&Figure::new("cost", "", panels), &FIGURE)
 }
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -6,7 +6,6 @@
 use crate::metrics::Row;
 use clapp_data::error::Error;
 use crc::{CRC_32_ISCSI, Crc};
-use prost::Message;
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -19,56 +18,62 @@ pub const EVENTS: &str = "events.out.tfevents.";
 const VERSION: &str = "brain.Event:2";
 
 /// `SessionLog.SessionStatus.START`.
-const START: i32 = 1;
+const START: u64 = 1;
 
 /// CRC-32C (Castagnoli).
 const CRC: Crc<u32> = Crc::<u32>::new(&CRC_32_ISCSI);
 
-/// The part of TensorFlow's `event.proto` that is used here.
-#[derive(Clone, PartialEq, Message)]
-pub struct Event {
-    /// Seconds since 1970.
-    #[prost(double, tag = "1")]
-    pub wall_time: f64,
-    /// Steps done, over all epochs.
-    #[prost(int64, tag = "2")]
-    pub step: i64,
-    /// In the first event only.
-    #[prost(string, optional, tag = "3")]
-    pub file_version: Option<String>,
-    /// Values of this step.
-    #[prost(message, optional, tag = "5")]
-    pub summary: Option<Summary>,
-    /// Start of a session at this step.
-    #[prost(message, optional, tag = "7")]
-    pub session_log: Option<SessionLog>,
+/// A message of TensorFlow's `event.proto` or `summary.proto`, written field by field.
+#[derive(Default)]
+struct Message(Vec<u8>);
+
+/// How a field's value is stored, as its key says.
+const VARINT: u64 = 0;
+const EIGHT_BYTES: u64 = 1;
+const BYTES: u64 = 2;
+const FOUR_BYTES: u64 = 5;
+
+impl Message {
+    /// Seven bits a byte, the lowest first; the highest bit of a byte says that another follows.
+    fn varint(mut self, mut value: u64) -> Self {
+        while value >= 0x80 {
+            self.0.push(value as u8 | 0x80);
+            value >>= 7;
+        }
+        self.0.push(value as u8);
+        self
+    }
+
+    fn key(self, field: u64, stored: u64) -> Self {
+        self.varint(field << 3 | stored)
+    }
+
+    fn number(self, field: u64, value: u64) -> Self {
+        self.key(field, VARINT).varint(value)
+    }
+
+    fn bytes(self, field: u64, value: &[u8]) -> Self {
+        let mut message = self.key(field, BYTES).varint(value.len() as u64);
+        message.0.extend(value);
+        message
+    }
+
+    fn double(self, field: u64, value: f64) -> Self {
+        let mut message = self.key(field, EIGHT_BYTES);
+        message.0.extend(value.to_le_bytes());
+        message
+    }
+
+    fn float(self, field: u64, value: f32) -> Self {
+        let mut message = self.key(field, FOUR_BYTES);
+        message.0.extend(value.to_le_bytes());
+        message
+    }
 }
 
-/// The part of `summary.proto` that is used here.
-#[derive(Clone, PartialEq, Message)]
-pub struct Summary {
-    /// One entry a curve.
-    #[prost(message, repeated, tag = "1")]
-    pub value: Vec<Scalar>,
-}
-
-/// `Summary.Value` with a scalar.
-#[derive(Clone, PartialEq, Message)]
-pub struct Scalar {
-    /// Name of the curve.
-    #[prost(string, tag = "1")]
-    pub tag: String,
-    /// The value.
-    #[prost(float, optional, tag = "2")]
-    pub simple_value: Option<f32>,
-}
-
-/// `SessionLog`.
-#[derive(Clone, PartialEq, Message)]
-pub struct SessionLog {
-    /// `SessionLog.SessionStatus`.
-    #[prost(int32, tag = "1")]
-    pub status: i32,
+/// `Event` with `wall_time` (1) and `step` (2).
+fn event(step: i64) -> Message {
+    Message::default().double(1, now().as_secs_f64()).number(2, step as u64)
 }
 
 /// CRC-32C of some bytes, rotated and shifted as the frames have it, so that a checksum of bytes that hold a checksum
@@ -95,9 +100,10 @@ impl EventFile {
         let path = folder.join(format!("{EVENTS}{:010}.{:09}.clapp", now.as_secs(), now.subsec_nanos()));
         let file = File::options().append(true).create_new(true).open(&path).map_err(Error::file("write", &path))?;
         let mut events = Self { path, file };
-        events.write(Event { file_version: Some(VERSION.into()), ..Event::default() })?;
-        let step = step.saturating_add(1) as i64;
-        events.write(Event { step, session_log: Some(SessionLog { status: START }), ..Event::default() })?;
+        // `file_version` is field 3, `session_log` field 7, and `status` field 1 of that.
+        events.write(event(0).bytes(3, VERSION.as_bytes()))?;
+        let log = Message::default().number(1, START);
+        events.write(event(step.saturating_add(1) as i64).bytes(7, &log.0))?;
         Ok(events)
     }
 
@@ -107,22 +113,25 @@ impl EventFile {
     /// # Errors
     /// [`Error::File`] if the file cannot be written.
     pub fn row(&mut self, row: &Row) -> Result<(), Error> {
-        let scalar = |tag: String, value: f64| Scalar { tag, simple_value: Some(value as f32) };
-        let mut value = vec![
-            scalar("images_per_second".into(), row.images_per_second),
-            scalar("learning_rate".into(), row.learning_rate.into()),
-        ];
+        // `summary` is field 5 of an event, each `value` field 1 of that, with `tag` (1) and `simple_value` (2).
+        let scalar = |summary: Message, tag: &str, value: f64| {
+            summary.bytes(1, &Message::default().bytes(1, tag.as_bytes()).float(2, value as f32).0)
+        };
+        let mut summary = scalar(Message::default(), "images_per_second", row.images_per_second);
+        summary = scalar(summary, "learning_rate", row.learning_rate.into());
         let all = [("loss", &row.losses), ("u_pos", &row.u_pos), ("u_neg", &row.u_neg), ("mismatch", &row.mismatch)];
         for (name, series) in all {
-            let layers = series.iter().enumerate();
-            value.extend(layers.filter_map(|(layer, value)| Some(scalar(format!("{name}/layer{layer}"), (*value)?))));
+            for (layer, value) in series.iter().enumerate() {
+                if let Some(value) = value {
+                    summary = scalar(summary, &format!("{name}/layer{layer}"), *value);
+                }
+            }
         }
-        self.write(Event { step: row.step as i64, summary: Some(Summary { value }), ..Event::default() })
+        self.write(event(row.step as i64).bytes(5, &summary.0))
     }
 
     /// Appends an event in its frame: length, checksum of the length, event, checksum of the event.
-    fn write(&mut self, event: Event) -> Result<(), Error> {
-        let event = Event { wall_time: now().as_secs_f64(), ..event }.encode_to_vec();
+    fn write(&mut self, Message(event): Message) -> Result<(), Error> {
         let length = (event.len() as u64).to_le_bytes();
         let frame =
             [&length[..], &masked_crc(&length).to_le_bytes(), &event, &masked_crc(&event).to_le_bytes()].concat();

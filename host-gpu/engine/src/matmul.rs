@@ -1,4 +1,4 @@
-//! Matrix products on one thread, through the `gemm` crate.
+//! Matrix products on one thread, through the kernels of the `gemm` crates.
 //!
 //! Threads are given whole products by the callers: each product is then computed in one fixed order,
 //! and results are the same bits for any number of threads.
@@ -51,17 +51,22 @@ impl<'a> Matrix<'a> {
 pub fn matmul(out: &mut [f32], a: Matrix<'_>, b: Matrix<'_>, accumulate: bool) {
     assert_eq!(a.columns, b.rows, "inner dimensions of a product");
     assert_eq!(out.len(), a.rows * b.columns, "elements of a product");
-    let beta_of_out = if accumulate { 1.0 } else { 0.0 };
+    // The kernels prefer contiguous columns: for a row-major product they compute the transpose.
+    let (a, b, [out_columns, out_rows]) = match b.columns {
+        0 | 1 => (a, b, [1, b.columns]),
+        _ => (b.transposed(), a.transposed(), [b.columns, 1]),
+    };
+    let of_out = if accumulate { 1.0 } else { 0.0 };
     // SAFETY: `Matrix::new` and `columns` have checked that each view's last element is within its slice. `out` was
     // checked above, and it cannot overlap `a` or `b` because it is borrowed mutably.
     unsafe {
-        gemm::gemm(
+        gemm_f32::gemm::f32::get_gemm_fn()(
             a.rows,
             b.columns,
             a.columns,
             out.as_mut_ptr(),
-            1,
-            b.columns as isize,
+            out_columns as isize,
+            out_rows as isize,
             accumulate,
             a.data.as_ptr(),
             a.column_stride as isize,
@@ -69,12 +74,12 @@ pub fn matmul(out: &mut [f32], a: Matrix<'_>, b: Matrix<'_>, accumulate: bool) {
             b.data.as_ptr(),
             b.column_stride as isize,
             b.row_stride as isize,
-            beta_of_out,
+            of_out,
             1.0,
             false,
             false,
             false,
-            gemm::Parallelism::None,
+            gemm_common::Parallelism::None,
         );
     }
 }

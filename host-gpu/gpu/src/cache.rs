@@ -1,7 +1,6 @@
 //! Compiled kernels are kept on disk. The name of a file depends on everything that its content was made from.
 
 use clapp_data::files::write_atomically;
-use md5::{Digest, Md5};
 use std::path::{Path, PathBuf};
 
 /// The beginning of a file; the checksum of the content comes next, and a line break.
@@ -76,7 +75,7 @@ fn name(parts: &[&str]) -> String {
 }
 
 fn sum(bytes: &[u8]) -> String {
-    Md5::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    format!("{:x}", md5::compute(bytes))
 }
 
 #[cfg(test)]

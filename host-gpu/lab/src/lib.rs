@@ -3,8 +3,8 @@
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod continual;
+pub mod draw;
 pub mod paper;
-pub mod plot;
 pub mod recommend;
 pub mod report;
 pub mod theory;

@@ -14,7 +14,7 @@ use clapp_engine::probe::{Kind, ProbeReport, ProbeTask, probe};
 use clapp_engine::progress::Progress;
 use clapp_engine::run::{Begin, Interval, Outcome, Run, loader_threads};
 use clapp_engine::run_info::{DataInfo, RunInfo};
-use clapp_lab::plot::{Bar, Curve, draw};
+use clapp_lab::draw::{Axis, FIGURE, Figure, Kind as Shown, Panel, Point, Series, svg};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -134,11 +134,25 @@ fn draw_picture(entries: &[Entry], path: &Path) -> Result<(), Error> {
     for entry in entries {
         let layers = entry.rows.first().map_or(0, |row| row.losses.len());
         for layer in 0..layers {
-            let points = entry.rows.iter().filter_map(|row| Some((row.step as f64, (*row.losses.get(layer)?)?)));
-            curves.push(Curve { name: format!("{} layer {layer}", entry.name), points: points.collect() });
+            let point = |row: &Row| Some(Point::new(row.step as f64, (*row.losses.get(layer)?)?));
+            let points = entry.rows.iter().filter_map(point).collect();
+            curves.push(Series::new(&format!("{} layer {layer}", entry.name), points));
         }
     }
-    let bar = |entry: &Entry| Bar { name: entry.name.into(), percent: 100.0 * entry.report.all.last };
-    let bars: Vec<Bar> = entries.iter().map(bar).collect();
-    draw(path, &curves, &bars)
+    let bar = |entry: &Entry| Point::bar(entry.name, 100.0 * entry.report.all.last, None);
+    let bars = Series::new("all layers", entries.iter().map(bar).collect());
+    let panel = |title: &str, kind, x, y, series| Panel { title: title.into(), kind, x, y, series };
+    let panels = vec![
+        panel("loss of each layer", Shown::Curves, Axis::new("step"), Axis::new("mean loss"), curves),
+        panel(
+            "linear probe on test images",
+            Shown::Columns,
+            Axis::default(),
+            Axis::between("%", 0.0, 100.0),
+            vec![bars],
+        ),
+    ];
+    let text = svg(&Figure::new("demo", "", panels), &FIGURE)
+        .map_err(|error| Error::Plot { path: path.into(), message: error.to_string() })?;
+    write_atomically(path, text.as_bytes())
 }

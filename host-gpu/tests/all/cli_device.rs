@@ -8,9 +8,9 @@ use crate::device_common;
 
 use cli_common::{clapp, refuses, succeeds, write_cifar, write_idx};
 use device_common::Device;
-use serialport::{SerialPort, TTYPort};
+use serial2::SerialPort;
 use std::fs::File;
-use std::io::{Read, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -32,14 +32,14 @@ struct Line {
 impl Line {
     /// A device that stops replying after `most` steps.
     fn silent_after(most: u64) -> Self {
-        let (mut master, mut slave) = TTYPort::pair().unwrap();
-        slave.set_exclusive(false).unwrap();
-        let port = slave.name().unwrap();
+        let (mut master, slave) = SerialPort::pair().unwrap();
+        let name = std::fs::read_link(format!("/proc/self/fd/{}", slave.as_raw_fd())).unwrap();
+        let port = name.to_str().unwrap().to_string();
         const NO_CONTROLLING_TERMINAL: i32 = 0o400;
         let mut options = File::options();
         let kept = options.read(true).write(true).custom_flags(NO_CONTROLLING_TERMINAL).open(&port).unwrap();
         drop(slave);
-        master.set_timeout(Duration::from_millis(5)).unwrap();
+        master.set_read_timeout(Duration::from_millis(5)).unwrap();
         let (end, step) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let (ended, steps) = (end.clone(), step.clone());
         let thread = std::thread::spawn(move || {

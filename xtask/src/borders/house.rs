@@ -89,7 +89,7 @@ pub const HOUSE: House = House {
             uses: &["core", "data", "engine", "gpu", "device"],
             folder: "host-gpu/lab",
             package: "clapp-lab",
-            rooms: &["plot", "theory", "continual", "report", "paper", "recommend"],
+            rooms: &["draw", "theory", "continual", "report", "paper", "recommend"],
         },
         Crate {
             name: "program",

@@ -1,7 +1,5 @@
 //! Some images of each class set aside for testing.
 
-use md5::{Digest, Md5};
-
 /// Splits a class into indices of `names` for training and for testing, each in the order of the names.
 ///
 /// The split depends only on the names and the seed, and is the same on every machine: names are sorted by a checksum
@@ -22,10 +20,7 @@ pub(super) fn divide(names: &[&str], share: f64, seed: u64) -> (Vec<usize>, Vec<
 }
 
 fn rank(name: &str, seed: u64) -> [u8; 16] {
-    let mut digest = Md5::new();
-    digest.update(seed.to_le_bytes());
-    digest.update(name.as_bytes());
-    digest.finalize().into()
+    md5::compute([&seed.to_le_bytes(), name.as_bytes()].concat()).into()
 }
 
 #[cfg(test)]

@@ -4,8 +4,6 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use md5::{Digest, Md5};
-
 use super::{cifar, stl10};
 
 /// A published file.
@@ -65,18 +63,18 @@ pub fn files(path: &Path, set: &str) -> Vec<(PathBuf, Option<&'static str>)> {
 /// If the file cannot be read.
 pub fn md5(path: &Path, mut progress: impl FnMut(u64)) -> io::Result<String> {
     let mut file = File::open(path)?;
-    let mut digest = Md5::new();
+    let mut digest = md5::Context::new();
     let mut buffer = vec![0; 1 << 18];
     loop {
         match file.read(&mut buffer) {
             Ok(0) => break,
             Ok(read) => {
-                digest.update(&buffer[..read]);
+                digest.consume(&buffer[..read]);
                 progress(read as u64);
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
     }
-    Ok(digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(format!("{:x}", digest.finalize()))
 }

@@ -2,8 +2,8 @@
 //!
 //! Pictures, CSV files and pages are made from this alone, so no number is typed by hand.
 
-use super::figure::Figure;
 use super::table::Table;
+use crate::draw::Figure;
 use clapp_data::error::Error;
 use serde::{Deserialize, Serialize};
 use std::path::Path;

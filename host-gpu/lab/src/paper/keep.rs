@@ -1,8 +1,8 @@
 //! The folder of an experiment: `finding.json`, and files made from it: a CSV file for each table, an SVG and a PNG for each
 //! figure.
 
-use super::draw;
 use super::finding::Finding;
+use crate::draw::{self, FIGURE};
 use clapp_data::error::Error;
 use clapp_data::files::write_atomically;
 use clapp_engine::checkpoint::DataIdentity;
@@ -98,16 +98,12 @@ impl Kept {
         }
         for figure in &self.finding.figures {
             let [of_svg, of_png] = ["svg", "png"].map(|kind| folder.join(format!("{}.{kind}", figure.name)));
-            let (wants_svg, wants_png) = (wanted(&of_svg), wanted(&of_png));
-            if !wants_svg && !wants_png {
-                continue;
-            }
-            let svg = draw::svg(figure).map_err(|error| refused(&of_svg, error.to_string()))?;
-            if wants_png {
-                let bytes = draw::png(&svg).map_err(|error| refused(&of_png, error.to_string()))?;
+            if wanted(&of_png) {
+                let bytes = draw::png(figure, &FIGURE).map_err(|error| refused(&of_png, error.to_string()))?;
                 files.push((of_png, bytes));
             }
-            if wants_svg {
+            if wanted(&of_svg) {
+                let svg = draw::svg(figure, &FIGURE).map_err(|error| refused(&of_svg, error.to_string()))?;
                 files.push((of_svg, svg.into_bytes()));
             }
         }

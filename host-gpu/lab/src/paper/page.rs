@@ -128,7 +128,7 @@ fn experiment(all: &str, kept: &Kept) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::paper::figure::{Axis, Figure, Kind, Panel, Point, Series};
+    use crate::draw::{Axis, Figure, Kind, Panel, Point, Series};
     use crate::paper::table::{Cell, Column, Table};
     use crate::paper::{Finding, Verdict};
     use clapp_engine::run_info::ProgramInfo;

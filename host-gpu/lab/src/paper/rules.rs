@@ -2,9 +2,9 @@
 
 use super::accuracy::{self, Accuracy, Spread, above, reaches};
 use super::encoder::{config, probe, train};
-use super::figure::{Axis, Figure, Kind, Panel, Point, Series};
 use super::table::{Cell, Column, Table};
 use super::{Claim, Finding, Setting, Verdict};
+use crate::draw::{Axis, Figure, Kind, Panel, Point, Series};
 use clapp_data::error::Error;
 use clapp_engine::config::{Config, RuleName};
 use clapp_engine::rules::{Contrasts, Pooling, Signal};

@@ -1,19 +1,21 @@
 //! Charts of a report.
 
-use super::charts::{Group, INK, Line, bars, layer_colour, lines, run_colour};
 use super::course::Course;
 use super::run::Run;
+use crate::draw::{self, Axis, Figure, Kind as Shown, PAGE, Panel, Point, RGBColor, Series, layer_colour, run_colour};
 use clapp_data::error::Error;
 use clapp_engine::alignment;
-use clapp_engine::probe::{Accuracy, Kind, ProbeRecord};
+use clapp_engine::probe::{Accuracy, Kind};
 use maud::{Markup, PreEscaped, html};
 
 /// Points of a curve: more than the pixels of a chart show nothing more.
 const POINTS: usize = 300;
 
 /// A chart with its caption.
-pub fn figure(name: &str, caption: &str, svg: Result<String, Box<dyn std::error::Error>>) -> Result<Markup, Error> {
-    let svg = svg.map_err(|error| Error::Plot { path: name.into(), message: error.to_string() })?;
+fn figure(name: &str, caption: &str, kind: Shown, [x, y]: [Axis; 2], series: Vec<Series>) -> Result<Markup, Error> {
+    let panel = Panel { title: String::new(), kind, x, y, series };
+    let svg = draw::svg(&Figure::new(name, caption, vec![panel]), &PAGE)
+        .map_err(|error| Error::Plot { path: name.into(), message: error.to_string() })?;
     Ok(html! {
         figure data-chart=(name) {
             div role="img" aria-label=(caption) { (PreEscaped(svg)) }
@@ -22,19 +24,39 @@ pub fn figure(name: &str, caption: &str, svg: Result<String, Box<dyn std::error:
     })
 }
 
+/// Lines over a common axis, with its name and that of the vertical one.
+fn lines(name: &str, caption: &str, axes: [&str; 2], list: Vec<Series>) -> Result<Markup, Error> {
+    figure(name, caption, Shown::Curves, axes.map(Axis::new), list)
+}
+
+/// Bars at these places.
+fn bars(name: &str, caption: &str, places: Vec<String>, y: &str, list: Vec<Series>) -> Result<Markup, Error> {
+    let ticks = places.into_iter().map(|place| (0.0, place)).collect();
+    figure(name, caption, Shown::Columns, [Axis { ticks, ..Axis::default() }, Axis::new(y)], list)
+}
+
+/// The page has the legend.
+fn unnamed(colour: RGBColor, points: Vec<Point>) -> Series {
+    Series { colour: Some(colour), ..Series::new("", points) }
+}
+
+fn line(colour: RGBColor, points: impl IntoIterator<Item = (f64, f64)>) -> Series {
+    unnamed(colour, points.into_iter().map(|(x, y)| Point::new(x, y)).collect())
+}
+
 /// Loss over steps, one chart a layer, one line a run.
 pub fn losses_by_layer(runs: &[Run]) -> Result<Vec<Markup>, Error> {
     let layers = runs.iter().map(Run::layers).max().unwrap_or(0);
     let mut figures = Vec::new();
     for layer in 0..layers {
-        let line = |(index, run): (usize, &Run)| {
+        let of_run = |(index, run): (usize, &Run)| {
             let points = run.course.as_ref()?.loss_curve(layer, POINTS);
-            (!points.is_empty()).then(|| Line { colour: run_colour(index), points })
+            (!points.is_empty()).then(|| line(run_colour(index), points))
         };
-        let list: Vec<Line> = runs.iter().enumerate().filter_map(line).collect();
+        let list: Vec<Series> = runs.iter().enumerate().filter_map(of_run).collect();
         if !list.is_empty() {
             let name = format!("loss-layer-{layer}");
-            figures.push(figure(&name, &format!("Loss of layer {layer}"), lines(&list, "step", "loss"))?);
+            figures.push(lines(&name, &format!("Loss of layer {layer}"), ["step", "loss"], list)?);
         }
     }
     Ok(figures)
@@ -52,30 +74,31 @@ pub fn accuracy_by_layer(
     if layers == 0 {
         return Ok(None);
     }
-    let group = |name: String, head: &dyn Fn(&ProbeRecord) -> Option<f64>| {
-        let bar = |index: usize| Some((run_colour(index), probe(index).map(head)?));
-        Group { name, bars: (0..runs.len()).filter_map(bar).collect() }
+    let mut places: Vec<String> = (0..layers).map(|layer| format!("layer {layer}")).collect();
+    let all = "all".to_string();
+    let series = |index: usize| {
+        let report = &probe(index)?.report;
+        let heads = places.iter().zip(&report.layers).chain([(&all, &report.all)]);
+        let bars = heads.map(|(place, head)| Point::bar(place, 100.0 * head.last, None));
+        Some(unnamed(run_colour(index), bars.collect()))
     };
-    let percent = |head: &Accuracy| 100.0 * head.last;
-    let mut groups: Vec<Group> = (0..layers)
-        .map(|layer| group(format!("layer {layer}"), &|record| record.report.layers.get(layer).map(percent)))
-        .collect();
-    groups.push(group("all".into(), &|record| Some(percent(&record.report.all))));
-    figure(name, caption, bars(&groups, "% of test images")).map(Some)
+    let list = (0..runs.len()).filter_map(series).collect();
+    places.push(all);
+    bars(name, caption, places, "% of test images", list).map(Some)
 }
 
 /// Images a second, one bar a run.
 pub fn speed(runs: &[Run]) -> Result<Option<Markup>, Error> {
-    let speeds = runs.iter().map(|run| run.course.as_ref().and_then(Course::images_per_second));
-    let group = |(index, speed): (usize, Option<f64>)| Group {
-        name: (index + 1).to_string(),
-        bars: vec![(run_colour(index), speed)],
+    let places: Vec<String> = (1..=runs.len()).map(|number| number.to_string()).collect();
+    let series = |(index, run): (usize, &Run)| {
+        let speed = run.course.as_ref().and_then(Course::images_per_second)?;
+        Some(unnamed(run_colour(index), vec![Point::bar(&places[index], speed, None)]))
     };
-    let groups: Vec<Group> = speeds.enumerate().map(group).collect();
-    if groups.iter().flat_map(|group| &group.bars).all(|bar| bar.1.is_none()) {
+    let list: Vec<Series> = runs.iter().enumerate().filter_map(series).collect();
+    if list.is_empty() {
         return Ok(None);
     }
-    figure("images-per-second", "Images a second, by the run's number", bars(&groups, "images/s")).map(Some)
+    bars("images-per-second", "Images a second, by the run's number", places, "images/s", list).map(Some)
 }
 
 /// The charts of one run: loss of all its layers, their alignment where it was measured, and the accuracy of its probes over their epochs.
@@ -83,27 +106,27 @@ pub fn of_run(run: &Run, number: usize) -> Result<Vec<Markup>, Error> {
     let layers = run.layers();
     let mut figures = Vec::new();
     if let Some(course) = &run.course {
-        let line = |layer: usize| {
+        let of_layer = |layer: usize| {
             let points = course.loss_curve(layer, POINTS);
-            (!points.is_empty()).then(|| Line { colour: layer_colour(layer, layers), points })
+            (!points.is_empty()).then(|| line(layer_colour(layer, layers), points))
         };
-        let list: Vec<Line> = (0..layers).filter_map(line).collect();
+        let list: Vec<Series> = (0..layers).filter_map(of_layer).collect();
         if !list.is_empty() {
             let name = format!("run-{number}-loss");
-            figures.push(figure(&name, "Loss of each layer", lines(&list, "step", "loss"))?);
+            figures.push(lines(&name, "Loss of each layer", ["step", "loss"], list)?);
         }
     }
     if let Some(rows) = &run.alignment {
-        let line = |layer: usize| {
+        let of_layer = |layer: usize| {
             let point = |row: &alignment::Row| Some((row.step as f64, (*row.means.get(layer)?)?));
             let points: Vec<(f64, f64)> = rows.iter().filter_map(point).collect();
-            (!points.is_empty()).then(|| Line { colour: layer_colour(layer, layers), points })
+            (!points.is_empty()).then(|| line(layer_colour(layer, layers), points))
         };
-        let list: Vec<Line> = (0..layers).filter_map(line).collect();
+        let list: Vec<Series> = (0..layers).filter_map(of_layer).collect();
         if !list.is_empty() {
             let name = format!("run-{number}-alignment");
             let caption = "Cosine of each layer's gradient with that of the top's loss, back-propagated";
-            figures.push(figure(&name, caption, lines(&list, "step", "cosine"))?);
+            figures.push(lines(&name, caption, ["step", "cosine"], list)?);
         }
     }
     let probes = [
@@ -114,15 +137,15 @@ pub fn of_run(run: &Run, number: usize) -> Result<Vec<Markup>, Error> {
     for (kind, caption) in probes {
         let Some(record) = run.record(kind) else { continue };
         let kind = kind.stem();
-        let points = |head: &Accuracy| {
-            (1..).zip(&head.epochs).map(|(epoch, share): (u32, _)| (f64::from(epoch), 100.0 * share)).collect()
+        let course = |colour: RGBColor, head: &Accuracy| {
+            let points = (1..).zip(&head.epochs).map(|(epoch, share): (u32, _)| (f64::from(epoch), 100.0 * share));
+            line(colour, points)
         };
         let heads = record.report.layers.iter().enumerate();
-        let mut list: Vec<Line> =
-            heads.map(|(layer, head)| Line { colour: layer_colour(layer, layers), points: points(head) }).collect();
-        list.push(Line { colour: INK, points: points(&record.report.all) });
+        let mut list: Vec<Series> = heads.map(|(layer, head)| course(layer_colour(layer, layers), head)).collect();
+        list.push(course(PAGE.ink, &record.report.all));
         let name = format!("run-{number}-{kind}");
-        figures.push(figure(&name, caption, lines(&list, "epoch of the probe", "% of test images"))?);
+        figures.push(lines(&name, caption, ["epoch of the probe", "% of test images"], list)?);
     }
     Ok(figures)
 }

@@ -2,7 +2,6 @@
 //!
 //! The page asks for nothing from anywhere and runs no script; the same folders give the same bytes.
 
-mod charts;
 mod confusion;
 mod course;
 mod differences;
@@ -14,7 +13,6 @@ mod seeds;
 mod sets;
 mod tables;
 
-pub(crate) use charts::{run_colour, short};
 pub use course::Course;
 pub use page::render;
 pub use protocols::{Group, groups};

@@ -1,6 +1,5 @@
 //! The page as a whole.
 
-use super::charts::{css, layer_colour};
 use super::confusion::confusion;
 use super::differences::differences;
 use super::figures::{accuracy_by_layer, losses_by_layer, of_run, speed};
@@ -9,6 +8,7 @@ use super::run::{Run, Skipped, State};
 use super::seeds::over_seeds;
 use super::sets::images;
 use super::tables::{badge, differing_fields, layer_accuracies, losses, origins, percent, results};
+use crate::draw::{css, layer_colour};
 use clapp_data::error::Error;
 use clapp_data::words::counted;
 use clapp_engine::probe::Kind;
@@ -253,11 +253,11 @@ fn card(index: usize, run: &Run) -> Result<Markup, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::charts::{GRID, INK};
+    use crate::draw::PAGE;
 
     #[test]
     fn the_style_sheet_replaces_the_charts_stand_ins_and_loads_nothing() {
-        for colour in [INK, GRID] {
+        for colour in [PAGE.ink, PAGE.axis, PAGE.grid] {
             assert!(STYLE.contains(&css(colour).to_uppercase()), "{}", css(colour));
         }
         assert!(!STYLE.contains("url(") && !STYLE.contains("@import") && !STYLE.contains("</"));

@@ -1,10 +1,10 @@
 //! The tables of a report. On a narrow screen each row becomes a card whose cells are named by `data-label`.
 
-use super::charts::{css, run_colour};
 use super::differences::Difference;
 use super::protocols::{Group, ranked};
 use super::run::{Run, State};
 use super::sets::images;
+use crate::draw::{css, run_colour};
 use clapp_data::words::counted;
 use clapp_engine::probe::{Accuracy, Kind, ProbeRecord};
 use maud::{Markup, html};

@@ -2,8 +2,8 @@
 
 use super::rank::{RankCorrelation, spearman};
 use super::{FIGURE, Variant, below_top, describe, mean_and_std, measured};
+use crate::draw::{Axis, Figure, Kind, Panel, Point, Series};
 use crate::paper::encoder::{Trained, probe, standard_error, train};
-use crate::paper::figure::{Axis, Figure, Kind, Panel, Point, Series};
 use crate::paper::table::{Cell, Column, Table};
 use crate::paper::{Claim, Finding, Setting, Verdict};
 use clapp_core::network::Contrast;

@@ -1,7 +1,7 @@
 //! `clapp paper fig4c`: alignment by layer, at initialisation and after training.
 
 use super::{Cosines, FIGURE, Variant, below_top, describe, mean_and_std, measured};
-use crate::paper::figure::{Axis, Figure, Kind, Panel, Point, Series};
+use crate::draw::{Axis, Figure, Kind, Panel, Point, Series};
 use crate::paper::table::{Cell, Column, Table};
 use crate::paper::{Claim, Finding, Setting, Verdict, encoder};
 use clapp_data::data::Dataset;

@@ -3,9 +3,9 @@
 mod judge;
 mod runs;
 
-use super::figure::{Axis, Figure, Kind, Panel, Point as Dot, Series};
 use super::table::{Cell, Column, Table};
 use super::{Claim, Finding, Setting, Verdict};
+use crate::draw::{Axis, Figure, Kind, Panel, Point as Dot, Series};
 use clapp_core::collapse::{Limits, Signs};
 use clapp_data::data::generated;
 use clapp_data::error::Error;

@@ -4,9 +4,9 @@ mod variants;
 
 use super::accuracy::{self, Accuracy, Spread, above, reaches};
 use super::encoder::config;
-use super::figure::{Axis, Figure, Kind, Panel, Point, Series};
 use super::table::{Cell, Column, Table};
 use super::{Claim, Finding, Setting, Verdict};
+use crate::draw::{Axis, Figure, Kind, Panel, Point, Series};
 use clapp_data::error::Error;
 use clapp_engine::alignment::cosine;
 use clapp_engine::config::RuleName;

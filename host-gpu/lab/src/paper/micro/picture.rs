@@ -4,7 +4,7 @@ use super::course::Storage;
 use super::point::{BASE, BATCHES, DEPTHS, INPUTS, Point, STREAM_WIDTHS, WIDTHS};
 use super::show::cost;
 use super::summary::{Reading, Summary};
-use crate::paper::figure::{Axis, Figure, Kind, Panel, Point as Dot, Series};
+use crate::draw::{Axis, Figure, Kind, Panel, Point as Dot, Series};
 use clapp_data::data::Dataset;
 use clapp_data::error::Error;
 use clapp_device::device_plan::Firmware;

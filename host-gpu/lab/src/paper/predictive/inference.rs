@@ -1,9 +1,9 @@
 //! Gradients after inference, by weight of the loss and by number of iterations.
 
 use super::super::encoder::config;
-use super::super::figure::{Axis, Figure, Kind, Panel, Point, Series};
 use super::super::{Claim, Setting, Verdict};
 use super::BY_ACTIVITIES;
+use crate::draw::{Axis, Figure, Kind, Panel, Point, Series};
 use clapp_data::data::Dataset;
 use clapp_data::error::Error;
 use clapp_engine::alignment::{first_views, measure};

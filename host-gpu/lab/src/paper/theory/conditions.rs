@@ -3,8 +3,8 @@
 //! A figure is of one network, as the paper's. What is claimed is judged over several, because another network moves the
 //! curves by more than another batch does.
 
+use crate::draw::Series;
 use crate::paper::accuracy::Difference;
-use crate::paper::figure::Series;
 use crate::paper::significance::critical;
 use crate::paper::table::{Cell, Column, Table};
 use crate::paper::{Finding, Setting, Verdict};

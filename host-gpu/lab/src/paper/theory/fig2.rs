@@ -2,7 +2,7 @@
 
 use super::conditions::{self, COLUMNS, Condition, Measured, NETWORK, Networks, Spread, listed, measure};
 use super::grey::{Grey, PATCH_VALUES, Part};
-use crate::paper::figure::{Axis, Figure, Kind, Panel, Series};
+use crate::draw::{Axis, Figure, Kind, Panel, Series};
 use crate::paper::table::{Cell, Column, Table};
 use crate::paper::{Claim, Finding, Setting, Verdict};
 use crate::theory::align::{Agreement, Context, Losses};

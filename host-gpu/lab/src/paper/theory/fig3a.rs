@@ -3,7 +3,7 @@
 use super::conditions::{self, COLUMNS, Condition, Measured, NETWORK, Networks, Spread, listed, measure};
 use super::fig2::{BATCH, BATCHES, RIDGE, batches};
 use super::grey::{Grey, PATCH_VALUES};
-use crate::paper::figure::{Axis, Figure, Kind, Panel};
+use crate::draw::{Axis, Figure, Kind, Panel};
 use crate::paper::{Claim, Finding, Setting, Verdict};
 use crate::theory::align::{Agreement, Context, Losses};
 use crate::theory::certificates::gaussian_pairs;

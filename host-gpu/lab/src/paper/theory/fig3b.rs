@@ -3,7 +3,7 @@
 use super::conditions::{self, COLUMNS, Measured, NETWORK, Networks, Spread, listed};
 use super::fig2::{BATCH, RIDGE};
 use super::grey::{Grey, Images, PATCH_VALUES, Part};
-use crate::paper::figure::{Axis, Figure, Kind, Panel, Point, Series};
+use crate::draw::{Axis, Figure, Kind, Panel, Point, Series};
 use crate::paper::{Claim, Finding, Setting};
 use crate::theory::align::{Agreement, Losses};
 use crate::theory::contrast::Contrast;

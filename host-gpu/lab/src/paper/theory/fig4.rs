@@ -3,7 +3,7 @@
 use super::conditions::{self, COLUMNS, Condition, Measured, NETWORK, Networks, listed, measure};
 use super::fig2::{BATCH, BATCHES};
 use super::grey::{Grey, Part, VIEW};
-use crate::paper::figure::{Axis, Figure, Kind, Panel};
+use crate::draw::{Axis, Figure, Kind, Panel};
 use crate::paper::{Claim, Finding, Setting};
 use crate::theory::align::{Context, Losses};
 use crate::theory::contrast::Contrast;

@@ -1,5 +1,6 @@
 //! Figures as numbers: panels of lines, points or bars.
 
+use plotters::style::RGBColor;
 use serde::{Deserialize, Serialize};
 
 /// A figure of one or more panels with a common legend.
@@ -23,8 +24,12 @@ pub enum Kind {
     /// Points with their labels beside them.
     Scatter,
     /// Horizontal bars: a point's `y` is the length of the bar called by its label; `x` is not used. Bars of the same
-    /// label stand together.
+    /// label stand together. Labels that the horizontal axis marks come first, in its order.
     Bars,
+    /// The same, upright.
+    Columns,
+    /// Many points joined by lines, without dots; the vertical axis shows all but the highest 2 in 100.
+    Curves,
 }
 
 /// One panel.
@@ -94,12 +99,15 @@ pub struct Series {
     pub published: bool,
     /// The points.
     pub points: Vec<Point>,
+    /// Its colour, if not the one of its place.
+    #[serde(skip)]
+    pub colour: Option<RGBColor>,
 }
 
 impl Series {
     /// Numbers of ours.
     pub fn new(name: &str, points: Vec<Point>) -> Self {
-        Self { name: name.into(), published: false, points }
+        Self { name: name.into(), published: false, points, colour: None }
     }
 
     /// One point a layer, from layer 1 up: means and their errors.
@@ -152,12 +160,12 @@ impl Figure {
     }
 
     /// The place of a number that is not finite, or not above 0 on an axis of factors.
-    pub(super) fn not_finite(&self) -> Option<String> {
+    pub fn not_finite(&self) -> Option<String> {
         let wrong = |axis: &Axis, value: f64| !value.is_finite() || (axis.log && value <= 0.0);
         self.panels.iter().find_map(|panel| {
             panel.series.iter().find_map(|series| {
                 let bad = |point: &Point| {
-                    wrong(&panel.x, if panel.kind == Kind::Bars { 1.0 } else { point.x })
+                    wrong(&panel.x, if matches!(panel.kind, Kind::Bars | Kind::Columns) { 1.0 } else { point.x })
                         || wrong(&panel.y, point.y)
                         || point.error.is_some_and(|error| !error.is_finite())
                 };
