@@ -2,16 +2,16 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use tar::EntryType;
-use zip::ZipArchive;
 
 use super::DataError;
-use super::files::{Positioned, io_error, read_exact_at};
+use super::files::io_error;
 use super::left_out::LeftOuts;
 use super::tree::{Item, Tree, What};
+use super::zipped::Zip;
 
 /// Links that are followed from one to the next.
 const HOPS: usize = 40;
@@ -113,31 +113,26 @@ impl Archive {
     ///
     /// # Errors
     /// Same as [`Archive::of_tar`].
-    pub(super) fn of_zip(path: &Path, zip: &mut ZipArchive<Positioned>, hint: &'static str) -> Result<Self, DataError> {
-        let failed = |error| io_error(path, error, hint);
+    pub(super) fn of_zip(path: &Path, zip: &Zip, hint: &'static str) -> Result<Self, DataError> {
         let mut archive = Self::new(path, hint);
-        for index in 0..zip.len() {
-            let entry = zip.by_index_raw(index).map_err(|error| failed(error.into()))?;
+        for (index, member) in zip.members.iter().enumerate() {
             // Some packers on Windows write its own separator.
-            let name = entry.name().map_err(|error| failed(error.into()))?.replace('\\', "/");
-            let (folder, link) = (entry.is_dir() || name.ends_with('/'), entry.is_symlink());
-            let (len, encrypted) = (entry.size(), entry.encrypted());
-            drop(entry);
+            let name = member.name.replace('\\', "/");
             let node = match () {
-                () if folder => Node::Folder,
-                () if encrypted => Node::Odd("encrypted files in the archive", true),
-                () if link => {
+                () if name.ends_with('/') => Node::Folder,
+                () if member.encrypted => Node::Odd("encrypted files in the archive", true),
+                () if member.link => {
                     let mut target = String::new();
-                    let read = zip.by_index(index).map_err(io::Error::from);
-                    read.and_then(|entry| entry.take(MOST_LINK).read_to_string(&mut target)).map_err(failed)?;
+                    let read = zip.reader(index).and_then(|file| file.take(MOST_LINK).read_to_string(&mut target));
+                    read.map_err(|error| io_error(path, error, hint))?;
                     Node::Link(target.replace('\\', "/"))
                 }
-                () => Node::File { at: index as u64, len },
+                () => Node::File { at: index as u64, len: member.len },
             };
             archive.add(&name, node)?;
         }
-        for name in repeated_names(path, zip.central_directory_start()).map_err(failed)? {
-            archive.left_out.add(TWICE, false, name);
+        for name in &zip.repeated {
+            archive.left_out.add(TWICE, false, name.clone());
         }
         Ok(archive)
     }
@@ -268,21 +263,4 @@ pub(super) fn not_unicode(root: &Path, path: &Path, hint: &'static str) -> DataE
         expected: "names in Unicode".into(),
         hint: hint.into(),
     }
-}
-
-/// Names that the list of a zip's files, which begins at `start`, holds more than once; the library keeps the last.
-fn repeated_names(path: &Path, start: u64) -> io::Result<Vec<String>> {
-    let file = File::open(path)?;
-    let mut counts: BTreeMap<Vec<u8>, usize> = BTreeMap::new();
-    let mut at = start;
-    let mut head = [0; 46];
-    while read_exact_at(&file, &mut head, at).is_ok() && head.starts_with(b"PK\x01\x02") {
-        let length = |place: usize| usize::from(u16::from_le_bytes([head[place], head[place + 1]]));
-        let mut name = vec![0; length(28)];
-        read_exact_at(&file, &mut name, at + 46)?;
-        at += (46 + length(28) + length(30) + length(32)) as u64;
-        *counts.entry(name).or_default() += 1;
-    }
-    let twice = counts.into_iter().filter(|(_, count)| *count > 1);
-    Ok(twice.map(|(name, _)| String::from_utf8_lossy(&name).into_owned()).collect())
 }

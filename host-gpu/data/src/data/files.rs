@@ -1,9 +1,8 @@
 //! Questions to the file system, with errors that name the path.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read};
 use std::path::Path;
-use std::sync::Arc;
 
 use super::kinds::is_image;
 use super::{DataError, cifar};
@@ -29,42 +28,6 @@ pub fn read_exact_at(file: &File, out: &mut [u8], position: u64) -> io::Result<(
         }
     }
     Ok(())
-}
-
-/// A file with several readers at once, each at its own position.
-#[derive(Debug, Clone)]
-pub struct Positioned {
-    file: Arc<File>,
-    at: u64,
-    len: u64,
-}
-
-impl Positioned {
-    /// The file from its start.
-    pub fn new(file: File) -> io::Result<Self> {
-        let len = file.metadata()?.len();
-        Ok(Self { file: Arc::new(file), at: 0, len })
-    }
-}
-
-impl Read for Positioned {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        let read = read_at(&self.file, out, self.at)?;
-        self.at += read as u64;
-        Ok(read)
-    }
-}
-
-impl Seek for Positioned {
-    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        let at = match to {
-            SeekFrom::Start(at) => Some(at),
-            SeekFrom::Current(by) => self.at.checked_add_signed(by),
-            SeekFrom::End(by) => self.len.checked_add_signed(by),
-        };
-        self.at = at.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "before the start of the file"))?;
-        Ok(self.at)
-    }
 }
 
 /// Error of an operation on `path`.

@@ -36,6 +36,7 @@ pub mod tiny_imagenet;
 mod tree;
 mod views;
 mod warnings;
+mod zipped;
 
 pub use checked::{Bad, Checked};
 pub use encoded::Seen;

@@ -4,13 +4,12 @@ use std::fs::{self, File};
 use std::io::{self, Cursor, Read};
 use std::path::{Path, PathBuf};
 
-use zip::ZipArchive;
-
 use super::DataError;
 use super::archive::{Archive, not_unicode};
-use super::files::{Positioned, io_error, read_at, read_exact_at};
+use super::files::{io_error, read_at, read_exact_at};
 use super::left_out::LeftOuts;
 use super::tree::{Found, Item, Tree, What, walk};
+use super::zipped::Zip;
 
 /// Largest file that is read into memory, in bytes.
 const MOST_BYTES: u64 = 64 << 20;
@@ -31,7 +30,7 @@ pub(super) struct Store {
 #[derive(Debug)]
 enum Kind {
     Folder,
-    Zip(ZipArchive<Positioned>),
+    Zip(Zip),
     Tar(File),
 }
 
@@ -64,9 +63,8 @@ impl Store {
     /// [`DataError`] if it cannot be read, is not a whole zip, or has names that lead out of it.
     pub(super) fn zip(path: &Path, hint: &'static str) -> Result<Self, DataError> {
         let failed = |error| io_error(path, error, hint);
-        let reader = File::open(path).and_then(Positioned::new).map_err(failed)?;
-        let mut zip = ZipArchive::new(reader).map_err(|error| failed(error.into()))?;
-        let archive = Archive::of_zip(path, &mut zip, hint)?;
+        let zip = File::open(path).and_then(Zip::new).map_err(failed)?;
+        let archive = Archive::of_zip(path, &zip, hint)?;
         Self::archive(path, Kind::Zip(zip), archive, hint)
     }
 
@@ -181,13 +179,9 @@ impl Store {
                 out.resize(entry.len as usize, 0);
                 read_exact_at(file, out, entry.at)
             }
-            // The copy shares the list of files and the open file, and has its own position.
-            Kind::Zip(archive) => archive
-                .clone()
-                .by_index(entry.at as usize)
-                .map_err(io::Error::from)
-                .and_then(|file| file.take(most + 1).read_to_end(out))
-                .map(|_| ()),
+            Kind::Zip(zip) => {
+                zip.reader(entry.at as usize).and_then(|file| file.take(most + 1).read_to_end(out)).map(drop)
+            }
         };
         read.map_err(|error| DataError::File { file: self.shown(i), source: error, hint: self.hint.into() })?;
         if out.len() as u64 > most { Err(self.too_large(i, most)) } else { Ok(()) }
@@ -208,12 +202,9 @@ impl Store {
                 out.resize(entry.len.min(most) as usize, 0);
                 read_exact_at(file, &mut out, entry.at)
             }
-            Kind::Zip(archive) => archive
-                .clone()
-                .by_index(entry.at as usize)
-                .map_err(io::Error::from)
-                .and_then(|file| file.take(most).read_to_end(&mut out))
-                .map(drop),
+            Kind::Zip(zip) => {
+                zip.reader(entry.at as usize).and_then(|file| file.take(most).read_to_end(&mut out)).map(drop)
+            }
         };
         read.map_err(|error| DataError::File { file: self.shown(i), source: error, hint: self.hint.into() })?;
         Ok(out)
