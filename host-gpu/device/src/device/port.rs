@@ -58,6 +58,14 @@ fn alone(name: &str, baud: u32) -> Result<SerialPort> {
     Ok(port)
 }
 
+#[cfg(unix)]
+impl Drop for Port {
+    fn drop(&mut self) {
+        // Where another program has it open, too, the port would stay closed to others.
+        let _ = rustix::termios::ioctl_tiocnxcl(&self.port);
+    }
+}
+
 impl Transport for Port {
     fn place(&self) -> String {
         self.name.clone()
