@@ -1,4 +1,5 @@
 //! Data sets and their formats, views and augmentation, the loader.
+#![allow(clippy::unwrap_used, reason = "a failure is the end of a test")]
 
 mod augment_ops;
 mod augment_test_transform;
