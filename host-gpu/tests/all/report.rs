@@ -127,9 +127,10 @@ fn unlike_probes_are_shown_with_their_protocols_and_never_ranked_together() {
     let page = place.page(&["a", "b"]);
     assert!(!page.contains("highest final accuracy"), "{page}");
     assert_eq!(page.matches("data-table=\"results\"").count(), 2);
-    for (number, words) in
-        [(1, "3 epochs on 20 images, new augmentation each epoch"), (2, "1 epoch on 9 images, augmented")]
-    {
+    for (number, words) in [
+        (1, "3 epochs on 20 images, new augmentation each epoch"),
+        (2, "1 epoch on 9 images, new augmentation each epoch"),
+    ] {
         let row = row(&page, "results", number);
         assert!(row.contains(words) && row.contains("10 test images as they are; seed "), "{row}");
     }
