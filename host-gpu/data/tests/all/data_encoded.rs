@@ -93,7 +93,7 @@ fn images_of_one_size_are_found_to_be_so() {
     assert_eq!(photos.shape(), None);
     let start = Start { epoch: 0, batch: 0, part: Part::WHOLE };
     let refused = raw_from(photos.clone(), &ViewAugment::imagenet(), 2, 1, start, 1).map(|_| ()).unwrap_err();
-    assert!(refused.to_string().contains("must be of one shape"), "{refused}");
+    assert!(refused.to_string().contains("must have one shape"), "{refused}");
 }
 
 #[test]

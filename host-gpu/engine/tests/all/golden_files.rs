@@ -41,7 +41,11 @@ fn a_wrong_description_is_named() {
         ("/layers/0/padding", json!(u64::MAX / 2), "spec: layer 0: "),
         ("/layers/1/max_pool", json!("yes"), "spec.layers[1].max_pool: \"yes\" is not"),
         ("/layers/0/loss_pool", json!(9), "spec: layer 0: a loss-pooling cell is empty or larger than its map"),
-        ("/layers/0/loss_pool_adaptive", json!(2), "spec.layers[0].loss_pool_adaptive: stands beside loss_pool"),
+        (
+            "/layers/0/loss_pool_adaptive",
+            json!(2),
+            "spec.layers[0].loss_pool_adaptive: is given together with loss_pool",
+        ),
         ("/layers/0/dilation", json!(2), "spec.layers[0].dilation: unknown field"),
         ("/layers/1", json!(7), "spec.layers[1]: 7 is not an object"),
         ("/layers", json!([]), "spec: the network has no block"),

@@ -225,7 +225,7 @@ fn images_in_other_formats_and_other_files_are_counted_and_named() {
     assert_eq!(names[..3], ["train/cat/phone.HEIC", "train/cat/unnamed", "val/cat/00.svg"]);
     let line = set.left_out.iter().find(|entry| entry.count == 15).unwrap().line();
     assert!(line.contains("phone.HEIC") && line.ends_with("and 5 more"), "{line}");
-    assert_eq!(left_out(&set, "no images"), (2, vec!["train/cat/BMW.md".into(), "train/cat/notes.txt".into()]));
+    assert_eq!(left_out(&set, "not images"), (2, vec!["train/cat/BMW.md".into(), "train/cat/notes.txt".into()]));
     // An empty file is a bad image.
     file(&mut files, "train/cat/0.jpg").clear();
     write_files(place.path(), &files);

@@ -51,7 +51,7 @@ fn side_files_and_empty_folders_are_named() {
     assert_eq!(left_out(&set, "parts that are not used"), (1, vec!["test/cat/1.jpg".into()]));
     assert_eq!(left_out(&set, "outside of the set"), (1, vec!["spare/2.jpg".into()]));
     assert_eq!(left_out(&set, "empty folders of no class"), (1, vec!["val/fox/".into()]));
-    assert_eq!(left_out(&set, "no images").1, ["train/cat/notes.txt", "README.md"]);
+    assert_eq!(left_out(&set, "not images").1, ["train/cat/notes.txt", "README.md"]);
     assert_eq!(set.warnings(), ["1 class without any image: emu"]);
     // The same in an archive that has entries for its folders.
     let mut archive = zip::ZipWriter::new(Cursor::new(Vec::new()));
