@@ -90,7 +90,7 @@ fn an_experiment_writes_its_numbers_once_and_keeps_them() {
     assert_eq!(number(&fs::read_to_string(&file).expect("a file")), number(&first));
     // Results from other inputs stay, unless the user replaces them.
     let other = ["paper", "theorem", "--out", "found", "--seed", "3"];
-    refuses(place.path(), &other, &["found/theorem/finding.json", "of seed 2", "another --out", "--again"]);
+    refuses(place.path(), &other, &["found/theorem/finding.json", "is from seed 2", "another --out", "--again"]);
     let output = clapp(place.path(), &[&other[..], &["--again"]].concat());
     assert!(output.status.success() && !String::from_utf8_lossy(&output.stdout).contains("kept from"));
     let warned = String::from_utf8_lossy(&output.stderr).into_owned();

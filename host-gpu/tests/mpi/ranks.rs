@@ -278,7 +278,7 @@ fn rank_compares_hashes() {
     let of_rank = [7, ranks.rank() as u8 / 2];
     ranks.same("the same", |hasher| hasher.write_u8(of_rank[0])).expect("the same");
     let message = ranks.same("the second", |hasher| hasher.write(&of_rank)).expect_err("rank 2 differs").to_string();
-    let expected = if ranks.rank() == 2 { "the second is not that of rank 0" } else { "another rank has failed" };
+    let expected = if ranks.rank() == 2 { "the second differs from that of rank 0" } else { "another rank has failed" };
     assert_eq!(message, expected);
     done(&ranks);
 }

@@ -213,8 +213,12 @@ fn errors_are_said_once_and_end_all_ranks() {
         command.args([":", "-n", "1"]).args(TRAIN).args(["--out", "run"]).args(second);
         command.current_dir(place.path()).output().expect("mpirun")
     };
-    fails(&two(&[], &["--seed", "4"]), 2, &["rank 1 of 2: the configuration is not that of rank 0"]);
-    fails(&two(&["--images", "16"], &["--images", "12"]), 2, &["rank 1 of 2: the configuration is not that of rank 0"]);
+    fails(&two(&[], &["--seed", "4"]), 2, &["rank 1 of 2: the configuration differs from that of rank 0"]);
+    fails(
+        &two(&["--images", "16"], &["--images", "12"]),
+        2,
+        &["rank 1 of 2: the configuration differs from that of rank 0"],
+    );
     assert!(!place.path().join("run").exists(), "something was written");
 }
 

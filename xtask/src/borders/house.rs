@@ -101,7 +101,14 @@ pub const HOUSE: House = House {
         Crate { name: "firmware", uses: &["core"], folder: "firmware", package: "clapp-firmware", rooms: &["*"] },
     ],
     program: "program",
-    libraries: &[("cudarc", "gpu"), ("maud", "lab"), ("nalgebra", "lab"), ("plotters", "lab"), ("statrs", "lab")],
+    libraries: &[
+        ("cudarc", "gpu"),
+        ("argmin", "lab"),
+        ("maud", "lab"),
+        ("nalgebra", "lab"),
+        ("plotters", "lab"),
+        ("statrs", "lab"),
+    ],
 };
 
 impl House {

@@ -8,13 +8,13 @@
 
 use super::contrast::Contrast;
 use super::loss::{Loss, Projections};
+use argmin::core::{CostFunction, Executor, Gradient, State};
+use argmin::solver::linesearch::MoreThuenteLineSearch;
+use argmin::solver::quasinewton::LBFGS;
 use clapp_data::error::Error;
 use nalgebra::{DMatrix, DVector};
 
-pub(super) mod lbfgs;
 mod span;
-
-use lbfgs::Stop;
 use span::Span;
 
 /// When L-BFGS stops.
@@ -32,11 +32,15 @@ pub enum Rule {
 pub const STRICT: f64 = 1e-10;
 
 /// Pairs of vectors that L-BFGS remembers.
-pub(super) const HISTORY: usize = 100;
+const HISTORY: usize = 100;
+/// Iterations of one call of L-BFGS.
+const ITERATIONS: u64 = 1000;
 /// Calls of L-BFGS.
-pub(super) const CALLS: usize = 3;
-/// When one of them ends.
-pub(super) const STOP: Stop = Stop { gradient: 1e-7, change: 1e-9, iterations: 1000 };
+const CALLS: usize = 3;
+/// L-BFGS stops where the gradient is as short as this.
+const GRADIENT: f64 = 1e-7;
+/// L-BFGS stops where the loss changes by less.
+const CHANGE: f64 = 1e-9;
 /// Most of Newton's steps; it takes three to six.
 const NEWTON: usize = 50;
 /// Most halvings of one of them.
@@ -45,6 +49,9 @@ const HALVINGS: usize = 40;
 /// Why there is no optimum.
 #[derive(Debug, thiserror::Error)]
 pub enum OptimumError {
+    /// The library has failed.
+    #[error("L-BFGS: {0}")]
+    Library(String),
     /// The gradient is not small enough.
     #[error("the optimum of the projections was not reached: largest entry of the gradient {0:e}, expected {STRICT:e}")]
     NotReached(f64),
@@ -97,7 +104,7 @@ pub fn closed_form(loss: &Loss, z: &DMatrix<f64>, references: &DMatrix<f64>) -> 
 /// The optimum of a smooth contrast by L-BFGS from `start`.
 ///
 /// # Errors
-/// [`OptimumError`] under [`Rule::Strict`], where the gradient does not get small enough.
+/// [`OptimumError`] where the library fails or, under [`Rule::Strict`], the gradient does not get small enough.
 pub fn minimise(
     loss: &Loss,
     z: &DMatrix<f64>,
@@ -109,7 +116,7 @@ pub fn minimise(
     let mut place = span.start().to_vec();
     let mut iterations = 0;
     for _ in 0..CALLS {
-        let (best, taken) = lbfgs::minimise(place, HISTORY, STOP, |place| value(loss, &span, place));
+        let (best, taken) = descend(&InSpan { loss, span: &span }, place)?;
         place = best;
         iterations += taken;
     }
@@ -123,6 +130,20 @@ pub fn minimise(
     let gradient = loss.projection_gradient(&projections, z, references).largest();
     // Also where it is not a number.
     if gradient < STRICT { Ok(Optimum { projections, iterations }) } else { Err(OptimumError::NotReached(gradient)) }
+}
+
+/// One call of L-BFGS.
+fn descend(problem: &InSpan<'_>, from: Vec<f64>) -> Result<(Vec<f64>, u64), OptimumError> {
+    let failed = |error: argmin::core::Error| OptimumError::Library(error.to_string());
+    let solver = LBFGS::new(MoreThuenteLineSearch::new(), HISTORY)
+        .with_tolerance_grad(GRADIENT)
+        .and_then(|solver| solver.with_tolerance_cost(CHANGE))
+        .map_err(failed)?;
+    let configured = Executor::new(problem, solver).configure(|state| state.param(from).max_iters(ITERATIONS));
+    let mut state = configured.run().map_err(failed)?.state;
+    let iterations = state.get_iter();
+    let best = state.take_best_param().ok_or_else(|| OptimumError::Library("gave no parameters".into()))?;
+    Ok((best, iterations))
 }
 
 /// Slopes of the mean over the rows by the scores, score after score, row after row.
@@ -162,12 +183,32 @@ fn newton(loss: &Loss, span: &Span, mut scores: DVector<f64>) -> DVector<f64> {
     scores
 }
 
-/// The loss at coordinates of the span, and its gradient by them.
-fn value(loss: &Loss, span: &Span, place: &[f64]) -> (f64, Vec<f64>) {
-    let scores = span.scores(place);
-    let sum: f64 = scores.as_slice().chunks_exact(span.per_row()).map(|scores| loss.contrast.value(scores)).sum();
-    let norm: f64 = place.iter().map(|value| value * value).sum();
-    let mut gradient = span.by_place(&slopes(loss, span, &scores));
-    gradient.iter_mut().zip(place).for_each(|(gradient, value)| *gradient += loss.ridge * value);
-    (sum / span.rows() as f64 + 0.5 * loss.ridge * norm, gradient)
+/// The loss on coordinates of the span.
+struct InSpan<'a> {
+    loss: &'a Loss,
+    span: &'a Span,
+}
+
+impl CostFunction for &InSpan<'_> {
+    type Param = Vec<f64>;
+    type Output = f64;
+
+    fn cost(&self, place: &Vec<f64>) -> Result<f64, argmin::core::Error> {
+        let scores = self.span.scores(place);
+        let rows = scores.as_slice().chunks_exact(self.span.per_row());
+        let sum: f64 = rows.map(|scores| self.loss.contrast.value(scores)).sum();
+        let norm: f64 = place.iter().map(|value| value * value).sum();
+        Ok(sum / self.span.rows() as f64 + 0.5 * self.loss.ridge * norm)
+    }
+}
+
+impl Gradient for &InSpan<'_> {
+    type Param = Vec<f64>;
+    type Gradient = Vec<f64>;
+
+    fn gradient(&self, place: &Vec<f64>) -> Result<Vec<f64>, argmin::core::Error> {
+        let mut gradient = self.span.by_place(&slopes(self.loss, self.span, &self.span.scores(place)));
+        gradient.iter_mut().zip(place).for_each(|(gradient, value)| *gradient += self.loss.ridge * value);
+        Ok(gradient)
+    }
 }

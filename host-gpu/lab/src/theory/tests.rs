@@ -9,8 +9,11 @@ use super::contrast::Contrast;
 use super::layer::{Geometry, Layer};
 use super::loss::{Loss, Negatives, Projections, references};
 use super::net::Net;
-use super::optimum::{CALLS, HISTORY, Rule, STOP, closed_form, lbfgs, minimise};
+use super::optimum::{Rule, closed_form, minimise};
 use super::weights::{gaussian, orthogonal, uniform};
+use argmin::core::{CostFunction, Executor, Gradient, State};
+use argmin::solver::linesearch::MoreThuenteLineSearch;
+use argmin::solver::quasinewton::LBFGS;
 use clapp_data::rng::{Purpose, Rng, stream};
 use nalgebra::{DMatrix, DVector};
 
@@ -249,10 +252,23 @@ impl Plain<'_> {
     fn entries(projections: &Projections) -> Vec<f64> {
         projections.first.iter().chain(&projections.second).copied().collect()
     }
+}
 
-    fn value(&self, entries: &[f64]) -> (f64, Vec<f64>) {
-        let at = self.projections(entries);
-        (self.0.value(&at, self.1, self.2), Plain::entries(&self.0.projection_gradient(&at, self.1, self.2)))
+impl CostFunction for &Plain<'_> {
+    type Param = Vec<f64>;
+    type Output = f64;
+
+    fn cost(&self, entries: &Vec<f64>) -> Result<f64, argmin::core::Error> {
+        Ok(self.0.value(&self.projections(entries), self.1, self.2))
+    }
+}
+
+impl Gradient for &Plain<'_> {
+    type Param = Vec<f64>;
+    type Gradient = Vec<f64>;
+
+    fn gradient(&self, entries: &Vec<f64>) -> Result<Vec<f64>, argmin::core::Error> {
+        Ok(Plain::entries(&self.0.projection_gradient(&self.projections(entries), self.1, self.2)))
     }
 }
 
@@ -263,14 +279,17 @@ fn steps_on_the_span_are_those_on_all_entries() {
         let (z, references) = batch(3);
         let loss = Loss { contrast, negatives: Negatives::ring(20), ridge: RIDGE };
         let start = Projections::uniform(4, 6, &mut rng(32));
-        // The same calls of L-BFGS on all 48 entries.
+        // The same three calls of the library on all 48 entries.
         let plain = Plain(&loss, &z, &references);
         let mut entries = Plain::entries(&start);
         let mut iterations = 0;
-        for _ in 0..CALLS {
-            let (best, taken) = lbfgs::minimise(entries, HISTORY, STOP, |entries| plain.value(entries));
-            iterations += taken;
-            entries = best;
+        for _ in 0..3 {
+            let solver = LBFGS::new(MoreThuenteLineSearch::new(), 100);
+            let solver = solver.with_tolerance_grad(1e-7).unwrap().with_tolerance_cost(1e-9).unwrap();
+            let run = Executor::new(&plain, solver).configure(|state| state.param(entries).max_iters(1000)).run();
+            let mut state = run.unwrap().state;
+            iterations += state.get_iter();
+            entries = state.take_best_param().unwrap();
         }
         let expected = plain.projections(&entries);
         let found = minimise(&loss, &z, &references, Rule::Reference, &start).unwrap();

@@ -80,7 +80,7 @@ fn a_set_that_could_never_be_evaluated_is_told_before_training() {
     photos(&folder.join("one"), &[("cat", 6, 2)]);
     let (_, notes) = both(folder, &["train", "--config", "tiny.toml", "--data", "one", "--out", "run"]);
     assert!(notes.contains("only one class (cat), expected at least two") && notes.contains("clapp eval"), "{notes}");
-    refuses(folder, &["eval", "run", "--data", "one"], &["one class only (cat)", "expected at least two"]);
+    refuses(folder, &["eval", "run", "--data", "one"], &["only one class (cat)", "expected at least two"]);
     // Without test images there is nothing to train for.
     fs::write(folder.join("grey.toml"), grey_config()).unwrap();
     fs::create_dir(folder.join("digits")).unwrap();
