@@ -229,7 +229,7 @@ fn erased_by_8() {
     each_cut::<8, 8>(41);
 }
 
-/// Where there is no room for two checkpoints beside each other, the save says so and the newest one stays.
+/// A save without room for two checkpoints beside each other fails with an error, and the newest one stays.
 #[test]
 fn too_little_room_is_said_and_loses_nothing() {
     const E: usize = 128;

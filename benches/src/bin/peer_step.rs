@@ -6,7 +6,7 @@ use clapp_benches::step_work::{StepWork, clear_peak, peak_mib};
 use clapp_core::network::LossPool;
 use clapp_engine::backend::cpu::Cpu;
 use clapp_engine::config::{Config, RuleName, preset};
-use clapp_engine::model::Losses;
+use clapp_engine::model::LossLayers;
 use clapp_engine::optimizer::Optimizer;
 
 use safetensors::tensor::{Dtype, TensorView, serialize_to_file};
@@ -86,7 +86,7 @@ fn export(config: &Config, work: &StepWork, path: &Path) -> Result<(), Box<dyn E
             })
         })
         .collect();
-    let learning = if spec.form().losses == Losses::EveryLayer { "local" } else { "global" };
+    let learning = if spec.form().losses == LossLayers::EveryLayer { "local" } else { "global" };
     let peer = json!({ "learning": learning, "lr": lr, "layers": layers });
     serialize_to_file(views, Some(HashMap::from([("peer".into(), peer.to_string())])), path)?;
     Ok(())

@@ -50,8 +50,8 @@ impl Needs {
         let state = if config.epochs == 0 { parameters } else { moments * learnt };
         let largest_of = |len: &dyn Fn(&Layer) -> usize| spec.layers().iter().map(len).max().unwrap_or(0);
         let scratch = largest_of(&|layer| scratch_len(layer, rows, threads));
-        let cost = rules::of(&spec).cost();
-        let more = cost.scratch.map_or(0, |len| len(&spec, rows, threads));
+        let rule = rules::of(&spec);
+        let more = rule.extra_memory(&spec, rows, threads).scratch;
         // Each loader thread makes a batch while others wait. The step has one batch as loaded and one in the backend's
         // layout.
         let batches = (threads * (AHEAD + 1) + 2) * rows * spec.input().len();
@@ -60,7 +60,7 @@ impl Needs {
             ("state of the optimiser", state.max(parameters)),
             (
                 "activity and gradients",
-                activity_len(&spec, rows, threads, cost.descent.is_some()) + gradient_len(&spec),
+                activity_len(&spec, rows, threads, rule.cost().descent.is_some()) + gradient_len(&spec),
             ),
             // The threads keep this memory and use it for both.
             ("scratch of convolutions", scratch + more),
@@ -184,7 +184,8 @@ fn output_len(layer: &Layer) -> usize {
 /// Values of maps and pooled activity that are alive at once, at most.
 fn activity_len(spec: &NetworkSpec, rows: usize, threads: usize, keeps_all: bool) -> usize {
     let layers = spec.layers();
-    let Cost { first_pass, top_relaxes, beside, after, .. } = rules::of(spec).cost();
+    let rule = rules::of(spec);
+    let Cost { first_pass, top_relaxes, .. } = rule.cost();
     let maps = if keeps_all {
         back_propagated_len(spec, rows)
     } else {
@@ -199,8 +200,8 @@ fn activity_len(spec: &NetworkSpec, rows: usize, threads: usize, keeps_all: bool
     };
     // Pooled activity, predictions and their transformed copies, errors, and the gradient in double precision.
     let pooled = layers.iter().map(|layer| 7 * layer.pooled.len()).max().unwrap_or(0);
-    let step = maps + rows * pooled + beside.map_or(0, |len| len(spec, rows, threads));
-    step.max(after.map_or(0, |len| len(spec)))
+    let extra = rule.extra_memory(spec, rows, threads);
+    (maps + rows * pooled + extra.step).max(extra.after_step)
 }
 
 /// Values of maps that are alive at once where errors come down through the network ([`crate::step::backprop`]).

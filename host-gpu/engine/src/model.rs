@@ -22,7 +22,7 @@ pub enum Inputs {
 
 /// The layers that have a loss, and projections for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Losses {
+pub enum LossLayers {
     /// Every layer.
     #[default]
     EveryLayer,
@@ -36,7 +36,7 @@ pub enum Losses {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Form {
     /// The layers that have a loss.
-    pub losses: Losses,
+    pub losses: LossLayers,
     /// Layers below the top have a matrix for the top layer's error, even without their own loss.
     pub error_matrices: bool,
     /// Only the top layer's projections learn; those below keep their first values.
@@ -166,7 +166,7 @@ impl NetworkSpec {
         }
         let view = self.view();
         let own = layer.pooled.len();
-        let has_loss = self.form.losses == Losses::EveryLayer || self.is_top(layer);
+        let has_loss = self.form.losses == LossLayers::EveryLayer || self.is_top(layer);
         if has_loss && view.same_len(layer) > 0 {
             list.push((TensorRole::Projection, vec![own, own]));
         }

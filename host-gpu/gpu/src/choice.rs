@@ -1,4 +1,4 @@
-//! What computes: `--backend` and what goes with it, and the only place that opens the backend asked for.
+//! `--backend` and its options, and the only place that opens the chosen backend.
 
 use super::Gpu;
 use super::cuda::Cuda;
@@ -20,7 +20,7 @@ use clapp_engine::metrics::Metrics;
 use clapp_engine::run::{OnCpu, Outcome, Run};
 use clapp_engine::trainer::StepMetrics;
 
-/// What computes.
+/// A backend by its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub enum Computes {
     /// All cores of the CPU.
@@ -43,13 +43,13 @@ impl Computes {
     }
 }
 
-/// Arguments that choose what computes.
+/// Arguments that choose the backend.
 #[derive(Debug, Clone, Copy, Default, Args)]
 pub struct BackendArguments {
-    /// What computes.
+    /// Backend that computes.
     #[arg(long, value_enum, default_value_t)]
     pub backend: Computes,
-    /// How a GPU computes.
+    /// Options of a GPU.
     #[command(flatten)]
     pub gpu: GpuArguments,
 }
@@ -57,13 +57,13 @@ pub struct BackendArguments {
 /// Arguments of a GPU.
 #[derive(Debug, Clone, Copy, Default, Args)]
 pub struct GpuArguments {
-    /// How exactly a GPU computes convolutions and products [default: tf32]. The emulation computes tf32 as f32.
+    /// Precision of convolutions and matrix products on a GPU [default: tf32]. The emulation computes tf32 as f32.
     #[arg(long, value_enum)]
     precision: Option<Precision>,
-    /// Order of all sums fixed and no contraction on a GPU: the same bits each time, more slowly.
+    /// Fix the order of all sums on a GPU, without contraction: the same bits in every run, but slower.
     #[arg(long)]
     deterministic: bool,
-    /// Which GPU, where there are several [default: 0].
+    /// Number of the GPU [default: 0].
     #[arg(long, value_name = "NUMBER")]
     device: Option<usize>,
 }
@@ -77,7 +77,7 @@ impl BackendArguments {
         self.gpu.check(self.backend == Computes::Cuda, self.backend == Computes::Emulated)
     }
 
-    /// What computes, and how exactly, as checkpoints name it.
+    /// Returns the name of backend and precision in checkpoints.
     pub fn name(self) -> String {
         let deterministic = if self.gpu.deterministic { " deterministic" } else { "" };
         match self.backend {
@@ -87,7 +87,7 @@ impl BackendArguments {
         }
     }
 
-    /// How exactly it computes.
+    /// Returns the precision.
     pub fn precision(self) -> Precision {
         match self.backend {
             Computes::Cpu => Precision::F32,
@@ -146,10 +146,10 @@ pub enum Opened {
     Emulated(Box<OnGpu<Emulated>>),
 }
 
-/// How a run has ended.
+/// The end of a run.
 #[derive(Debug)]
 pub struct Ended {
-    /// Whether all epochs are done; otherwise the run was stopped.
+    /// True if all epochs are done; otherwise the run was stopped.
     pub finished: bool,
     /// Steps done, over all epochs.
     pub step: u64,
@@ -250,7 +250,7 @@ impl GpuArguments {
         }
     }
 
-    /// How exactly the emulation computes: it has no TF32.
+    /// Returns the precision of the emulation, which has no TF32.
     fn emulated_precision(self) -> Precision {
         match self.precision.unwrap_or_default() {
             Precision::F32 | Precision::Tf32 => Precision::F32,

@@ -19,7 +19,7 @@ use clapp_engine::trainer::{State, StepMetrics, initial_values};
 use clapp_engine::work::{StepWork, step_work};
 use clapp_engine::{distributed::Ranks, trainer};
 use clapp_gpu::Gpu;
-use clapp_gpu::choice::{BackendArguments, Computes, Opened, check_memory};
+use clapp_gpu::choice::{BackendArguments, Opened, check_memory};
 use clapp_gpu::executor::Executor;
 use clapp_gpu::needs::DeviceNeeds;
 use clapp_gpu::train::{Steps, train};
@@ -83,13 +83,11 @@ pub fn run(arguments: &SpeedArguments) -> Result<u8, Error> {
     arguments.backend.check()?;
     let backend = arguments.backend.backend;
     let precision = arguments.backend.precision();
-    if backend == Computes::Cpu {
-        let needs = Needs::of_training(&config, rayon::current_num_threads())?;
-        needs.check("training", "lower --batch or --width")?;
-    }
     let (times, predicted) = match arguments.backend.open(None)? {
         Opened::Cpu => {
-            (on_cpu(&config, arguments)?, Needs::of_training(&config, rayon::current_num_threads())?.total())
+            let needs = Needs::of_training(&config, rayon::current_num_threads())?;
+            needs.check("training", "lower --batch or --width")?;
+            (on_cpu(&config, arguments)?, needs.total())
         }
         Opened::Cuda(trainer) => (on_gpu(&trainer.gpu, &config, arguments)?, predicted(&config, arguments)?),
         Opened::Emulated(trainer) => (on_gpu(&trainer.gpu, &config, arguments)?, predicted(&config, arguments)?),

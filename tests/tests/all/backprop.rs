@@ -10,7 +10,7 @@ use clapp_core::network::{Activation, Block, Context, Contrast, LossPool, Projec
 use clapp_core::shape::Shape;
 use clapp_engine::backend::cpu::Cpu;
 use clapp_engine::backend::{Backend, Pairing};
-use clapp_engine::model::Losses;
+use clapp_engine::model::LossLayers;
 use clapp_engine::model::{LayerValues, NetworkSpec, TensorRole};
 use clapp_engine::rules::step;
 use clapp_engine::rules::{AnyRule, Feedback, bp_clapp_pp, clapp_pp_dfb};
@@ -139,7 +139,7 @@ fn loss(case: &Case, values: &[Values], from: usize, input: &Rows, contexts: &[R
     for layer in &layers[from..] {
         x = plain::forward(layer, &values[layer.index], &x);
         scored = layer.index;
-        if case.spec.form().losses == Losses::EveryLayer {
+        if case.spec.form().losses == LossLayers::EveryLayer {
             break;
         }
     }
@@ -196,7 +196,7 @@ fn compare(case: &Case) -> Result<[usize; 3], TestCaseError> {
     }
     let mut counts = [0; 3];
     for layer in case.spec.layers() {
-        let scored = if case.spec.form().losses == Losses::EveryLayer { layer.index } else { contexts.len() - 1 };
+        let scored = if case.spec.form().losses == LossLayers::EveryLayer { layer.index } else { contexts.len() - 1 };
         let smallest = SMALLEST * terms(&wide[scored], &contexts[scored], &contexts[contexts.len() - 1]);
         let mut of_weights = smallest;
         for (role, _) in case.spec.tensors(layer) {

@@ -26,7 +26,7 @@ pub(super) struct Member {
     pub name: String,
     pub len: u64,
     pub encrypted: bool,
-    /// Whether its bytes are the path that it stands for.
+    /// True for a symbolic link: its bytes are the path of its target.
     pub link: bool,
     method: CompressionMethod,
     place: ZipArchiveEntryWayfinder,
@@ -40,7 +40,7 @@ impl Zip {
     /// Reads the list.
     ///
     /// # Errors
-    /// Where the file cannot be read, or is not a whole zip.
+    /// An error if the file cannot be read, or is not a whole zip.
     pub(super) fn new(file: File) -> io::Result<Self> {
         let mut buffer = vec![0; RECOMMENDED_BUFFER_SIZE];
         let archive = ZipArchive::from_file(file, &mut buffer).map_err(failed)?;
@@ -73,7 +73,7 @@ impl Zip {
     /// The bytes of member `i`; at their end, length and checksum must be those of the list.
     ///
     /// # Errors
-    /// Where it cannot be read, or is compressed in a way that is not known.
+    /// An error if it cannot be read, or has an unknown compression.
     pub(super) fn reader(&self, i: usize) -> io::Result<Box<dyn Read + '_>> {
         let member = &self.members[i];
         let entry = self.archive.get_entry(member.place).map_err(failed)?;

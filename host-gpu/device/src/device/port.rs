@@ -61,7 +61,7 @@ fn alone(name: &str, baud: u32) -> Result<SerialPort> {
 #[cfg(unix)]
 impl Drop for Port {
     fn drop(&mut self) {
-        // Where another program has it open, too, the port would stay closed to others.
+        // Otherwise the port would stay closed to other programs while one of them has it open, too.
         let _ = rustix::termios::ioctl_tiocnxcl(&self.port);
     }
 }

@@ -3,7 +3,7 @@
 use super::GoldenError;
 use super::spec::{self, Negatives, Spec, TaskSpec};
 use super::tensors::Tensors;
-use crate::model::{LayerValues, Losses, NetworkSpec, TensorRole};
+use crate::model::{LayerValues, LossLayers, NetworkSpec, TensorRole};
 use crate::optimizer::Optimizer;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -153,7 +153,7 @@ fn read_values(network: &NetworkSpec, tensors: &mut Tensors<'_>) -> Result<Vec<L
             *values.get_mut(role) = tensors.floats(&name(role), &shape)?;
         }
         // Under global learning only the top layer has a loss; files hold projections for all the same.
-        if network.form().losses == Losses::Top {
+        if network.form().losses == LossLayers::Top {
             tensors.skip(&name(TensorRole::Projection));
             tensors.skip(&name(TensorRole::Feedback));
         }

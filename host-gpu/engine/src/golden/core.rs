@@ -3,7 +3,7 @@
 use super::case::{Case, Task, Trial};
 use super::{Computed, GoldenError};
 use crate::core_memory::CoreMemory;
-use crate::model::{Losses as Which, TensorRole};
+use crate::model::{LossLayers, TensorRole};
 use clapp_core::contrast::Phase;
 use clapp_core::learner::{Batch, infer};
 use clapp_core::observer::{Activity, LayerReport, Observer, Scores, Source};
@@ -96,7 +96,7 @@ impl Observer for Recorder {
 fn run_batch(case: &Case, batch: &Batch<'_>, trials: &[Trial]) -> Result<Computed, clapp_core::learner::Error> {
     let view = case.network.view();
     let negatives = batch.negatives.len() / case.rows;
-    let is_global = case.network.form().losses == Which::Top;
+    let is_global = case.network.form().losses == LossLayers::Top;
     let top = view.layer_count() - 1;
     let mut recorder =
         Recorder { computed: Computed::default(), first_loss: if is_global { top } else { 0 }, loss: 0.0 };

@@ -4,7 +4,7 @@ use super::case::{Case, Task, Trial};
 use super::{Computed, GoldenError};
 use crate::alignment::{cosines, top_gradients};
 use crate::backend::{Backend, Pairing};
-use crate::model::{LayerValues, Losses, NetworkSpec, TensorRole};
+use crate::model::{LayerValues, LossLayers, NetworkSpec, TensorRole};
 use crate::optimizer::Optimizer;
 use crate::probe::{self, features};
 use crate::rules::Head;
@@ -55,7 +55,7 @@ fn batch<B: Backend>(backend: &B, case: &Case, pairing: Pairing<'_>, trials: &[T
     let gradients = download_gradients(backend, &case.network, &gradients);
     scores(&read(backend, pairing, &outcome), computed);
     push_values(&case.network, "grad", &gradients, computed);
-    if case.network.form().losses == Losses::EveryLayer {
+    if case.network.form().losses == LossLayers::EveryLayer {
         let top = top_gradients(backend, &mut model, &case.frames, case.rows, pairing);
         // Golden files have a 0 if there is no direction.
         let alignment = cosines(&gradients, &top).into_iter().map(|cosine| cosine.unwrap_or(0.0)).collect();

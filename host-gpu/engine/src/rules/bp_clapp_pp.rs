@@ -8,7 +8,6 @@
 use super::clapp_pp_pooled;
 use super::{Choices, Cost, Descent, LearningRule, Settings, Signal};
 use crate::backend::Backend;
-use crate::model::{Form, Losses};
 use crate::step::backprop::{Backward, Through, back_propagate_contrast};
 use crate::step::{BatchOf, ModeOf, ModelOf, OutcomeOf};
 
@@ -36,10 +35,6 @@ impl LearningRule for Rule {
 
     fn with(settings: &Settings) -> Self {
         Self { backward: settings.backward }
-    }
-
-    fn form(&self) -> Form {
-        Form { losses: Losses::Top, ..Form::default() }
     }
 
     fn step<B: Backend>(

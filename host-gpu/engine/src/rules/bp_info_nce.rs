@@ -8,7 +8,7 @@
 use super::bp_clapp_pp::{self, IS_BACK_PROPAGATION, NEEDS_BACK_PROPAGATION};
 use super::{Choices, Contrasts, Cost, Head, LearningRule, Settings};
 use crate::backend::Backend;
-use crate::model::{Form, LayerValues, Losses, NetworkSpec, TensorRole};
+use crate::model::{Form, LayerValues, NetworkSpec, TensorRole};
 use crate::optimizer::Optimizer;
 use crate::step::backprop::{Backward, Through, back_propagate};
 use crate::step::layer::learn;
@@ -49,7 +49,7 @@ impl LearningRule for Rule {
     }
 
     fn form(&self) -> Form {
-        Form { losses: Losses::Top, head: Some(self.head.outputs), ..Form::default() }
+        Form { head: Some(self.head.outputs), ..Self::CHOICES.form() }
     }
 
     fn step<B: Backend>(

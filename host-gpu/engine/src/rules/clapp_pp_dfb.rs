@@ -38,7 +38,7 @@ impl LearningRule for Rule {
     }
 
     fn form(&self) -> Form {
-        Form { frozen_below_top: self.feedback == Feedback::Frozen, ..Form::default() }
+        Form { frozen_below_top: self.feedback == Feedback::Frozen, ..Self::CHOICES.form() }
     }
 
     fn step<B: Backend>(

@@ -48,9 +48,42 @@ impl LearningRule for Rule {
         backend: &B,
         model: &mut ModelOf<B>,
         batch: BatchOf<'_, B>,
-        mode: ModeOf<'_, B>,
+        mut mode: ModeOf<'_, B>,
     ) -> OutcomeOf<B> {
-        relaxed_top_step(backend, model, batch, self.relaxation, mode)
+        let BatchOf::<B> { x, rows, pairing } = batch;
+        let layers = model.spec.layers().to_vec();
+        let Some((top, below)) = layers.split_last() else { return Vec::new() };
+        let mut maps: Option<B::Tensor> = None;
+        for layer in below {
+            let activity = forward(backend, model, layer, maps.as_ref().unwrap_or(&x), rows);
+            maps = Some(passed_on(backend, model, activity));
+        }
+        let mut state = Relaxed::forward(backend, model, std::slice::from_ref(top), maps.as_ref().unwrap_or(&x), rows);
+        let context = state.pooled();
+        let lesson = Lesson { backend, layer: top, rows, pairing, p: &context, same: &context, top: &context };
+        let first = lesson.losses(model);
+        state.infer(model, self.relaxation, &mut |p| lesson.loss_of(model, p));
+        let target = state.pooled();
+        let gradients = state.gradients();
+        let mut outcomes = Vec::with_capacity(layers.len());
+        let mut z: Option<B::Tensor> = None;
+        for layer in below {
+            let input = z.as_ref().unwrap_or(&x);
+            let sees = Sees { x: input, rows, pairing, same: None, top: Some(&target) };
+            let (outcome, _, output) = learn_layer(backend, model, layer, sees, &mut mode);
+            outcomes.push(outcome);
+            z = Some(output);
+        }
+        let lesson = Lesson { p: &target, ..lesson };
+        let losses = lesson.losses(model);
+        let mut kept = LayerTensors::default();
+        lesson.learn_projections(model, &losses, None, &mut mode, &mut kept);
+        for gradient in gradients {
+            lesson.learn_encoder(model, gradient, &mut mode, &mut kept);
+        }
+        mode.keep_layer(kept);
+        outcomes.push(outcome::<B>(first));
+        outcomes
     }
 
     fn with_frozen_feedback(self) -> Self {
@@ -68,51 +101,4 @@ impl LearningRule for Rule {
     fn cost(&self) -> Cost {
         Cost { first_pass: true, top_relaxes: true, ..Cost::default() }
     }
-}
-
-/// Direct feedback with a relaxed top layer. Only the top layer's activity descends on the energy of predictive coding;
-/// the layers below stay as in the forward pass. Its pooled activity is then the context of all layers below, which
-/// learn as in direct feedback. The top layer learns from its prediction error, with the relaxed activity as its
-/// target.
-fn relaxed_top_step<B: Backend>(
-    backend: &B,
-    model: &mut ModelOf<B>,
-    batch: BatchOf<'_, B>,
-    settings: Relaxation,
-    mut mode: ModeOf<'_, B>,
-) -> OutcomeOf<B> {
-    let BatchOf::<B> { x, rows, pairing } = batch;
-    let layers = model.spec.layers().to_vec();
-    let Some((top, below)) = layers.split_last() else { return Vec::new() };
-    let mut maps: Option<B::Tensor> = None;
-    for layer in below {
-        let activity = forward(backend, model, layer, maps.as_ref().unwrap_or(&x), rows);
-        maps = Some(passed_on(backend, model, activity));
-    }
-    let mut state = Relaxed::forward(backend, model, std::slice::from_ref(top), maps.as_ref().unwrap_or(&x), rows);
-    let context = state.pooled();
-    let lesson = Lesson { backend, layer: top, rows, pairing, p: &context, same: &context, top: &context };
-    let first = lesson.losses(model);
-    state.infer(model, settings, &mut |p| lesson.loss_of(model, p));
-    let target = state.pooled();
-    let gradients = state.gradients();
-    let mut outcomes = Vec::with_capacity(layers.len());
-    let mut z: Option<B::Tensor> = None;
-    for layer in below {
-        let input = z.as_ref().unwrap_or(&x);
-        let sees = Sees { x: input, rows, pairing, same: None, top: Some(&target) };
-        let (outcome, _, output) = learn_layer(backend, model, layer, sees, &mut mode);
-        outcomes.push(outcome);
-        z = Some(output);
-    }
-    let lesson = Lesson { p: &target, ..lesson };
-    let losses = lesson.losses(model);
-    let mut kept = LayerTensors::default();
-    lesson.learn_projections(model, &losses, None, &mut mode, &mut kept);
-    for gradient in gradients {
-        lesson.learn_encoder(model, gradient, &mut mode, &mut kept);
-    }
-    mode.keep_layer(kept);
-    outcomes.push(outcome::<B>(first));
-    outcomes
 }

@@ -1,6 +1,5 @@
 //! Cost of a rule's step, for estimates of memory and time.
 
-use crate::model::NetworkSpec;
 use crate::step::backprop::Backward;
 
 /// Cost of a step in addition to one forward pass and the gradients of the weights, layer by layer. The default is a
@@ -15,12 +14,17 @@ pub struct Cost {
     pub iterations: usize,
     /// Only the top layer relaxes.
     pub top_relaxes: bool,
-    /// Values kept in addition to maps and gradients, for a network, a number of rows and a number of threads.
-    pub beside: Option<fn(&NetworkSpec, usize, usize) -> usize>,
-    /// Values of scratch memory in addition to that of convolutions, likewise.
-    pub scratch: Option<fn(&NetworkSpec, usize, usize) -> usize>,
-    /// Values of a phase after the step.
-    pub after: Option<fn(&NetworkSpec) -> usize>,
+}
+
+/// Values that a rule's step keeps in memory in addition to maps, gradients and the scratch memory of convolutions.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ExtraMemory {
+    /// At the same time as maps and gradients.
+    pub step: usize,
+    /// Scratch memory.
+    pub scratch: usize,
+    /// In a phase after the step, when its maps are free.
+    pub after_step: usize,
 }
 
 /// Back-propagation through the network.

@@ -12,7 +12,7 @@
 use super::clapp_pp;
 use super::{Choices, Cost, LearningRule, Pooling, Settings, Signal};
 use crate::backend::{Backend, Parameter};
-use crate::model::{Form, Losses as Which};
+use crate::model::Form;
 use crate::step::layer::{Lesson, Losses, learn_block, outcome, top_activity};
 use crate::step::{BatchOf, LayerTensors, ModeOf, ModelOf, OutcomeOf, forward, no_outcomes, passed_on};
 use clapp_core::network::Context;
@@ -39,7 +39,7 @@ impl LearningRule for Rule {
     }
 
     fn form(&self) -> Form {
-        Form { losses: Which::Top, error_matrices: true, frozen_below_top: true, ..Form::default() }
+        Form { error_matrices: true, frozen_below_top: true, ..Self::CHOICES.form() }
     }
 
     /// The top learns from its own loss. Every layer below learns from the error of that loss by the top layer's pooled

@@ -27,7 +27,7 @@ pub mod scff;
 pub mod soft_hebb;
 pub mod weight_mirror;
 
-pub use cost::{Cost, Descent};
+pub use cost::{Cost, Descent, ExtraMemory};
 pub use settings::{Choices, Contrasts, Feedback, FeedbackChoices, Head, Negatives, Pooling, Settings, Signal};
 
 use crate::backend::Backend;
@@ -66,7 +66,7 @@ pub trait LearningRule: Copy + Debug + PartialEq + Send + Sync + 'static {
 
     /// Returns the requirements on the network. The default follows from the choices.
     fn form(&self) -> Form {
-        Form { inputs: Self::CHOICES.inputs, normalise: Self::CHOICES.normalise, ..Form::default() }
+        Self::CHOICES.form()
     }
 
     /// One training step: forward passes, losses, gradients and updates. With [`crate::step::Mode::Record`] it keeps
@@ -113,6 +113,12 @@ pub trait LearningRule: Copy + Debug + PartialEq + Send + Sync + 'static {
     /// Returns the cost of its step, for estimates of memory and time.
     fn cost(&self) -> Cost {
         Cost::default()
+    }
+
+    /// Returns the memory that its step takes on a network in addition to the usual, for `rows` rows and `threads`
+    /// threads.
+    fn extra_memory(&self, _network: &NetworkSpec, _rows: usize, _threads: usize) -> ExtraMemory {
+        ExtraMemory::default()
     }
 }
 
@@ -222,15 +228,10 @@ impl AnyRule {
         with_rule!(self, rule => rule.after_step(backend, model, seed, step));
     }
 
-    /// [`LearningRule::with_frozen_feedback`].
-    pub fn with_frozen_feedback(self) -> Self {
-        with_rule!(self, rule => rule.with_frozen_feedback().into())
-    }
-
     /// The same network for measuring the gradients of weights and biases: no projection below the top learns, so that no
     /// gradient of a projection is made there.
     pub fn measured(network: NetworkSpec) -> NetworkSpec {
-        let rule = of(&network).with_frozen_feedback();
+        let rule: Self = with_rule!(of(&network), rule => rule.with_frozen_feedback().into());
         network.relearnt(Form { frozen_below_top: true, ..rule.form() }, Arc::new(rule))
     }
 
@@ -252,6 +253,11 @@ impl AnyRule {
     /// [`LearningRule::cost`].
     pub fn cost(self) -> Cost {
         with_rule!(self, rule => rule.cost())
+    }
+
+    /// [`LearningRule::extra_memory`].
+    pub fn extra_memory(self, network: &NetworkSpec, rows: usize, threads: usize) -> ExtraMemory {
+        with_rule!(self, rule => rule.extra_memory(network, rows, threads))
     }
 
     /// A network that learns by this rule, with `core_rule` for its contrast, context and projections.
@@ -327,6 +333,7 @@ impl ValueEnum for RuleName {
         Some(PossibleValue::new(self.name()).help(self.choices().summary))
     }
 }
+
 impl From<RuleName> for &'static str {
     fn from(rule: RuleName) -> Self {
         rule.name()

@@ -12,7 +12,6 @@
 use super::bp_clapp_pp;
 use super::{Choices, Cost, Descent, LearningRule, NOT_ON_A_GPU, Settings, Signal};
 use crate::backend::Backend;
-use crate::model::{Form, Losses};
 use crate::step::backprop::Backward;
 use crate::step::layer::{Lesson, learn_block, outcome};
 use crate::step::relax::{Relaxation, Relaxed};
@@ -40,18 +39,36 @@ impl LearningRule for Rule {
         Self { relaxation: settings.relaxation }
     }
 
-    fn form(&self) -> Form {
-        Form { losses: Losses::Top, ..Form::default() }
-    }
-
+    /// The context is the top layer's pooled activity in the forward pass, and stays so: the energy is then a function of
+    /// the activities. The top layer's projection descends on the energy, too: it learns from the loss of the relaxed
+    /// activity.
     fn step<B: Backend>(
         &self,
         backend: &B,
         model: &mut ModelOf<B>,
         batch: BatchOf<'_, B>,
-        mode: ModeOf<'_, B>,
+        mut mode: ModeOf<'_, B>,
     ) -> OutcomeOf<B> {
-        relaxed_step(backend, model, batch, self.relaxation, mode)
+        let BatchOf::<B> { x, rows, pairing } = batch;
+        let layers = model.spec.layers().to_vec();
+        let mut outcomes = no_outcomes::<B>(&layers);
+        let Some(top) = layers.last() else { return outcomes };
+        let mut kept: Vec<LayerTensors<B::Tensor>> = layers.iter().map(|_| LayerTensors::default()).collect();
+        let mut state = Relaxed::forward(backend, model, &layers, &x, rows);
+        let context = state.pooled();
+        let lesson = Lesson { backend, layer: top, rows, pairing, p: &context, same: &context, top: &context };
+        let first = lesson.losses(model);
+        state.infer(model, self.relaxation, &mut |p| lesson.loss_of(model, p));
+        let p = state.pooled();
+        let lesson = Lesson { p: &p, ..lesson };
+        let losses = lesson.losses(model);
+        lesson.learn_projections(model, &losses, None, &mut mode, &mut kept[top.index]);
+        for ((layer, gradient), kept) in layers.iter().zip(state.gradients()).zip(&mut kept) {
+            learn_block(backend, &mut model.layers[layer.index], gradient, &mut mode, kept);
+        }
+        mode.keep(kept);
+        outcomes[top.index] = outcome::<B>(first);
+        outcomes
     }
 
     fn beyond_core(&self) -> Option<&'static str> {
@@ -66,36 +83,4 @@ impl LearningRule for Rule {
         let descent = Descent { backward: Backward::Whole, all_gradients: true };
         Cost { descent: Some(descent), iterations: self.relaxation.iterations, ..Cost::default() }
     }
-}
-
-/// Predictive coding on the loss of the top ([`crate::step::relax`]). The context is the top layer's pooled activity in
-/// the forward pass, and stays so: the energy is then a function of the activities. The top layer's projection descends
-/// on the energy, too: it learns from the loss of the relaxed activity.
-fn relaxed_step<B: Backend>(
-    backend: &B,
-    model: &mut ModelOf<B>,
-    batch: BatchOf<'_, B>,
-    settings: Relaxation,
-    mut mode: ModeOf<'_, B>,
-) -> OutcomeOf<B> {
-    let BatchOf::<B> { x, rows, pairing } = batch;
-    let layers = model.spec.layers().to_vec();
-    let mut outcomes = no_outcomes::<B>(&layers);
-    let Some(top) = layers.last() else { return outcomes };
-    let mut kept: Vec<LayerTensors<B::Tensor>> = layers.iter().map(|_| LayerTensors::default()).collect();
-    let mut state = Relaxed::forward(backend, model, &layers, &x, rows);
-    let context = state.pooled();
-    let lesson = Lesson { backend, layer: top, rows, pairing, p: &context, same: &context, top: &context };
-    let first = lesson.losses(model);
-    state.infer(model, settings, &mut |p| lesson.loss_of(model, p));
-    let p = state.pooled();
-    let lesson = Lesson { p: &p, ..lesson };
-    let losses = lesson.losses(model);
-    lesson.learn_projections(model, &losses, None, &mut mode, &mut kept[top.index]);
-    for ((layer, gradient), kept) in layers.iter().zip(state.gradients()).zip(&mut kept) {
-        learn_block(backend, &mut model.layers[layer.index], gradient, &mut mode, kept);
-    }
-    mode.keep(kept);
-    outcomes[top.index] = outcome::<B>(first);
-    outcomes
 }

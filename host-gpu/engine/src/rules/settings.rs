@@ -3,7 +3,7 @@
 use super::lpl::Lpl;
 use super::soft_hebb::SoftHebb;
 use super::weight_mirror::Mirror;
-use crate::model::Inputs;
+use crate::model::{Form, Inputs, LossLayers};
 use crate::optimizer::Optimizer;
 use crate::step::backprop::Backward;
 use crate::step::relax::Relaxation;
@@ -221,6 +221,17 @@ impl Choices {
     /// The kind of projection under these settings.
     pub fn projection(&self, settings: &Settings) -> Projection {
         settings.projection.unwrap_or(self.projection)
+    }
+
+    /// Returns the requirements on the network that follow from the choices.
+    pub fn form(&self) -> Form {
+        let every = self.signal.every_layer_has_a_loss();
+        Form {
+            losses: if every { LossLayers::EveryLayer } else { LossLayers::Top },
+            inputs: self.inputs,
+            normalise: self.normalise,
+            ..Form::default()
+        }
     }
 
     /// The part of the rule that `clapp-core` knows, under these settings.

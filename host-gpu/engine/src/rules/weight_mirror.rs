@@ -24,9 +24,9 @@
 
 use super::bp_clapp_pp::{self, NEEDS_BACK_PROPAGATION};
 use super::check::{MOST, above_zero};
-use super::{Choices, Cost, Descent, LearningRule, NOT_ON_A_GPU, Settings, Signal};
+use super::{Choices, Cost, Descent, ExtraMemory, LearningRule, NOT_ON_A_GPU, Settings, Signal};
 use crate::backend::{Backend, Parameter};
-use crate::model::{Form, LayerValues, Losses, NetworkSpec};
+use crate::model::{Form, LayerValues, NetworkSpec};
 use crate::step::backprop::{Backward, Through, back_propagate_contrast};
 use crate::step::{BatchOf, ModeOf, ModelOf, OutcomeOf};
 use clapp_core::network::Activation;
@@ -101,7 +101,7 @@ impl LearningRule for Rule {
     }
 
     fn form(&self) -> Form {
-        Form { losses: Losses::Top, mirrors: true, ..Form::default() }
+        Form { mirrors: true, ..Self::CHOICES.form() }
     }
 
     fn step<B: Backend>(
@@ -114,8 +114,13 @@ impl LearningRule for Rule {
         back_propagate_contrast(backend, model, batch, self.backward, Through::Mirrors, mode)
     }
 
+    /// First values of the mirrors: the distribution of the weights, in draws of their own.
     fn first_values(&self, network: &NetworkSpec, seed: u64, values: &mut [LayerValues]) {
-        first_values(network, seed, values);
+        for (layer, values) in network.layers().iter().zip(values).skip(1) {
+            let bound = 1.0 / (layer.fan_in() as f32).sqrt();
+            let mut rng = stream(seed, Purpose::Mirror, layer.index as u64, 0);
+            values.mirror = (0..layer.weight_len()).map(|_| rng.uniform(-bound, bound)).collect();
+        }
     }
 
     fn before_first_step<B: Backend>(&self, backend: &B, model: &mut ModelOf<B>, seed: u64) {
@@ -140,30 +145,21 @@ impl LearningRule for Rule {
 
     fn cost(&self) -> Cost {
         let descent = Descent { backward: self.backward, all_gradients: true };
-        Cost { descent: Some(descent), after: Some(reflection_len), ..Cost::default() }
+        Cost { descent: Some(descent), ..Cost::default() }
     }
-}
 
-/// Values of the phase in which mirrors learn from noise: the noise as drawn and on the backend, the layer's answer, and two
-/// of the kernels.
-fn reflection_len(network: &NetworkSpec) -> usize {
-    let super::AnyRule::WeightMirror(rule) = super::of(network) else { return 0 };
-    let rows = rule.mirror.rows;
-    let of_layer = |layer: &Layer| rows * (2 * layer.input.len() + layer.conv.len()) + 2 * layer.weight_len();
-    network.layers().iter().skip(1).map(of_layer).max().unwrap_or(0)
-}
-
-/// First values of the mirrors: as the weights' distribution has it, but drawn apart from them.
-fn first_values(spec: &NetworkSpec, seed: u64, values: &mut [LayerValues]) {
-    for (layer, values) in spec.layers().iter().zip(values).skip(1) {
-        let bound = 1.0 / (layer.fan_in() as f32).sqrt();
-        let mut rng = stream(seed, Purpose::Mirror, layer.index as u64, 0);
-        values.mirror = (0..layer.weight_len()).map(|_| rng.uniform(-bound, bound)).collect();
+    /// The phase in which the mirrors learn: the noise as drawn and on the backend, the layer's answer, and two of the
+    /// kernels.
+    fn extra_memory(&self, network: &NetworkSpec, _rows: usize, _threads: usize) -> ExtraMemory {
+        let rows = self.mirror.rows;
+        let of_layer = |layer: &Layer| rows * (2 * layer.input.len() + layer.conv.len()) + 2 * layer.weight_len();
+        let after_step = network.layers().iter().skip(1).map(of_layer).max().unwrap_or(0);
+        ExtraMemory { after_step, ..ExtraMemory::default() }
     }
 }
 
 /// The mirrors' phase of a step, counted from 1: it changes nothing but them.
-pub fn reflect<B: Backend>(mirror: &Mirror, backend: &B, model: &mut ModelOf<B>, seed: u64, step: u64) {
+fn reflect<B: Backend>(mirror: &Mirror, backend: &B, model: &mut ModelOf<B>, seed: u64, step: u64) {
     let Mirror { rows, amplitude, rate, decay, .. } = *mirror;
     // Even numbers between these have the wanted deviation.
     let bound = amplitude * 3.0_f32.sqrt();

@@ -20,7 +20,7 @@
 
 mod terms;
 
-use super::{Choices, Contrasts, Cost, LearningRule, NOT_ON_A_GPU, Settings, clapp_pp_pooled};
+use super::{Choices, Contrasts, ExtraMemory, LearningRule, NOT_ON_A_GPU, Settings, clapp_pp_pooled};
 use crate::backend::Backend;
 use crate::model::{NetworkSpec, TensorRole};
 use crate::step::layer::learn_block;
@@ -85,14 +85,11 @@ impl LearningRule for Rule {
         Some("has no contrastive loss at the top layer to back-propagate")
     }
 
-    fn cost(&self) -> Cost {
-        Cost { beside: Some(covariances_len), ..Cost::default() }
+    /// The covariances of all pairs of units, in double precision.
+    fn extra_memory(&self, network: &NetworkSpec, _rows: usize, _threads: usize) -> ExtraMemory {
+        let pairs = network.layers().iter().map(|layer| 2 * layer.pooled.len().pow(2)).max().unwrap_or(0);
+        ExtraMemory { step: pairs, ..ExtraMemory::default() }
     }
-}
-
-/// Values of the covariances of all pairs of units, in double precision.
-fn covariances_len(network: &NetworkSpec, _rows: usize, _threads: usize) -> usize {
-    network.layers().iter().map(|layer| 2 * layer.pooled.len().pow(2)).max().unwrap_or(0)
 }
 
 /// The weights of its terms.

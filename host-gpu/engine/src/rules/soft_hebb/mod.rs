@@ -26,7 +26,7 @@
 
 mod competition;
 
-use super::{Choices, Contrasts, Cost, LearningRule, NOT_ON_A_GPU, Pooling, Settings, clapp_pp};
+use super::{Choices, Contrasts, ExtraMemory, LearningRule, NOT_ON_A_GPU, Pooling, Settings, clapp_pp};
 use crate::backend::Backend;
 use crate::model::{LayerValues, NetworkSpec, TensorRole};
 use crate::optimizer::Optimizer;
@@ -134,8 +134,8 @@ impl LearningRule for Rule {
         Some("has no contrastive loss at the top layer to back-propagate")
     }
 
-    fn cost(&self) -> Cost {
-        Cost { scratch: Some(competition::competition_len), ..Cost::default() }
+    fn extra_memory(&self, network: &NetworkSpec, rows: usize, threads: usize) -> ExtraMemory {
+        ExtraMemory { scratch: competition::competition_len(network, rows, threads), ..ExtraMemory::default() }
     }
 }
 

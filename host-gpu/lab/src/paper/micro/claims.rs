@@ -164,7 +164,7 @@ pub fn notes() -> Vec<String> {
         "The read-out of all layers sees the first layer, whose random features are good already. The top layer alone shows \
          what learning makes of them on their way up. The ridge regression depends on no scale of the features; the nearest \
          class mean gains also where learning only brings features to an even size.",
-        "What `clapp recommend` prints comes from the table of this experiment.",
+        "`clapp recommend` takes its answers from the table of this experiment.",
     ];
     all.map(String::from).into()
 }

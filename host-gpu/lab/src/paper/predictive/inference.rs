@@ -88,7 +88,7 @@ pub(super) fn claim_limit(limits: &[Limit; 2]) -> Claim {
     let smallest = smallest.fold(1.0, f64::min);
     Claim::new(
         format!(
-            "Where the loss weighs little, the gradients of predictive coding are those of back-propagation (Whittington \
+            "With a small weight of the loss, the gradients of predictive coding are those of back-propagation (Whittington \
              and Bogacz 2017): cosines of all layers above {LIKE} at the smallest weight, at initialisation and after training"
         ),
         Verdict::of(smallest > LIKE),
